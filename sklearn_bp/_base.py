@@ -1,0 +1,436 @@
+"""What classifier and regressor share: fit and partial_fit from end to end.
+
+The constructor's names become objects here (`_network`, `_solver`) and nowhere
+below.  Nothing is written to the estimator before training has succeeded, but
+for what scikit-learn's validation writes, and that is taken back if it fails.
+"""
+
+import copy
+import warnings
+from abc import ABCMeta, abstractmethod
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_bp._batches import Data
+from sklearn_bp._lbfgs import LBFGS
+from sklearn_bp._network import TwoLayerNetwork
+from sklearn_bp._parameters import Parameters
+from sklearn_bp._stopping import Patience
+from sklearn_bp._targets import check_y_given
+from sklearn_bp._training import MiniBatches, Plan, TrainingState
+from sklearn_bp._validation import (
+    Boolean,
+    Number,
+    OneOf,
+    check_hidden_layer_sizes,
+    check_parameters,
+    check_sample_weight,
+)
+from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.initializers import INITIALIZERS
+from sklearn_bp.optimizers import SGD, Adam
+from sklearn_bp.schedules import SCHEDULES, Constant
+
+STATE_VERSION = 1
+
+
+class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
+    """A network of one hidden layer; see the two classes made from it."""
+
+    _constraints: ClassVar[dict[str, Any]] = {
+        "activation": OneOf(ACTIVATIONS),
+        "solver": OneOf(["lbfgs", "sgd", "adam"]),
+        "alpha": Number(Real, 0),
+        "batch_size": Number(Integral, 1, also=("auto", "full")),
+        "learning_rate": OneOf(SCHEDULES),
+        "learning_rate_init": Number(Real, 0, closed="neither"),
+        "power_t": Number(Real, 0),
+        "max_iter": Number(Integral, 1),
+        "loss_threshold": Number(Real, -np.inf, closed="neither"),
+        "init": OneOf(INITIALIZERS),
+        "shuffle": Boolean(),
+        "tol": Number(Real, 0),
+        "verbose": Boolean(or_int=True),
+        "warm_start": Boolean(),
+        "momentum": Number(Real, 0, 1, closed="both"),
+        "nesterovs_momentum": Boolean(),
+        "early_stopping": Boolean(),
+        "validation_fraction": Number(Real, 0, 1),
+        "beta_1": Number(Real, 0, 1),
+        "beta_2": Number(Real, 0, 1),
+        "epsilon": Number(Real, 0, closed="neither"),
+        "n_iter_no_change": Number(Integral, 1, also=(np.inf,)),
+        "max_fun": Number(Integral, 1),
+    }
+
+    classes_: np.ndarray
+    coefs_: list[np.ndarray]
+    intercepts_: list[np.ndarray]
+
+    @abstractmethod
+    def __init__(
+        self,
+        hidden_layer_sizes,
+        *,
+        activation,
+        solver,
+        alpha,
+        batch_size,
+        learning_rate,
+        learning_rate_init,
+        power_t,
+        max_iter,
+        loss,
+        loss_threshold,
+        init,
+        shuffle,
+        random_state,
+        tol,
+        verbose,
+        warm_start,
+        momentum,
+        nesterovs_momentum,
+        early_stopping,
+        validation_fraction,
+        beta_1,
+        beta_2,
+        epsilon,
+        n_iter_no_change,
+        max_fun,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.loss = loss
+        self.loss_threshold = loss_threshold
+        self.init = init
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+
+    # What the two classes differ in.
+
+    @abstractmethod
+    def _encode_targets(self, y, dtype, continuing, classes, incremental):
+        """Check y; return the matrix Y that the loss wants, (n, n_outputs)."""
+
+    @abstractmethod
+    def _loss_object(self):
+        """The object of `losses` for the parameter `loss` and the targets."""
+
+    @abstractmethod
+    def _stratify(self, Y):
+        """What the validation split is stratified by, or None."""
+
+    @abstractmethod
+    def _validation_score(self, z2, Y, sample_weight):
+        """Score from scores z2, (n_outputs, n), against Y, (n, n_outputs)."""
+
+    # Training.
+
+    def _fit(self, X, y, sample_weight, incremental=False, classes=None):
+        """Fit from the start, or from where the estimator stands."""
+        check_y_given(y, self)
+        n_hidden = self._check_parameters()
+        continuing = hasattr(self, "coefs_") and (incremental or self.warm_start)
+        with _all_or_nothing(self):
+            X = self._check_features(X, reset=not continuing)
+            Y = self._encode_targets(y, X.dtype, continuing, classes, incremental)
+            check_consistent_length(X, Y)
+            sample_weight = check_sample_weight(sample_weight, X.shape[0])
+            network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
+            network.loss.check_targets(Y)
+            state = self._starting_state(
+                X, n_hidden, Y.shape[1], network, continuing, incremental
+            )
+            rows, validation_rows = self._split(Y, state.random_state)
+            data = Data.weighted(X, Y, sample_weight, self.alpha, rows)
+            validate = self._validator(network, X, Y, sample_weight, validation_rows)
+            plan = Plan(
+                max_iter=1 if incremental else self.max_iter,
+                loss_threshold=self._loss_threshold(),
+                validate=validate,
+                report=self._report if self.verbose else _no_report,
+            )
+            result = self._solver(data.n_rows).train(network, data, state, plan)
+            self._set_fitted(result, network.loss)
+            self._keep_state(result.state if incremental else None)
+        if not incremental:
+            self._warn(result)
+        return self
+
+    def _check_parameters(self):
+        check_parameters(self, self._constraints)
+        check_random_state(self.random_state)
+        return check_hidden_layer_sizes(self)
+
+    def _check_features(self, X, reset):
+        """X as float32 or float64, dense or CSR, in the fitted dtype if not reset."""
+        dtype = (np.float64, np.float32) if reset else self.coefs_[0].dtype
+        X = validate_data(
+            self, X, accept_sparse=["csr", "csc"], dtype=dtype, reset=reset
+        )
+        return X.tocsr() if sparse.issparse(X) else X
+
+    def _starting_state(self, X, n_hidden, n_outputs, network, continuing, incremental):
+        """A fresh state, or one with the weights and counters of the estimator.
+
+        fit with warm_start goes on from the weights, t_ and the curves, but its
+        optimizer, patience and random numbers start anew.  partial_fit goes on
+        with all of them.
+        """
+        patience = Patience(self.tol, self.n_iter_no_change)
+        random_state = check_random_state(self.random_state)
+        shape = (X.shape[1], n_hidden, n_outputs)
+        if not continuing:
+            parameters = Parameters.draw(
+                shape,
+                X.dtype,
+                INITIALIZERS[self.init],
+                random_state,
+                network.activation.glorot_factor,
+            )
+            return TrainingState(parameters, patience, random_state)
+
+        parameters = self._parameters()
+        if parameters.shape != shape:
+            raise ValueError(
+                "Training goes on from the fitted weights, which have (features, "
+                f"hidden units, outputs) = {parameters.shape}; now {shape} are asked "
+                "for. Set warm_start=False, or use clone(), to start anew."
+            )
+        state = getattr(self, "_training_state", None) if incremental else None
+        if state is None:
+            state = TrainingState(
+                parameters,
+                patience,
+                random_state,
+                n_iter=getattr(self, "n_iter_", 0) if incremental else 0,
+                t=getattr(self, "t_", 0),
+                loss_curve=list(getattr(self, "loss_curve_", [])),
+                validation_scores=list(getattr(self, "validation_scores_", None) or []),
+            )
+            return state
+        state = copy.deepcopy(state)
+        state.parameters = parameters
+        state.loss_curve = list(self.loss_curve_)
+        state.patience.tol = self.tol
+        state.patience.n_iter_no_change = self.n_iter_no_change
+        if state.random_state is None:
+            state.random_state = random_state
+        return state
+
+    def _split(self, Y, random_state):
+        """Indices of training and validation rows; (None, None) without a split."""
+        if not self.early_stopping:
+            return None, None
+        n = len(Y)
+        try:
+            train, validation = train_test_split(
+                np.arange(n),
+                test_size=self.validation_fraction or None,
+                stratify=self._stratify(Y),
+                random_state=random_state,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping=True cannot hold out validation_fraction="
+                f"{self.validation_fraction} of {n} rows: {error} Increase "
+                "'validation_fraction' or the size of your dataset."
+            ) from error
+        if self.validation_fraction == 0 or len(validation) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or "
+                "the size of your dataset."
+            )
+        return train, validation
+
+    def _validator(self, network, X, Y, sample_weight, rows):
+        """The function that scores parameters on the rows held out, or None."""
+        if rows is None:
+            return None
+        Y = Y[rows]
+        weights = None if sample_weight is None else sample_weight[rows]
+        if weights is not None and not weights.any():
+            raise ValueError(
+                "All sample weights of the validation rows are zero: increase "
+                "'validation_fraction' or set early_stopping=False."
+            )
+
+        def validate(parameters):
+            z2 = network.scores(parameters, X, rows)
+            return self._validation_score(z2, Y, weights)
+
+        return validate
+
+    def _solver(self, n_rows):
+        """The object that trains, from the solver's name and parameters."""
+        if self.solver == "lbfgs":
+            return LBFGS(self.tol, self.max_fun)
+        optimizer: Any = Adam(self.beta_1, self.beta_2, self.epsilon)
+        schedule = Constant
+        if self.solver == "sgd":
+            optimizer = SGD(self.momentum, self.nesterovs_momentum)
+            schedule = SCHEDULES[self.learning_rate]
+        return MiniBatches(
+            optimizer,
+            schedule(self.learning_rate_init, self.power_t),
+            self._batch_size(n_rows),
+            self.shuffle,
+        )
+
+    def _batch_size(self, n_rows):
+        if self.batch_size == "auto":
+            return min(200, n_rows)
+        if self.batch_size == "full":
+            return n_rows
+        if self.batch_size > n_rows:
+            warnings.warn(
+                f"Got batch_size={self.batch_size}, larger than the {n_rows} training "
+                "rows. It is going to be clipped",
+                stacklevel=4,
+            )
+        return min(self.batch_size, n_rows)
+
+    def _loss_threshold(self):
+        return -np.inf if self.loss_threshold is None else self.loss_threshold
+
+    def _report(self, state):
+        print(f"Iteration {state.n_iter}, loss = {state.loss_curve[-1]:.8f}")
+        if self.early_stopping:
+            print(f"Validation score: {state.validation_scores[-1]:f}")
+
+    def _set_fitted(self, result, loss):
+        """All fitted attributes, at once."""
+        state = result.state
+        self.coefs_, self.intercepts_ = result.parameters.unpack()
+        self.n_outputs_ = result.parameters.shape[2]
+        self.n_layers_ = 3
+        self.out_activation_ = loss.out_activation
+        self.n_iter_ = state.n_iter
+        self.best_iter_ = result.best_iter
+        self.t_ = state.t
+        self.loss_curve_ = state.loss_curve
+        self.loss_ = state.loss_curve[-1]
+        stopped_early = self.early_stopping
+        self.best_loss_ = None if stopped_early else state.patience.best
+        self.validation_scores_ = state.validation_scores if stopped_early else None
+        self.best_validation_score_ = -state.patience.best if stopped_early else None
+
+    def _keep_state(self, state):
+        """Keep what partial_fit needs to go on and the fitted attributes lack."""
+        self._training_state = state
+        if state is None:
+            del self._training_state
+            return
+        state.parameters = None
+        state.loss_curve = None
+        if not isinstance(self.random_state, Integral):
+            state.random_state = None  # numpy's global one, or the user's own
+        elif state.order is not None:
+            state.order = state.order.astype(np.min_scalar_type(len(state.order)))
+
+    def _warn(self, result):
+        if result.reason == "interrupted":
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        elif result.reason == "max_iter":
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
+                "reached and the optimization hasn't converged yet. Increase "
+                "max_iter or tol.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        elif result.reason.startswith("status="):
+            warnings.warn(
+                f"lbfgs failed to converge after {self.n_iter_} iteration(s) "
+                f"({result.reason}). Increase max_iter ({self.max_iter}) or max_fun "
+                f"({self.max_fun}), or scale the data.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    # Prediction.
+
+    def _scores(self, X):
+        """Scores z2 of the rows of X, (n_outputs, n)."""
+        check_is_fitted(self)
+        X = self._check_features(X, reset=False)
+        network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
+        return network.scores(self._parameters(), X)
+
+    def _parameters(self):
+        """The fitted weights, packed."""
+        return Parameters.pack(self.coefs_, self.intercepts_, self.coefs_[0].dtype)
+
+    def _check_solver(self):
+        if self.solver == "lbfgs":
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. lbfgs is "
+                "not stochastic."
+            )
+        return True
+
+    def _check_partial_fit(self):
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_state_version": STATE_VERSION}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        version = state.pop("_state_version", None)
+        if version != STATE_VERSION:
+            raise ValueError(
+                f"This {type(self).__name__} was pickled with state version {version}; "
+                f"this version of sklearn_bp reads {STATE_VERSION}."
+            )
+        super().__setstate__(state)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _no_report(state):
+    pass
+
+
+@contextmanager
+def _all_or_nothing(estimator):
+    """Put the estimator back as it was if the block raises."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

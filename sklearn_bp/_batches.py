@@ -1,0 +1,180 @@
+"""The training data, and how it reaches the kernel batch by batch.
+
+An epoch is a sequence of blocks, a block a few batches of equal length whose
+rows are gathered together.  Blocks are buffers, filled anew for each stretch of
+rows, and so are the views that the kernel works on: made once, used in every
+epoch.  Rows are copied into a block and nowhere else, so X may be a read-only
+memmap or of another dtype.
+
+In a block of s batches of b rows, dense arrays are
+
+    X (s * b, 1 + n_features), C order, its first column all ones
+    Y, P (s, n_outputs, b): targets and predictions, outputs before rows
+    weights (s, 1, b), or None
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+# A block of this many bytes stays in a second-level cache while it is used.
+BLOCK_BYTES = 2**19
+
+
+@dataclass(frozen=True)
+class Data:
+    """Clean training data.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n, n_features)
+    Y : ndarray of shape (n, n_outputs)
+        Targets as the loss wants them.
+    weights : ndarray of shape (n,) or None
+        Sample weights with mean 1 over `rows`.
+    alpha : float
+        Penalty over the sum of squares, divided by the mean of the weights
+        as the user gave them, which is the same loss up to a factor.
+    rows : ndarray of int or None
+        The rows that take part; None for all.
+    """
+
+    X: Any
+    Y: np.ndarray
+    weights: np.ndarray | None
+    alpha: float
+    rows: np.ndarray | None = None
+
+    @property
+    def n_rows(self):
+        return self.X.shape[0] if self.rows is None else len(self.rows)
+
+    @classmethod
+    def weighted(cls, X, Y, sample_weight, alpha, rows=None):
+        """With sample weights as the user gave them, or None."""
+        if sample_weight is None:
+            return cls(X, Y, None, alpha, rows)
+        largest = float(np.max(sample_weight if rows is None else sample_weight[rows]))
+        if largest == 0:
+            raise ValueError("All sample weights of the training rows are zero.")
+        weights = sample_weight / largest  # so that their sum cannot overflow
+        mean = float(np.mean(weights if rows is None else weights[rows]))
+        return cls(X, Y, weights / mean, alpha / mean / largest, rows)
+
+
+class Block:
+    """Buffers for `n_batches` batches of `n_rows` rows each.
+
+    `steps` lists, for each batch, X^T (or a CSR), Y, P and the weights.
+    """
+
+    def __init__(self, data, n_batches, n_rows, dtype):
+        s, b = n_batches, n_rows
+        d, k = data.X.shape[1], data.Y.shape[1]
+        self.data = data
+        self.n_rows = b
+        self.Y = np.empty((s, k, b), dtype)
+        self.P = np.empty((s, k, b), dtype)
+        self.weights = None if data.weights is None else np.empty((s, 1, b), dtype)
+        self.X = None if sparse.issparse(data.X) else np.ones((s * b, 1 + d), dtype)
+        self.steps = []
+        if self.X is not None:
+            self._bind([self.X[i * b : (i + 1) * b].T for i in range(s)])
+        self._holds = None
+
+    def _bind(self, batches):
+        W = [None] * len(self.Y) if self.weights is None else self.weights
+        self.steps = list(zip(batches, self.Y, self.P, W, strict=True))
+
+    def fill(self, rows):
+        """Copy `rows` of the data, a slice or an array of indices."""
+        if isinstance(rows, slice) and rows == self._holds:
+            return
+        self._holds = rows if isinstance(rows, slice) else None
+        data, (s, k, b) = self.data, self.Y.shape
+        if self.X is None:
+            X = data.X[rows].astype(self.P.dtype, copy=False)
+            self._bind([X[i * b : (i + 1) * b] for i in range(s)])
+        else:
+            self.X[:, 1:] = data.X[rows]
+        self.Y[...] = data.Y[rows].reshape(s, b, k).transpose(0, 2, 1)
+        if self.weights is not None:
+            self.weights[...] = data.weights[rows].reshape(s, 1, b)
+
+    def value(self, loss):
+        """Sum over the rows of weight times loss, from the predictions in P."""
+        values = loss.value(self.P, self.Y)
+        if self.weights is not None:
+            values = values * self.weights[:, 0]
+        return float(values.sum(dtype=np.float64))
+
+
+class Batches:
+    """An epoch's blocks.
+
+    Parameters
+    ----------
+    data : Data
+    batch_size : int
+        Rows a batch, at most `data.n_rows`; the last batch takes what is left.
+    dtype : dtype
+        Of the buffers: what the network computes in.
+    """
+
+    def __init__(self, data, batch_size, dtype):
+        self.data = data
+        n, b = data.n_rows, batch_size
+        if sparse.issparse(data.X):
+            row_bytes = 12 * data.X.nnz // data.X.shape[0] + 1
+        else:
+            n_columns = 1 + data.X.shape[1] + 2 * data.Y.shape[1]
+            row_bytes = n_columns * np.dtype(dtype).itemsize
+        most = max(1, BLOCK_BYTES // (b * row_bytes))
+        stops = [*range(most * b, n - n % b, most * b), n - n % b]
+        if n % b:
+            stops.append(n)
+        buffers = {}
+        self._plan = []
+        start = 0
+        for stop in stops:
+            rows = min(b, stop - start)
+            n_batches = (stop - start) // rows
+            key = (n_batches, rows)
+            if key not in buffers:
+                buffers[key] = Block(data, n_batches, rows, dtype)
+            self._plan.append((start, stop, buffers[key]))
+            start = stop
+
+    @property
+    def lengths(self):
+        """The numbers of rows a batch that occur."""
+        return sorted({block.n_rows for _, _, block in self._plan})
+
+    def epoch(self, order=None):
+        """Yield the filled blocks, rows in the given order or as they stand."""
+        rows = self.data.rows
+        for start, stop, block in self._plan:
+            if order is not None:
+                part = order[start:stop]
+                block.fill(part if rows is None else rows[part])
+            elif rows is not None:
+                block.fill(rows[start:stop])
+            else:
+                block.fill(slice(start, stop))
+            yield block
+
+
+def next_order(order, n_rows, random_state):
+    """Shuffle the previous epoch's order (None: rows as they stand) once more.
+
+    An order of another number of rows, from other data, counts as none.
+    MLPClassifier shuffles its indices in place from epoch to epoch, so an order
+    depends on all earlier ones; this makes the same draws.
+    """
+    permutation = np.arange(n_rows)
+    random_state.shuffle(permutation)
+    if order is None or len(order) != n_rows:
+        return permutation
+    return order[permutation]

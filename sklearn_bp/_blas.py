@@ -1,0 +1,49 @@
+"""The BLAS routines of one dtype, as scipy binds them.
+
+Called positionally on arrays that already have the right dtype and layout
+they cost less than the equivalent numpy ufunc, and they work in place.  All
+take Fortran-ordered matrices: the transpose of a C-ordered array, which is a
+view, is one.
+
+f2py silently copies an output that does not fit and the result is then lost,
+so `blas_for` checks once for each dtype that results share their memory.
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import get_blas_funcs
+
+
+class Blas(NamedTuple):
+    """Routines of one dtype.
+
+    gemm(alpha, a, b, beta, c, trans_a, trans_b, overwrite_c) : c = alpha a b + beta c
+    axpy(x, y, n, a) : y = a x + y
+    scal(a, x) : x = a x
+    dot(x, y) : sum(x * y)
+    """
+
+    gemm: Any
+    axpy: Any
+    scal: Any
+    dot: Any
+
+
+@cache
+def blas_for(dtype):
+    """Routines for `dtype`, float32 or float64; checked to work in place."""
+    dtype = np.dtype(dtype)
+    blas = Blas(*get_blas_funcs(("gemm", "axpy", "scal", "dot"), dtype=dtype))
+    a = np.ones((2, 3), dtype=dtype)
+    c = np.zeros((2, 2), dtype=dtype)
+    x, y = np.ones(4, dtype=dtype), np.ones(4, dtype=dtype)
+    blas.gemm(1.0, a.T, a.T, 0.0, c.T, 1, 0, 1)
+    blas.axpy(x, y, 4, 2.0)
+    blas.scal(5.0, x)
+    if not ((c == 3).all() and (y == 3).all() and (x == 5).all()):
+        raise RuntimeError(
+            f"The BLAS bindings of this scipy do not work in place for {dtype}."
+        )
+    return blas

@@ -1,0 +1,359 @@
+"""The regressor."""
+
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils.metaestimators import available_if
+
+from sklearn_bp._base import BaseTwoLayer
+from sklearn_bp._targets import check_regression_targets
+from sklearn_bp._validation import OneOf
+from sklearn_bp.losses import REGRESSOR_LOSSES
+
+
+class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
+    """Regressor of one hidden layer, trained by backpropagation.
+
+    Minimizes the squared error, or the Poisson deviance, of one or several
+    outputs by mini-batch gradient descent or L-BFGS [1]_.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of one int, default=(100,)
+        Number of hidden units.
+
+    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
+        Activation of the hidden layer: f(z) = z, 1 / (1 + exp(-z)), tanh(z) or
+        max(0, z).
+
+    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+        'sgd' is mini-batch gradient descent with momentum, 'adam' the method of
+        Kingma and Ba [3]_, 'lbfgs' a quasi-Newton method that takes all rows in
+        each iteration and computes in float64.
+
+    alpha : float, default=0.0001
+        Strength of the penalty alpha / 2 (||W1||^2 + ||W2||^2) on the weights
+        (not the intercepts). It is divided by the number of rows, or by the sum
+        of the sample weights.
+
+    batch_size : int, 'auto' or 'full', default='auto'
+        Rows a mini-batch: 'auto' is min(200, n_samples), 'full' all rows (batch
+        gradient descent), 1 is stochastic gradient descent. Not used by 'lbfgs'.
+
+    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
+        Schedule of the rate of 'sgd': constant; learning_rate_init / (t + 1) **
+        power_t after t training rows; or constant, but divided by 5 whenever the
+        patience is used up, until it is below 1e-6.
+
+    learning_rate_init : float, default=0.001
+        Initial learning rate of 'sgd' and 'adam'.
+
+    power_t : float, default=0.5
+        Exponent of 'invscaling'.
+
+    max_iter : int, default=200
+        Epochs at most; for 'lbfgs', iterations.
+
+    loss : {'squared_error', 'poisson'}, default='squared_error'
+        'squared_error' is half the mean over the outputs of the squared error.
+        'poisson' is half the Poisson deviance, with predictions exp(z2) > 0, for
+        counts and other targets >= 0; summed over the outputs.
+
+    loss_threshold : float, default=None
+        Stop as soon as an epoch's loss is below it.
+
+    init : {'glorot_uniform', 'he_normal', 'lecun_normal', 'normal', 'zeros'}, \
+            default='glorot_uniform'
+        Starting weights. 'glorot_uniform' is uniform in +- sqrt(6 / (fan_in +
+        fan_out)) [2]_ (2 instead of 6 for 'logistic'), intercepts too;
+        'he_normal' and 'lecun_normal' have variance 2 / fan_in and 1 / fan_in and
+        intercepts zero; 'normal' is the unit normal for weights and intercepts;
+        'zeros' shows why hidden units must start differently.
+
+    shuffle : bool, default=True
+        Whether to shuffle the rows before each epoch.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the starting weights, the validation split and the order of rows.
+        Pass an int for results that repeat.
+
+    tol : float, default=1e-4
+        Smallest improvement of the loss (of the validation score, with early
+        stopping) that counts; for 'lbfgs', the largest component of the gradient
+        at which it ends.
+
+    verbose : bool or int, default=False
+        Whether to print a line an epoch.
+
+    warm_start : bool, default=False
+        Whether fit goes on from the weights of the last fit. Optimizer and
+        patience start anew, so new data is welcome.
+
+    momentum : float in [0, 1], default=0.9
+        Momentum of 'sgd'.
+
+    nesterovs_momentum : bool, default=True
+        Whether the momentum of 'sgd' is Nesterov's.
+
+    early_stopping : bool, default=False
+        Whether to hold out a part of the rows and to stop when the score on
+        them, its R2, has not improved for `n_iter_no_change` epochs.
+        The weights of the best epoch are kept.
+
+    validation_fraction : float in [0, 1), default=0.1
+        Share of the rows held out with early stopping.
+
+    beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
+        Decay rates of the moments of 'adam'.
+
+    epsilon : float, default=1e-8
+        Added to the root of the second moment in 'adam'.
+
+    n_iter_no_change : int or inf, default=10
+        Patience: training ends after more than this many epochs in a row without
+        an improvement of `tol`.
+
+    max_fun : int, default=15000
+        Evaluations of loss and gradient at most, for 'lbfgs'.
+
+    Attributes
+    ----------
+    coefs_ : list of two ndarrays, (n_features, n_hidden), (n_hidden, n_outputs)
+        Weights of the hidden layer and of the output layer, in the dtype of X.
+
+    intercepts_ : list of two ndarrays, (n_hidden,) and (n_outputs,)
+        Their intercepts.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of features seen during fit, if X had names that are all strings.
+
+    n_outputs_ : int
+        Number of output units.
+
+    n_layers_ : int
+        3, as in scikit-learn, which counts the inputs.
+
+    out_activation_ : str
+        Name of the output activation.
+
+    n_iter_ : int
+        Epochs (iterations of 'lbfgs') of the last fit, or of all calls of
+        partial_fit.
+
+    best_iter_ : int
+        The epoch, counted from 1, whose weights were kept: the one of the best
+        validation score, or the last.
+
+    t_ : int
+        Training rows seen: the sum over epochs.
+
+    loss_ : float
+        The last epoch's loss, penalty included.
+
+    best_loss_ : float or None
+        The smallest loss of an epoch; None with early stopping.
+
+    loss_curve_ : list of float
+        The loss of each epoch.
+
+    validation_scores_ : list of float or None
+        The validation score of each epoch; None without early stopping.
+
+    best_validation_score_ : float or None
+        The largest of them in the last fit.
+
+    See Also
+    --------
+    sklearn.neural_network.MLPRegressor : The same network, and deeper ones.
+
+    Notes
+    -----
+    The loss of a weighted training set is sum_i w_i loss_i / sum_i w_i: weights
+    are normalized over the whole set, so a mini-batch of b rows contributes the
+    sum of w_i grad_i / (b mean(w)).
+
+    After fit only the weights are kept, so a later partial_fit begins with a
+    fresh optimizer. partial_fit keeps the optimizer, so with an int
+    `random_state` n calls of it on the same data equal fit with max_iter=n.
+
+    References
+    ----------
+    .. [1] Rumelhart, D. E., Hinton, G. E. and Williams, R. J. (1986). Learning
+       representations by back-propagating errors. Nature 323, 533-536.
+    .. [2] Glorot, X. and Bengio, Y. (2010). Understanding the difficulty of training
+       deep feedforward neural networks. AISTATS.
+    .. [3] Kingma, D. P. and Ba, J. (2015). Adam: a method for stochastic
+       optimization. ICLR.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler, scale
+    >>> from sklearn_bp import TwoLayerRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> network = TwoLayerRegressor(20, solver="lbfgs", alpha=10, random_state=0)
+    >>> model = make_pipeline(StandardScaler(), network).fit(X, scale(y))
+    >>> model.score(X, scale(y)) > 0.5
+    True
+    """
+
+    _constraints: ClassVar = {
+        **BaseTwoLayer._constraints,
+        "loss": OneOf(REGRESSOR_LOSSES),
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        *,
+        activation="relu",
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        loss="squared_error",
+        loss_threshold=None,
+        init="glorot_uniform",
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+    ):
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            loss=loss,
+            loss_threshold=loss_threshold,
+            init=init,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+        )
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit the network to rows with targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features. float32 is kept, all else becomes float64; CSR stays sparse,
+            CSC becomes CSR.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0, not all zero.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters or data out of range; the message says which.
+        DivergenceError
+            A ValueError: the loss is not finite. What was fitted before is kept.
+        """
+        return self._fit(X, y, sample_weight)
+
+    @available_if(lambda self: self._check_solver())
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch, going on from where the estimator stands.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0, not all zero.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters or data out of range.
+        """
+        self._check_partial_fit()
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Predicted targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the dtype of the weights.
+        """
+        p = self._scores(X)
+        self._loss_object().forward(p)
+        return p[0] if len(p) == 1 else p.T
+
+    def _encode_targets(self, y, dtype, continuing, classes, incremental):
+        return check_regression_targets(y, dtype)
+
+    def _loss_object(self):
+        return REGRESSOR_LOSSES[self.loss]
+
+    def _stratify(self, Y):
+        return None
+
+    def _validation_score(self, z2, Y, sample_weight):
+        self._loss_object().forward(z2)
+        if not np.isfinite(z2).all():
+            return np.nan
+        return float(r2_score(Y, z2.T, sample_weight=sample_weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

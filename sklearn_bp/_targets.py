@@ -1,0 +1,154 @@
+"""Labels and targets to the matrix that the loss wants, and back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+_ANY_SHAPE = {"ensure_2d": False, "ensure_min_samples": 0, "input_name": "y"}
+
+
+def check_y_given(y, estimator):
+    """Refuse y=None in scikit-learn's words."""
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but "
+            "the target y is None."
+        )
+
+
+def check_labels(y):
+    """Labels as an array of their natural dtype, or a label indicator matrix.
+
+    Pandas' nullable and categorical columns come out as what they hold: ints,
+    bools, strings.
+
+    Returns
+    -------
+    y : ndarray of shape (n,) or (n, n_labels)
+    """
+    y = _natural_dtype(y)
+    y = check_array(y, **_ANY_SHAPE, dtype=None)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    check_classification_targets(y)
+    if type_of_target(y) == "multiclass-multioutput":
+        raise ValueError(
+            "y has several columns that are not all 0 or 1: multiclass-multioutput "
+            "targets are not supported. Pass one column of labels, or a label "
+            "indicator matrix of zeros and ones; or wrap the estimator in "
+            "MultiOutputClassifier."
+        )
+    return y
+
+
+def _natural_dtype(y):
+    """Turn an object array whose entries are all bools or all ints into these."""
+    if issparse(y) or isinstance(y, list | tuple):
+        return y
+    array = np.asarray(y)
+    if array.dtype != object or array.ndim != 1:
+        return array
+    if any(_is_missing(label) for label in array):
+        raise ValueError("Input y contains missing values (None, NaN or NA).")
+    for kinds, dtype in (((bool, np.bool_), bool), ((int, np.integer), None)):
+        if len(array) and all(isinstance(label, kinds) for label in array):
+            return np.array(array.tolist(), dtype=dtype)
+    return array
+
+
+def _is_missing(label):
+    is_nan = isinstance(label, float | np.floating) and label != label
+    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
+
+
+@dataclass(frozen=True)
+class ClassTargets:
+    """Labels and their codes.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Sorted; for a label indicator matrix the numbers of its columns.
+    multilabel : bool
+    """
+
+    classes: np.ndarray
+    multilabel: bool = False
+
+    @classmethod
+    def of(cls, y):
+        """As found in `y`, which `check_labels` has passed."""
+        if y.ndim == 2:
+            return cls(np.arange(y.shape[1]), multilabel=True)
+        return cls(np.unique(y))
+
+    @property
+    def exclusive(self):
+        """Whether each class has a score of its own and they exclude each other.
+
+        Two classes share one score.  A single class has its own, and with it
+        probability 1.
+        """
+        return not self.multilabel and len(self.classes) != 2
+
+    @property
+    def n_outputs(self):
+        return len(self.classes) if self.multilabel or self.exclusive else 1
+
+    def encode(self, y):
+        """Bool matrix of shape (n, n_outputs); ValueError for unknown labels."""
+        fits = y.ndim == 1 or y.shape[1] == len(self.classes)
+        if self.multilabel != (y.ndim == 2) or not fits:
+            raise ValueError(
+                f"y has shape {y.shape}, which does not fit the "
+                f"{len(self.classes)} {'labels' if self.multilabel else 'classes'} "
+                "seen before."
+            )
+        if self.multilabel:
+            return y.astype(bool)
+        codes = self.codes(y)
+        if not self.exclusive:
+            return (codes == 1)[:, np.newaxis]
+        return codes[:, np.newaxis] == np.arange(len(self.classes))
+
+    def codes(self, y):
+        """Positions in `classes`; ValueError for labels that are not there."""
+        labels, codes = np.unique(y, return_inverse=True)
+        unknown = np.setdiff1d(labels, self.classes)
+        if len(unknown):
+            raise ValueError(
+                "`y` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes}. 'y' has {labels}."
+            )
+        return np.searchsorted(self.classes, labels)[codes]
+
+    def decide(self, z2):
+        """Bools (n_outputs, n) or codes (n,) of the likeliest, from scores."""
+        return z2.argmax(axis=0) if self.exclusive else z2 > 0
+
+    def decode(self, z2):
+        """Labels (n,), or the indicator matrix (n, n_labels), from scores."""
+        decided = self.decide(z2)
+        if self.multilabel:
+            return decided.T.astype(int)
+        return self.classes[decided if self.exclusive else decided[0].astype(int)]
+
+    def accuracy(self, z2, Y, sample_weight=None):
+        """Weighted share of rows that are right in every output."""
+        right = (
+            np.take_along_axis(Y, self.decide(z2)[:, np.newaxis], axis=1)[:, 0]
+            if self.exclusive
+            else (self.decide(z2).T == Y).all(axis=1)
+        )
+        return float(np.average(right, weights=sample_weight))
+
+
+def check_regression_targets(y, dtype):
+    """Targets as a finite matrix of `dtype`, (n, n_outputs), and y's own ndim."""
+    y = check_array(y, **_ANY_SHAPE, dtype=dtype)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    return y.reshape(len(y), -1)

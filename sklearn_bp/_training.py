@@ -1,0 +1,259 @@
+"""Training by mini-batches: one epoch, and epochs until something says stop.
+
+Knows no estimator and no option's name: it gets objects, works on a
+`TrainingState`, which is everything that continuing needs, and returns a
+`TrainingResult`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_bp._batches import Batches, Data, next_order
+from sklearn_bp._network import TwoLayerNetwork
+from sklearn_bp._parameters import Parameters
+from sklearn_bp._stopping import Patience
+
+
+class DivergenceError(ValueError):
+    """Training produced a loss or weights that are not finite."""
+
+
+@dataclass
+class TrainingState:
+    """Everything that continuing needs.
+
+    Attributes
+    ----------
+    parameters : Parameters
+    patience : Patience
+    random_state : RandomState
+        Draws the order of the rows.
+    rate : float
+        Learning rate of the next epoch.
+    optimizer : dict or None
+        The optimizer's own state; None before the first epoch.
+    order : ndarray of int or None
+        The last epoch's order of the rows.
+    n_iter, t : int
+        Epochs and rows seen so far.
+    loss_curve, validation_scores : list of float
+        A value an epoch; the second only if there is validation data.
+    """
+
+    parameters: Parameters
+    patience: Patience
+    random_state: Any
+    rate: float = 0.0
+    optimizer: dict | None = None
+    order: np.ndarray | None = None
+    n_iter: int = 0
+    t: int = 0
+    loss_curve: list = field(default_factory=list)
+    validation_scores: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a solver is asked to do.
+
+    Attributes
+    ----------
+    max_iter : int
+        Epochs at most.
+    loss_threshold : float
+        Stop once an epoch's loss is below.
+    validate : callable(Parameters) -> float, or None
+        Score on validation data, larger is better.  If given, it is what the
+        patience watches, and the best epoch's weights are kept.
+    report : callable(state)
+        Called after each epoch.
+    """
+
+    max_iter: int
+    loss_threshold: float
+    validate: Callable[[Parameters], float] | None
+    report: Callable[[TrainingState], None]
+
+
+@dataclass
+class TrainingResult:
+    """How training ended.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        The weights to keep.
+    state : TrainingState
+    best_iter : int
+        Number of the epoch, from 1, after which `parameters` stood.
+    reason : str
+        "tol", "patience" (validation), "max_iter", "loss_threshold",
+        "interrupted", or what else ended it, in the solver's words.
+    """
+
+    parameters: Parameters
+    state: TrainingState
+    best_iter: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class MiniBatches:
+    """Mini-batch gradient descent.
+
+    Parameters
+    ----------
+    optimizer : object of `optimizers`
+    schedule : object of `schedules`
+    batch_size : int
+    shuffle : bool
+    """
+
+    optimizer: Any
+    schedule: Any
+    batch_size: int
+    shuffle: bool
+
+    def train(self, network, data, state, plan):
+        """Train from `state`, which is changed, until `plan` says stop."""
+        optimizer = self.optimizer.bind(state.parameters, state.optimizer)
+        batches = Batches(data, self.batch_size, state.parameters.flat.dtype)
+        kernels = bind_kernels(network, data, state.parameters, optimizer, batches)
+        if state.optimizer is None:
+            state.rate = self.schedule.learning_rate_init
+
+        def epoch():
+            if self.shuffle:
+                state.order = next_order(state.order, data.n_rows, state.random_state)
+            blocks = batches.epoch(state.order if self.shuffle else None)
+            loss = run_epoch(network, data, state, blocks, kernels, optimizer)
+            state.t += data.n_rows
+            state.rate = self.schedule.after_epoch(state.rate, state.t)
+            state.optimizer = optimizer.state()
+            return loss
+
+        def on_plateau():
+            lower = self.schedule.on_plateau(state.rate)
+            if lower is None:
+                return False
+            state.rate, state.patience.count = lower, 0
+            return True
+
+        return run_epochs(epoch, on_plateau, state, plan)
+
+
+def bind_kernels(network: TwoLayerNetwork, data: Data, parameters, optimizer, batches):
+    """A kernel for each length of a batch."""
+    is_sparse = sparse.issparse(data.X)
+    return {
+        b: network.bind(parameters, optimizer.target, b, data.alpha, is_sparse)
+        for b in batches.lengths
+    }
+
+
+def run_epoch(network, data, state, blocks, kernels, optimizer):
+    """One pass over the blocks; return the mean loss, penalty included.
+
+    The loss of a row is the one before the update that the row takes part in.
+    """
+    total = squared_norms = 0.0
+    rate, squared_norm = state.rate, state.parameters.squared_norm
+    for block in blocks:
+        forward, output_error, hidden_error, gradient = kernels[block.n_rows]
+        for X, Y, P, weights in block.steps:
+            forward(X, P)
+            output_error(P, Y, weights)
+            hidden_error()
+            if data.alpha:
+                squared_norms += squared_norm()
+            gradient(X, *optimizer.begin(block.n_rows))
+            optimizer.finish(rate)
+        total += block.value(network.loss)
+    return (total + 0.5 * data.alpha * squared_norms) / data.n_rows
+
+
+def run_epochs(epoch, on_plateau, state, plan):
+    """Epochs until the plan is fulfilled; interrupted, the last whole one counts.
+
+    Parameters
+    ----------
+    epoch : callable() -> float
+        Trains for an epoch and returns its loss.
+    on_plateau : callable() -> bool
+        Called when the patience is used up; true to go on all the same.
+    """
+    watch = BestWeights(state, plan)
+    try:
+        with np.errstate(all="ignore"):  # a loss that is not finite is an error
+            for _ in range(plan.max_iter):
+                watch.epoch_ends(epoch())
+                plan.report(state)
+                if state.loss_curve[-1] < plan.loss_threshold:
+                    return watch.result("loss_threshold")
+                if state.patience.exhausted and not on_plateau():
+                    return watch.result("patience" if plan.validate else "tol")
+    except KeyboardInterrupt:
+        return watch.interrupted()
+    return watch.result("max_iter")
+
+
+class BestWeights:
+    """Keeps the books of a run: curves, the weights to keep, the last whole epoch."""
+
+    def __init__(self, state, plan):
+        self.state, self.plan = state, plan
+        self._n_before = state.n_iter
+        self._best = self._best_iter = None
+        self._last = None
+
+    def epoch_ends(self, loss):
+        """Enter an epoch's loss; raise DivergenceError if it is not finite."""
+        state, parameters = self.state, self.state.parameters
+        if not np.isfinite(loss):
+            raise divergence(state.n_iter + 1)
+        cost, score = loss, None
+        if self.plan.validate is not None:
+            score = float(self.plan.validate(parameters))
+            cost = -score
+        improved = state.patience.update(cost)
+        last = parameters.flat.copy()
+        if improved and score is not None:
+            self._best, self._best_iter = last, state.n_iter + 1
+        state.loss_curve.append(float(loss))
+        if score is not None:
+            state.validation_scores.append(score)
+        state.n_iter += 1
+        self._last = (last, state.n_iter, len(state.loss_curve))
+
+    def interrupted(self):
+        """The result as of the last whole epoch; with none, interrupt for good."""
+        state = self.state
+        if self._last is None:
+            raise KeyboardInterrupt
+        state.parameters.flat[:], state.n_iter, n_losses = self._last
+        del state.loss_curve[n_losses:], state.validation_scores[n_losses:]
+        return self.result("interrupted")
+
+    def result(self, reason):
+        """The result: the best epoch's weights, or without validation the last's."""
+        state = self.state
+        flat, best_iter = state.parameters.flat, state.n_iter
+        if self._best is not None:
+            flat, best_iter = self._best, self._best_iter
+        if not np.isfinite(flat).all():
+            raise divergence(state.n_iter)
+        return TrainingResult(state.parameters.like(flat), state, best_iter, reason)
+
+
+def divergence(n_iter):
+    """The error for a run that left the finite numbers in epoch `n_iter`."""
+    return DivergenceError(
+        "Solver produced non-finite parameter weights. The input data may contain "
+        f"large values and need to be preprocessed. (Training diverged in epoch "
+        f"{n_iter}: its loss is not finite.) Scale the features, and a regressor's "
+        "targets, for instance by StandardScaler; or lower learning_rate_init."
+    )

@@ -1,0 +1,140 @@
+"""Constructor parameters and sample weights: checked, or a clear error."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import check_array
+
+
+class Number:
+    """A number in an interval, open at infinity.
+
+    Parameters
+    ----------
+    kind : type
+        `Integral` or `Real`.
+    low, high : float
+    closed : {"left", "neither", "both"}
+    also : tuple
+        Further values.
+    """
+
+    def __init__(self, kind, low, high=np.inf, closed="left", also=()):
+        self.kind, self.low, self.high = kind, low, high
+        self.closed, self.also = closed, also
+
+    def admits(self, value):
+        if isinstance(value, str | bool | np.bool_):
+            return value in self.also if isinstance(value, str) else False
+        if not isinstance(value, self.kind):
+            return isinstance(value, Real) and value in self.also
+        above = value > self.low if self.closed == "neither" else value >= self.low
+        below = value <= self.high if self.closed == "both" else value < self.high
+        return bool(above and below)
+
+    def has_type(self, value):
+        names = any(isinstance(also, str) for also in self.also)
+        return isinstance(value, (str, self.kind) if names else self.kind)
+
+    def __str__(self):
+        kind = "an int" if self.kind is Integral else "a float"
+        left = "(" if self.closed == "neither" else "["
+        right = "]" if self.closed == "both" else ")"
+        high = self.high if self.high == np.inf else f"{self.high:g}"
+        text = f"{kind} in the range {left}{self.low:g}, {high}{right}"
+        return " or ".join([text, *(repr(also) for also in self.also)])
+
+
+class OneOf:
+    """One of the names in a table."""
+
+    def __init__(self, table):
+        self.names = list(table)
+
+    def admits(self, value):
+        return isinstance(value, str) and value in self.names
+
+    def has_type(self, value):
+        return isinstance(value, str)
+
+    def __str__(self):
+        return "one of " + ", ".join(repr(name) for name in self.names)
+
+
+class Boolean:
+    """True or False, numpy's included; also an int where that means a level."""
+
+    def __init__(self, or_int=False):
+        self.kinds = (bool, np.bool_, Integral) if or_int else (bool, np.bool_)
+
+    def admits(self, value):
+        return isinstance(value, self.kinds)
+
+    has_type = admits
+
+    def __str__(self):
+        return "True or False" + (" or an int" if Integral in self.kinds else "")
+
+
+def check_parameters(estimator, constraints):
+    """TypeError or ValueError that names parameter, range and value."""
+    for name, constraint in constraints.items():
+        value = getattr(estimator, name)
+        if value is None and name == "loss_threshold":
+            continue
+        if not constraint.admits(value):
+            error = ValueError if constraint.has_type(value) else TypeError
+            raise error(
+                f"The {name!r} parameter of {type(estimator).__name__} must be "
+                f"{constraint}. Got {value!r} instead."
+            )
+
+
+def check_hidden_layer_sizes(estimator):
+    """The number of hidden units, from an int or a sequence of one."""
+    name, value = type(estimator).__name__, estimator.hidden_layer_sizes
+    is_sequence = hasattr(value, "__iter__") and not isinstance(value, str)
+    sizes = list(value) if is_sequence else [value]
+    if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in sizes):
+        raise TypeError(
+            f"The 'hidden_layer_sizes' parameter of {name} must be an int or a "
+            f"sequence of one int. Got {value!r} instead."
+        )
+    if len(sizes) != 1:
+        raise ValueError(
+            f"{name} has one hidden layer: hidden_layer_sizes must be an int or a "
+            f"sequence of one int. Got {value!r} instead; for more layers see "
+            "scikit-learn's MLPClassifier and MLPRegressor."
+        )
+    if sizes[0] < 1:
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return int(sizes[0])
+
+
+def check_sample_weight(sample_weight, n_rows):
+    """Finite, non-negative float64 weights that are not all zero, or None.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,) or None
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_rows, sample_weight)
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weights.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weights.ndim}D array."
+        )
+    if weights.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight.shape == {weights.shape}, expected {(n_rows,)}!"
+        )
+    if (weights < 0).any():
+        raise ValueError("Negative values in data passed to `sample_weight`.")
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights

@@ -1,0 +1,181 @@
+"""Losses, each with the output activation that belongs to it.
+
+Arrays are (..., n_outputs, n_rows), outputs before rows: scores z2, predictions
+p and targets y alike.  A loss has
+
+- `out_activation`: its name in scikit-learn;
+- `forward(z)`: predictions from scores, in place (the inverse link);
+- `backward(p, y, out)`: the error of the output layer, delta2 = d value / d z2;
+- `value(p, y)`: the loss of each row, (..., n_rows);
+- `check_targets(y)`: a ValueError for targets outside the domain.
+
+A loss for classes also has `proba(z)`, in place: probabilities that are never 0,
+however small, so that their logarithm is finite.
+
+The penalty on the weights is not a loss: it belongs to the network.
+"""
+
+import numpy as np
+from scipy.special import expit, log_expit, xlogy
+
+
+def _clip(p):
+    """Keep probabilities away from 0 and 1 by a machine epsilon."""
+    eps = np.finfo(p.dtype).eps
+    return np.clip(p, eps, 1 - eps)
+
+
+def _raise_zeros(p):
+    """Replace probabilities that underflow by the smallest normal number."""
+    np.maximum(p, np.finfo(p.dtype).tiny, out=p)
+
+
+def _softmax(z):
+    """Softmax over the outputs, in place, shifted by the largest score."""
+    z -= z.max(axis=-2, keepdims=True)
+    np.exp(z, out=z)
+    z /= z.sum(axis=-2, keepdims=True)
+
+
+def _sigmoid_probability(z):
+    """1 / (1 + exp(-z)), in place, strictly between 0 and 1."""
+    expit(z, out=z)
+    _raise_zeros(z)
+    np.minimum(z, 1 - np.finfo(z.dtype).epsneg, out=z)
+
+
+class _Loss:
+    def check_targets(self, y):
+        pass
+
+
+class CategoricalLogLoss(_Loss):
+    """-log p of the true class, p = softmax(z): classes that exclude each other.
+
+    delta2 = p - y for targets y that are 1 for the true class, else 0.
+    """
+
+    out_activation = "softmax"
+
+    def forward(self, z):
+        _softmax(z)
+
+    def backward(self, p, y, out):
+        np.subtract(p, y, out=out)
+
+    def value(self, p, y):
+        return -np.log(_clip((p * y).sum(axis=-2)))
+
+    def proba(self, z):
+        _softmax(z)
+        _raise_zeros(z)
+
+
+class BinaryLogLoss(_Loss):
+    """-sum_k [y_k log p_k + (1 - y_k) log(1 - p_k)], p = 1 / (1 + exp(-z)).
+
+    One score for two classes, or one for each label; delta2 = p - y.
+    """
+
+    out_activation = "logistic"
+
+    def forward(self, z):
+        expit(z, out=z)
+
+    def backward(self, p, y, out):
+        np.subtract(p, y, out=out)
+
+    def value(self, p, y):
+        return -np.log(_clip(np.where(y > 0, p, 1 - p))).sum(axis=-2)
+
+    def proba(self, z):
+        _sigmoid_probability(z)
+
+
+class BinarySquaredError(_Loss):
+    """1/2 sum_k (p_k - y_k)^2, p = 1 / (1 + exp(-z)): the error of the early texts.
+
+    One score for two classes, or one for each label;
+    delta2 = (p - y) p (1 - p), which is small wherever the sigmoid saturates,
+    also where it is wrong (Rumelhart, Hinton and Williams 1986).
+    """
+
+    out_activation = "logistic"
+
+    def forward(self, z):
+        expit(z, out=z)
+
+    def backward(self, p, y, out):
+        np.subtract(p, y, out=out)
+        out *= p
+        out *= 1 - p
+
+    def value(self, p, y):
+        return 0.5 * np.square(p - y).sum(axis=-2)
+
+    def proba(self, z):
+        _sigmoid_probability(z)
+
+
+class CategoricalSquaredError(BinarySquaredError):
+    """`BinarySquaredError` with one sigmoid a class, for classes that exclude
+    each other: class probabilities are p_k / sum_j p_j.
+    """
+
+    def proba(self, z):
+        # p_k / sum_j p_j is the softmax of log p, also where every p underflows.
+        log_expit(z, out=z)
+        _softmax(z)
+        _raise_zeros(z)
+
+
+class SquaredError(_Loss):
+    """1/2 mean_k (p_k - y_k)^2, p = z; delta2 = (p - y) / n_outputs."""
+
+    out_activation = "identity"
+
+    def forward(self, z):
+        pass
+
+    def backward(self, p, y, out):
+        np.subtract(p, y, out=out)
+        n_outputs = out.shape[-2]
+        if n_outputs > 1:
+            out /= n_outputs
+
+    def value(self, p, y):
+        return 0.5 * np.square(p - y).mean(axis=-2)
+
+
+class Poisson(_Loss):
+    """sum_k [y_k log(y_k / p_k) - y_k + p_k], p = exp(z): half the deviance.
+
+    For counts and other targets y >= 0; delta2 = p - y.
+    """
+
+    out_activation = "exp"
+
+    def forward(self, z):
+        np.exp(z, out=z)
+
+    def backward(self, p, y, out):
+        np.subtract(p, y, out=out)
+
+    def value(self, p, y):
+        return (xlogy(y, y / p) - y + p).sum(axis=-2)
+
+    def check_targets(self, y):
+        if (y < 0).any():
+            raise ValueError(
+                "Some targets are negative: loss='poisson' needs y >= 0. "
+                "Use loss='squared_error' for targets of either sign."
+            )
+
+
+# For classes that exclude each other (one score a class), and for independent
+# scores (two classes, or several labels).
+CLASSIFIER_LOSSES = {
+    "log_loss": {True: CategoricalLogLoss(), False: BinaryLogLoss()},
+    "squared_error": {True: CategoricalSquaredError(), False: BinarySquaredError()},
+}
+REGRESSOR_LOSSES = {"squared_error": SquaredError(), "poisson": Poisson()}
