@@ -201,7 +201,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     >>> from sklearn.preprocessing import StandardScaler
     >>> from sklearn_bp import TwoLayerClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> network = TwoLayerClassifier(20, learning_rate_init=0.01, random_state=0)
+    >>> network = TwoLayerClassifier(20, solver="lbfgs", alpha=1, random_state=0)
     >>> model = make_pipeline(StandardScaler(), network).fit(X, y)
     >>> model.score(X, y) > 0.95
     True

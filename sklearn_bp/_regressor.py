@@ -197,7 +197,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     >>> from sklearn.preprocessing import StandardScaler, scale
     >>> from sklearn_bp import TwoLayerRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> network = TwoLayerRegressor(20, solver="lbfgs", alpha=10, random_state=0)
+    >>> network = TwoLayerRegressor(20, learning_rate_init=0.01, random_state=0)
     >>> model = make_pipeline(StandardScaler(), network).fit(X, scale(y))
     >>> model.score(X, scale(y)) > 0.5
     True

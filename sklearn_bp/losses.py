@@ -15,6 +15,8 @@ however small, so that their logarithm is finite.
 The penalty on the weights is not a loss: it belongs to the network.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.special import expit, log_expit, xlogy
 
@@ -174,7 +176,7 @@ class Poisson(_Loss):
 
 # For classes that exclude each other (one score a class), and for independent
 # scores (two classes, or several labels).
-CLASSIFIER_LOSSES = {
+CLASSIFIER_LOSSES: dict[str, dict[bool, Any]] = {
     "log_loss": {True: CategoricalLogLoss(), False: BinaryLogLoss()},
     "squared_error": {True: CategoricalSquaredError(), False: BinarySquaredError()},
 }
