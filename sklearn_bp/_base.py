@@ -150,7 +150,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
 
     @abstractmethod
     def _validation_score(self, z2, Y, sample_weight):
-        """Score from scores z2, (n_outputs, n), against Y, (n, n_outputs)."""
+        """Score from scores z2, (n, n_outputs), against Y, (n, n_outputs)."""
 
     # Training.
 
@@ -379,7 +379,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     # Prediction.
 
     def _scores(self, X):
-        """Scores z2 of the rows of X, (n_outputs, n)."""
+        """Scores z2 of the rows of X, (n, n_outputs)."""
         check_is_fitted(self)
         X = self._check_features(X, reset=False)
         network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())

@@ -6,11 +6,11 @@ rows, and so are the views that the kernel works on: made once, used in every
 epoch.  Rows are copied into a block and nowhere else, so X may be a read-only
 memmap or of another dtype.
 
-In a block of s batches of b rows, dense arrays are
+In a block of s batches of b rows, dense arrays, all in C order, are
 
-    X (s * b, 1 + n_features), C order, its first column all ones
-    Y, P (s, n_outputs, b): targets and predictions, outputs before rows
-    weights (s, 1, b), or None
+    X (s * b, n_features)
+    Y, P (s * b, n_outputs): targets and predictions
+    weights (s * b, 1), or None
 """
 
 from dataclasses import dataclass
@@ -67,41 +67,47 @@ class Data:
 class Block:
     """Buffers for `n_batches` batches of `n_rows` rows each.
 
-    `steps` lists, for each batch, X^T (or a CSR), Y, P and the weights.
+    `steps` lists, for each batch, X (transposed, or a CSR), Y, P and the weights.
     """
 
     def __init__(self, data, n_batches, n_rows, dtype):
-        s, b = n_batches, n_rows
-        d, k = data.X.shape[1], data.Y.shape[1]
+        n = n_batches * n_rows
         self.data = data
-        self.n_rows = b
-        self.Y = np.empty((s, k, b), dtype)
-        self.P = np.empty((s, k, b), dtype)
-        self.weights = None if data.weights is None else np.empty((s, 1, b), dtype)
-        self.X = None if sparse.issparse(data.X) else np.ones((s * b, 1 + d), dtype)
-        self.steps = []
-        if self.X is not None:
-            self._bind([self.X[i * b : (i + 1) * b].T for i in range(s)])
+        self.n_batches, self.n_rows = n_batches, n_rows
+        self.Y = np.empty((n, data.Y.shape[1]), dtype)
+        self.P = np.empty_like(self.Y)
+        self.weights = None if data.weights is None else np.empty((n, 1), dtype)
+        self.X = None
+        if not sparse.issparse(data.X):
+            self.X = np.empty((n, data.X.shape[1]), dtype)
+            self._bind([x.T for x in self._batches_of(self.X)])
         self._holds = None
 
-    def _bind(self, batches):
-        W = [None] * len(self.Y) if self.weights is None else self.weights
-        self.steps = list(zip(batches, self.Y, self.P, W, strict=True))
+    def _batches_of(self, rows):
+        b = self.n_rows
+        return [rows[i * b : (i + 1) * b] for i in range(self.n_batches)]
+
+    def _bind(self, X):
+        Y, P = self._batches_of(self.Y), self._batches_of(self.P)
+        weights = [None] * self.n_batches
+        if self.weights is not None:
+            weights = self._batches_of(self.weights)
+        self.steps = list(zip(X, Y, P, weights, strict=True))
 
     def fill(self, rows):
         """Copy `rows` of the data, a slice or an array of indices."""
         if isinstance(rows, slice) and rows == self._holds:
             return
         self._holds = rows if isinstance(rows, slice) else None
-        data, (s, k, b) = self.data, self.Y.shape
+        data = self.data
         if self.X is None:
             X = data.X[rows].astype(self.P.dtype, copy=False)
-            self._bind([X[i * b : (i + 1) * b] for i in range(s)])
+            self._bind(self._batches_of(X))
         else:
-            self.X[:, 1:] = data.X[rows]
-        self.Y[...] = data.Y[rows].reshape(s, b, k).transpose(0, 2, 1)
+            _copy_rows(data.X, rows, self.X)
+        _copy_rows(data.Y, rows, self.Y)
         if self.weights is not None:
-            self.weights[...] = data.weights[rows].reshape(s, 1, b)
+            self.weights[:, 0] = data.weights[rows]
 
     def value(self, loss):
         """Sum over the rows of weight times loss, from the predictions in P."""
@@ -109,6 +115,14 @@ class Block:
         if self.weights is not None:
             values = values * self.weights[:, 0]
         return float(values.sum(dtype=np.float64))
+
+
+def _copy_rows(source, rows, out):
+    if isinstance(rows, slice) or source.dtype != out.dtype:
+        out[...] = source[rows]
+    else:
+        # mode="raise", the default, would go through a copy of `out`
+        source.take(rows, axis=0, out=out, mode="clip")
 
 
 class Batches:
@@ -129,7 +143,7 @@ class Batches:
         if sparse.issparse(data.X):
             row_bytes = 12 * data.X.nnz // data.X.shape[0] + 1
         else:
-            n_columns = 1 + data.X.shape[1] + 2 * data.Y.shape[1]
+            n_columns = data.X.shape[1] + 2 * data.Y.shape[1]
             row_bytes = n_columns * np.dtype(dtype).itemsize
         most = max(1, BLOCK_BYTES // (b * row_bytes))
         stops = [*range(most * b, n - n % b, most * b), n - n % b]

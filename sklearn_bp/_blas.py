@@ -20,12 +20,14 @@ class Blas(NamedTuple):
     """Routines of one dtype.
 
     gemm(alpha, a, b, beta, c, trans_a, trans_b, overwrite_c) : c = alpha a b + beta c
+    gemv(alpha, a, x, beta, y, 0, 1, 0, 1, 0, 1) : y = alpha a x + beta y
     axpy(x, y, n, a) : y = a x + y
     scal(a, x) : x = a x
     dot(x, y) : sum(x * y)
     """
 
     gemm: Any
+    gemv: Any
     axpy: Any
     scal: Any
     dot: Any
@@ -35,14 +37,16 @@ class Blas(NamedTuple):
 def blas_for(dtype):
     """Routines for `dtype`, float32 or float64; checked to work in place."""
     dtype = np.dtype(dtype)
-    blas = Blas(*get_blas_funcs(("gemm", "axpy", "scal", "dot"), dtype=dtype))
+    blas = Blas(*get_blas_funcs(("gemm", "gemv", "axpy", "scal", "dot"), dtype=dtype))
     a = np.ones((2, 3), dtype=dtype)
     c = np.zeros((2, 2), dtype=dtype)
     x, y = np.ones(4, dtype=dtype), np.ones(4, dtype=dtype)
+    z = np.zeros(3, dtype=dtype)
     blas.gemm(1.0, a.T, a.T, 0.0, c.T, 1, 0, 1)
+    blas.gemv(1.0, a.T, x[:2], 0.0, z, 0, 1, 0, 1, 0, 1)
     blas.axpy(x, y, 4, 2.0)
     blas.scal(5.0, x)
-    if not ((c == 3).all() and (y == 3).all() and (x == 5).all()):
+    if not ((c == 3).all() and (z == 2).all() and (y == 3).all() and (x == 5).all()):
         raise RuntimeError(
             f"The BLAS bindings of this scipy do not work in place for {dtype}."
         )

@@ -403,7 +403,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             For two classes one score, positive for ``classes_[1]``.
         """
         z2 = self._scores(X)
-        return z2[0] if self._shares_score() else z2.T
+        return z2[:, 0] if self._shares_score() else z2
 
     def predict_proba(self, X):
         """Probability of each class, or of each label.
@@ -420,9 +420,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         """
         z2 = self._scores(X)
         if self._shares_score():
-            z2 = np.concatenate([-z2, z2])
+            z2 = np.hstack([-z2, z2])
         self._loss_object().proba(z2)
-        return z2.T
+        return z2
 
     def predict_log_proba(self, X):
         """Logarithm of the probabilities, finite also where these are tiny.

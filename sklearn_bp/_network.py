@@ -1,17 +1,16 @@
 """The network's arithmetic: forward, the two errors, the gradients.
 
-For a batch of b rows, with units before rows and the letters of the texts:
+For a batch of b rows, one a row as in scikit-learn, and with the letters of the
+texts:
 
-    z1 = W1^T x + b1            a1 = f(z1)          (n_hidden, b)
-    z2 = W2^T a1 + b2           p  = g(z2)          (n_outputs, b)
-    delta2 = dL / dz2                               (n_outputs, b)   output error
-    delta1 = (W2 delta2) * f'(z1)                   (n_hidden, b)    hidden error
-    dL/dW2 = a1 delta2^T        dL/db2 = delta2 1
-    dL/dW1 = x  delta1^T        dL/db1 = delta1 1
+    z1 = x W1 + b1              a1 = f(z1)          (b, n_hidden)
+    z2 = a1 W2 + b2             p  = g(z2)          (b, n_outputs)
+    delta2 = dL / dz2                               (b, n_outputs)   output error
+    delta1 = (delta2 W2^T) * f'(z1)                 (b, n_hidden)    hidden error
+    dL/dW2 = a1^T delta2        dL/db2 = 1^T delta2
+    dL/dW1 = x^T  delta1        dL/db1 = 1^T delta1
 
 (Rumelhart, Hinton and Williams 1986; `docs/backpropagation.md` derives them.)
-A unit that is always 1, first in x and last in a1, makes the intercepts rows
-of the weight matrices, so each line is one matrix product.
 
 `TwoLayerNetwork.bind` prepares buffers and views and returns the steps as
 functions over them; nothing else is allocated while training runs.
@@ -64,13 +63,13 @@ class TwoLayerNetwork:
             Factor of the penalty alpha / 2 (||W1||^2 + ||W2||^2).
         is_sparse : bool
             Whether batches are CSR of shape (n_rows, n_features), or else the
-            transposes of C-ordered (n_rows, 1 + n_features) with leading ones.
+            transposes of C-ordered arrays of that shape.
 
         Returns
         -------
         Kernel of
 
-        forward(X, P) : writes predictions to P, (n_outputs, n_rows)
+        forward(X, P) : writes predictions to P, (n_rows, n_outputs)
         output_error(P, Y, weights) : delta2, times the weights if not None
         hidden_error() : delta1
         gradient(X, scale, beta) : target = beta target + scale (gradient of
@@ -78,32 +77,55 @@ class TwoLayerNetwork:
         """
         _, h, k = parameters.shape
         dtype = parameters.flat.dtype
-        gemm, axpy, _, _ = blas_for(dtype)
+        gemm, gemv, axpy, _, _ = blas_for(dtype)
         activation, loss = self.activation, self.loss
-        activate, multiply_derivative = activation.forward, activation.backward
-        predict, differentiate = loss.forward, loss.backward
-        first_product, first_gradient = (
-            self._sparse_layer(parameters, target)
-            if is_sparse
-            else self._dense_layer(parameters, target)
-        )
-
-        a1_and_one = np.ones((h + 1, n_rows), dtype)  # the unit that is always 1 last
-        a1 = a1_and_one[:h]
-        delta1 = np.empty((h, n_rows), dtype)
-        delta2 = np.empty((k, n_rows), dtype)
-        # BLAS wants Fortran order: transposed views of the above.
-        a1_and_one_T, delta1_T, delta2_T = a1_and_one.T, delta1.T, delta2.T
-        layer2_T, W2_T = parameters.layer2.T, parameters.W2.T
-        target2_T = target.layer2.T
+        activate, multiply_derivative = activation.bind((n_rows, h), dtype)
+        predict, differentiate = loss.bind((n_rows, k), dtype), loss.backward
+        W1, b1, W2, b2 = parameters.W1, parameters.b1, parameters.W2, parameters.b2
+        target_b1, target_b2 = target.b1, target.b2
         weights, target_weights = parameters.penalized, target.penalized
         n_weights = weights.size
 
+        a1 = np.empty((n_rows, h), dtype)
+        delta1 = np.empty((n_rows, h), dtype)
+        delta2 = np.empty((n_rows, k), dtype)
+        ones = np.ones(n_rows, dtype)
+        # BLAS wants Fortran order: the transposes of all these, which are views.
+        a1_T, delta1_T, delta2_T = a1.T, delta1.T, delta2.T
+        W1_T, W2_T = W1.T, W2.T
+        target_W1_T, target_W2_T = target.W1.T, target.W2.T
+
+        def dense_product(X_T):  # a1 += x W1
+            gemm(1.0, W1_T, X_T, 1.0, a1_T, 0, 0, 1)
+
+        def dense_gradient(X_T, scale, beta):  # target W1: x^T delta1
+            gemm(scale, delta1_T, X_T, beta, target_W1_T, 0, 1, 1)
+
+        def sparse_product(X):
+            np.add(a1, X @ W1, out=a1)
+
+        def sparse_gradient(X, scale, beta):
+            if beta == 0:  # the target may hold anything, NaN too
+                target.W1[...] = 0
+            elif beta != 1:
+                target.W1[...] *= beta
+            target.W1[...] += X.T @ (scale * delta1)
+
+        add_product = sparse_product if is_sparse else dense_product
+        first_gradient = sparse_gradient if is_sparse else dense_gradient
+
+        def score(P):  # P = z2
+            P[...] = b2
+            gemm(1.0, W2_T, a1_T, 1.0, P.T, 0, 0, 1)
+
         def forward(X, P):
-            first_product(X, a1)  # z1
+            a1[...] = b1
+            add_product(X)  # z1
             activate(a1)
-            gemm(1.0, a1_and_one_T, layer2_T, 0.0, P.T, 0, 1, 1)  # z2
-            predict(P)
+            score(P)
+            if predict(P):  # scores beyond the range of the fast form
+                score(P)
+                loss.forward(P)
 
         def output_error(P, Y, row_weights):
             differentiate(P, Y, delta2)
@@ -111,62 +133,35 @@ class TwoLayerNetwork:
                 np.multiply(delta2, row_weights, out=delta2)
 
         def hidden_error():
-            gemm(1.0, delta2_T, W2_T, 0.0, delta1_T, 0, 0, 1)
+            gemm(1.0, W2_T, delta2_T, 0.0, delta1_T, 1, 0, 1)
             multiply_derivative(a1, delta1)
 
         def gradient(X, scale, beta):
-            gemm(scale, delta2_T, a1_and_one_T, beta, target2_T, 1, 0, 1)
-            first_gradient(X, delta1, scale, beta)
+            gemm(scale, delta2_T, a1_T, beta, target_W2_T, 0, 1, 1)
+            gemv(scale, delta2_T, ones, beta, target_b2, 0, 1, 0, 1, 0, 1)
+            first_gradient(X, scale, beta)
+            gemv(scale, delta1_T, ones, beta, target_b1, 0, 1, 0, 1, 0, 1)
             if alpha:
                 axpy(weights, target_weights, n_weights, scale * alpha)
 
         return Kernel(forward, output_error, hidden_error, gradient)
 
-    @staticmethod
-    def _dense_layer(parameters, target):
-        gemm = blas_for(parameters.flat.dtype).gemm
-        layer1_T, target1_T = parameters.layer1.T, target.layer1.T
-
-        def product(X_T, z1):
-            gemm(1.0, X_T, layer1_T, 0.0, z1.T, 1, 1, 1)
-
-        def gradient(X_T, delta1, scale, beta):
-            gemm(scale, delta1.T, X_T, beta, target1_T, 1, 1, 1)
-
-        return product, gradient
-
-    @staticmethod
-    def _sparse_layer(parameters, target):
-        W1, b1 = parameters.W1, parameters.b1[:, np.newaxis]
-
-        def product(X, z1):
-            np.add((X @ W1).T, b1, out=z1)
-
-        def gradient(X, delta1, scale, beta):
-            if beta == 0:  # the target may hold anything, NaN too
-                target.layer1[...] = 0
-            else:
-                target.layer1[...] *= beta
-            target.W1[...] += X.T @ (scale * delta1.T)
-            target.b1[...] += scale * delta1.sum(axis=1)
-
-        return product, gradient
-
     def scores(self, parameters, X, rows=None):
-        """Scores z2, (n_outputs, n), of the rows of X (of `rows`, if given).
+        """Scores z2, (n, n_outputs), of the rows of X (of `rows`, if given).
 
         Works through the rows block by block; X is cast to the parameters' dtype.
         """
         p = parameters
         n = X.shape[0] if rows is None else len(rows)
-        z2 = np.empty((p.shape[2], n), p.flat.dtype)
+        z2 = np.empty((n, p.shape[2]), p.flat.dtype)
         for start in range(0, n, PREDICT_ROWS):
             part = slice(start, start + PREDICT_ROWS)
             x = X[part] if rows is None else X[rows[part]]
             a1 = x.astype(p.flat.dtype, copy=False) @ p.W1
             a1 += p.b1
             self.activation.forward(a1)
-            z2[:, part] = (a1 @ p.W2 + p.b2).T
+            np.dot(a1, p.W2, out=z2[part])
+        z2 += p.b2
         return z2
 
 

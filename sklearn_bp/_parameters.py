@@ -4,11 +4,9 @@ The order is b1, W1, W2, b2:
 
     b1 (n_hidden,)   W1 (n_features, n_hidden)   W2 (n_hidden, n_outputs)   b2
 
-so that three things are views: `layer1`, W1 with b1 as its first row, which a
-batch with a leading column of ones multiplies in one product; `layer2`, W2
-with b2 as its last row, likewise; and `penalized`, both weight matrices in one
-piece.  Optimizers work on the whole vector, whose parts they need not know.
-Gradients and moments have the same layout.
+so that `penalized`, both weight matrices, is one piece.  Optimizers work on the
+whole vector, whose parts they need not know.  Gradients and moments have the same
+layout.
 """
 
 import numpy as np
@@ -30,11 +28,11 @@ class Parameters:
         d, h, k = n_features, n_hidden, n_outputs
         self.shape = (d, h, k)
         self.flat = flat
-        self.layer1 = flat[: (1 + d) * h].reshape(1 + d, h)
-        self.layer2 = flat[(1 + d) * h :].reshape(h + 1, k)
-        self.penalized = flat[h : flat.size - k]
-        self.b1, self.W1 = self.layer1[0], self.layer1[1:]
-        self.W2, self.b2 = self.layer2[:h], self.layer2[h]
+        self.b1 = flat[:h]
+        self.W1 = flat[h : h + d * h].reshape(d, h)
+        self.W2 = flat[h + d * h : h + d * h + h * k].reshape(h, k)
+        self.b2 = flat[h + d * h + h * k :]
+        self.penalized = flat[h : h + d * h + h * k]
 
     @staticmethod
     def size(n_features, n_hidden, n_outputs):

@@ -336,7 +336,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         """
         p = self._scores(X)
         self._loss_object().forward(p)
-        return p[0] if len(p) == 1 else p.T
+        return p[:, 0] if p.shape[1] == 1 else p
 
     def _encode_targets(self, y, dtype, continuing, classes, incremental):
         return check_regression_targets(y, dtype)
@@ -351,7 +351,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         self._loss_object().forward(z2)
         if not np.isfinite(z2).all():
             return np.nan
-        return float(r2_score(Y, z2.T, sample_weight=sample_weight))
+        return float(r2_score(Y, z2, sample_weight=sample_weight))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

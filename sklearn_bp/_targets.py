@@ -126,22 +126,22 @@ class ClassTargets:
         return np.searchsorted(self.classes, labels)[codes]
 
     def decide(self, z2):
-        """Bools (n_outputs, n) or codes (n,) of the likeliest, from scores."""
-        return z2.argmax(axis=0) if self.exclusive else z2 > 0
+        """Codes (n,) or bools (n, n_outputs) of the likeliest, from scores."""
+        return z2.argmax(axis=1) if self.exclusive else z2 > 0
 
     def decode(self, z2):
         """Labels (n,), or the indicator matrix (n, n_labels), from scores."""
         decided = self.decide(z2)
         if self.multilabel:
-            return decided.T.astype(int)
-        return self.classes[decided if self.exclusive else decided[0].astype(int)]
+            return decided.astype(int)
+        return self.classes[decided if self.exclusive else decided[:, 0].astype(int)]
 
     def accuracy(self, z2, Y, sample_weight=None):
         """Weighted share of rows that are right in every output."""
         right = (
             np.take_along_axis(Y, self.decide(z2)[:, np.newaxis], axis=1)[:, 0]
             if self.exclusive
-            else (self.decide(z2).T == Y).all(axis=1)
+            else (self.decide(z2) == Y).all(axis=1)
         )
         return float(np.average(right, weights=sample_weight))
 

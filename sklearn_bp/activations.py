@@ -1,6 +1,6 @@
 """Activations of the hidden layer: forward and backward side by side.
 
-Arrays are (n_hidden, n_rows).  `forward` works in place on the net inputs z1;
+Arrays are (n_rows, n_hidden).  `forward` works in place on the net inputs z1;
 `backward` multiplies the error, in place, by the derivative, which each of
 these functions lets one write in terms of its value a1 = f(z1).
 
@@ -13,7 +13,13 @@ import numpy as np
 from scipy.special import expit
 
 
-class Identity:
+class _Activation:
+    def bind(self, shape, dtype):
+        """`forward` and `backward` for arrays of this shape, with own buffers."""
+        return self.forward, self.backward
+
+
+class Identity(_Activation):
     """f(z) = z, f'(z) = 1: a linear bottleneck."""
 
     glorot_factor = 6.0
@@ -25,7 +31,7 @@ class Identity:
         pass
 
 
-class Logistic:
+class Logistic(_Activation):
     """f(z) = 1 / (1 + exp(-z)), f'(z) = a (1 - a)."""
 
     # Glorot and Bengio 2010 derive 6 for a unit slope at zero.  MLPClassifier
@@ -40,7 +46,7 @@ class Logistic:
         delta *= 1 - a
 
 
-class Tanh:
+class Tanh(_Activation):
     """f(z) = tanh(z), f'(z) = 1 - a^2."""
 
     glorot_factor = 6.0
@@ -52,7 +58,7 @@ class Tanh:
         delta *= 1 - a * a
 
 
-class Relu:
+class Relu(_Activation):
     """f(z) = max(z, 0), f'(z) = 1 where a > 0, else 0 (0 at z = 0)."""
 
     glorot_factor = 6.0

@@ -1,7 +1,7 @@
 """Losses, each with the output activation that belongs to it.
 
-Arrays are (..., n_outputs, n_rows), outputs before rows: scores z2, predictions
-p and targets y alike.  A loss has
+Arrays are (..., n_rows, n_outputs): scores z2, predictions p and targets y alike.
+A loss has
 
 - `out_activation`: its name in scikit-learn;
 - `forward(z)`: predictions from scores, in place (the inverse link);
@@ -34,9 +34,9 @@ def _raise_zeros(p):
 
 def _softmax(z):
     """Softmax over the outputs, in place, shifted by the largest score."""
-    z -= z.max(axis=-2, keepdims=True)
+    z -= z.max(axis=-1, keepdims=True)
     np.exp(z, out=z)
-    z /= z.sum(axis=-2, keepdims=True)
+    z /= z.sum(axis=-1, keepdims=True)
 
 
 def _sigmoid_probability(z):
@@ -47,6 +47,13 @@ def _sigmoid_probability(z):
 
 
 class _Loss:
+    def bind(self, shape, dtype):
+        """`forward` for arrays of this shape; a true result asks for the plain one.
+
+        It is called on new scores then.
+        """
+        return self.forward
+
     def check_targets(self, y):
         pass
 
@@ -66,7 +73,7 @@ class CategoricalLogLoss(_Loss):
         np.subtract(p, y, out=out)
 
     def value(self, p, y):
-        return -np.log(_clip((p * y).sum(axis=-2)))
+        return -np.log(_clip((p * y).sum(axis=-1)))
 
     def proba(self, z):
         _softmax(z)
@@ -88,7 +95,7 @@ class BinaryLogLoss(_Loss):
         np.subtract(p, y, out=out)
 
     def value(self, p, y):
-        return -np.log(_clip(np.where(y > 0, p, 1 - p))).sum(axis=-2)
+        return -np.log(_clip(np.where(y > 0, p, 1 - p))).sum(axis=-1)
 
     def proba(self, z):
         _sigmoid_probability(z)
@@ -113,7 +120,7 @@ class BinarySquaredError(_Loss):
         out *= 1 - p
 
     def value(self, p, y):
-        return 0.5 * np.square(p - y).sum(axis=-2)
+        return 0.5 * np.square(p - y).sum(axis=-1)
 
     def proba(self, z):
         _sigmoid_probability(z)
@@ -141,12 +148,12 @@ class SquaredError(_Loss):
 
     def backward(self, p, y, out):
         np.subtract(p, y, out=out)
-        n_outputs = out.shape[-2]
+        n_outputs = out.shape[-1]
         if n_outputs > 1:
             out /= n_outputs
 
     def value(self, p, y):
-        return 0.5 * np.square(p - y).mean(axis=-2)
+        return 0.5 * np.square(p - y).mean(axis=-1)
 
 
 class Poisson(_Loss):
@@ -164,7 +171,7 @@ class Poisson(_Loss):
         np.subtract(p, y, out=out)
 
     def value(self, p, y):
-        return (xlogy(y, y / p) - y + p).sum(axis=-2)
+        return (xlogy(y, y / p) - y + p).sum(axis=-1)
 
     def check_targets(self, y):
         if (y < 0).any():
