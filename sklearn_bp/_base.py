@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklearn_bp._batches import Data
 from sklearn_bp._lbfgs import LBFGS
 from sklearn_bp._network import TwoLayerNetwork
-from sklearn_bp._parameters import Parameters
+from sklearn_bp._parameters import Parameters, Weights
 from sklearn_bp._stopping import Patience
 from sklearn_bp._targets import check_y_given
 from sklearn_bp._training import MiniBatches, Plan, TrainingState
@@ -192,11 +192,29 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
 
     def _check_features(self, X, reset):
         """X as float32 or float64, dense or CSR, in the fitted dtype if not reset."""
+        if not reset and self._is_clean(X):
+            return X
         dtype = (np.float64, np.float32) if reset else self.coefs_[0].dtype
         X = validate_data(
             self, X, accept_sparse=["csr", "csc"], dtype=dtype, reset=reset
         )
         return X.tocsr() if sparse.issparse(X) else X
+
+    def _is_clean(self, X):
+        """Whether X would pass validation as it is: what predicting one row needs.
+
+        scikit-learn's validation takes longer than the network. A sum is finite only
+        if all terms are.
+        """
+        return (
+            type(X) is np.ndarray
+            and X.dtype == self.coefs_[0].dtype
+            and X.ndim == 2
+            and len(X) > 0
+            and X.shape[1] == self.n_features_in_
+            and not hasattr(self, "feature_names_in_")
+            and bool(np.isfinite(X.sum()))
+        )
 
     def _starting_state(self, X, n_hidden, n_outputs, network, continuing, incremental):
         """A fresh state, or one with the weights and counters of the estimator.
@@ -218,7 +236,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             )
             return TrainingState(parameters, patience, random_state)
 
-        parameters = self._parameters()
+        parameters = Parameters.pack(
+            self.coefs_, self.intercepts_, self.coefs_[0].dtype
+        )
         if parameters.shape != shape:
             raise ValueError(
                 "Training goes on from the fitted weights, which have (features, "
@@ -380,14 +400,12 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
 
     def _scores(self, X):
         """Scores z2 of the rows of X, (n, n_outputs)."""
-        check_is_fitted(self)
+        if not hasattr(self, "coefs_"):
+            check_is_fitted(self)
         X = self._check_features(X, reset=False)
         network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
-        return network.scores(self._parameters(), X)
-
-    def _parameters(self):
-        """The fitted weights, packed."""
-        return Parameters.pack(self.coefs_, self.intercepts_, self.coefs_[0].dtype)
+        (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
+        return network.scores(Weights(W1, b1, W2, b2), X)
 
     def _check_solver(self):
         if self.solver == "lbfgs":

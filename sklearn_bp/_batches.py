@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-# A block of this many bytes stays in a second-level cache while it is used.
+# Small data is one block; else a block is to stay in a second-level cache.
+SMALL_BYTES = 2**22
 BLOCK_BYTES = 2**19
 
 
@@ -145,7 +146,8 @@ class Batches:
         else:
             n_columns = data.X.shape[1] + 2 * data.Y.shape[1]
             row_bytes = n_columns * np.dtype(dtype).itemsize
-        most = max(1, BLOCK_BYTES // (b * row_bytes))
+        block_bytes = SMALL_BYTES if n * row_bytes <= SMALL_BYTES else BLOCK_BYTES
+        most = max(1, block_bytes // (b * row_bytes))
         stops = [*range(most * b, n - n % b, most * b), n - n % b]
         if n % b:
             stops.append(n)

@@ -149,17 +149,26 @@ class TwoLayerNetwork:
     def scores(self, parameters, X, rows=None):
         """Scores z2, (n, n_outputs), of the rows of X (of `rows`, if given).
 
-        Works through the rows block by block; X is cast to the parameters' dtype.
+        `parameters` may be `Weights` too.  Works through the rows block by block; X
+        is cast to the parameters' dtype.
         """
-        p = parameters
+        p, dtype = parameters, parameters.W1.dtype
         n = X.shape[0] if rows is None else len(rows)
-        z2 = np.empty((n, p.shape[2]), p.flat.dtype)
+        z2 = np.empty((n, len(p.b2)), dtype)
+        buffer = np.empty((min(n, PREDICT_ROWS), len(p.b1)), dtype)
+        activate = None
         for start in range(0, n, PREDICT_ROWS):
             part = slice(start, start + PREDICT_ROWS)
             x = X[part] if rows is None else X[rows[part]]
-            a1 = x.astype(p.flat.dtype, copy=False) @ p.W1
+            a1 = buffer[: x.shape[0]]
+            if activate is None or len(a1) < len(buffer):
+                activate, _ = self.activation.bind(a1.shape, dtype)
+            if sparse.issparse(x):
+                a1[...] = x @ p.W1
+            else:
+                np.dot(x.astype(dtype, copy=False), p.W1, out=a1)
             a1 += p.b1
-            self.activation.forward(a1)
+            activate(a1)
             np.dot(a1, p.W2, out=z2[part])
         z2 += p.b2
         return z2
@@ -172,7 +181,7 @@ class Objective:
     `gradient`.  The data passes through in blocks of at most `block_rows` rows.
     """
 
-    def __init__(self, network, parameters, data, block_rows=2048):
+    def __init__(self, network, parameters, data, block_rows=256):
         self.network, self.parameters, self.data = network, parameters, data
         self.gradient = parameters.like(np.empty_like(parameters.flat))
         n_rows = min(block_rows, data.n_rows)

@@ -9,9 +9,20 @@ whole vector, whose parts they need not know.  Gradients and moments have the sa
 layout.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sklearn_bp._blas import blas_for
+
+
+class Weights(NamedTuple):
+    """The four arrays apart, in scikit-learn's shapes: what predicting needs."""
+
+    W1: np.ndarray
+    b1: np.ndarray
+    W2: np.ndarray
+    b2: np.ndarray
 
 
 class Parameters:

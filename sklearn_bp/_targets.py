@@ -34,7 +34,7 @@ def check_labels(y):
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     check_classification_targets(y)
-    if type_of_target(y) == "multiclass-multioutput":
+    if y.ndim > 1 and type_of_target(y) == "multiclass-multioutput":
         raise ValueError(
             "y has several columns that are not all 0 or 1: multiclass-multioutput "
             "targets are not supported. Pass one column of labels, or a label "
@@ -116,14 +116,18 @@ class ClassTargets:
 
     def codes(self, y):
         """Positions in `classes`; ValueError for labels that are not there."""
-        labels, codes = np.unique(y, return_inverse=True)
-        unknown = np.setdiff1d(labels, self.classes)
-        if len(unknown):
+        try:
+            codes = np.searchsorted(self.classes, y)
+            np.minimum(codes, len(self.classes) - 1, out=codes)
+            known = (self.classes[codes] == y).all()
+        except TypeError:  # labels that cannot be compared, say str and int
+            known = False
+        if not known:
             raise ValueError(
                 "`y` has classes not in `self.classes_`. "
-                f"`self.classes_` has {self.classes}. 'y' has {labels}."
+                f"`self.classes_` has {self.classes}. 'y' has {np.unique(y)}."
             )
-        return np.searchsorted(self.classes, labels)[codes]
+        return codes
 
     def decide(self, z2):
         """Codes (n,) or bools (n, n_outputs) of the likeliest, from scores."""

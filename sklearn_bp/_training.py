@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._batches import Batches, Data, next_order
+from sklearn_bp._blas import blas_for
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._stopping import Patience
@@ -161,7 +162,9 @@ def run_epoch(network, data, state, blocks, kernels, optimizer):
     The loss of a row is the one before the update that the row takes part in.
     """
     total = squared_norms = 0.0
-    rate, squared_norm = state.rate, state.parameters.squared_norm
+    rate, penalized = state.rate, state.parameters.penalized
+    dot = blas_for(penalized.dtype).dot
+    begin, finish = optimizer.begin, optimizer.finish
     for block in blocks:
         forward, output_error, hidden_error, gradient = kernels[block.n_rows]
         for X, Y, P, weights in block.steps:
@@ -169,9 +172,9 @@ def run_epoch(network, data, state, blocks, kernels, optimizer):
             output_error(P, Y, weights)
             hidden_error()
             if data.alpha:
-                squared_norms += squared_norm()
-            gradient(X, *optimizer.begin(block.n_rows))
-            optimizer.finish(rate)
+                squared_norms += dot(penalized, penalized)
+            gradient(X, *begin(block.n_rows))
+            finish(rate)
         total += block.value(network.loss)
     return (total + 0.5 * data.alpha * squared_norms) / data.n_rows
 

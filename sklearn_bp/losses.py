@@ -20,11 +20,17 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, log_expit, xlogy
 
+from sklearn_bp._blas import blas_for
 
-def _clip(p):
-    """Keep probabilities away from 0 and 1 by a machine epsilon."""
-    eps = np.finfo(p.dtype).eps
-    return np.clip(p, eps, 1 - eps)
+# Log-losses take smaller probabilities for this, as scikit-learn's do.
+_EPSILON = {np.dtype(t): np.array(np.finfo(t).eps, t) for t in ("f4", "f8")}
+
+
+def _minus_log(p):
+    """-log p, in place, finite also for p = 0."""
+    np.maximum(p, _EPSILON[p.dtype], p)
+    np.log(p, p)
+    return np.negative(p, p)
 
 
 def _raise_zeros(p):
@@ -47,6 +53,9 @@ def _sigmoid_probability(z):
 
 
 class _Loss:
+    def forward(self, z):
+        raise NotImplementedError
+
     def bind(self, shape, dtype):
         """`forward` for arrays of this shape; a true result asks for the plain one.
 
@@ -69,11 +78,34 @@ class CategoricalLogLoss(_Loss):
     def forward(self, z):
         _softmax(z)
 
+    def bind(self, shape, dtype):
+        """Softmax without the shift: a third of the time, 5 to 25 % of a step.
+
+        Right while all sums of exponentials are far from overflow and underflow,
+        which two dot products over all rows tell; else the result is true.
+        """
+        n_rows, n_outputs = shape
+        _, gemv, _, _, dot = blas_for(dtype)
+        ones, sums = np.ones(n_outputs, dtype), np.empty(n_rows, dtype)
+        column = sums[:, np.newaxis]
+        most = 1e30  # sums of squares of 1 / sum; those of the sums may not overflow
+
+        def forward(z):
+            np.exp(z, z)
+            gemv(1.0, z.T, ones, 0.0, sums, 0, 1, 0, 1, 1, 1)
+            in_range = dot(sums, sums) < np.inf
+            np.reciprocal(sums, sums)
+            np.multiply(z, column, z)
+            return not (in_range and dot(sums, sums) < most)
+
+        return forward
+
     def backward(self, p, y, out):
         np.subtract(p, y, out=out)
 
     def value(self, p, y):
-        return -np.log(_clip((p * y).sum(axis=-1)))
+        true = (p * y) @ np.ones(p.shape[-1], p.dtype)  # faster than a sum over axis -1
+        return _minus_log(true)
 
     def proba(self, z):
         _softmax(z)
@@ -95,7 +127,7 @@ class BinaryLogLoss(_Loss):
         np.subtract(p, y, out=out)
 
     def value(self, p, y):
-        return -np.log(_clip(np.where(y > 0, p, 1 - p))).sum(axis=-1)
+        return _minus_log(np.where(y > 0, p, 1 - p)).sum(axis=-1)
 
     def proba(self, z):
         _sigmoid_probability(z)

@@ -19,6 +19,11 @@ import numpy as np
 
 from sklearn_bp._blas import blas_for
 
+# A decaying average x <- beta x + g is kept as scale * u with scale <- beta scale and
+# u <- u + g / scale: one pass over the vector less (10 to 20 % of a step where
+# batches are small).  Below this scale the product is written out.
+SMALLEST_SCALE = 1e-10
+
 
 class Bound(NamedTuple):
     """An optimizer at work on given parameters."""
@@ -54,22 +59,30 @@ class SGD:
         axpy, scal = blas.axpy, blas.scal
         momentum, nesterov = self.momentum, self.nesterovs_momentum
         gradient = np.empty_like(theta)
-        velocity = np.zeros_like(theta) if state is None else state["velocity"].copy()
+        u = np.zeros_like(theta) if state is None else state["velocity"].copy()
+        scale = 1.0 if state is None else state["scale"]  # v = scale u
 
         def begin(n_rows):
             return 1 / n_rows, 0.0
 
         def finish(rate):
-            scal(momentum, velocity)
-            axpy(gradient, velocity, n, -rate)
+            nonlocal scale
+            scale *= momentum
+            if scale < SMALLEST_SCALE:
+                scal(scale, u)
+                scale = 1.0
+            axpy(gradient, u, n, -rate / scale)
             if nesterov:
-                axpy(velocity, theta, n, momentum)
+                axpy(u, theta, n, momentum * scale)
                 axpy(gradient, theta, n, -rate)
             else:
-                axpy(velocity, theta)
+                axpy(u, theta, n, scale)
 
         return Bound(
-            parameters.like(gradient), begin, finish, lambda: {"velocity": velocity}
+            parameters.like(gradient),
+            begin,
+            finish,
+            lambda: {"velocity": u, "scale": scale},
         )
 
 
@@ -97,29 +110,44 @@ class Adam:
         beta_1, beta_2, epsilon = self.beta_1, self.beta_2, self.epsilon
         gradient = np.empty_like(theta)
         if state is None:
-            m, v, t = np.zeros_like(theta), np.zeros_like(theta), 0
+            m, v = np.zeros_like(theta), np.zeros_like(theta)
+            t, m_scale, v_scale = 0, 1.0, 1.0
         else:
-            m, v, t = state["m"].copy(), state["v"].copy(), state["t"]
+            m, v = state["m"].copy(), state["v"].copy()
+            t, m_scale, v_scale = state["t"], state["m_scale"], state["v_scale"]
+        # The moments are m_scale m and v_scale v: see SMALLEST_SCALE.
+        offset = np.zeros((), theta.dtype)  # numpy takes an array faster than a float
 
         def begin(n_rows):
             return 1 / n_rows, 0.0
 
         def finish(rate):
-            nonlocal t
+            nonlocal t, m_scale, v_scale
             t += 1
-            scal(beta_1, m)
-            axpy(gradient, m, n, 1 - beta_1)
-            np.multiply(gradient, gradient, out=gradient)
-            scal(beta_2, v)
-            axpy(gradient, v, n, 1 - beta_2)
-            step = np.sqrt(v, out=gradient)
-            step += epsilon
-            np.divide(m, step, out=step)
+            m_scale *= beta_1
+            v_scale *= beta_2
+            if m_scale < SMALLEST_SCALE:
+                scal(m_scale, m)
+                m_scale = 1.0
+            if v_scale < SMALLEST_SCALE:
+                scal(v_scale, v)
+                v_scale = 1.0
+            axpy(gradient, m, n, (1 - beta_1) / m_scale)
+            np.multiply(gradient, gradient, gradient)
+            axpy(gradient, v, n, (1 - beta_2) / v_scale)
+            root = v_scale**0.5
+            offset[()] = epsilon / root
+            np.sqrt(v, gradient)
+            np.add(gradient, offset, gradient)
+            np.divide(m, gradient, gradient)
             rate *= (1 - beta_2**t) ** 0.5 / (1 - beta_1**t)
-            axpy(step, theta, n, -rate)
+            axpy(gradient, theta, n, -rate * m_scale / root)
 
         return Bound(
-            parameters.like(gradient), begin, finish, lambda: {"m": m, "v": v, "t": t}
+            parameters.like(gradient),
+            begin,
+            finish,
+            lambda: {"m": m, "v": v, "t": t, "m_scale": m_scale, "v_scale": v_scale},
         )
 
 
