@@ -20,8 +20,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_bp._batches import Data
-from sklearn_bp._lbfgs import LBFGS
+from sklearn_bp._batches import Data, row_length
+from sklearn_bp._blas import blas_threads
+from sklearn_bp._lbfgs import BLOCK_ROWS, LBFGS
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters, Weights
 from sklearn_bp._stopping import Patience
@@ -178,7 +179,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 validate=validate,
                 report=self._report if self.verbose else _no_report,
             )
-            result = self._solver(data.n_rows).train(network, data, state, plan)
+            solver = self._solver(data.n_rows)
+            with blas_threads(solver.batch_size * n_hidden * row_length(X)):
+                result = solver.train(network, data, state, plan)
             self._set_fitted(result, network.loss)
             self._keep_state(result.state if incremental else None)
         if not incremental:
@@ -312,7 +315,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     def _solver(self, n_rows):
         """The object that trains, from the solver's name and parameters."""
         if self.solver == "lbfgs":
-            return LBFGS(self.tol, self.max_fun)
+            return LBFGS(self.tol, self.max_fun, min(BLOCK_ROWS, n_rows))
         optimizer: Any = Adam(self.beta_1, self.beta_2, self.epsilon)
         schedule = Constant
         if self.solver == "sgd":

@@ -65,6 +65,11 @@ class Data:
         return cls(X, Y, weights / mean, alpha / mean / largest, rows)
 
 
+def row_length(X):
+    """Stored numbers a row, on average: n_features, for a CSR what is not zero."""
+    return X.nnz / X.shape[0] if sparse.issparse(X) else X.shape[1]
+
+
 class Block:
     """Buffers for `n_batches` batches of `n_rows` rows each.
 
@@ -141,13 +146,11 @@ class Batches:
     def __init__(self, data, batch_size, dtype):
         self.data = data
         n, b = data.n_rows, batch_size
-        if sparse.issparse(data.X):
-            row_bytes = 12 * data.X.nnz // data.X.shape[0] + 1
-        else:
-            n_columns = data.X.shape[1] + 2 * data.Y.shape[1]
-            row_bytes = n_columns * np.dtype(dtype).itemsize
+        row_bytes = np.dtype(dtype).itemsize * (
+            row_length(data.X) + 2 * data.Y.shape[1]
+        )
         block_bytes = SMALL_BYTES if n * row_bytes <= SMALL_BYTES else BLOCK_BYTES
-        most = max(1, block_bytes // (b * row_bytes))
+        most = max(1, int(block_bytes // (b * row_bytes)))
         stops = [*range(most * b, n - n % b, most * b), n - n % b]
         if n % b:
             stops.append(n)

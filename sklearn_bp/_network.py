@@ -178,7 +178,7 @@ class Objective:
     """Loss and gradient over the whole data, for solvers that take it whole.
 
     Calling it gives the mean loss, penalty included, and leaves its gradient in
-    `gradient`.  The data passes through in blocks of at most `block_rows` rows.
+    `gradient`.  The data passes through `block_rows` rows at a time.
     """
 
     def __init__(self, network, parameters, data, block_rows=256):

@@ -127,10 +127,14 @@ class MiniBatches:
         if state.optimizer is None:
             state.rate = self.schedule.learning_rate_init
 
+        # In a single batch the order of rows changes nothing but rounding; it is drawn
+        # all the same, so that random numbers drawn later are MLPClassifier's.
+        in_order = not self.shuffle or self.batch_size == data.n_rows
+
         def epoch():
             if self.shuffle:
                 state.order = next_order(state.order, data.n_rows, state.random_state)
-            blocks = batches.epoch(state.order if self.shuffle else None)
+            blocks = batches.epoch(None if in_order else state.order)
             loss = run_epoch(network, data, state, blocks, kernels, optimizer)
             state.t += data.n_rows
             state.rate = self.schedule.after_epoch(state.rate, state.t)

@@ -28,7 +28,7 @@ _EPSILON = {np.dtype(t): np.array(np.finfo(t).eps, t) for t in ("f4", "f8")}
 
 def _minus_log(p):
     """-log p, in place, finite also for p = 0."""
-    np.maximum(p, _EPSILON[p.dtype], p)
+    np.maximum(p, _EPSILON[p.dtype], out=p)
     np.log(p, p)
     return np.negative(p, p)
 
