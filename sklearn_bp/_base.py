@@ -9,6 +9,7 @@ import copy
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
+from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -38,7 +39,7 @@ from sklearn_bp._validation import (
 )
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import INITIALIZERS
-from sklearn_bp.optimizers import SGD, Adam
+from sklearn_bp.optimizers import OPTIMIZERS
 from sklearn_bp.schedules import SCHEDULES, Constant
 
 STATE_VERSION = 1
@@ -49,7 +50,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
 
     _constraints: ClassVar[dict[str, Any]] = {
         "activation": OneOf(ACTIVATIONS),
-        "solver": OneOf(["lbfgs", "sgd", "adam"]),
+        "solver": OneOf(["lbfgs", *OPTIMIZERS]),
         "alpha": Number(Real, 0),
         "batch_size": Number(Integral, 1, also=("auto", "full")),
         "learning_rate": OneOf(SCHEDULES),
@@ -316,13 +317,11 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         """The object that trains, from the solver's name and parameters."""
         if self.solver == "lbfgs":
             return LBFGS(self.tol, self.max_fun, min(BLOCK_ROWS, n_rows))
-        optimizer: Any = Adam(self.beta_1, self.beta_2, self.epsilon)
-        schedule = Constant
-        if self.solver == "sgd":
-            optimizer = SGD(self.momentum, self.nesterovs_momentum)
-            schedule = SCHEDULES[self.learning_rate]
+        optimizer = OPTIMIZERS[self.solver]
+        settings = {f.name: getattr(self, f.name) for f in fields(optimizer)}
+        schedule = SCHEDULES[self.learning_rate] if optimizer.scheduled else Constant
         return MiniBatches(
-            optimizer,
+            optimizer(**settings),
             schedule(self.learning_rate_init, self.power_t),
             self._batch_size(n_rows),
             self.shuffle,

@@ -50,7 +50,7 @@ class TwoLayerNetwork:
         self.activation = activation
         self.loss = loss
 
-    def bind(self, parameters, target, n_rows, alpha=0.0, is_sparse=False):
+    def bind(self, parameters, target, n_rows, is_sparse=False):
         """The four steps for batches of `n_rows` rows.
 
         Parameters
@@ -59,8 +59,6 @@ class TwoLayerNetwork:
         target : Parameters
             Where gradients go.
         n_rows : int
-        alpha : float
-            Factor of the penalty alpha / 2 (||W1||^2 + ||W2||^2).
         is_sparse : bool
             Whether batches are CSR of shape (n_rows, n_features), or else the
             transposes of C-ordered arrays of that shape.
@@ -73,18 +71,16 @@ class TwoLayerNetwork:
         output_error(P, Y, weights) : delta2, times the weights if not None
         hidden_error() : delta1
         gradient(X, scale, beta) : target = beta target + scale (gradient of
-            the sum over the batch, and of the penalty)
+            the sum over the batch)
         """
         _, h, k = parameters.shape
         dtype = parameters.flat.dtype
-        gemm, gemv, axpy, _, _ = blas_for(dtype)
+        gemm, gemv, _, _, _ = blas_for(dtype)
         activation, loss = self.activation, self.loss
         activate, multiply_derivative = activation.bind((n_rows, h), dtype)
         predict, differentiate = loss.bind((n_rows, k), dtype), loss.backward
         W1, b1, W2, b2 = parameters.W1, parameters.b1, parameters.W2, parameters.b2
         target_b1, target_b2 = target.b1, target.b2
-        weights, target_weights = parameters.penalized, target.penalized
-        n_weights = weights.size
 
         a1 = np.empty((n_rows, h), dtype)
         delta1 = np.empty((n_rows, h), dtype)
@@ -109,7 +105,11 @@ class TwoLayerNetwork:
                 target.W1[...] = 0
             elif beta != 1:
                 target.W1[...] *= beta
-            target.W1[...] += X.T @ (scale * delta1)
+            # Only the rows of W1 whose features occur in the batch.
+            features, columns = np.unique(X.indices, return_inverse=True)
+            shape = (X.shape[0], len(features))
+            present = sparse.csr_matrix((X.data, columns, X.indptr), shape=shape)
+            target.W1[features] += present.T @ (scale * delta1)
 
         add_product = sparse_product if is_sparse else dense_product
         first_gradient = sparse_gradient if is_sparse else dense_gradient
@@ -141,8 +141,6 @@ class TwoLayerNetwork:
             gemv(scale, delta2_T, ones, beta, target_b2, 0, 1, 0, 1, 0, 1)
             first_gradient(X, scale, beta)
             gemv(scale, delta1_T, ones, beta, target_b1, 0, 1, 0, 1, 0, 1)
-            if alpha:
-                axpy(weights, target_weights, n_weights, scale * alpha)
 
         return Kernel(forward, output_error, hidden_error, gradient)
 

@@ -121,7 +121,7 @@ class MiniBatches:
 
     def train(self, network, data, state, plan):
         """Train from `state`, which is changed, until `plan` says stop."""
-        optimizer = self.optimizer.bind(state.parameters, state.optimizer)
+        optimizer = self.optimizer.bind(state.parameters, data.alpha, state.optimizer)
         batches = Batches(data, self.batch_size, state.parameters.flat.dtype)
         kernels = bind_kernels(network, data, state.parameters, optimizer, batches)
         if state.optimizer is None:
@@ -155,7 +155,7 @@ def bind_kernels(network: TwoLayerNetwork, data: Data, parameters, optimizer, ba
     """A kernel for each length of a batch."""
     is_sparse = sparse.issparse(data.X)
     return {
-        b: network.bind(parameters, optimizer.target, b, data.alpha, is_sparse)
+        b: network.bind(parameters, optimizer.target, b, is_sparse)
         for b in batches.lengths
     }
 
@@ -170,15 +170,16 @@ def run_epoch(network, data, state, blocks, kernels, optimizer):
     dot = blas_for(penalized.dtype).dot
     begin, finish = optimizer.begin, optimizer.finish
     for block in blocks:
-        forward, output_error, hidden_error, gradient = kernels[block.n_rows]
+        n_rows = block.n_rows
+        forward, output_error, hidden_error, gradient = kernels[n_rows]
         for X, Y, P, weights in block.steps:
             forward(X, P)
             output_error(P, Y, weights)
             hidden_error()
             if data.alpha:
                 squared_norms += dot(penalized, penalized)
-            gradient(X, *begin(block.n_rows))
-            finish(rate)
+            gradient(X, *begin(n_rows, rate))
+            finish(n_rows, rate)
         total += block.value(network.loss)
     return (total + 0.5 * data.alpha * squared_norms) / data.n_rows
 
@@ -218,9 +219,12 @@ class BestWeights:
         self._last = None
 
     def epoch_ends(self, loss):
-        """Enter an epoch's loss; raise DivergenceError if it is not finite."""
+        """Enter an epoch's loss; raise DivergenceError if it or a weight is not finite.
+
+        The loss is from before the last update, and a relu may swallow a NaN.
+        """
         state, parameters = self.state, self.state.parameters
-        if not np.isfinite(loss):
+        if not (np.isfinite(loss) and np.isfinite(parameters.flat.sum())):
             raise divergence(state.n_iter + 1)
         cost, score = loss, None
         if self.plan.validate is not None:
@@ -251,8 +255,6 @@ class BestWeights:
         flat, best_iter = state.parameters.flat, state.n_iter
         if self._best is not None:
             flat, best_iter = self._best, self._best_iter
-        if not np.isfinite(flat).all():
-            raise divergence(state.n_iter)
         return TrainingResult(state.parameters.like(flat), state, best_iter, reason)
 
 

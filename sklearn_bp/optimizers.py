@@ -1,19 +1,22 @@
 """First-order optimizers on the flat vector of parameters.
 
-An optimizer holds hyperparameters only.  `bind(parameters, state)` gives a
-`Bound`: the vector that gradients are to be written to and two functions,
+An optimizer holds hyperparameters only.  `bind(parameters, alpha, state)` gives a
+`Bound`: where gradients are to be written and two functions around that,
 
-    begin(n_rows) -> (scale, beta): what `gradient` is to do with its target
-    finish(rate): moves the parameters
+    begin(n_rows, rate) -> (scale, beta): what the gradient is to do with its target,
+        target <- beta target + scale (sum of the gradients of n_rows rows)
+    finish(n_rows, rate): moves the parameters
 
-around them.  `state` is a dict of arrays and numbers: all that continuing needs;
-None for a fresh start.  `Bound.state()` gives it back.
+The optimizer adds the gradient of the penalty, alpha W / n_rows, itself: it passes
+over the weights anyway.  `state` is a dict of arrays and numbers, all that
+continuing needs; None for a fresh start.  `Bound.state()` gives it back.
 
-To add one: a class with `bind`, and a line in the table at the foot.
+To add one: a frozen dataclass with `bind`, and a line in the table at the foot.
+Fields that are constructor parameters of the estimators are filled from these.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -23,6 +26,10 @@ from sklearn_bp._blas import blas_for
 # u <- u + g / scale: one pass over the vector less (10 to 20 % of a step where
 # batches are small).  Below this scale the product is written out.
 SMALLEST_SCALE = 1e-10
+
+# Long vectors are worked through in pieces of this many numbers, which stay in the
+# cache from one operation to the next: twice as fast for a million weights and more.
+PIECE = 2**14
 
 
 class Bound(NamedTuple):
@@ -34,6 +41,27 @@ class Bound(NamedTuple):
     state: Any
 
 
+def _pieces(parameters, *others):
+    """Views of all vectors piece by piece, each with those of the penalized part.
+
+    Returns
+    -------
+    list of (vectors, penalized), both tuples of views: of the parameters' flat
+    vector first, then of `others` of the same length.
+    """
+    vectors = (parameters.flat, *others)
+    first = len(parameters.b1)
+    last = parameters.flat.size - len(parameters.b2)
+    pieces = []
+    for start in range(0, parameters.flat.size, PIECE):
+        stop = start + PIECE
+        weights = slice(max(start, first), max(first, min(stop, last)))
+        pieces.append(
+            (tuple(v[start:stop] for v in vectors), tuple(v[weights] for v in vectors))
+        )
+    return pieces
+
+
 @dataclass(frozen=True)
 class SGD:
     """Stochastic gradient descent with momentum.
@@ -42,7 +70,7 @@ class SGD:
 
     and with Nesterov's momentum theta <- theta + momentum v - rate g, the form in
     which theta is the point that looks ahead (Bengio, Boulanger-Lewandowski and
-    Pascanu 2013, eq. 7).
+    Pascanu 2013, eq. 7).  g is the mean gradient of the batch plus alpha W / n_rows.
 
     Parameters
     ----------
@@ -50,40 +78,63 @@ class SGD:
     nesterovs_momentum : bool
     """
 
+    scheduled: ClassVar[bool] = True
     momentum: float = 0.9
     nesterovs_momentum: bool = True
 
-    def bind(self, parameters, state=None):
+    def bind(self, parameters, alpha=0.0, state=None):
+        """The gradient goes straight into the velocity v = scale u.
+
+        With v' the new velocity, Nesterov's step is theta - momentum v +
+        (1 + momentum) v': its first half before the gradient product has
+        overwritten v, its second half after.  Where the penalty is on the weights,
+        with d = 1 - rate alpha / n_rows and theta' = theta - momentum v,
+
+            momentum v - rate alpha / n_rows theta
+                = d momentum v - rate alpha / n_rows theta'
+
+        so d goes into the scale, and the intercepts, which have no penalty, are
+        divided by it.  This is two passes over the weights less than the
+        definition: 5 to 15 % of a step, 40 % for sparse rows.
+        """
         theta = parameters.flat
-        n, blas = theta.size, blas_for(theta.dtype)
-        axpy, scal = blas.axpy, blas.scal
+        axpy, scal = blas_for(theta.dtype).axpy, blas_for(theta.dtype).scal
         momentum, nesterov = self.momentum, self.nesterovs_momentum
-        gradient = np.empty_like(theta)
         u = np.zeros_like(theta) if state is None else state["velocity"].copy()
-        scale = 1.0 if state is None else state["scale"]  # v = scale u
+        scale = 1.0 if state is None else state["scale"]
+        target = parameters.like(u)
+        u_b1, u_b2 = target.b1, target.b2
+        pieces = _pieces(parameters, u)
 
-        def begin(n_rows):
-            return 1 / n_rows, 0.0
-
-        def finish(rate):
+        def begin(n_rows, rate):
             nonlocal scale
             scale *= momentum
-            if scale < SMALLEST_SCALE:
+            shrink = rate * alpha / n_rows
+            decay = 1 - shrink if nesterov else 1.0
+            if scale * decay < SMALLEST_SCALE or decay < 0.5:  # written out
                 scal(scale, u)
                 scale = 1.0
-            axpy(gradient, u, n, -rate / scale)
-            if nesterov:
-                axpy(u, theta, n, momentum * scale)
-                axpy(gradient, theta, n, -rate)
+                fold = 1.0
             else:
-                axpy(u, theta, n, scale)
+                fold = decay
+            for (w, v), (w_pen, v_pen) in pieces:
+                if nesterov:
+                    axpy(v, w, v.size, -scale)
+                if alpha and v_pen.size:
+                    if fold != decay:
+                        scal(decay, v_pen)
+                    axpy(w_pen, v_pen, v_pen.size, -shrink / (scale * fold))
+            if fold != 1:
+                scal(1 / fold, u_b1)
+                scal(1 / fold, u_b2)
+                scale *= fold
+            return -rate / (n_rows * scale), 1.0
 
-        return Bound(
-            parameters.like(gradient),
-            begin,
-            finish,
-            lambda: {"velocity": u, "scale": scale},
-        )
+        def finish(n_rows, rate):
+            step = (1 + momentum) * scale if nesterov else scale
+            axpy(u, theta, theta.size, step)
+
+        return Bound(target, begin, finish, lambda: {"velocity": u, "scale": scale})
 
 
 @dataclass(frozen=True)
@@ -93,20 +144,23 @@ class Adam:
     m <- beta_1 m + (1 - beta_1) g,    v <- beta_2 v + (1 - beta_2) g^2
     theta <- theta - rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)
 
+    g is the mean gradient of the batch plus alpha W / n_rows.
+
     Parameters
     ----------
     beta_1, beta_2 : float in [0, 1)
     epsilon : float > 0
     """
 
+    scheduled: ClassVar[bool] = False
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
 
-    def bind(self, parameters, state=None):
+    def bind(self, parameters, alpha=0.0, state=None):
+        """The moments are kept as m_scale m and v_scale v: see SMALLEST_SCALE."""
         theta = parameters.flat
-        n, blas = theta.size, blas_for(theta.dtype)
-        axpy, scal = blas.axpy, blas.scal
+        axpy, scal = blas_for(theta.dtype).axpy, blas_for(theta.dtype).scal
         beta_1, beta_2, epsilon = self.beta_1, self.beta_2, self.epsilon
         gradient = np.empty_like(theta)
         if state is None:
@@ -115,13 +169,13 @@ class Adam:
         else:
             m, v = state["m"].copy(), state["v"].copy()
             t, m_scale, v_scale = state["t"], state["m_scale"], state["v_scale"]
-        # The moments are m_scale m and v_scale v: see SMALLEST_SCALE.
         offset = np.zeros((), theta.dtype)  # numpy takes an array faster than a float
+        pieces = _pieces(parameters, gradient, m, v)
 
-        def begin(n_rows):
+        def begin(n_rows, rate):
             return 1 / n_rows, 0.0
 
-        def finish(rate):
+        def finish(n_rows, rate):
             nonlocal t, m_scale, v_scale
             t += 1
             m_scale *= beta_1
@@ -132,16 +186,22 @@ class Adam:
             if v_scale < SMALLEST_SCALE:
                 scal(v_scale, v)
                 v_scale = 1.0
-            axpy(gradient, m, n, (1 - beta_1) / m_scale)
-            np.multiply(gradient, gradient, gradient)
-            axpy(gradient, v, n, (1 - beta_2) / v_scale)
             root = v_scale**0.5
             offset[()] = epsilon / root
-            np.sqrt(v, gradient)
-            np.add(gradient, offset, gradient)
-            np.divide(m, gradient, gradient)
+            m_factor, v_factor = (1 - beta_1) / m_scale, (1 - beta_2) / v_scale
             rate *= (1 - beta_2**t) ** 0.5 / (1 - beta_1**t)
-            axpy(gradient, theta, n, -rate * m_scale / root)
+            step, shrink = -rate * m_scale / root, alpha / n_rows
+            for (theta, g, m_, v_), (weights, g_weights, _, _) in pieces:
+                if alpha and weights.size:
+                    axpy(weights, g_weights, weights.size, shrink)
+                n = g.size
+                axpy(g, m_, n, m_factor)
+                np.multiply(g, g, g)
+                axpy(g, v_, n, v_factor)
+                np.sqrt(v_, g)
+                np.add(g, offset, g)
+                np.divide(m_, g, g)
+                axpy(g, theta, n, step)
 
         return Bound(
             parameters.like(gradient),
@@ -151,4 +211,4 @@ class Adam:
         )
 
 
-OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS: dict[str, Any] = {"sgd": SGD, "adam": Adam}

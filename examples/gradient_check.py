@@ -1,0 +1,102 @@
+"""Backpropagation's gradient against central differences.
+
+For each loss, activation and number of outputs: a small random network with a
+penalty and sample weights, the gradient by backpropagation and the gradient by
+moving each parameter a little either way. Prints the relative error
+
+    ||analytic - numeric|| / max(||analytic||, ||numeric||),
+
+some 1e-10 if the derivation is right and above 1e-3 if any part of it is wrong.
+
+    python examples/gradient_check.py [--loss NAME] [--activation NAME] [--outputs K]
+"""
+
+import argparse
+import sys
+from itertools import product
+
+import numpy as np
+
+from sklearn_bp._network import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._parameters import Parameters
+from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+
+# "classes" exclude each other, "labels" do not.
+LOSSES = {
+    f"{name}-{kind}": loss
+    for name, variants in CLASSIFIER_LOSSES.items()
+    for kind, loss in (("classes", variants[True]), ("labels", variants[False]))
+} | {f"{name}-regression": loss for name, loss in REGRESSOR_LOSSES.items()}
+
+N_ROWS, N_FEATURES, N_HIDDEN, ALPHA = 12, 4, 5, 0.1
+STEP = 1e-5  # near the cube root of the machine epsilon, where differences are best
+LIMIT = 1e-6
+
+
+def targets(loss, n_outputs, rng):
+    """Random targets of the kind that the loss wants."""
+    if "regression" in loss:
+        return rng.gamma(2.0, size=(N_ROWS, n_outputs))
+    if "classes" in loss:
+        return np.eye(n_outputs)[rng.integers(n_outputs, size=N_ROWS)]
+    return rng.integers(2, size=(N_ROWS, n_outputs)).astype(float)
+
+
+def relative_error(loss, activation, n_outputs, seed=0):
+    """How far the gradient by backpropagation is from central differences."""
+    rng = np.random.default_rng(seed)
+    network = TwoLayerNetwork(ACTIVATIONS[activation], LOSSES[loss])
+    parameters = Parameters.empty(N_FEATURES, N_HIDDEN, n_outputs, np.float64)
+    theta = parameters.flat
+    theta[:] = rng.normal(scale=0.5, size=theta.size)
+    X = rng.normal(size=(N_ROWS, N_FEATURES))
+    Y = targets(loss, n_outputs, rng)
+    data = (X, Y, rng.uniform(0, 2, size=N_ROWS), ALPHA)
+
+    analytic = loss_and_gradient(network, parameters, *data)[1].flat.copy()
+    numeric = np.empty_like(analytic)
+    for i, value in enumerate(theta.copy()):
+        theta[i] = value + STEP
+        above, _ = loss_and_gradient(network, parameters, *data)
+        theta[i] = value - STEP
+        below, _ = loss_and_gradient(network, parameters, *data)
+        theta[i] = value
+        numeric[i] = (above - below) / (2 * STEP)
+    length = max(np.linalg.norm(analytic), np.linalg.norm(numeric))
+    return np.linalg.norm(analytic - numeric) / length
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--loss", choices=LOSSES, help="default: all")
+    parser.add_argument("--activation", choices=ACTIVATIONS, help="default: all")
+    parser.add_argument("--outputs", type=int, help="default: 1 and 3")
+    options = parser.parse_args(arguments)
+    if options.outputs is not None and options.outputs < 1:
+        parser.error("--outputs must be at least 1")
+    return options
+
+
+def main(arguments=None):
+    """Print the table; return the relative errors by (loss, activation, outputs)."""
+    options = parse(arguments)
+    cases = product(
+        [options.loss] if options.loss else LOSSES,
+        [options.activation] if options.activation else ACTIVATIONS,
+        [options.outputs] if options.outputs else [1, 3],
+    )
+    print(f"{'loss':27}{'activation':12}{'outputs':>7}  {'relative error':>14}")
+    errors = {}
+    for case in cases:
+        errors[case] = error = relative_error(*case)
+        loss, activation, n_outputs = case
+        verdict = "ok" if error < LIMIT else "WRONG"
+        print(f"{loss:27}{activation:12}{n_outputs:7}  {error:14.1e}  {verdict}")
+    worst = max(errors.values())
+    print(f"\nThe largest of {len(errors)} relative errors is {worst:.1e}.")
+    return errors
+
+
+if __name__ == "__main__":
+    sys.exit(int(max(main().values()) >= LIMIT))

@@ -1,0 +1,62 @@
+"""XOR with two hidden units, and what the hidden units make of it.
+
+No single layer can compute XOR: no straight line parts (0,1) and (1,0) from (0,0)
+and (1,1). A hidden layer moves the four points to where a line does
+(Rumelhart, Hinton and Williams 1986). Batch gradient descent on the squared
+error of sigmoids, until the error is small enough.
+
+    python examples/xor.py
+"""
+
+import numpy as np
+from scipy.special import expit
+
+from sklearn_bp import TwoLayerClassifier
+
+X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+y = np.array([0, 1, 1, 0])
+
+
+def learn(random_state=0):
+    """The fitted network; some starts end in a local minimum, this one does not."""
+    return TwoLayerClassifier(
+        2,
+        activation="logistic",
+        loss="squared_error",
+        solver="sgd",
+        batch_size="full",
+        learning_rate_init=2.0,
+        momentum=0.9,
+        alpha=0,
+        init="normal",
+        max_iter=5000,
+        loss_threshold=0.001,
+        n_iter_no_change=np.inf,
+        random_state=random_state,
+    ).fit(X, y)
+
+
+def hidden(network, X):
+    """The hidden representation a1, (n_rows, 2)."""
+    return expit(X @ network.coefs_[0] + network.intercepts_[0])
+
+
+def main():
+    network = learn()
+    a1 = hidden(network, X)
+    p = network.predict_proba(X)[:, 1]
+    print(f"Squared error below 0.001 after {network.n_iter_} epochs.\n")
+    print("  x1  x2  target  output    hidden 1  hidden 2")
+    for (x1, x2), target, output, (h1, h2) in zip(X, y, p, a1, strict=True):
+        print(f"{x1:4}{x2:4}{target:8}{output:8.3f}{h1:12.3f}{h2:10.3f}")
+    w, b = network.coefs_[1][:, 0], network.intercepts_[1][0]
+    print(
+        "\nThe output is above 1/2 where, in the hidden units' plane,\n"
+        f"    {w[0]:.2f} hidden1 {w[1]:+.2f} hidden2 {b:+.2f} > 0:\n"
+        "a straight line now parts the two classes."
+    )
+    return network
+
+
+if __name__ == "__main__":
+    main()

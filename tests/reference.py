@@ -1,0 +1,150 @@
+"""The plain two-layer network: the oracle of the package's kernel.
+
+Nothing of the package is used, every array is allocated where it is needed, and
+rows come before units as in the data: X (n, n_features), Y (n, n_outputs).  The
+parameters are a list W1, b1, W2, b2.
+"""
+
+import numpy as np
+from scipy.special import xlogy
+from sklearn.utils import shuffle as shuffled
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+# f(z) and f'(z), both from z
+ACTIVATIONS = {
+    "identity": (lambda z: z, np.ones_like),
+    "logistic": (sigmoid, lambda z: sigmoid(z) * sigmoid(-z)),
+    "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
+    "relu": (lambda z: np.where(z > 0, z, 0), lambda z: np.where(z > 0, 1.0, 0.0)),
+}
+
+
+def categorical(p, y):
+    return -xlogy(y, p).sum(axis=1)
+
+
+def binary(p, y):
+    return -(xlogy(y, p) + xlogy(1 - y, 1 - p)).sum(axis=1)
+
+
+def half_squares(p, y):
+    return ((p - y) ** 2).sum(axis=1) / 2
+
+
+def half_mean_squares(p, y):
+    return ((p - y) ** 2).mean(axis=1) / 2
+
+
+def half_deviance(p, y):
+    return (xlogy(y, y / p) - y + p).sum(axis=1)
+
+
+def error(p, y):
+    return p - y
+
+
+def error_through_sigmoid(p, y):
+    return (p - y) * p * (1 - p)
+
+
+def mean_error(p, y):
+    return (p - y) / y.shape[1]
+
+
+# p(z2), the loss of each row, and its derivative with respect to z2
+LOSSES = {
+    ("log_loss", True): (softmax, categorical, error),
+    ("log_loss", False): (sigmoid, binary, error),
+    ("squared_error", True): (sigmoid, half_squares, error_through_sigmoid),
+    ("squared_error", False): (sigmoid, half_squares, error_through_sigmoid),
+    "squared_error": (lambda z: z, half_mean_squares, mean_error),
+    "poisson": (np.exp, half_deviance, error),
+}
+
+
+def loss_and_gradient(theta, X, Y, w, total, alpha, activation, loss):
+    """Loss sum_i w_i loss_i / total, penalty included, and its four gradients."""
+    W1, b1, W2, b2 = theta
+    f, f_prime = ACTIVATIONS[activation]
+    g, value, output_error = LOSSES[loss]
+    z1 = X @ W1 + b1
+    a1 = f(z1)
+    p = g(a1 @ W2 + b2)
+    delta2 = w[:, np.newaxis] * output_error(p, Y) / total
+    delta1 = delta2 @ W2.T * f_prime(z1)
+    penalty = alpha / 2 * ((W1**2).sum() + (W2**2).sum())
+    return ((w * value(p, Y)).sum() + penalty) / total, [
+        X.T @ delta1 + alpha / total * W1,
+        delta1.sum(axis=0),
+        a1.T @ delta2 + alpha / total * W2,
+        delta2.sum(axis=0),
+    ]
+
+
+def start(random_state, n_features, n_hidden, n_outputs, factor):
+    """Uniform in +- sqrt(factor / (fan_in + fan_out)), drawn in MLP's order."""
+    theta = []
+    for shape in ((n_features, n_hidden), (n_hidden, n_outputs)):
+        bound = np.sqrt(factor / sum(shape))
+        theta.append(random_state.uniform(-bound, bound, shape))
+        theta.append(random_state.uniform(-bound, bound, shape[1]))
+    return theta
+
+
+def sgd(theta, rate=0.001, momentum=0.9, nesterov=True):
+    """A function that moves theta, in place, along given gradients."""
+    v = [np.zeros_like(part) for part in theta]
+
+    def update(gradients):
+        for i, g in enumerate(gradients):
+            v[i] = momentum * v[i] - rate * g
+            theta[i] += momentum * v[i] - rate * g if nesterov else v[i]
+
+    return update
+
+
+def adam(theta, rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    m = [np.zeros_like(part) for part in theta]
+    v = [np.zeros_like(part) for part in theta]
+    t = 0
+
+    def update(gradients):
+        nonlocal t
+        t += 1
+        step = rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+        for i, g in enumerate(gradients):
+            m[i] = beta_1 * m[i] + (1 - beta_1) * g
+            v[i] = beta_2 * v[i] + (1 - beta_2) * g**2
+            theta[i] -= step * m[i] / (np.sqrt(v[i]) + epsilon)
+
+    return update
+
+
+def train(theta, update, X, Y, w, batch_size, n_epochs, random_state, alpha, **parts):
+    """Mini-batch descent by `update`, which moves theta; return the loss curve.
+
+    A batch of b rows has the loss (sum of w_i loss_i + penalty) / (b mean(w)), the
+    mean being over all rows: weights are normalised over the whole set.
+    """
+    n, curve, order = len(X), [], np.arange(len(X))
+    for _ in range(n_epochs):
+        order = shuffled(order, random_state=random_state)
+        total = 0.0
+        for first in range(0, n, batch_size):
+            rows = order[first : first + batch_size]
+            loss, gradients = loss_and_gradient(
+                theta, X[rows], Y[rows], w[rows], len(rows) * w.mean(), alpha, **parts
+            )
+            total += loss * len(rows)
+            update(gradients)
+        curve.append(total / n)
+    return curve

@@ -1,0 +1,211 @@
+"""What the documentation says is so: its code runs, its names and its map are true."""
+
+import ast
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+import sklearn_bp
+from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "sklearn_bp"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+over_pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(
+        name, ROOT / "examples" / f"{name}.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def without_code(page):
+    return re.sub(
+        r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S
+    )
+
+
+# The pages.
+
+
+@over_pages
+def test_python_blocks_hold(page):
+    # Blocks go on from each other; what they claim they assert.
+    text = page.read_text(encoding="utf-8")
+    names = {}
+    for block in re.finditer(r"^```python\n(.*?)^```$", text, flags=re.M | re.S):
+        line = text[: block.start(1)].count("\n")
+        code = compile("\n" * line + block[1], str(page), "exec")
+        exec(code, names)
+
+
+@over_pages
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.is_file(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", without_code(file), flags=re.M)
+            anchors = [
+                re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings
+            ]
+            assert anchor in anchors, target
+
+
+@over_pages
+def test_names_beside_equations_exist(page):
+    links = re.findall(
+        r"\[`([\w.]+)`\]\([./]*sklearn_bp/(\w+)\.py\)", without_code(page)
+    )
+    for name, file in links:
+        module, *attributes = name.split(".")
+        assert module == file, name
+        found = importlib.import_module(f"sklearn_bp.{module}")
+        for attribute in attributes:
+            found = getattr(found, attribute)
+    assert links or page.name != "backpropagation.md"
+
+
+def test_losses_and_activations_are_derived():
+    text = without_code(ROOT / "docs" / "backpropagation.md")
+    variants = [v for pair in CLASSIFIER_LOSSES.values() for v in pair.values()]
+    for part in [*variants, *REGRESSOR_LOSSES.values(), *ACTIVATIONS.values()]:
+        assert f".{type(part).__name__}.backward`]" in text
+
+
+def test_new_parameters_are_told():
+    # The README's table of new parameters is the difference of the signatures,
+    # and a value of an old one.
+    def parameters(cls):
+        return set(cls().get_params())
+
+    new = parameters(TwoLayerClassifier) - parameters(MLPClassifier)
+    new |= parameters(TwoLayerRegressor) - parameters(MLPRegressor)
+    table = without_code(ROOT / "README.md").split("| parameter | values |")[1]
+    told = re.findall(r"^\| `(.*?)` \|", table.split("\n\n")[0], flags=re.M)
+    assert set(told) == new | {'batch_size="full"'}
+    assert parameters(MLPClassifier) <= parameters(TwoLayerClassifier)
+    assert parameters(MLPRegressor) <= parameters(TwoLayerRegressor)
+
+
+def test_changelog_has_the_version():
+    changelog = (ROOT / "docs" / "changelog.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", changelog, flags=re.M)[1]
+    assert re.match(r"\d+\.\d+\.\d+", sklearn_bp.__version__)[0] == newest
+
+
+# The map of the rooms.
+
+
+def rooms():
+    """The layer of each room, in the order of the map in contributing.md."""
+    text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    table = text.split("| layer | room |")[1].split("\n\n")[0]
+    layers, layer = {}, None
+    for number, room in re.findall(
+        r"^\| (\d?)[^|]*\| `(\w+)\.py` \|", table, flags=re.M
+    ):
+        layer = int(number) if number else layer
+        layers[room] = layer
+    return layers
+
+
+def imports(room):
+    """The rooms of the package that a room imports, and the other packages."""
+    inside, outside = set(), set()
+    tree = ast.parse((PACKAGE / f"{room}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{room} imports relatively"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for package, *rest in (name.split(".") for name in names):
+            if package == "sklearn_bp":
+                inside.add(rest[0] if rest else "__init__")
+            else:
+                outside.add(package)
+    return inside, outside
+
+
+def test_map_shows_every_room():
+    assert set(rooms()) == {file.stem for file in PACKAGE.glob("*.py")}
+
+
+def test_imports_point_downwards():
+    layers = rooms()
+    order = list(layers)
+    for room in order:
+        inside, outside = imports(room)
+        below = set(order[order.index(room) + 1 :])
+        assert inside <= below, f"{room} imports {inside - below}"
+        if layers[room] == 1:
+            parts = {other for other in inside if layers[other] == 1}
+            assert not parts, f"{room} imports {parts}"
+        if layers[room] < 4:
+            assert "sklearn" not in outside, f"{room} imports scikit-learn"
+
+
+# The examples.
+
+
+def test_xor_is_learned(capsys):
+    xor = example("xor")
+    network = xor.main()
+    assert network.loss_ < 0.001
+    p = network.predict_proba(xor.X)[:, 1]
+    # Half the mean square is below 0.001 after the last update too, or nearly.
+    assert np.mean((p - xor.y) ** 2) / 2 < 0.0011
+    np.testing.assert_array_equal(network.predict(xor.X), xor.y)
+
+    # The hidden representation: the output layer's line parts the classes in it.
+    w, b = network.coefs_[1][:, 0], network.intercepts_[1][0]
+    side = xor.hidden(network, xor.X) @ w + b
+    np.testing.assert_array_equal(side > 0, xor.y == 1)
+    np.testing.assert_allclose(side, network.decision_function(xor.X), rtol=1e-12)
+    assert f"{p[0]:.3f}" in capsys.readouterr().out
+
+
+def test_gradient_check_covers_all_and_passes(capsys):
+    errors = example("gradient_check").main([])
+    n_losses = 2 * len(CLASSIFIER_LOSSES) + len(REGRESSOR_LOSSES)
+    assert len(errors) == n_losses * len(ACTIVATIONS) * 2
+    assert max(errors.values()) < 1e-6
+    assert capsys.readouterr().out.count(" ok\n") == len(errors)
+
+
+def test_gradient_check_finds_a_wrong_gradient(monkeypatch):
+    check = example("gradient_check")
+    true = check.loss_and_gradient
+
+    def one_intercept_forgotten(network, parameters, *data):
+        loss, gradient = true(network, parameters, *data)
+        gradient.b1[0] = 0
+        return loss, gradient
+
+    assert check.relative_error("log_loss-labels", "logistic", 3) < 1e-6
+    monkeypatch.setattr(check, "loss_and_gradient", one_intercept_forgotten)
+    assert check.relative_error("log_loss-labels", "logistic", 3) > 1e-3
+
+
+def test_textbook_network_reads_digits():
+    # The first seed's end; the median of ten, 97 %, is the example's to show.
+    network, _, accuracy = example("textbook_digits").train(seed=0)
+    assert len(accuracy) == network.n_iter_ == 30
+    assert accuracy[-1] >= 0.96
+    assert accuracy[-1] > accuracy[0] + 0.1

@@ -1,0 +1,469 @@
+"""Laws over the tables of parts: each entry alone, without a network or estimator."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_bp import optimizers
+from sklearn_bp._parameters import Parameters
+from sklearn_bp._stopping import Patience
+from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.initializers import INITIALIZERS
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sklearn_bp.optimizers import OPTIMIZERS, SGD, Adam
+from sklearn_bp.schedules import SCHEDULES, Adaptive, Constant, InverseScaling
+
+LOSSES = {
+    f"{name}-{'exclusive' if exclusive else 'independent'}": loss
+    for name, variants in CLASSIFIER_LOSSES.items()
+    for exclusive, loss in variants.items()
+} | REGRESSOR_LOSSES
+
+over_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+over_activations = pytest.mark.parametrize(
+    "activation", ACTIVATIONS.values(), ids=ACTIVATIONS.keys()
+)
+over_losses = pytest.mark.parametrize("loss", LOSSES)
+
+
+# Activations.
+
+
+def points(largest):
+    """Net inputs of all sizes and both signs, as (n, 1), without zero."""
+    sizes = np.r_[np.geomspace(1e-3, 50, 80), np.geomspace(1e2, largest, 9)]
+    return np.r_[-sizes[::-1], sizes][:, np.newaxis]
+
+
+def forward(activation, z):
+    a = z.copy()
+    activation.forward(a)
+    return a
+
+
+def backward(activation, a, delta):
+    delta = delta.copy()
+    activation.backward(a, delta)
+    return delta
+
+
+@over_activations
+def test_backward_multiplies_by_the_derivative(activation):
+    z = points(1e300)
+    delta = np.random.RandomState(0).normal(size=z.shape)
+    step = 1e-6 * np.maximum(np.abs(z), 1e-1)
+    slope = (forward(activation, z + step) - forward(activation, z - step)) / (2 * step)
+    found = backward(activation, forward(activation, z), delta)
+    # Differences are off by 1e-16 / 1e-7, a rounding of f over the step.
+    assert_allclose(found, delta * slope, rtol=1e-7, atol=1e-8)
+
+
+@over_activations
+@over_dtypes
+def test_bound_activation_is_the_plain_one(activation, dtype):
+    z = np.r_[points(1e30), [[0.0], [-0.0]]].astype(dtype)
+    delta = np.random.RandomState(0).normal(size=z.shape).astype(dtype)
+    run_forward, run_backward = activation.bind(z.shape, dtype)
+    for sign in (1, -1):  # twice: the second call finds used buffers
+        a = sign * z
+        run_forward(a)
+        assert a.dtype == dtype
+        assert_array_equal(a, forward(activation, sign * z))
+        found = delta.copy()
+        run_backward(a, found)
+        assert_array_equal(found, backward(activation, a, delta))
+
+
+@pytest.mark.parametrize("name", reference.ACTIVATIONS)
+def test_activation_is_its_formula(name):
+    z = points(300)  # cosh(z)^2 overflows beyond
+    f, f_prime = reference.ACTIVATIONS[name]
+    a = forward(ACTIVATIONS[name], z)
+    assert_allclose(a, f(z), rtol=1e-13, atol=1e-300)
+    # 1 - a of a near 1 is off by the rounding of a.
+    found = backward(ACTIVATIONS[name], a, np.ones_like(z))
+    assert_allclose(found, f_prime(z), rtol=1e-9, atol=1e-15)
+
+
+def test_relu_at_zero_has_no_slope():
+    for zero in (0.0, -0.0):
+        z = np.array([[zero]])
+        assert forward(ACTIVATIONS["relu"], z) == 0
+        assert backward(ACTIVATIONS["relu"], z, np.ones((1, 1))) == 0
+
+
+# Losses.
+
+
+def predictions(loss, z):
+    p = z.copy()
+    loss.forward(p)
+    return p
+
+
+def targets(name, n, k, rng):
+    if name in REGRESSOR_LOSSES:
+        return rng.poisson(1.5, size=(n, k)).astype(float)
+    if name.endswith("exclusive"):
+        return np.eye(k, dtype=bool)[rng.randint(k, size=n)]
+    return rng.uniform(size=(n, k)) < 0.5
+
+
+@over_losses
+@pytest.mark.parametrize("n_outputs", [1, 2, 4])
+def test_backward_is_the_derivative_of_the_value(loss, n_outputs):
+    rng = np.random.RandomState(0)
+    y = targets(loss, 200, n_outputs, rng)
+    loss = LOSSES[loss]
+    z = rng.uniform(-8, 8, size=(200, n_outputs))
+    delta2 = np.empty_like(z)
+    loss.backward(predictions(loss, z), y, delta2)
+    step = 1e-5
+    for k in range(n_outputs):
+        up, down = z.copy(), z.copy()
+        up[:, k] += step
+        down[:, k] -= step
+        values = [loss.value(predictions(loss, moved), y) for moved in (up, down)]
+        slope = (values[0] - values[1]) / (2 * step)
+        # Differences are off by a rounding of the value over the step.
+        noise = 1e-9 + 1e-10 * np.abs(values[0])
+        assert (np.abs(delta2[:, k] - slope) <= 1e-6 * np.abs(slope) + noise).all()
+
+
+@over_losses
+def test_value_is_a_number_a_row_and_least_at_the_target(loss):
+    rng = np.random.RandomState(0)
+    y = targets(loss, 12, 3, rng)
+    loss = LOSSES[loss]
+    values = loss.value(predictions(loss, rng.normal(size=(2, 12, 3))), y)
+    assert values.shape == (2, 12)
+    assert (values > 0).all()
+    assert_allclose(loss.value(np.maximum(y.astype(float), 1e-300), y), 0, atol=1e-14)
+
+
+@over_losses
+@over_dtypes
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_bound_loss_is_the_plain_one_or_says_so(loss, dtype, n_outputs):
+    loss, eps = LOSSES[loss], np.finfo(dtype).eps
+    rng = np.random.RandomState(0)
+    run = loss.bind((20, n_outputs), dtype)
+    unflagged = 0
+    for scale, shift in [
+        (1, 0), (3, 5), (3, -5), (30, 0), (1, 60), (1, -60), (100, 0), (1, 1000),
+        (1000, -1000), (1e6, 0), (1, 0),
+    ]:  # fmt: skip
+        z = (scale * rng.normal(size=(20, n_outputs)) + shift).astype(dtype)
+        p = z.copy()
+        with np.errstate(all="ignore"):  # as in training
+            again = run(p)
+            plain = predictions(loss, z)
+        if not again:
+            unflagged += 1
+            # Rounding of exp(z) grows with |z|, of which half or more are below 100.
+            assert_allclose(
+                p, plain, rtol=200 * eps, atol=1e-15 * (dtype == np.float32)
+            )
+    assert unflagged >= 4  # among them the ordinary scores, first and last
+
+
+@pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
+@over_dtypes
+def test_probabilities(name, dtype):
+    rng = np.random.RandomState(0)
+    eps, largest = np.finfo(dtype).eps, np.finfo(dtype).max / 4
+    for scale in (1e-3, 1, 30, 100, 1e6, largest):
+        z = scale * rng.uniform(-1, 1, size=(50, 4))
+        z = z.astype(dtype)
+        classes = z.copy()
+        CLASSIFIER_LOSSES[name][True].proba(classes)
+        # Saturated sigmoids may tie; the largest score never has less than others.
+        likeliest = np.take_along_axis(classes, z.argmax(axis=1)[:, np.newaxis], 1)
+        assert_array_equal(likeliest[:, 0], classes.max(axis=1))
+        two = np.concatenate([-z[:, :1], z[:, :1]], axis=1)  # two classes, one score
+        CLASSIFIER_LOSSES[name][False].proba(two)
+        for p in (classes, two):
+            assert p.dtype == dtype
+            assert (p > 0).all()
+            assert (p <= 1).all()
+            assert_allclose(p.sum(axis=1), 1, atol=4 * eps)
+            assert np.isfinite(np.log(p)).all()
+
+
+def test_squared_error_normalises_sigmoids():
+    z = np.random.RandomState(0).normal(size=(20, 3)) * 5
+    p = z.copy()
+    CLASSIFIER_LOSSES["squared_error"][True].proba(p)
+    s = reference.sigmoid(z)
+    assert_allclose(p, s / s.sum(axis=1, keepdims=True), rtol=1e-12)
+
+
+def test_poisson_admits_no_negative_targets():
+    REGRESSOR_LOSSES["poisson"].check_targets(np.array([[0.0], [2.5]]))
+    with pytest.raises(ValueError, match=r"negative.*squared_error"):
+        REGRESSOR_LOSSES["poisson"].check_targets(np.array([[0.0], [-1e-9]]))
+    REGRESSOR_LOSSES["squared_error"].check_targets(np.array([[-1.0]]))
+
+
+# Initializers.
+
+FAN_IN, FAN_OUT = 50, 4000
+UNIFORM, NORMAL = 9 / 5, 3.0  # fourth moment over squared variance
+
+# Variance of the weights and of the intercepts, and the kind of distribution, from
+# the formulas of the docstrings, for a glorot_factor of 2.
+DISTRIBUTIONS = {
+    "glorot_uniform": (2 / 4050 / 3, 2 / 4050 / 3, UNIFORM),  # variance r^2 / 3
+    "he_normal": (2 / 50, 0, NORMAL),
+    "lecun_normal": (1 / 50, 0, NORMAL),
+    "normal": (1, 1, NORMAL),
+    "zeros": (0, 0, None),
+}
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_distribution_of_starting_weights(name):
+    weight_variance, intercept_variance, kind = DISTRIBUTIONS[name]
+    weights, intercepts = INITIALIZERS[name](
+        np.random.RandomState(0), FAN_IN, FAN_OUT, glorot_factor=2.0
+    )
+    assert weights.shape == (FAN_IN, FAN_OUT)
+    assert intercepts.shape == (FAN_OUT,)
+    for draws, variance in [
+        (weights, weight_variance),
+        (intercepts, intercept_variance),
+    ]:
+        if variance == 0:
+            assert not draws.any()
+            continue
+        # Five standard errors of mean, variance and fourth moment (for a normal, whose
+        # are the larger: variance / n, 2 variance^2 / n, 96 variance^4 / n).
+        n = draws.size
+        assert abs(draws.mean()) < 5 * np.sqrt(variance / n)
+        assert_allclose(draws.var(), variance, rtol=5 * np.sqrt(2 / n))
+        assert_allclose((draws**4).mean() / variance**2, kind, atol=5 * np.sqrt(96 / n))
+        if kind == UNIFORM:
+            bound = np.sqrt(3 * variance)
+            assert 0.99 * bound < np.abs(draws).max() <= bound
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_starting_weights_repeat(name):
+    a, b = (
+        INITIALIZERS[name](np.random.RandomState(7), 5, 3, glorot_factor=6.0)
+        for _ in range(2)
+    )
+    assert_array_equal(a[0], b[0])
+    assert_array_equal(a[1], b[1])
+
+
+# Schedules.
+
+
+def test_constant_schedule():
+    schedule = Constant(0.1)
+    assert schedule.after_epoch(0.1, 1000) == 0.1
+    assert schedule.on_plateau(0.1) is None
+
+
+def test_inverse_scaling_schedule():
+    assert_allclose(InverseScaling(0.1, 0.5).after_epoch(0.1, 99), 0.01, rtol=1e-15)
+    assert_allclose(InverseScaling(0.1, 0.5).after_epoch(7.0, 3), 0.05, rtol=1e-15)
+    assert_allclose(InverseScaling(0.1, 1.0).after_epoch(0.1, 99), 0.001, rtol=1e-15)
+    assert InverseScaling(0.1, 0.0).after_epoch(0.1, 99) == 0.1
+    assert InverseScaling(0.1, 0.5).on_plateau(0.1) is None
+
+
+def test_adaptive_schedule():
+    schedule = Adaptive(0.1)
+    assert schedule.after_epoch(0.02, 1000) == 0.02
+    rates = [0.1]
+    while (rate := schedule.on_plateau(rates[-1])) is not None:
+        rates.append(rate)
+    # 5^7 < 0.1 / 1e-6 < 5^8: the eighth division is the last.
+    assert_allclose(rates, 0.1 / 5.0 ** np.arange(9), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_rates_stay_positive_and_never_grow(name):
+    schedule = SCHEDULES[name](0.3, 0.5)
+    rate, t = schedule.learning_rate_init, 0
+    for _ in range(50):
+        t += 100
+        lower = schedule.after_epoch(rate, t)
+        assert 0 < lower <= rate
+        rate = lower
+        plateau = schedule.on_plateau(rate)
+        assert plateau is None or 0 < plateau < rate
+
+
+# Optimizers.
+
+OPTIMIZER_CASES = [
+    *[
+        (
+            SGD(momentum, nesterov),
+            reference.sgd,
+            {"momentum": momentum, "nesterov": nesterov},
+        )
+        for momentum in (0, 0.5, 0.9, 1.0)
+        for nesterov in (False, True)
+    ],
+    *[
+        (
+            Adam(*betas, epsilon),
+            reference.adam,
+            {"beta_1": betas[0], "beta_2": betas[1], "epsilon": epsilon},
+        )
+        for betas in ((0.9, 0.999), (0.0, 0.0), (0.5, 0.9))
+        for epsilon in (1e-8, 0.1)
+    ],
+]
+
+
+def new_parameters(dtype=np.float64):
+    parameters = Parameters.empty(3, 4, 2, dtype)
+    parameters.flat[:] = np.random.RandomState(0).normal(size=parameters.flat.size)
+    return parameters
+
+
+def step(bound, gradient, rate, n_rows=5):
+    """What the kernel does: the sum over the batch, times the scale asked for."""
+    scale, beta = bound.begin(n_rows, rate)
+    target = bound.target.flat
+    target[:] = (beta * target if beta else 0) + scale * n_rows * gradient
+    bound.finish(n_rows, rate)
+
+
+def gradients(n_steps, size):
+    """Changing signs, sizes from 1e-3 to 10."""
+    rng = np.random.RandomState(1)
+    return rng.normal(size=(n_steps, size)) * 10.0 ** rng.uniform(-3, 1, (n_steps, 1))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "plain", "options"),
+    OPTIMIZER_CASES,
+    ids=[repr(case[0]) for case in OPTIMIZER_CASES],
+)
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 300.0])
+@pytest.mark.parametrize("piece", [2**14, 5])
+@over_dtypes
+def test_optimizer_is_its_formula(
+    optimizer, plain, options, dtype, alpha, piece, monkeypatch
+):
+    monkeypatch.setattr(optimizers, "PIECE", piece)
+    parameters = new_parameters(dtype)
+    penalized = parameters.like(np.zeros(parameters.flat.size))
+    penalized.penalized[:] = 1
+    theta = [parameters.flat.astype(float)]
+    bound = optimizer.bind(parameters, alpha)
+    update = plain(theta, rate=0.01, **options)
+    # 0.9^300 and 0.5^300 are tiny: anything kept as a product has been renewed.  With
+    # alpha = 300 a step takes 0.01 * 300 / 5 = 0.6 of a weight away.
+    for gradient in gradients(300, theta[0].size):
+        step(bound, gradient, 0.01)
+        update([gradient + alpha / 5 * penalized.flat * theta[0]])
+    assert parameters.flat.dtype == dtype
+    # 300 steps, each rounded to 6e-8 (1e-16) of the numbers at hand.
+    rtol = 1e-12 if dtype == np.float64 else 1e-4
+    assert_allclose(parameters.flat, theta[0], rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_optimizer_finds_the_minimum_of_a_quadratic(optimizer):
+    parameters = new_parameters()
+    theta = parameters.flat
+    curvature = np.geomspace(0.1, 5, theta.size)
+    minimum = np.linspace(-2, 2, theta.size)
+    bound = OPTIMIZERS[optimizer]().bind(parameters)
+    for i in range(3000):
+        # A rate that falls to nothing, since steps of adam do not shrink alone.
+        step(bound, curvature * (theta - minimum), 0.05 * (1 - i / 3000))
+    assert_allclose(theta, minimum, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    dict.fromkeys(
+        [make() for make in OPTIMIZERS.values()] + [case[0] for case in OPTIMIZER_CASES]
+    ),
+    ids=repr,
+)
+@pytest.mark.parametrize("n_before", [1, 37, 260])
+def test_state_continues_to_the_very_bits(optimizer, n_before):
+    parameters = new_parameters()
+    all_gradients = gradients(n_before + 60, parameters.flat.size)
+    bound = optimizer.bind(parameters)
+    for gradient in all_gradients[:n_before]:
+        step(bound, gradient, 0.01)
+    state = bound.state()
+    for value in state.values():
+        assert isinstance(value, np.ndarray | float | int)
+    state = pickle.loads(pickle.dumps(state))
+    resumed = parameters.like(parameters.flat.copy())
+    resumed_bound = optimizer.bind(resumed, state=copy.deepcopy(state))
+    for gradient in all_gradients[n_before:]:
+        step(bound, gradient, 0.01)
+        step(resumed_bound, gradient, 0.01)
+    assert_array_equal(resumed.flat, parameters.flat)
+    # Two that start from one state do not share it.
+    twins = [parameters.like(parameters.flat.copy()) for _ in range(2)]
+    bounds = [optimizer.bind(twin, state=state) for twin in twins]
+    for bound in bounds:
+        step(bound, all_gradients[0], 0.01)
+    assert_array_equal(twins[0].flat, twins[1].flat)
+
+
+# Patience.
+
+NAN, INF = np.nan, np.inf
+
+
+@pytest.mark.parametrize(
+    ("costs", "improved", "counts"),
+    [
+        ([3, 2, 1], [1, 1, 1], [0, 0, 0]),
+        # A gain of just tol counts, less does not, though it is the best so far.
+        ([1, 0.75, 0.625, 0.375], [1, 1, 1, 1], [0, 0, 1, 0]),
+        # Small gains add up to nothing: each is measured from the best so far.
+        ([1, 0.875, 0.75, 0.625], [1, 1, 1, 1], [0, 1, 2, 3]),
+        ([1, 1, 2, 0], [1, 0, 0, 1], [0, 1, 2, 0]),
+        ([NAN, NAN], [0, 0], [1, 2]),
+        ([1, NAN, NAN, 0.5], [1, 0, 0, 1], [0, 1, 2, 0]),
+        ([1, INF, -INF], [1, 0, 1], [0, 1, 0]),
+        ([-0.5, -0.75], [1, 1], [0, 0]),  # scores, larger being better
+    ],
+)
+def test_patience_counts(costs, improved, counts):
+    patience = Patience(tol=0.25, n_iter_no_change=99)
+    seen = [(patience.update(cost), patience.count) for cost in costs]
+    assert seen == [(bool(i), n) for i, n in zip(improved, counts, strict=True)]
+    finite = [cost for cost in costs if not np.isnan(cost)]
+    assert patience.best == min(finite, default=INF)
+
+
+@pytest.mark.parametrize("n_iter_no_change", [1, 3])
+@pytest.mark.parametrize("cost", [1.0, NAN, INF])
+def test_patience_ends(n_iter_no_change, cost):
+    patience = Patience(0.0, n_iter_no_change)
+    patience.update(0.5)
+    for _ in range(n_iter_no_change):
+        patience.update(cost)
+        assert not patience.exhausted
+    patience.update(cost)
+    assert patience.exhausted
+    patience.update(0.25)
+    assert not patience.exhausted
+
+
+def test_patience_without_end():
+    patience = Patience(1.0, INF)
+    for _ in range(1000):
+        patience.update(NAN)
+    assert patience.count == 1000
+    assert not patience.exhausted

@@ -1,0 +1,114 @@
+"""scikit-learn's checks of estimators, over several configurations of both classes.
+
+Poisson regression is left out: most checks fit targets of either sign.
+"""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+
+pytestmark = pytest.mark.filterwarnings(
+    f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
+)
+
+SMALL = {"hidden_layer_sizes": 10, "max_iter": 40}  # for speed
+# A part large enough to be split off the few rows of some checks.
+STOPPING = SMALL | {"early_stopping": True, "validation_fraction": 0.4}
+ESTIMATORS = [
+    TwoLayerClassifier(),
+    TwoLayerRegressor(),
+    TwoLayerClassifier(solver="sgd", learning_rate_init=0.01, **SMALL),
+    TwoLayerRegressor(solver="sgd", learning_rate_init=0.01, **SMALL),
+    TwoLayerClassifier(solver="lbfgs", **SMALL),
+    TwoLayerRegressor(solver="lbfgs", **SMALL),
+    TwoLayerClassifier(loss="squared_error", learning_rate_init=0.01, **SMALL),
+    TwoLayerClassifier(learning_rate_init=0.01, **STOPPING),
+    TwoLayerRegressor(learning_rate_init=0.01, **STOPPING),
+    TwoLayerClassifier(solver="lbfgs", **STOPPING),
+]
+
+
+def expected_failures(estimator):
+    """The checks that cannot hold for a configuration, and why."""
+    if not estimator.early_stopping:
+        return {}
+    by_row = "the rows held out are drawn by row: copies of one need not stay together"
+    no_partial = "partial_fit does not support early_stopping=True"
+    failures = {
+        "check_sample_weight_equivalence_on_dense_data": by_row,
+        "check_sample_weight_equivalence_on_sparse_data": by_row,
+    }
+    if estimator.solver != "lbfgs":  # which has no partial_fit at all
+        failures |= {
+            "check_estimators_partial_fit_n_features": no_partial,
+            "check_fit_score_takes_y": no_partial,
+            "check_n_features_in_after_fitting": no_partial,
+        }
+    return failures
+
+
+checks = parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
+names, cases = checks.args
+
+
+# A list, since scikit-learn 1.7 gives a generator, and pytest 9 warns of that.
+@pytest.mark.parametrize(names, list(cases), **checks.kwargs)
+def test_checks(estimator, check):
+    check(estimator)
+
+
+def test_default_configurations_have_no_expected_failure():
+    for make in (TwoLayerClassifier, TwoLayerRegressor):
+        assert expected_failures(make()) == {}
+
+
+SOLVERS = {
+    "sgd": {"solver": "sgd", "learning_rate_init": 0.05, "batch_size": 10},
+    "adam": {"solver": "adam", "learning_rate_init": 0.01, "batch_size": 10},
+    "lbfgs": {"solver": "lbfgs"},
+}
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(
+    ("make", "loss"),
+    [
+        (TwoLayerClassifier, "log_loss"),
+        (TwoLayerClassifier, "squared_error"),
+        (TwoLayerRegressor, "squared_error"),
+        (TwoLayerRegressor, "poisson"),
+    ],
+)
+def test_float32_stays_float32(make, loss, solver, early_stopping):
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(60, 4)).astype(np.float32)
+    y = np.digitize(X[:, 0] + X[:, 1] ** 2, [0.0, 1.0])
+    if make is TwoLayerRegressor:
+        y = y.astype(np.float32)
+    options = SOLVERS[solver] | {
+        "loss": loss,
+        "activation": "tanh",
+        "hidden_layer_sizes": 6,
+        "max_iter": 5,
+        "early_stopping": early_stopping,
+        "random_state": 0,
+    }
+    narrow = make(**options).fit(X, y)
+    wide = make(**options).fit(X.astype(np.float64), y)
+    methods = ["predict"]
+    if make is TwoLayerClassifier:
+        methods = ["decision_function", "predict_proba", "predict_log_proba"]
+    for method in methods:
+        ours, theirs = getattr(narrow, method)(X), getattr(wide, method)(X)
+        assert ours.dtype == np.float32
+        assert theirs.dtype == np.float64
+        # Five epochs of thirty steps, each rounded to 6e-8.
+        assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    for name in ("coefs_", "intercepts_"):
+        assert {a.dtype for a in getattr(narrow, name)} == {np.dtype(np.float32)}
+        assert {a.dtype for a in getattr(wide, name)} == {np.dtype(np.float64)}
