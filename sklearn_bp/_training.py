@@ -37,6 +37,8 @@ class TrainingState:
         Learning rate of the next epoch.
     optimizer : dict or None
         The optimizer's own state; None before the first epoch.
+    optimizer_type : type or None
+        The optimizer's class, which alone can read it.
     order : ndarray of int or None
         The last epoch's order of the rows.
     n_iter, t : int
@@ -50,6 +52,7 @@ class TrainingState:
     random_state: Any
     rate: float = 0.0
     optimizer: dict | None = None
+    optimizer_type: type | None = None
     order: np.ndarray | None = None
     n_iter: int = 0
     t: int = 0
@@ -121,11 +124,12 @@ class MiniBatches:
 
     def train(self, network, data, state, plan):
         """Train from `state`, which is changed, until `plan` says stop."""
+        if state.optimizer_type is not type(self.optimizer):
+            state.optimizer, state.optimizer_type = None, type(self.optimizer)
+            state.rate = self.schedule.learning_rate_init
         optimizer = self.optimizer.bind(state.parameters, data.alpha, state.optimizer)
         batches = Batches(data, self.batch_size, state.parameters.flat.dtype)
         kernels = bind_kernels(network, data, state.parameters, optimizer, batches)
-        if state.optimizer is None:
-            state.rate = self.schedule.learning_rate_init
 
         # In a single batch the order of rows changes nothing but rounding; it is drawn
         # all the same, so that random numbers drawn later are MLPClassifier's.
@@ -214,7 +218,6 @@ class BestWeights:
 
     def __init__(self, state, plan):
         self.state, self.plan = state, plan
-        self._n_before = state.n_iter
         self._best = self._best_iter = None
         self._last = None
 
