@@ -41,6 +41,32 @@ class Blas(NamedTuple):
 MANY_THREADS = 4e6
 
 
+# OpenBLAS multiplies matrices of up to this many multiplications without packing
+# them first (where it has AVX-512, and on ARM).
+DIRECT_PRODUCT = 10**6
+
+
+def row_parts(n_rows, n_multiplications, least):
+    """Slices of a batch whose products are direct, or one slice of all rows.
+
+    Two direct products take 0.75 to 0.9 of the time of one packed product.
+
+    Parameters
+    ----------
+    n_rows : int
+    n_multiplications : int
+        Of a row.
+    least : int
+        Rows of a part below which splitting does not pay.
+    """
+    most = DIRECT_PRODUCT // n_multiplications
+    if most >= n_rows or most < least:
+        return [slice(0, n_rows)]
+    n_parts = -(-n_rows // most)
+    size = -(-n_rows // n_parts)
+    return [slice(i, min(i + size, n_rows)) for i in range(0, n_rows, size)]
+
+
 def blas_threads(n_multiplications):
     """A context in which BLAS uses one thread if products are small.
 

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._batches import Batches, Data
-from sklearn_bp._blas import blas_for
+from sklearn_bp._blas import blas_for, row_parts
 
 # Rows that `scores` takes at a time: their hidden layer stays in the cache.
 PREDICT_ROWS = 512
@@ -88,31 +88,10 @@ class TwoLayerNetwork:
         ones = np.ones(n_rows, dtype)
         # BLAS wants Fortran order: the transposes of all these, which are views.
         a1_T, delta1_T, delta2_T = a1.T, delta1.T, delta2.T
-        W1_T, W2_T = W1.T, W2.T
-        target_W1_T, target_W2_T = target.W1.T, target.W2.T
+        W2_T, target_W2_T = W2.T, target.W2.T
 
-        def dense_product(X_T):  # a1 += x W1
-            gemm(1.0, W1_T, X_T, 1.0, a1_T, 0, 0, 1)
-
-        def dense_gradient(X_T, scale, beta):  # target W1: x^T delta1
-            gemm(scale, delta1_T, X_T, beta, target_W1_T, 0, 1, 1)
-
-        def sparse_product(X):
-            np.add(a1, X @ W1, out=a1)
-
-        def sparse_gradient(X, scale, beta):
-            if beta == 0:  # the target may hold anything, NaN too
-                target.W1[...] = 0
-            elif beta != 1:
-                target.W1[...] *= beta
-            # Only the rows of W1 whose features occur in the batch.
-            features, columns = np.unique(X.indices, return_inverse=True)
-            shape = (X.shape[0], len(features))
-            present = sparse.csr_matrix((X.data, columns, X.indptr), shape=shape)
-            target.W1[features] += present.T @ (scale * delta1)
-
-        add_product = sparse_product if is_sparse else dense_product
-        first_gradient = sparse_gradient if is_sparse else dense_gradient
+        layer = _sparse_layer if is_sparse else _dense_layer
+        add_product, input_gradient = layer(W1, target.W1, a1, delta1)
 
         def score(P):  # P = z2
             P[...] = b2
@@ -139,7 +118,7 @@ class TwoLayerNetwork:
         def gradient(X, scale, beta):
             gemm(scale, delta2_T, a1_T, beta, target_W2_T, 0, 1, 1)
             gemv(scale, delta2_T, ones, beta, target_b2, 0, 1, 0, 1, 0, 1)
-            first_gradient(X, scale, beta)
+            input_gradient(X, scale, beta)
             gemv(scale, delta1_T, ones, beta, target_b1, 0, 1, 0, 1, 0, 1)
 
         return Kernel(forward, output_error, hidden_error, gradient)
@@ -170,6 +149,67 @@ class TwoLayerNetwork:
             np.dot(a1, p.W2, out=z2[part])
         z2 += p.b2
         return z2
+
+
+def _dense_layer(W1, target_W1, a1, delta1):
+    """The two products with a batch X, given as its transpose.
+
+    Returns
+    -------
+    add_product(X) : a1 += X W1
+    gradient(X, scale, beta) : target_W1 = beta target_W1 + scale X^T delta1
+    """
+    gemm = blas_for(W1.dtype).gemm
+    n_rows, n_multiplications = len(a1), W1.size
+    W1_T, target_W1_T, a1_T, delta1_T = W1.T, target_W1.T, a1.T, delta1.T
+
+    def add_product(X_T):
+        gemm(1.0, W1_T, X_T, 1.0, a1_T, 0, 0, 1)
+
+    def gradient(X_T, scale, beta):
+        gemm(scale, delta1_T, X_T, beta, target_W1_T, 0, 1, 1)
+
+    # Part by part where that is faster: 10 to 13 % of a step of 200 rows, 64 features
+    # and 100 hidden units.  Each part of the gradient passes over W1 once more, so
+    # there parts must be larger to pay.
+    product_parts = [(s, a1[s].T) for s in row_parts(n_rows, n_multiplications, 8)]
+    gradient_parts = [
+        (s, delta1[s].T) for s in row_parts(n_rows, n_multiplications, 48)
+    ]
+
+    def add_product_in_parts(X_T):
+        for part, z1_T in product_parts:
+            gemm(1.0, W1_T, X_T[:, part], 1.0, z1_T, 0, 0, 1)
+
+    def gradient_in_parts(X_T, scale, beta):
+        for part, delta_T in gradient_parts:
+            gemm(scale, delta_T, X_T[:, part], beta, target_W1_T, 0, 1, 1)
+            beta = 1.0
+
+    return (
+        add_product_in_parts if len(product_parts) > 1 else add_product,
+        gradient_in_parts if len(gradient_parts) > 1 else gradient,
+    )
+
+
+def _sparse_layer(W1, target_W1, a1, delta1):
+    """As `_dense_layer`, for a batch X in CSR."""
+
+    def add_product(X):
+        np.add(a1, X @ W1, out=a1)
+
+    def gradient(X, scale, beta):
+        if beta == 0:  # the target may hold anything, NaN too
+            target_W1[...] = 0
+        elif beta != 1:
+            target_W1[...] *= beta
+        # Only the rows of W1 whose features occur in the batch.
+        features, columns = np.unique(X.indices, return_inverse=True)
+        shape = (X.shape[0], len(features))
+        present = sparse.csr_matrix((X.data, columns, X.indptr), shape=shape)
+        target_W1[features] += present.T @ (scale * delta1)
+
+    return add_product, gradient
 
 
 class Objective:
