@@ -161,7 +161,8 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         check_y_given(y, self)
         n_hidden = self._check_parameters()
         continuing = hasattr(self, "coefs_") and (incremental or self.warm_start)
-        with _all_or_nothing(self):
+        # Sums and casts that overflow are seen to; they need no warning.
+        with _all_or_nothing(self), np.errstate(over="ignore", invalid="ignore"):
             X = self._check_features(X, reset=not continuing)
             Y = self._encode_targets(y, X.dtype, continuing, classes, incremental)
             check_consistent_length(X, Y)
@@ -172,7 +173,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 X, n_hidden, Y.shape[1], network, continuing, incremental
             )
             rows, validation_rows = self._split(Y, state.random_state)
-            data = Data.weighted(X, Y, sample_weight, self.alpha, rows)
+            data = Data.weighted(X, Y, sample_weight, float(self.alpha), rows)
             validate = self._validator(network, X, Y, sample_weight, validation_rows)
             plan = Plan(
                 max_iter=1 if incremental else self.max_iter,
@@ -318,11 +319,13 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         if self.solver == "lbfgs":
             return LBFGS(self.tol, self.max_fun, min(BLOCK_ROWS, n_rows))
         optimizer = OPTIMIZERS[self.solver]
-        settings = {f.name: getattr(self, f.name) for f in fields(optimizer)}
+        settings = {
+            f.name: _as_python(getattr(self, f.name)) for f in fields(optimizer)
+        }
         schedule = SCHEDULES[self.learning_rate] if optimizer.scheduled else Constant
         return MiniBatches(
             optimizer(**settings),
-            schedule(self.learning_rate_init, self.power_t),
+            schedule(float(self.learning_rate_init), float(self.power_t)),
             self._batch_size(n_rows),
             self.shuffle,
         )
@@ -404,7 +407,8 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         """Scores z2 of the rows of X, (n, n_outputs)."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
-        X = self._check_features(X, reset=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = self._check_features(X, reset=False)
         network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
         (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
         return network.scores(Weights(W1, b1, W2, b2), X)
@@ -438,6 +442,11 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _as_python(value):
+    """A float for any number: numpy's float32 would make all arithmetic its own."""
+    return value if isinstance(value, bool | np.bool_) else float(value)
 
 
 def _no_report(state):

@@ -39,6 +39,8 @@ class TrainingState:
         The optimizer's own state; None before the first epoch.
     optimizer_type : type or None
         The optimizer's class, which alone can read it.
+    schedule : object of `schedules` or None
+        The schedule that `rate` comes from.
     order : ndarray of int or None
         The last epoch's order of the rows.
     n_iter, t : int
@@ -53,6 +55,7 @@ class TrainingState:
     rate: float = 0.0
     optimizer: dict | None = None
     optimizer_type: type | None = None
+    schedule: Any = None
     order: np.ndarray | None = None
     n_iter: int = 0
     t: int = 0
@@ -126,7 +129,8 @@ class MiniBatches:
         """Train from `state`, which is changed, until `plan` says stop."""
         if state.optimizer_type is not type(self.optimizer):
             state.optimizer, state.optimizer_type = None, type(self.optimizer)
-            state.rate = self.schedule.learning_rate_init
+        if state.schedule != self.schedule:
+            state.rate, state.schedule = self.schedule.learning_rate_init, self.schedule
         optimizer = self.optimizer.bind(state.parameters, data.alpha, state.optimizer)
         batches = Batches(data, self.batch_size, state.parameters.flat.dtype)
         kernels = bind_kernels(network, data, state.parameters, optimizer, batches)
@@ -152,7 +156,10 @@ class MiniBatches:
             state.rate, state.patience.count = lower, 0
             return True
 
-        return run_epochs(epoch, on_plateau, state, plan)
+        result = run_epochs(epoch, on_plateau, state, plan)
+        if not all(np.isfinite(np.sum(value)) for value in state.optimizer.values()):
+            raise divergence(state.n_iter)  # Adam's steps are 0 behind an infinite v
+        return result
 
 
 def bind_kernels(network: TwoLayerNetwork, data: Data, parameters, optimizer, batches):

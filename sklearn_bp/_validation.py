@@ -34,7 +34,8 @@ class Number:
 
     def has_type(self, value):
         names = any(isinstance(also, str) for also in self.also)
-        return isinstance(value, (str, self.kind) if names else self.kind)
+        kinds = (str, self.kind) if names else self.kind
+        return isinstance(value, kinds) and not isinstance(value, bool)
 
     def __str__(self):
         kind = "an int" if self.kind is Integral else "a float"
