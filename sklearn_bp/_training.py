@@ -13,7 +13,6 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._batches import Batches, Data, next_order
-from sklearn_bp._blas import blas_for
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._stopping import Patience
@@ -177,9 +176,7 @@ def run_epoch(network, data, state, blocks, kernels, optimizer):
     The loss of a row is the one before the update that the row takes part in.
     """
     total = squared_norms = 0.0
-    rate, penalized = state.rate, state.parameters.penalized
-    dot = blas_for(penalized.dtype).dot
-    begin, finish = optimizer.begin, optimizer.finish
+    rate, begin, finish = state.rate, optimizer.begin, optimizer.finish
     for block in blocks:
         n_rows = block.n_rows
         forward, output_error, hidden_error, gradient = kernels[n_rows]
@@ -187,10 +184,8 @@ def run_epoch(network, data, state, blocks, kernels, optimizer):
             forward(X, P)
             output_error(P, Y, weights)
             hidden_error()
-            if data.alpha:
-                squared_norms += dot(penalized, penalized)
             gradient(X, *begin(n_rows, rate))
-            finish(n_rows, rate)
+            squared_norms += finish(n_rows, rate)
         total += block.value(network.loss)
     return (total + 0.5 * data.alpha * squared_norms) / data.n_rows
 

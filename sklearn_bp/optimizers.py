@@ -5,11 +5,12 @@ An optimizer holds hyperparameters only.  `bind(parameters, alpha, state)` gives
 
     begin(n_rows, rate) -> (scale, beta): what the gradient is to do with its target,
         target <- beta target + scale (sum of the gradients of n_rows rows)
-    finish(n_rows, rate): moves the parameters
+    finish(n_rows, rate) -> squared norm of the weights before: moves the parameters
 
-The optimizer adds the gradient of the penalty, alpha W / n_rows, itself: it passes
-over the weights anyway.  `state` is a dict of arrays and numbers, all that
-continuing needs; None for a fresh start.  `Bound.state()` gives it back.
+The optimizer adds the gradient of the penalty, alpha W / n_rows, itself, and sums up
+the squares of the weights (0 if alpha is 0): it passes over the weights anyway.
+`state` is a dict of arrays and numbers, all that continuing needs; None for a fresh
+start.  `Bound.state()` gives it back.
 
 To add one: a frozen dataclass with `bind`, and a line in the table at the foot.
 Fields that are constructor parameters of the estimators are filled from these.
@@ -27,9 +28,10 @@ from sklearn_bp._blas import blas_for
 # batches are small).  Below this scale the product is written out.
 SMALLEST_SCALE = 1e-10
 
-# Long vectors are worked through in pieces of this many numbers, which stay in the
-# cache from one operation to the next: twice as fast for a million weights and more.
-PIECE = 2**14
+# Vectors longer than a third-level cache are worked through in pieces, which stay in
+# the cache from one operation to the next: 10 to 25 % faster.
+LONG = 2**20
+PIECE = 2**16
 
 
 class Bound(NamedTuple):
@@ -50,11 +52,12 @@ def _pieces(parameters, *others):
     vector first, then of `others` of the same length.
     """
     vectors = (parameters.flat, *others)
+    piece = PIECE if parameters.flat.size > LONG else parameters.flat.size
     first = len(parameters.b1)
     last = parameters.flat.size - len(parameters.b2)
     pieces = []
-    for start in range(0, parameters.flat.size, PIECE):
-        stop = start + PIECE
+    for start in range(0, parameters.flat.size, piece):
+        stop = start + piece
         weights = slice(max(start, first), max(first, min(stop, last)))
         pieces.append(
             (tuple(v[start:stop] for v in vectors), tuple(v[weights] for v in vectors))
@@ -98,16 +101,18 @@ class SGD:
         definition: 5 to 15 % of a step, 40 % for sparse rows.
         """
         theta = parameters.flat
-        axpy, scal = blas_for(theta.dtype).axpy, blas_for(theta.dtype).scal
+        _, _, axpy, scal, dot = blas_for(theta.dtype)
         momentum, nesterov = self.momentum, self.nesterovs_momentum
         u = np.zeros_like(theta) if state is None else state["velocity"].copy()
         scale = 1.0 if state is None else state["scale"]
         target = parameters.like(u)
         u_b1, u_b2 = target.b1, target.b2
         pieces = _pieces(parameters, u)
+        squared_norm = 0.0
 
         def begin(n_rows, rate):
-            nonlocal scale
+            nonlocal scale, squared_norm
+            squared_norm = 0.0
             scale *= momentum
             shrink = rate * alpha / n_rows
             decay = 1 - shrink if nesterov else 1.0
@@ -118,6 +123,8 @@ class SGD:
             else:
                 fold = decay
             for (w, v), (w_pen, v_pen) in pieces:
+                if alpha and w_pen.size:
+                    squared_norm += dot(w_pen, w_pen)
                 if nesterov:
                     axpy(v, w, v.size, -scale)
                 if alpha and v_pen.size:
@@ -133,6 +140,7 @@ class SGD:
         def finish(n_rows, rate):
             step = (1 + momentum) * scale if nesterov else scale
             axpy(u, theta, theta.size, step)
+            return squared_norm
 
         return Bound(target, begin, finish, lambda: {"velocity": u, "scale": scale})
 
@@ -160,7 +168,7 @@ class Adam:
     def bind(self, parameters, alpha=0.0, state=None):
         """The moments are kept as m_scale m and v_scale v: see SMALLEST_SCALE."""
         theta = parameters.flat
-        axpy, scal = blas_for(theta.dtype).axpy, blas_for(theta.dtype).scal
+        _, _, axpy, scal, dot = blas_for(theta.dtype)
         beta_1, beta_2, epsilon = self.beta_1, self.beta_2, self.epsilon
         gradient = np.empty_like(theta)
         if state is None:
@@ -191,8 +199,10 @@ class Adam:
             m_factor, v_factor = (1 - beta_1) / m_scale, (1 - beta_2) / v_scale
             rate *= (1 - beta_2**t) ** 0.5 / (1 - beta_1**t)
             step, shrink = -rate * m_scale / root, alpha / n_rows
+            squared_norm = 0.0
             for (theta, g, m_, v_), (weights, g_weights, _, _) in pieces:
                 if alpha and weights.size:
+                    squared_norm += dot(weights, weights)
                     axpy(weights, g_weights, weights.size, shrink)
                 n = g.size
                 axpy(g, m_, n, m_factor)
@@ -202,6 +212,7 @@ class Adam:
                 np.add(g, offset, g)
                 np.divide(m_, g, g)
                 axpy(g, theta, n, step)
+            return squared_norm
 
         return Bound(
             parameters.like(gradient),

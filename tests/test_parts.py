@@ -336,7 +336,7 @@ def step(bound, gradient, rate, n_rows=5):
     scale, beta = bound.begin(n_rows, rate)
     target = bound.target.flat
     target[:] = (beta * target if beta else 0) + scale * n_rows * gradient
-    bound.finish(n_rows, rate)
+    return bound.finish(n_rows, rate)
 
 
 def gradients(n_steps, size):
@@ -357,16 +357,19 @@ def test_optimizer_is_its_formula(
     optimizer, plain, options, dtype, alpha, piece, monkeypatch
 ):
     monkeypatch.setattr(optimizers, "PIECE", piece)
+    monkeypatch.setattr(optimizers, "LONG", 5)
     parameters = new_parameters(dtype)
     penalized = parameters.like(np.zeros(parameters.flat.size))
     penalized.penalized[:] = 1
-    theta = [parameters.flat.astype(float)]
+    theta, eps = [parameters.flat.astype(float)], np.finfo(dtype).eps
     bound = optimizer.bind(parameters, alpha)
     update = plain(theta, rate=0.01, **options)
     # 0.9^300 and 0.5^300 are tiny: anything kept as a product has been renewed.  With
     # alpha = 300 a step takes 0.01 * 300 / 5 = 0.6 of a weight away.
     for gradient in gradients(300, theta[0].size):
-        step(bound, gradient, 0.01)
+        squared_norm = step(bound, gradient, 0.01)
+        expected = (penalized.flat * theta[0] ** 2).sum() if alpha else 0
+        assert_allclose(squared_norm, expected, rtol=1e-12 if eps < 1e-15 else 1e-2)
         update([gradient + alpha / 5 * penalized.flat * theta[0]])
     assert parameters.flat.dtype == dtype
     # 300 steps, each rounded to 6e-8 (1e-16) of the numbers at hand.
