@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
+from scipy.linalg.blas import idamax, isamax
 from threadpoolctl import ThreadpoolController
 
 
@@ -26,6 +27,7 @@ class Blas(NamedTuple):
     axpy(x, y, n, a) : y = a x + y
     scal(a, x) : x = a x
     dot(x, y) : sum(x * y)
+    amax(x) : index of the largest |x|
     """
 
     gemm: Any
@@ -33,6 +35,7 @@ class Blas(NamedTuple):
     axpy: Any
     scal: Any
     dot: Any
+    amax: Any
 
 
 # Multiplications in the largest product below which threads wait for each other
@@ -87,7 +90,9 @@ def _controller():
 def blas_for(dtype):
     """Routines for `dtype`, float32 or float64; checked to work in place."""
     dtype = np.dtype(dtype)
-    blas = Blas(*get_blas_funcs(("gemm", "gemv", "axpy", "scal", "dot"), dtype=dtype))
+    names = ("gemm", "gemv", "axpy", "scal", "dot")
+    routines: list = get_blas_funcs(names, dtype=dtype)
+    blas = Blas(*routines, idamax if dtype == np.float64 else isamax)
     a = np.ones((2, 3), dtype=dtype)
     c = np.zeros((2, 2), dtype=dtype)
     x, y = np.ones(4, dtype=dtype), np.ones(4, dtype=dtype)

@@ -75,7 +75,7 @@ class TwoLayerNetwork:
         """
         _, h, k = parameters.shape
         dtype = parameters.flat.dtype
-        gemm, gemv, _, _, _ = blas_for(dtype)
+        gemm, gemv = blas_for(dtype).gemm, blas_for(dtype).gemv
         activation, loss = self.activation, self.loss
         activate, multiply_derivative = activation.bind((n_rows, h), dtype)
         predict, differentiate = loss.bind((n_rows, k), dtype), loss.backward
@@ -93,18 +93,13 @@ class TwoLayerNetwork:
         layer = _sparse_layer if is_sparse else _dense_layer
         add_product, input_gradient = layer(W1, target.W1, a1, delta1)
 
-        def score(P):  # P = z2
-            P[...] = b2
-            gemm(1.0, W2_T, a1_T, 1.0, P.T, 0, 0, 1)
-
         def forward(X, P):
             a1[...] = b1
             add_product(X)  # z1
             activate(a1)
-            score(P)
-            if predict(P):  # scores beyond the range of the fast form
-                score(P)
-                loss.forward(P)
+            P[...] = b2
+            gemm(1.0, W2_T, a1_T, 1.0, P.T, 0, 0, 1)  # z2
+            predict(P)
 
         def output_error(P, Y, row_weights):
             differentiate(P, Y, delta2)

@@ -101,7 +101,8 @@ class SGD:
         definition: 5 to 15 % of a step, 40 % for sparse rows.
         """
         theta = parameters.flat
-        _, _, axpy, scal, dot = blas_for(theta.dtype)
+        blas = blas_for(theta.dtype)
+        axpy, scal, dot = blas.axpy, blas.scal, blas.dot
         momentum, nesterov = self.momentum, self.nesterovs_momentum
         u = np.zeros_like(theta) if state is None else state["velocity"].copy()
         scale = 1.0 if state is None else state["scale"]
@@ -168,7 +169,8 @@ class Adam:
     def bind(self, parameters, alpha=0.0, state=None):
         """The moments are kept as m_scale m and v_scale v: see SMALLEST_SCALE."""
         theta = parameters.flat
-        _, _, axpy, scal, dot = blas_for(theta.dtype)
+        blas = blas_for(theta.dtype)
+        axpy, scal, dot = blas.axpy, blas.scal, blas.dot
         beta_1, beta_2, epsilon = self.beta_1, self.beta_2, self.epsilon
         gradient = np.empty_like(theta)
         if state is None:

@@ -148,27 +148,21 @@ def test_value_is_a_number_a_row_and_least_at_the_target(loss):
 @over_losses
 @over_dtypes
 @pytest.mark.parametrize("n_outputs", [1, 3])
-def test_bound_loss_is_the_plain_one_or_says_so(loss, dtype, n_outputs):
+def test_bound_loss_is_the_plain_one(loss, dtype, n_outputs):
     loss, eps = LOSSES[loss], np.finfo(dtype).eps
     rng = np.random.RandomState(0)
     run = loss.bind((20, n_outputs), dtype)
-    unflagged = 0
     for scale, shift in [
-        (1, 0), (3, 5), (3, -5), (30, 0), (1, 60), (1, -60), (100, 0), (1, 1000),
-        (1000, -1000), (1e6, 0), (1, 0),
+        (1, 0), (3, 5), (3, -5), (30, 0), (1, 55), (1, -55), (1, 62), (1, -62),
+        (100, 0), (1, 590), (1, -590), (1, 1000), (1000, -1000), (1e6, 0), (1, 0),
     ]:  # fmt: skip
         z = (scale * rng.normal(size=(20, n_outputs)) + shift).astype(dtype)
         p = z.copy()
         with np.errstate(all="ignore"):  # as in training
-            again = run(p)
+            run(p)
             plain = predictions(loss, z)
-        if not again:
-            unflagged += 1
-            # Rounding of exp(z) grows with |z|, of which half or more are below 100.
-            assert_allclose(
-                p, plain, rtol=200 * eps, atol=1e-15 * (dtype == np.float32)
-            )
-    assert unflagged >= 4  # among them the ordinary scores, first and last
+        # Rounding of exp(z) grows with |z|, up to 600.
+        assert_allclose(p, plain, rtol=1000 * eps, atol=np.finfo(dtype).tiny)
 
 
 @pytest.mark.parametrize("name", CLASSIFIER_LOSSES)
