@@ -91,8 +91,9 @@ def blas_for(dtype):
     """Routines for `dtype`, float32 or float64; checked to work in place."""
     dtype = np.dtype(dtype)
     names = ("gemm", "gemv", "axpy", "scal", "dot")
-    routines: list = get_blas_funcs(names, dtype=dtype)
-    blas = Blas(*routines, idamax if dtype == np.float64 else isamax)
+    gemm, gemv, axpy, scal, dot = get_blas_funcs(names, dtype=dtype)
+    amax = idamax if dtype == np.float64 else isamax
+    blas = Blas(gemm, gemv, axpy, scal, dot, amax)
     a = np.ones((2, 3), dtype=dtype)
     c = np.zeros((2, 2), dtype=dtype)
     x, y = np.ones(4, dtype=dtype), np.ones(4, dtype=dtype)

@@ -34,6 +34,18 @@ LONG = 2**20
 PIECE = 2**16
 
 
+# Weights of features that are always zero decay without end under the penalty.
+# Denormal numbers make products and roots two to three times slower, so every so many
+# steps what is on its way there becomes 0: below 2e-23 in float32, 1e-185 in float64.
+FLUSH_EVERY = 256
+
+
+def _flush(x, scale=1.0):
+    """Zero for those of scale x that are next to nothing, in place."""
+    least = float(np.finfo(x.dtype).tiny) ** 0.6
+    x[np.abs(x) < least / scale] = 0
+
+
 class Bound(NamedTuple):
     """An optimizer at work on given parameters."""
 
@@ -110,6 +122,7 @@ class SGD:
         u_b1, u_b2 = target.b1, target.b2
         pieces = _pieces(parameters, u)
         squared_norm = 0.0
+        t = 0 if state is None else state["t"]
 
         def begin(n_rows, rate):
             nonlocal scale, squared_norm
@@ -139,11 +152,19 @@ class SGD:
             return -rate / (n_rows * scale), 1.0
 
         def finish(n_rows, rate):
+            nonlocal t
             step = (1 + momentum) * scale if nesterov else scale
             axpy(u, theta, theta.size, step)
+            t += 1
+            if t % FLUSH_EVERY == 0:
+                _flush(theta)
+                _flush(u, scale)
             return squared_norm
 
-        return Bound(target, begin, finish, lambda: {"velocity": u, "scale": scale})
+        def as_dict():
+            return {"velocity": u, "scale": scale, "t": t}
+
+        return Bound(target, begin, finish, as_dict)
 
 
 @dataclass(frozen=True)
@@ -196,13 +217,16 @@ class Adam:
             if v_scale < SMALLEST_SCALE:
                 scal(v_scale, v)
                 v_scale = 1.0
+            if t % FLUSH_EVERY == 0:
+                _flush(theta)
+                _flush(m, m_scale)
             root = v_scale**0.5
             offset[()] = epsilon / root
             m_factor, v_factor = (1 - beta_1) / m_scale, (1 - beta_2) / v_scale
             rate *= (1 - beta_2**t) ** 0.5 / (1 - beta_1**t)
             step, shrink = -rate * m_scale / root, alpha / n_rows
             squared_norm = 0.0
-            for (theta, g, m_, v_), (weights, g_weights, _, _) in pieces:
+            for (theta_, g, m_, v_), (weights, g_weights, _, _) in pieces:
                 if alpha and weights.size:
                     squared_norm += dot(weights, weights)
                     axpy(weights, g_weights, weights.size, shrink)
@@ -213,15 +237,13 @@ class Adam:
                 np.sqrt(v_, g)
                 np.add(g, offset, g)
                 np.divide(m_, g, g)
-                axpy(g, theta, n, step)
+                axpy(g, theta_, n, step)
             return squared_norm
 
-        return Bound(
-            parameters.like(gradient),
-            begin,
-            finish,
-            lambda: {"m": m, "v": v, "t": t, "m_scale": m_scale, "v_scale": v_scale},
-        )
+        def as_dict():
+            return {"m": m, "v": v, "t": t, "m_scale": m_scale, "v_scale": v_scale}
+
+        return Bound(parameters.like(gradient), begin, finish, as_dict)
 
 
 OPTIMIZERS: dict[str, Any] = {"sgd": SGD, "adam": Adam}

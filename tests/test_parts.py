@@ -416,6 +416,24 @@ def test_state_continues_to_the_very_bits(optimizer, n_before):
     assert_array_equal(twins[0].flat, twins[1].flat)
 
 
+@pytest.mark.parametrize("optimizer", [Adam(), SGD(0.9), SGD(0.0, False)], ids=repr)
+@over_dtypes
+def test_weights_that_decay_to_nothing_end_at_zero(optimizer, dtype):
+    # No gradient but the penalty's, as behind a feature that is always zero.
+    parameters = new_parameters(dtype)
+    bound = optimizer.bind(parameters, 1.0)
+    nothing = np.zeros(parameters.flat.size)
+    n_steps, rate = (4000, 0.1) if dtype == np.float32 else (25_000, 0.1)
+    if isinstance(optimizer, Adam):
+        rate = 0.01 if dtype == np.float32 else 0.001
+    for _ in range(n_steps):
+        step(bound, nothing, rate)
+    for values in [parameters.penalized, *bound.state().values()]:
+        sizes = np.abs(np.asarray(values))
+        assert not ((sizes > 0) & (sizes < np.finfo(dtype).tiny)).any()
+    assert (parameters.penalized == 0).all()
+
+
 # Patience.
 
 NAN, INF = np.nan, np.inf
