@@ -1,0 +1,1 @@
+"""Benchmarks: the same work in several libraries, timed side by side."""

@@ -1,0 +1,19 @@
+"""The table of all suites."""
+
+from benchmarks import suites, use_suites
+from benchmarks.memory import memory
+
+SUITES = {
+    "cells": suites.cells,
+    "small": suites.small,
+    "search": use_suites.search,
+    "lbfgs": suites.lbfgs,
+    "predict": use_suites.predict,
+    "regression": suites.regression,
+    "threads": use_suites.threads,
+    "sparse": suites.sparse,
+    "memory": memory,
+    "scaling": suites.scaling,
+    "loss": suites.loss,
+}
+"""Name -> function of the options that yields cases."""

@@ -1,0 +1,71 @@
+"""Timing, round by round: each round runs every contender once."""
+
+import gc
+import time
+
+import numpy as np
+
+
+def measure(case, rounds):
+    """Time the contenders of `case`; return its row for the results.
+
+    One warm-up each, then `rounds` rounds; every second one in the reverse order,
+    so that what a contender leaves behind (caches, heat) falls on both neighbours.
+    """
+    contenders = case.build()
+    seconds = {name: [] for name in contenders}
+    values = {}
+    for name, contender in contenders.items():
+        values[name] = contender.inspect(contender.work())
+    names = list(contenders)
+    gc.freeze()  # what stands by now need not be searched for garbage each time
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else reversed(names):
+            seconds[name].append(time_once(contenders[name].work, case.repeats))
+    gc.unfreeze()
+    return {
+        "suite": case.suite,
+        "case": case.name,
+        "epochs": case.epochs,
+        "unit": "s",
+        **(case.facts or {}),
+        "difference": difference(values.get("ours"), values.get("mlp")),
+        "rtol": case.rtol,
+        "rivals": {
+            name: summary(seconds[name], case.epochs) | values[name] for name in names
+        },
+    }
+
+
+def time_once(work, repeats):
+    """Seconds of one call, the mean of `repeats`; garbage is collected before."""
+    gc.collect()
+    gc.disable()
+    try:
+        start = time.perf_counter()
+        for _ in range(repeats):
+            work()
+        return (time.perf_counter() - start) / repeats
+    finally:
+        gc.enable()
+
+
+def summary(seconds, epochs):
+    best, median = min(seconds), float(np.median(seconds))
+    return {
+        "best": best,
+        "median": median,
+        "best_epoch": best / epochs,
+        "median_epoch": median / epochs,
+        "seconds": seconds,
+    }
+
+
+def difference(ours, theirs):
+    """The largest relative difference of values that both have; None without any."""
+    shared = set(ours or ()) & set(theirs or ())
+    if not shared:
+        return None
+    return max(
+        float(np.max(np.abs(np.divide(ours[key], theirs[key]) - 1))) for key in shared
+    )
