@@ -22,9 +22,9 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._batches import Batches, Data
-from sklearn_bp._blas import blas_for, row_parts
+from sklearn_bp._blas import DIRECT_PRODUCT, blas_for, row_parts
 
-# Rows that `scores` takes at a time: their hidden layer stays in the cache.
+# Rows at most that `scores` takes at a time: their hidden layer stays in the cache.
 PREDICT_ROWS = 512
 
 
@@ -127,10 +127,12 @@ class TwoLayerNetwork:
         p, dtype = parameters, parameters.W1.dtype
         n = X.shape[0] if rows is None else len(rows)
         z2 = np.empty((n, len(p.b2)), dtype)
-        buffer = np.empty((min(n, PREDICT_ROWS), len(p.b1)), dtype)
+        direct = DIRECT_PRODUCT // p.W1.size
+        n_rows = direct if 64 <= direct < PREDICT_ROWS else PREDICT_ROWS
+        buffer = np.empty((min(n, n_rows), len(p.b1)), dtype)
         activate = None
-        for start in range(0, n, PREDICT_ROWS):
-            part = slice(start, start + PREDICT_ROWS)
+        for start in range(0, n, n_rows):
+            part = slice(start, start + n_rows)
             x = X[part] if rows is None else X[rows[part]]
             a1 = buffer[: x.shape[0]]
             if activate is None or len(a1) < len(buffer):

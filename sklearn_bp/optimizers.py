@@ -24,8 +24,8 @@ import numpy as np
 from sklearn_bp._blas import blas_for
 
 # A decaying average x <- beta x + g is kept as scale * u with scale <- beta scale and
-# u <- u + g / scale: one pass over the vector less (10 to 20 % of a step where
-# batches are small).  Below this scale the product is written out.
+# u <- u + g / scale: one pass over the vector less.  Below this scale the product is
+# written out.
 SMALLEST_SCALE = 1e-10
 
 # Vectors longer than a third-level cache are worked through in pieces, which stay in
@@ -110,7 +110,7 @@ class SGD:
 
         so d goes into the scale, and the intercepts, which have no penalty, are
         divided by it.  This is two passes over the weights less than the
-        definition: 5 to 15 % of a step, 40 % for sparse rows.
+        definition: 3 to 7 % of a step, more for sparse rows.
         """
         theta = parameters.flat
         blas = blas_for(theta.dtype)
