@@ -94,10 +94,6 @@ class ClassTargets:
         """
         return not self.multilabel and len(self.classes) != 2
 
-    @property
-    def n_outputs(self):
-        return len(self.classes) if self.multilabel or self.exclusive else 1
-
     def encode(self, y):
         """Bool matrix of shape (n, n_outputs); ValueError for unknown labels."""
         fits = y.ndim == 1 or y.shape[1] == len(self.classes)

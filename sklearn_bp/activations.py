@@ -4,9 +4,9 @@ Arrays are (n_rows, n_hidden).  `forward` works in place on the net inputs z1;
 `backward` multiplies the error, in place, by the derivative, which each of
 these functions lets one write in terms of its value a1 = f(z1).
 
-To add one: a class with `forward`, `backward` and `glorot_factor`, and a line
-in the table at the foot.  The parameter check, the documentation and the laws
-in the tests read the table.
+To add one: a subclass of `_Activation` with `forward`, `backward` and
+`glorot_factor`, and a line in the table at the foot, which the parameter check and
+the laws in the tests read.
 """
 
 import numpy as np
