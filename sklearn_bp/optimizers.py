@@ -55,13 +55,13 @@ class Bound(NamedTuple):
     state: Any
 
 
-def _pieces(parameters, *others):
+def _pieces(parameters, alpha, *others):
     """Views of all vectors piece by piece, each with those of the penalized part.
 
     Returns
     -------
-    list of (vectors, penalized), both tuples of views: of the parameters' flat
-    vector first, then of `others` of the same length.
+    list of (n, views, n_penalized, penalized views): lengths, and views of the
+    parameters' flat vector first, then of `others`, which are as long.
     """
     vectors = (parameters.flat, *others)
     piece = PIECE if parameters.flat.size > LONG else parameters.flat.size
@@ -71,9 +71,10 @@ def _pieces(parameters, *others):
     for start in range(0, parameters.flat.size, piece):
         stop = start + piece
         weights = slice(max(start, first), max(first, min(stop, last)))
-        pieces.append(
-            (tuple(v[start:stop] for v in vectors), tuple(v[weights] for v in vectors))
-        )
+        views = tuple(v[start:stop] for v in vectors)
+        penalized = tuple(v[weights] for v in vectors)
+        n_penalized = penalized[0].size if alpha else 0
+        pieces.append((views[0].size, views, n_penalized, penalized))
     return pieces
 
 
@@ -120,7 +121,8 @@ class SGD:
         scale = 1.0 if state is None else state["scale"]
         target = parameters.like(u)
         u_b1, u_b2 = target.b1, target.b2
-        pieces = _pieces(parameters, u)
+        pieces = _pieces(parameters, alpha, u)
+        n_parameters = theta.size
         squared_norm = 0.0
         t = 0 if state is None else state["t"]
 
@@ -129,22 +131,19 @@ class SGD:
             squared_norm = 0.0
             scale *= momentum
             shrink = rate * alpha / n_rows
-            decay = 1 - shrink if nesterov else 1.0
+            decay = fold = 1 - shrink if nesterov else 1.0
             if scale * decay < SMALLEST_SCALE or decay < 0.5:  # written out
                 scal(scale, u)
-                scale = 1.0
-                fold = 1.0
-            else:
-                fold = decay
-            for (w, v), (w_pen, v_pen) in pieces:
-                if alpha and w_pen.size:
+                scale = fold = 1.0
+            for n, (w, v), n_pen, (w_pen, v_pen) in pieces:
+                if n_pen:
                     squared_norm += dot(w_pen, w_pen)
                 if nesterov:
-                    axpy(v, w, v.size, -scale)
-                if alpha and v_pen.size:
+                    axpy(v, w, n, -scale)
+                if n_pen:
                     if fold != decay:
                         scal(decay, v_pen)
-                    axpy(w_pen, v_pen, v_pen.size, -shrink / (scale * fold))
+                    axpy(w_pen, v_pen, n_pen, -shrink / (scale * fold))
             if fold != 1:
                 scal(1 / fold, u_b1)
                 scal(1 / fold, u_b2)
@@ -154,7 +153,7 @@ class SGD:
         def finish(n_rows, rate):
             nonlocal t
             step = (1 + momentum) * scale if nesterov else scale
-            axpy(u, theta, theta.size, step)
+            axpy(u, theta, n_parameters, step)
             t += 1
             if t % FLUSH_EVERY == 0:
                 _flush(theta)
@@ -201,7 +200,7 @@ class Adam:
             m, v = state["m"].copy(), state["v"].copy()
             t, m_scale, v_scale = state["t"], state["m_scale"], state["v_scale"]
         offset = np.zeros((), theta.dtype)  # numpy takes an array faster than a float
-        pieces = _pieces(parameters, gradient, m, v)
+        pieces = _pieces(parameters, alpha, gradient, m, v)
 
         def begin(n_rows, rate):
             return 1 / n_rows, 0.0
@@ -226,11 +225,10 @@ class Adam:
             rate *= (1 - beta_2**t) ** 0.5 / (1 - beta_1**t)
             step, shrink = -rate * m_scale / root, alpha / n_rows
             squared_norm = 0.0
-            for (theta_, g, m_, v_), (weights, g_weights, _, _) in pieces:
-                if alpha and weights.size:
+            for n, (theta_, g, m_, v_), n_pen, (weights, g_weights, _, _) in pieces:
+                if n_pen:
                     squared_norm += dot(weights, weights)
-                    axpy(weights, g_weights, weights.size, shrink)
-                n = g.size
+                    axpy(weights, g_weights, n_pen, shrink)
                 axpy(g, m_, n, m_factor)
                 np.multiply(g, g, g)
                 axpy(g, v_, n, v_factor)
