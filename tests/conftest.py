@@ -1,10 +1,18 @@
-"""One BLAS thread: the test networks are small, and parallel runs share cores."""
+"""What every test stands on: fixed random numbers and one BLAS thread."""
 
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_blas_thread():
+    """The test networks are small, and parallel runs share cores."""
     with threadpool_limits(limits=1):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """random_state=None draws from numpy's global numbers: scikit-learn's checks do."""
+    np.random.seed(0)
