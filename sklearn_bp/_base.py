@@ -21,11 +21,14 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklearn_bp._batches import Data, row_length
+from sklearn_bp._batches import SMALL_BYTES, Data, row_length
 from sklearn_bp._blas import blas_threads
+from sklearn_bp._defaults import AVERAGED_EPOCHS, holds_out, resolve
+from sklearn_bp._held_out import HeldOut, draw_folds, spawn, validation_weights
 from sklearn_bp._lbfgs import BLOCK_ROWS, LBFGS
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters, Weights
+from sklearn_bp._scaling import Scaling, fold, unfold
 from sklearn_bp._stopping import Patience
 from sklearn_bp._targets import check_y_given
 from sklearn_bp._training import MiniBatches, Plan, TrainingState
@@ -39,10 +42,15 @@ from sklearn_bp._validation import (
 )
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import INITIALIZERS
+from sklearn_bp.losses import best_constant
 from sklearn_bp.optimizers import OPTIMIZERS
 from sklearn_bp.schedules import SCHEDULES, Constant
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+
+# Folded weights are float64, also for float32 data, if a column's offset is so many
+# times its width, or more: float32 has some seven digits.
+LARGE_OFFSET = 1000
 
 
 class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
@@ -52,11 +60,11 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         "activation": OneOf(ACTIVATIONS),
         "solver": OneOf(["lbfgs", *OPTIMIZERS]),
         "alpha": Number(Real, 0),
-        "batch_size": Number(Integral, 1, also=("auto", "full")),
+        "batch_size": Number(Integral, 1, also=("auto", "by_rows", "full")),
         "learning_rate": OneOf(SCHEDULES),
         "learning_rate_init": Number(Real, 0, closed="neither"),
         "power_t": Number(Real, 0),
-        "max_iter": Number(Integral, 1),
+        "max_iter": Number(Integral, 1, also=("auto",)),
         "loss_threshold": Number(Real, -np.inf, closed="neither"),
         "init": OneOf(INITIALIZERS),
         "shuffle": Boolean(),
@@ -65,18 +73,23 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         "warm_start": Boolean(),
         "momentum": Number(Real, 0, 1, closed="both"),
         "nesterovs_momentum": Boolean(),
-        "early_stopping": Boolean(),
+        "early_stopping": Boolean(also=("auto",)),
         "validation_fraction": Number(Real, 0, 1),
         "beta_1": Number(Real, 0, 1),
         "beta_2": Number(Real, 0, 1),
         "epsilon": Number(Real, 0, closed="neither"),
-        "n_iter_no_change": Number(Integral, 1, also=(np.inf,)),
+        "n_iter_no_change": Number(Integral, 1, also=(np.inf, "auto")),
         "max_fun": Number(Integral, 1),
+        "standardize": Boolean(),
+        "n_members": Number(Integral, 1),
+        "average": Boolean(),
     }
 
     classes_: np.ndarray
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
+    _feature_scaling: Scaling | None = None
+    _score_scaling: Scaling | None = None
 
     @abstractmethod
     def __init__(
@@ -108,6 +121,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         epsilon,
         n_iter_no_change,
         max_fun,
+        standardize,
+        n_members,
+        average,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -135,6 +151,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.standardize = standardize
+        self.n_members = n_members
+        self.average = average
 
     # What the two classes differ in.
 
@@ -145,6 +164,10 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _loss_object(self):
         """The object of `losses` for the parameter `loss` and the targets."""
+
+    @abstractmethod
+    def _scale_targets(self, Y, sample_weight, dtype, continuing):
+        """The targets to train on, in `dtype`, and their Scaling or None."""
 
     @abstractmethod
     def _stratify(self, Y):
@@ -169,22 +192,31 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
             network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
             network.loss.check_targets(Y)
+            dtype = X.dtype
+            X, scaling = self._scale_features(X, sample_weight, continuing)
+            Y = self._scale_targets(Y, sample_weight, dtype, continuing)
+            constant, its_loss = best_constant(network.loss, Y, sample_weight)
+            shape = (X.shape[1], n_hidden, Y.shape[1])
             state = self._starting_state(
-                X, n_hidden, Y.shape[1], network, continuing, incremental
+                shape, dtype, network, constant, continuing, incremental
             )
-            rows, validation_rows = self._split(Y, state.random_state)
-            data = Data.weighted(X, Y, sample_weight, float(self.alpha), rows)
-            validate = self._validator(network, X, Y, sample_weight, validation_rows)
+            data, validate = self._training_data(
+                network, X, Y, sample_weight, scaling, state.random_state, incremental
+            )
+            resolved = resolve(self, data.n_rows)
             plan = Plan(
-                max_iter=1 if incremental else self.max_iter,
+                max_iter=1 if incremental else resolved.max_iter,
                 loss_threshold=self._loss_threshold(),
                 validate=validate,
                 report=self._report if self.verbose else _no_report,
             )
-            solver = self._solver(data.n_rows)
-            with blas_threads(solver.batch_size * n_hidden * row_length(X)):
+            state.patience.tol = self.tol * (its_loss if self.standardize else 1.0)
+            state.patience.n_iter_no_change = resolved.n_iter_no_change
+            solver = self._solver(data.n_rows, resolved)
+            n_units = n_hidden * self.n_members
+            with blas_threads(solver.batch_size * n_units * row_length(X)):
                 result = solver.train(network, data, state, plan)
-            self._set_fitted(result, network.loss)
+            self._set_fitted(result, network.loss, resolved, validate)
             self._keep_state(result.state if incremental else None)
         if not incremental:
             self._warn(result)
@@ -221,7 +253,23 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             and bool(np.isfinite(X.sum()))
         )
 
-    def _starting_state(self, X, n_hidden, n_outputs, network, continuing, incremental):
+    def _scale_features(self, X, sample_weight, continuing):
+        """X to train on, and what is yet to be applied to its rows, or None.
+
+        Large dense data is scaled block by block on its way to the network.
+        """
+        if not continuing:
+            self._feature_scaling = None
+            if self.standardize:
+                self._feature_scaling = Scaling.of_features(X, sample_weight)
+        scaling = self._feature_scaling
+        if scaling is None:
+            return X, None
+        if sparse.issparse(X) or X.nbytes <= SMALL_BYTES:
+            return scaling(X), None
+        return X, scaling
+
+    def _starting_state(self, shape, dtype, network, constant, continuing, incremental):
         """A fresh state, or one with the weights and counters of the estimator.
 
         fit with warm_start goes on from the weights, t_ and the curves, but its
@@ -230,29 +278,31 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         """
         patience = Patience(self.tol, self.n_iter_no_change)
         random_state = check_random_state(self.random_state)
-        shape = (X.shape[1], n_hidden, n_outputs)
         if not continuing:
             parameters = Parameters.draw(
                 shape,
-                X.dtype,
+                dtype,
                 INITIALIZERS[self.init],
                 random_state,
                 network.activation.glorot_factor,
+                self.n_members,
             )
+            if self.standardize:
+                parameters.b2[...] = np.tile(constant, self.n_members)
             return TrainingState(parameters, patience, random_state)
 
-        parameters = Parameters.pack(
-            self.coefs_, self.intercepts_, self.coefs_[0].dtype
-        )
-        if parameters.shape != shape:
+        state = getattr(self, "_training_state", None) if incremental else None
+        parameters = self._unfolded(state)
+        known = (*parameters.shape, parameters.n_members)
+        if known != (*shape, self.n_members):
             raise ValueError(
                 "Training goes on from the fitted weights, which have (features, "
-                f"hidden units, outputs) = {parameters.shape}; now {shape} are asked "
-                "for. Set warm_start=False, or use clone(), to start anew."
+                f"hidden units, outputs, members) = {known}; now "
+                f"{(*shape, self.n_members)} are asked for. Set warm_start=False, or "
+                "use clone(), to start anew."
             )
-        state = getattr(self, "_training_state", None) if incremental else None
         if state is None:
-            state = TrainingState(
+            return TrainingState(
                 parameters,
                 patience,
                 random_state,
@@ -261,20 +311,47 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 loss_curve=list(getattr(self, "loss_curve_", [])),
                 validation_scores=list(getattr(self, "validation_scores_", None) or []),
             )
-            return state
         state = copy.deepcopy(state)
         state.parameters = parameters
         state.loss_curve = list(self.loss_curve_)
-        state.patience.tol = self.tol
-        state.patience.n_iter_no_change = self.n_iter_no_change
         if state.random_state is None:
             state.random_state = random_state
         return state
 
+    def _training_data(
+        self, network, X, Y, sample_weight, scaling, random_state, incremental
+    ):
+        """The data to learn from, and what scores parameters on the rest, or None."""
+        alpha, n = float(self.alpha), len(Y)
+        n_weighty = n if sample_weight is None else np.count_nonzero(sample_weight)
+        held_out = holds_out(self, n_weighty) and not incremental
+        if held_out and self.n_members > 1:
+            folds = draw_folds(
+                self._strata(Y), sample_weight, self.n_members, spawn(random_state)
+            )
+            parts = [folds == j for j in range(self.n_members)]
+            rows = [np.flatnonzero(part) for part in parts]
+            data = Data.weighted(
+                X, Y, sample_weight, alpha, scaling=scaling, held_out=np.array(parts)
+            )
+            return data, HeldOut(network, X, Y, sample_weight, rows, scaling)
+        if not held_out and self.early_stopping in ("auto", False):
+            return Data.weighted(X, Y, sample_weight, alpha, scaling=scaling), None
+
+        train, validation = self._split(Y, random_state)
+        data = Data.weighted(X, Y, sample_weight, alpha, train, scaling)
+        if held_out:
+            return data, HeldOut(network, X, Y, sample_weight, [validation], scaling)
+        Y_val, weights = Y[validation], validation_weights(sample_weight, validation)
+
+        def validate(parameters):
+            z2 = network.scores(parameters.mean(), X, validation, scaling)
+            return self._validation_score(z2, Y_val, weights)
+
+        return data, validate
+
     def _split(self, Y, random_state):
-        """Indices of training and validation rows; (None, None) without a split."""
-        if not self.early_stopping:
-            return None, None
+        """Indices of training and validation rows."""
         n = len(Y)
         try:
             train, validation = train_test_split(
@@ -296,28 +373,16 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             )
         return train, validation
 
-    def _validator(self, network, X, Y, sample_weight, rows):
-        """The function that scores parameters on the rows held out, or None."""
-        if rows is None:
-            return None
-        Y = Y[rows]
-        weights = None if sample_weight is None else sample_weight[rows]
-        if weights is not None and not weights.any():
-            raise ValueError(
-                "All sample weights of the validation rows are zero: increase "
-                "'validation_fraction' or set early_stopping=False."
-            )
-
-        def validate(parameters):
-            z2 = network.scores(parameters, X, rows)
-            return self._validation_score(z2, Y, weights)
-
-        return validate
-
-    def _solver(self, n_rows):
+    def _solver(self, n_rows, resolved):
         """The object that trains, from the solver's name and parameters."""
         if self.solver == "lbfgs":
             return LBFGS(self.tol, self.max_fun, min(BLOCK_ROWS, n_rows))
+        if isinstance(self.batch_size, Integral) and self.batch_size > n_rows:
+            warnings.warn(
+                f"Got batch_size={self.batch_size}, larger than the {n_rows} training "
+                "rows. It is going to be clipped",
+                stacklevel=4,
+            )
         optimizer = OPTIMIZERS[self.solver]
         settings = {
             f.name: _as_python(getattr(self, f.name)) for f in fields(optimizer)
@@ -326,47 +391,74 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         return MiniBatches(
             optimizer(**settings),
             schedule(float(self.learning_rate_init), float(self.power_t)),
-            self._batch_size(n_rows),
+            resolved.batch_size,
             self.shuffle,
+            AVERAGED_EPOCHS if self.average else 0,
         )
-
-    def _batch_size(self, n_rows):
-        if self.batch_size == "auto":
-            return min(200, n_rows)
-        if self.batch_size == "full":
-            return n_rows
-        if self.batch_size > n_rows:
-            warnings.warn(
-                f"Got batch_size={self.batch_size}, larger than the {n_rows} training "
-                "rows. It is going to be clipped",
-                stacklevel=4,
-            )
-        return min(self.batch_size, n_rows)
 
     def _loss_threshold(self):
         return -np.inf if self.loss_threshold is None else self.loss_threshold
 
     def _report(self, state):
         print(f"Iteration {state.n_iter}, loss = {state.loss_curve[-1]:.8f}")
-        if self.early_stopping:
+        if state.validation_scores and self.early_stopping == "auto":
+            print(f"Validation loss: {-state.validation_scores[-1]:f}")
+        elif state.validation_scores:
             print(f"Validation score: {state.validation_scores[-1]:f}")
 
-    def _set_fitted(self, result, loss):
+    def _set_fitted(self, result, loss, resolved, validate):
         """All fitted attributes, at once."""
         state = result.state
-        self.coefs_, self.intercepts_ = result.parameters.unpack()
+        if isinstance(validate, HeldOut):
+            self._temper(validate.temperature(result.parameters))
+        self.coefs_, self.intercepts_ = self._folded(result.parameters)
         self.n_outputs_ = result.parameters.shape[2]
         self.n_layers_ = 3
         self.out_activation_ = loss.out_activation
+        self.batch_size_, self.max_iter_, self.n_iter_no_change_ = resolved
         self.n_iter_ = state.n_iter
         self.best_iter_ = result.best_iter
         self.t_ = state.t
         self.loss_curve_ = state.loss_curve
         self.loss_ = state.loss_curve[-1]
-        stopped_early = self.early_stopping
-        self.best_loss_ = None if stopped_early else state.patience.best
-        self.validation_scores_ = state.validation_scores if stopped_early else None
-        self.best_validation_score_ = -state.patience.best if stopped_early else None
+        self.best_loss_ = state.patience.best if validate is None else None
+        self.validation_scores_ = self.best_validation_score_ = None
+        self.validation_loss_curve_ = None
+        if isinstance(validate, HeldOut):
+            self.validation_loss_curve_ = [-score for score in state.validation_scores]
+        elif validate is not None:
+            self.validation_scores_ = state.validation_scores
+            self.best_validation_score_ = -state.patience.best
+
+    def _folded(self, parameters):
+        """One network on the user's columns, in the user's units: coefs, intercepts."""
+        coefs, intercepts = parameters.unpack()
+        scalings = self._feature_scaling, self._score_scaling
+        if scalings == (None, None):
+            return coefs, intercepts
+        # The first digits go to the offsets; where few are left, more are needed.
+        offset = max(s.offset for s in scalings if s is not None)
+        dtype = parameters.flat.dtype if offset < LARGE_OFFSET else np.float64
+        coefs, intercepts = fold(coefs, intercepts, *scalings)
+        return [w.astype(dtype) for w in coefs], [b.astype(dtype) for b in intercepts]
+
+    def _unfolded(self, state):
+        """The parameters that the fitted weights were folded from.
+
+        Those of `state`, if it is not None, unless the weights were changed since.
+        """
+        if state is not None and state.parameters is not None:
+            coefs, intercepts = self._folded(state.kept)
+            fitted = [*self.coefs_, *self.intercepts_]
+            if all(map(np.array_equal, [*coefs, *intercepts], fitted)):
+                return state.parameters.copy()
+            state.average = None
+        coefs, intercepts = self.coefs_, self.intercepts_
+        scalings = self._feature_scaling, self._score_scaling
+        if scalings != (None, None):
+            coefs, intercepts = unfold(coefs, intercepts, *scalings)
+        dtype = self.coefs_[0].dtype
+        return Parameters.pack(coefs, intercepts, dtype, self.n_members)
 
     def _keep_state(self, state):
         """Keep what partial_fit needs to go on and the fitted attributes lack."""
@@ -374,7 +466,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         if state is None:
             del self._training_state
             return
-        state.parameters = None
+        scalings = self._feature_scaling, self._score_scaling
+        if scalings == (None, None) and self.n_members == 1 and state.average is None:
+            state.parameters = None  # they are the fitted weights
         state.loss_curve = None
         if not isinstance(self.random_state, Integral):
             state.random_state = None  # numpy's global one, or the user's own
@@ -384,7 +478,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     def _warn(self, result):
         if result.reason == "interrupted":
             warnings.warn("Training interrupted by user.", stacklevel=4)
-        elif result.reason == "max_iter":
+        elif result.reason == "max_iter" and self.max_iter != "auto":
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
                 "reached and the optimization hasn't converged yet. Increase "
@@ -392,7 +486,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        elif result.reason.startswith("status="):
+        elif result.reason.startswith("status=") and self.max_iter != "auto":
             warnings.warn(
                 f"lbfgs failed to converge after {self.n_iter_} iteration(s) "
                 f"({result.reason}). Increase max_iter ({self.max_iter}) or max_fun "
@@ -422,7 +516,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         return True
 
     def _check_partial_fit(self):
-        if self.early_stopping:
+        if self.early_stopping not in ("auto", False):
             raise ValueError("partial_fit does not support early_stopping=True")
 
     def __getstate__(self):

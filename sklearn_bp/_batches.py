@@ -11,6 +11,9 @@ In a block of s batches of b rows, dense arrays, all in C order, are
     X (s * b, n_features)
     Y, P (s * b, n_outputs): targets and predictions
     weights (s * b, 1), or None
+
+and for K networks side by side P is (s, K, b, n_outputs), weights (s, K, b, 1): each
+has predictions of its own, and may give a row a weight of its own.
 """
 
 from dataclasses import dataclass
@@ -33,13 +36,16 @@ class Data:
     X : ndarray or CSR of shape (n, n_features)
     Y : ndarray of shape (n, n_outputs)
         Targets as the loss wants them.
-    weights : ndarray of shape (n,) or None
-        Sample weights with mean 1 over `rows`.
+    weights : ndarray of shape (n,) or (n_members, n), or None
+        Sample weights with mean 1 over `rows`; of each member, where a row has not
+        the same weight for all.
     alpha : float
         Penalty over the sum of squares, divided by the mean of the weights
         as the user gave them, which is the same loss up to a factor.
     rows : ndarray of int or None
         The rows that take part; None for all.
+    scaling : callable(X, out) or None
+        Applied to dense rows on their way into a block.
     """
 
     X: Any
@@ -47,22 +53,49 @@ class Data:
     weights: np.ndarray | None
     alpha: float
     rows: np.ndarray | None = None
+    scaling: Any = None
 
     @property
     def n_rows(self):
         return self.X.shape[0] if self.rows is None else len(self.rows)
 
     @classmethod
-    def weighted(cls, X, Y, sample_weight, alpha, rows=None):
-        """With sample weights as the user gave them, or None."""
+    def weighted(
+        cls, X, Y, sample_weight, alpha, rows=None, scaling=None, held_out=None
+    ):
+        """With sample weights as the user gave them, or None.
+
+        Parameters
+        ----------
+        X, Y, alpha, rows, scaling
+            As of the class.
+        sample_weight : ndarray of shape (n,) or None
+        held_out : ndarray of bool of shape (n_members, n), default=None
+            Rows that a member does not learn from.
+        """
+        if held_out is not None:
+            return cls._held_out(X, Y, sample_weight, alpha, scaling, held_out)
         if sample_weight is None:
-            return cls(X, Y, None, alpha, rows)
+            return cls(X, Y, None, alpha, rows, scaling)
         largest = float(np.max(sample_weight if rows is None else sample_weight[rows]))
         if largest == 0:
             raise ValueError("All sample weights of the training rows are zero.")
         weights = sample_weight / largest  # so that their sum cannot overflow
         mean = float(np.mean(weights if rows is None else weights[rows]))
-        return cls(X, Y, weights / mean, alpha / mean / largest, rows)
+        alpha = alpha / mean / largest
+        return cls(X, Y, weights / mean, alpha, rows, scaling)
+
+    @classmethod
+    def _held_out(cls, X, Y, sample_weight, alpha, scaling, held_out):
+        data = cls.weighted(X, Y, sample_weight, alpha)
+        weights = ~held_out * (1.0 if data.weights is None else data.weights)
+        means = weights.mean(axis=1, keepdims=True)
+        if not means.all():
+            raise ValueError(
+                "All sample weights of the rows that one of the networks learns from "
+                "are zero: set early_stopping=False, or leave rows without weight out."
+            )
+        return cls(X, Y, weights / means, data.alpha, None, scaling)
 
 
 def row_length(X):
@@ -76,13 +109,16 @@ class Block:
     `steps` lists, for each batch, X (transposed, or a CSR), Y, P and the weights.
     """
 
-    def __init__(self, data, n_batches, n_rows, dtype):
-        n = n_batches * n_rows
+    def __init__(self, data, n_batches, n_rows, dtype, n_members=1):
+        n, k = n_batches * n_rows, data.Y.shape[1]
         self.data = data
-        self.n_batches, self.n_rows = n_batches, n_rows
-        self.Y = np.empty((n, data.Y.shape[1]), dtype)
-        self.P = np.empty_like(self.Y)
-        self.weights = None if data.weights is None else np.empty((n, 1), dtype)
+        self.n_batches, self.n_rows, self.n_members = n_batches, n_rows, n_members
+        self.Y = np.empty((n, k), dtype)
+        # By batches, members and rows, whether or not there are several members.
+        self._P = np.empty((n_batches, n_members, n_rows, k), dtype)
+        self._weights = None
+        if data.weights is not None:
+            self._weights = np.empty((n_batches, n_members, n_rows, 1), dtype)
         self.X = None
         if not sparse.issparse(data.X):
             self.X = np.empty((n, data.X.shape[1]), dtype)
@@ -94,11 +130,13 @@ class Block:
         return [rows[i * b : (i + 1) * b] for i in range(self.n_batches)]
 
     def _bind(self, X):
-        Y, P = self._batches_of(self.Y), self._batches_of(self.P)
-        weights = [None] * self.n_batches
-        if self.weights is not None:
-            weights = self._batches_of(self.weights)
-        self.steps = list(zip(X, Y, P, weights, strict=True))
+        P, weights = list(self._P), [None] * self.n_batches
+        if self._weights is not None:
+            weights = list(self._weights)
+        if self.n_members == 1:
+            P = [p[0] for p in P]
+            weights = [w if w is None else w[0] for w in weights]
+        self.steps = list(zip(X, self._batches_of(self.Y), P, weights, strict=True))
 
     def fill(self, rows):
         """Copy `rows` of the data, a slice or an array of indices."""
@@ -107,19 +145,29 @@ class Block:
         self._holds = rows if isinstance(rows, slice) else None
         data = self.data
         if self.X is None:
-            X = data.X[rows].astype(self.P.dtype, copy=False)
+            X = data.X[rows].astype(self.Y.dtype, copy=False)
             self._bind(self._batches_of(X))
-        else:
+        elif data.scaling is None:
             _copy_rows(data.X, rows, self.X)
+        else:
+            data.scaling(data.X[rows], self.X)
         _copy_rows(data.Y, rows, self.Y)
-        if self.weights is not None:
-            self.weights[:, 0] = data.weights[rows]
+        if self._weights is not None:
+            # by members (one, if all give the same weights), batches and rows
+            weights = np.atleast_2d(data.weights)[:, rows]
+            weights = weights.reshape(-1, self.n_batches, self.n_rows)
+            self._weights[..., 0] = weights.transpose(1, 0, 2)
 
     def value(self, loss):
-        """Sum over the rows of weight times loss, from the predictions in P."""
-        values = loss.value(self.P, self.Y)
-        if self.weights is not None:
-            values = values * self.weights[:, 0]
+        """Sum over rows and members of weight times loss, from the predictions."""
+        if self.n_members == 1:
+            P, Y = self._P.reshape(self.Y.shape), self.Y
+        else:
+            P = self._P
+            Y = self.Y.reshape(self.n_batches, 1, self.n_rows, -1)
+        values = loss.value(P, Y)
+        if self._weights is not None:
+            values = values * self._weights.reshape(values.shape)
         return float(values.sum(dtype=np.float64))
 
 
@@ -141,13 +189,14 @@ class Batches:
         Rows a batch, at most `data.n_rows`; the last batch takes what is left.
     dtype : dtype
         Of the buffers: what the network computes in.
+    n_members : int, default=1
     """
 
-    def __init__(self, data, batch_size, dtype):
+    def __init__(self, data, batch_size, dtype, n_members=1):
         self.data = data
         n, b = data.n_rows, batch_size
         row_bytes = np.dtype(dtype).itemsize * (
-            row_length(data.X) + 2 * data.Y.shape[1]
+            row_length(data.X) + (1 + n_members) * data.Y.shape[1]
         )
         block_bytes = SMALL_BYTES if n * row_bytes <= SMALL_BYTES else BLOCK_BYTES
         most = max(1, int(block_bytes // (b * row_bytes)))
@@ -162,7 +211,7 @@ class Batches:
             n_batches = (stop - start) // rows
             key = (n_batches, rows)
             if key not in buffers:
-                buffers[key] = Block(data, n_batches, rows, dtype)
+                buffers[key] = Block(data, n_batches, rows, dtype, n_members)
             self._plan.append((start, stop, buffers[key]))
             start = stop
 

@@ -7,6 +7,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_bp._base import BaseTwoLayer
+from sklearn_bp._scaling import Scaling
 from sklearn_bp._targets import ClassTargets, check_labels
 from sklearn_bp._validation import OneOf
 from sklearn_bp.losses import CLASSIFIER_LOSSES
@@ -38,9 +39,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         (not the intercepts). It is divided by the number of rows, or by the sum
         of the sample weights.
 
-    batch_size : int, 'auto' or 'full', default='auto'
-        Rows a mini-batch: 'auto' is min(200, n_samples), 'full' all rows (batch
-        gradient descent), 1 is stochastic gradient descent. Not used by 'lbfgs'.
+    batch_size : int, 'by_rows', 'auto' or 'full', default='auto'
+        Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the
+        rows, from 32 to 256, and all rows if they are fewer than 100; 'auto' is
+        scikit-learn's min(200, n_samples), 'full' all rows (batch gradient descent),
+        1 is stochastic gradient descent. Not used by 'lbfgs'.
 
     learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
         Schedule of the rate of 'sgd': constant; learning_rate_init / (t + 1) **
@@ -53,8 +56,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     power_t : float, default=0.5
         Exponent of 'invscaling'.
 
-    max_iter : int, default=200
-        Epochs at most; for 'lbfgs', iterations.
+    max_iter : int or 'auto', default=200
+        Epochs at most; for 'lbfgs', iterations. 'auto' is 3000 steps, but from 150 to
+        400 epochs, and no reason for a warning when it is reached.
 
     loss : {'log_loss', 'squared_error'}, default='log_loss'
         'log_loss' is the cross-entropy on a softmax (two classes and labels: a
@@ -98,13 +102,22 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     nesterovs_momentum : bool, default=True
         Whether the momentum of 'sgd' is Nesterov's.
 
-    early_stopping : bool, default=False
-        Whether to hold out a part of the rows and to stop when the score on
-        them, its accuracy, has not improved for `n_iter_no_change` epochs.
-        The weights of the best epoch are kept. The split is stratified by class.
+    early_stopping : bool or 'auto', default=False
+        'auto' holds rows out in turn: each row takes no part in the training of one
+        of the `n_members` networks. Training ends when the loss on these rows, each
+        scored by the network that has not learnt it, has not improved for
+        `n_iter_no_change` epochs; the weights of the best epoch are kept. The scores
+        are then divided by a temperature, the one at which that loss is least [5]_.
+        A single network holds out `validation_fraction` of the rows. Nothing is held
+        out of fewer than 100 rows, with 'lbfgs', and in partial_fit.
+        True holds out `validation_fraction` of the rows of all networks and stops
+        when the score on them, its accuracy, has not improved for as long. The split
+        is stratified by class.
+        False stops by the training loss.
 
     validation_fraction : float in [0, 1), default=0.1
-        Share of the rows held out with early stopping.
+        Share of the rows held out with early stopping, but for 'auto' with several
+        networks.
 
     beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
         Decay rates of the moments of 'adam'.
@@ -112,12 +125,31 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     epsilon : float, default=1e-8
         Added to the root of the second moment in 'adam'.
 
-    n_iter_no_change : int or inf, default=10
+    n_iter_no_change : int, inf or 'auto', default=10
         Patience: training ends after more than this many epochs in a row without
-        an improvement of `tol`.
+        an improvement of `tol`. 'auto' is 300 steps, and 8 epochs at least.
 
     max_fun : int, default=15000
         Evaluations of loss and gradient at most, for 'lbfgs'.
+
+    standardize : bool, default=False
+        Whether to train on scaled features. A feature becomes
+        (x - median) / max(interquartile range, largest deviation / 8), one of two
+        values (x - mean) / (difference of the two); sparse ones are divided by their
+        largest absolute value. The scaling is folded into `coefs_` and
+        `intercepts_`, which act on X as it is. The output intercepts start at the
+        best constant, and `tol` counts in units of its loss. `alpha` and
+        `loss_curve_` refer to scaled data. partial_fit keeps the scaling of its
+        first call.
+
+    n_members : int, default=1
+        Networks trained side by side, of `hidden_layer_sizes` units each, from
+        different starting weights. What they become is one network of all their
+        units, whose scores are the mean of theirs.
+
+    average : bool, default=False
+        Whether to keep not the last weights but their exponential moving average
+        over two epochs [4]_. Not used by 'lbfgs'.
 
     Attributes
     ----------
@@ -125,7 +157,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Class labels; for a label indicator matrix the numbers of its columns.
 
     coefs_ : list of two ndarrays, (n_features, n_hidden), (n_hidden, n_outputs)
-        Weights of the hidden layer and of the output layer, in the dtype of X.
+        Weights of the hidden layer and of the output layer, in the dtype of X;
+        n_hidden is `hidden_layer_sizes` times `n_members`. float64 for float32 data
+        too where a scaled feature or target is offset by 1000 times its width, or
+        more.
 
     intercepts_ : list of two ndarrays, (n_hidden,) and (n_outputs,)
         Their intercepts.
@@ -141,6 +176,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     n_layers_ : int
         3, as in scikit-learn, which counts the inputs.
+
+    batch_size_, max_iter_, n_iter_no_change_ : int
+        The values that training used.
 
     out_activation_ : str
         Name of the output activation.
@@ -166,10 +204,17 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         The loss of each epoch.
 
     validation_scores_ : list of float or None
-        The validation score of each epoch; None without early stopping.
+        The validation score of each epoch, with early_stopping=True; else None.
 
     best_validation_score_ : float or None
         The largest of them in the last fit.
+
+    validation_loss_curve_ : list of float or None
+        The loss on the rows held out, for each epoch, where early_stopping='auto'
+        holds some out; else None.
+
+    temperature_ : float
+        What the scores were divided by; 1 if no rows were held out.
 
     See Also
     --------
@@ -193,6 +238,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
        deep feedforward neural networks. AISTATS.
     .. [3] Kingma, D. P. and Ba, J. (2015). Adam: a method for stochastic
        optimization. ICLR.
+    .. [4] Izmailov, P. et al. (2018). Averaging weights leads to wider optima and
+       better generalization. UAI.
+    .. [5] Guo, C., Pleiss, G., Sun, Y. and Weinberger, K. Q. (2017). On calibration of
+       modern neural networks. ICML.
 
     Examples
     --------
@@ -241,6 +290,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         epsilon=1e-8,
         n_iter_no_change=10,
         max_fun=15000,
+        standardize=False,
+        n_members=1,
+        average=False,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -269,6 +321,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             epsilon=epsilon,
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
+            standardize=standardize,
+            n_members=n_members,
+            average=average,
         )
 
     def fit(self, X, y, sample_weight=None):
@@ -365,6 +420,25 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     def _loss_object(self):
         return CLASSIFIER_LOSSES[self.loss][self._targets.exclusive]
+
+    def _scale_targets(self, Y, sample_weight, dtype, continuing):
+        if not continuing:
+            self._temper(1.0)
+        return Y
+
+    def _temper(self, temperature):
+        """Divide the fitted scores by a temperature."""
+        self.temperature_ = temperature
+        self._score_scaling = None
+        if temperature != 1:
+            factor = np.full(self._n_scores(), temperature)
+            self._score_scaling = Scaling(np.zeros_like(factor), factor)
+
+    def _n_scores(self):
+        return 1 if self._shares_score() else len(self.classes_)
+
+    def _strata(self, Y):
+        return Y.argmax(axis=1) if self._targets.exclusive else Y[:, 0]
 
     def _stratify(self, Y):
         if self._targets.multilabel:

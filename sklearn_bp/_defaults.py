@@ -1,4 +1,7 @@
-"""Sets of parameter values."""
+"""Sets of parameter values, and what "auto" stands for."""
+
+import math
+from typing import NamedTuple
 
 MLP_DEFAULTS = {
     "hidden_layer_sizes": (100,),
@@ -26,8 +29,61 @@ MLP_DEFAULTS = {
     "epsilon": 1e-8,
     "n_iter_no_change": 10,
     "max_fun": 15000,
+    "standardize": False,
+    "n_members": 1,
+    "average": False,
 }
 """MLPClassifier's parameter values in our constructor's names (scikit-learn 1.7 to
 1.9), and with them MLPRegressor's: ``TwoLayerClassifier(**MLP_DEFAULTS)`` is
 MLPClassifier's network, whatever our own defaults are.
 """
+
+# Below so many training rows no row is held out, and batches are full: what is drawn
+# at random weighs too much there, and copies of a row equal a weight on it.
+FEW_ROWS = 100
+
+# Epochs that the running mean of the weights reaches back.
+AVERAGED_EPOCHS = 2
+
+
+class Resolved(NamedTuple):
+    """The values that training uses; see the parameters of the same names."""
+
+    batch_size: int
+    max_iter: int
+    n_iter_no_change: float
+
+
+def holds_out(estimator, n_rows):
+    """Whether early_stopping="auto" holds rows out, of so many that have weight."""
+    return (
+        estimator.early_stopping == "auto"
+        and estimator.solver != "lbfgs"
+        and n_rows >= FEW_ROWS
+    )
+
+
+def rows_a_batch(n_rows):
+    """A power of two near a 67th of the rows, from 32 to 256; all of a few rows."""
+    if n_rows < FEW_ROWS:
+        return n_rows
+    return min(max(2 ** round(math.log2(n_rows / 67)), 32), 256)
+
+
+def resolve(estimator, n_rows):
+    """What "auto" and "full" stand for, for `n_rows` training rows."""
+    batch_size = estimator.batch_size
+    if batch_size == "auto":
+        batch_size = 200
+    elif batch_size == "by_rows":
+        batch_size = rows_a_batch(n_rows)
+    elif batch_size == "full":
+        batch_size = n_rows
+    batch_size = min(batch_size, n_rows)
+    n_steps = math.ceil(n_rows / batch_size)
+    max_iter, n_iter_no_change = estimator.max_iter, estimator.n_iter_no_change
+    if max_iter == "auto":
+        max_iter = min(max(3000 // n_steps, 150), 400)
+    if n_iter_no_change == "auto":
+        n_iter_no_change = max(8, math.ceil(300 / n_steps))
+    return Resolved(batch_size, max_iter, n_iter_no_change)

@@ -53,6 +53,8 @@ class TwoLayerNetwork:
     def bind(self, parameters, target, n_rows, is_sparse=False):
         """The four steps for batches of `n_rows` rows.
 
+        Of several members, K, all predict and learn from the same rows.
+
         Parameters
         ----------
         parameters : Parameters
@@ -67,39 +69,41 @@ class TwoLayerNetwork:
         -------
         Kernel of
 
-        forward(X, P) : writes predictions to P, (n_rows, n_outputs)
-        output_error(P, Y, weights) : delta2, times the weights if not None
+        forward(X, P) : writes predictions to P, ([K,] n_rows, n_outputs)
+        output_error(P, Y, weights) : delta2, times the weights, ([K,] n_rows, 1), if
+            not None; Y is (n_rows, n_outputs)
         hidden_error() : delta1
         gradient(X, scale, beta) : target = beta target + scale (gradient of
             the sum over the batch)
         """
-        _, h, k = parameters.shape
+        _, _, k = parameters.shape
+        n_members, n_hidden = parameters.n_members, len(parameters.b1)
         dtype = parameters.flat.dtype
-        gemm, gemv = blas_for(dtype).gemm, blas_for(dtype).gemv
-        activation, loss = self.activation, self.loss
-        activate, multiply_derivative = activation.bind((n_rows, h), dtype)
-        predict, differentiate = loss.bind((n_rows, k), dtype), loss.backward
-        W1, b1, W2, b2 = parameters.W1, parameters.b1, parameters.W2, parameters.b2
-        target_b1, target_b2 = target.b1, target.b2
+        gemv = blas_for(dtype).gemv
+        loss = self.loss
+        activate, multiply_derivative = self.activation.bind((n_rows, n_hidden), dtype)
+        predict = loss.bind((n_members * n_rows, k), dtype)
+        differentiate = loss.backward
+        b1, target_b1 = parameters.b1, target.b1
 
-        a1 = np.empty((n_rows, h), dtype)
-        delta1 = np.empty((n_rows, h), dtype)
-        delta2 = np.empty((n_rows, k), dtype)
+        a1 = np.empty((n_rows, n_hidden), dtype)
+        delta1 = np.empty((n_rows, n_hidden), dtype)
+        delta2 = np.empty(predictions_shape(n_members, n_rows, k), dtype)
         ones = np.ones(n_rows, dtype)
-        # BLAS wants Fortran order: the transposes of all these, which are views.
-        a1_T, delta1_T, delta2_T = a1.T, delta1.T, delta2.T
-        W2_T, target_W2_T = W2.T, target.W2.T
+        delta1_T = delta1.T  # BLAS wants Fortran order: the transpose, which is a view
 
-        layer = _sparse_layer if is_sparse else _dense_layer
-        add_product, input_gradient = layer(W1, target.W1, a1, delta1)
+        input_layer = _sparse_layer if is_sparse else _dense_layer
+        add_product, input_gradient = input_layer(parameters.W1, target.W1, a1, delta1)
+        output_layer = _output_layer if n_members == 1 else _member_outputs
+        output_scores, propagate, output_gradient = output_layer(
+            parameters, target, a1, delta1, delta2
+        )
 
         def forward(X, P):
             a1[...] = b1
             add_product(X)  # z1
             activate(a1)
-            P[...] = b2
-            gemm(1.0, W2_T, a1_T, 1.0, P.T, 0, 0, 1)  # z2
-            predict(P)
+            predict(output_scores(P))  # z2
 
         def output_error(P, Y, row_weights):
             differentiate(P, Y, delta2)
@@ -107,24 +111,30 @@ class TwoLayerNetwork:
                 np.multiply(delta2, row_weights, out=delta2)
 
         def hidden_error():
-            gemm(1.0, W2_T, delta2_T, 0.0, delta1_T, 1, 0, 1)
+            propagate()
             multiply_derivative(a1, delta1)
 
         def gradient(X, scale, beta):
-            gemm(scale, delta2_T, a1_T, beta, target_W2_T, 0, 1, 1)
-            gemv(scale, delta2_T, ones, beta, target_b2, 0, 1, 0, 1, 0, 1)
+            output_gradient(scale, beta)
             input_gradient(X, scale, beta)
             gemv(scale, delta1_T, ones, beta, target_b1, 0, 1, 0, 1, 0, 1)
 
         return Kernel(forward, output_error, hidden_error, gradient)
 
-    def scores(self, parameters, X, rows=None):
+    def scores(self, weights, X, rows=None, scaling=None):
         """Scores z2, (n, n_outputs), of the rows of X (of `rows`, if given).
 
-        `parameters` may be `Weights` too.  Works through the rows block by block; X
-        is cast to the parameters' dtype.
+        Works through the rows block by block; X is cast to the weights' dtype.
+
+        Parameters
+        ----------
+        weights : Weights
+        X : ndarray or CSR of shape (n_all, n_features)
+        rows : ndarray of int, default=None
+        scaling : callable(X), default=None
+            Applied to the rows first.
         """
-        p, dtype = parameters, parameters.W1.dtype
+        p, dtype = weights, weights.W1.dtype
         n = X.shape[0] if rows is None else len(rows)
         z2 = np.empty((n, len(p.b2)), dtype)
         direct = DIRECT_PRODUCT // p.W1.size
@@ -134,6 +144,8 @@ class TwoLayerNetwork:
         for start in range(0, n, n_rows):
             part = slice(start, start + n_rows)
             x = X[part] if rows is None else X[rows[part]]
+            if scaling is not None:
+                x = scaling(x)
             a1 = buffer[: x.shape[0]]
             if activate is None or len(a1) < len(buffer):
                 activate, _ = self.activation.bind(a1.shape, dtype)
@@ -146,6 +158,90 @@ class TwoLayerNetwork:
             np.dot(a1, p.W2, out=z2[part])
         z2 += p.b2
         return z2
+
+
+def predictions_shape(n_members, n_rows, n_outputs):
+    """Of predictions and output errors of a batch: members, if several, come first."""
+    shape = (n_rows, n_outputs)
+    return shape if n_members == 1 else (n_members, *shape)
+
+
+def _output_layer(parameters, target, a1, delta1, delta2):
+    """The products with the output weights.
+
+    Returns
+    -------
+    scores(P) : P = a1 W2 + b2; returns P as a matrix of n_outputs columns
+    propagate() : delta1 = delta2 W2^T
+    gradient(scale, beta) : target_W2 = beta target_W2 + scale a1^T delta2, and b2's
+    """
+    blas = blas_for(a1.dtype)
+    gemm, gemv = blas.gemm, blas.gemv
+    b2, target_b2 = parameters.b2, target.b2
+    W2_T, target_W2_T = parameters.W2.T, target.W2.T
+    a1_T, delta1_T, delta2_T = a1.T, delta1.T, delta2.T
+    ones = np.ones(len(a1), a1.dtype)
+
+    def scores(P):
+        P[...] = b2
+        gemm(1.0, W2_T, a1_T, 1.0, P.T, 0, 0, 1)
+        return P
+
+    def propagate():
+        gemm(1.0, W2_T, delta2_T, 0.0, delta1_T, 1, 0, 1)
+
+    def gradient(scale, beta):
+        gemm(scale, delta2_T, a1_T, beta, target_W2_T, 0, 1, 1)
+        gemv(scale, delta2_T, ones, beta, target_b2, 0, 1, 0, 1, 0, 1)
+
+    return scores, propagate, gradient
+
+
+def _member_outputs(parameters, target, a1, delta1, delta2):
+    """As `_output_layer`, each member's hidden units to its own outputs.
+
+    Stacked products, member by member in numpy's own loop, on views: A and D1 are a1
+    and delta1 as (n_members, n_rows, n_hidden of a member).
+    """
+    _, h, k = parameters.shape
+    n_members, n_rows = parameters.n_members, len(a1)
+    axpy, scal = blas_for(a1.dtype).axpy, blas_for(a1.dtype).scal
+    A = a1.reshape(n_rows, n_members, h).transpose(1, 0, 2)
+    D1 = delta1.reshape(n_rows, n_members, h).transpose(1, 0, 2)
+    A_T = A.transpose(0, 2, 1)
+    W2 = parameters.W2.reshape(n_members, h, k)
+    W2_T = W2.transpose(0, 2, 1)
+    b2 = parameters.b2.reshape(n_members, 1, k)
+    # Where the layer's gradients stand in the flat vectors: W2 and b2 are neighbours.
+    last = slice(-(len(parameters.W2) * k + len(parameters.b2)), None)
+    target_last = target.flat[last]
+    step = np.empty_like(target_last)
+    step_W2 = step[: parameters.W2.size].reshape(n_members, h, k)
+    step_b2 = step[parameters.W2.size :].reshape(n_members, k)
+    outer = k == 1  # a product of a column and a row, which matmul is slow at
+
+    def scores(P):
+        np.matmul(A, W2, P)
+        np.add(P, b2, P)
+        return P.reshape(-1, k)
+
+    def propagate():
+        if outer:
+            np.multiply(delta2, W2_T, D1)
+        else:
+            np.matmul(delta2, W2_T, D1)
+
+    def gradient(scale, beta):
+        np.matmul(A_T, delta2, step_W2)
+        np.add.reduce(delta2, 1, None, step_b2)
+        if beta == 0:  # the target may hold anything, NaN too
+            np.multiply(step, scale, target_last)
+            return
+        if beta != 1:
+            scal(beta, target_last)
+        axpy(step, target_last, step.size, scale)
+
+    return scores, propagate, gradient
 
 
 def _dense_layer(W1, target_W1, a1, delta1):
@@ -220,7 +316,9 @@ class Objective:
         self.network, self.parameters, self.data = network, parameters, data
         self.gradient = parameters.like(np.empty_like(parameters.flat))
         n_rows = min(block_rows, data.n_rows)
-        self._batches = Batches(data, n_rows, parameters.flat.dtype)
+        self._batches = Batches(
+            data, n_rows, parameters.flat.dtype, parameters.n_members
+        )
         is_sparse = sparse.issparse(data.X)
         self._kernels = {
             b: network.bind(parameters, self.gradient, b, is_sparse=is_sparse)
@@ -241,7 +339,8 @@ class Objective:
             total += block.value(self.network.loss)
         alpha = self.data.alpha
         self.gradient.penalized[...] += (alpha / n) * self.parameters.penalized
-        return (total + 0.5 * alpha * self.parameters.squared_norm()) / n
+        penalty = 0.5 * alpha * self.parameters.squared_norm()
+        return (total + penalty) / n
 
 
 def loss_and_gradient(network, parameters, X, Y, sample_weight=None, alpha=0.0):

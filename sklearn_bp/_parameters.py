@@ -7,6 +7,11 @@ The order is b1, W1, W2, b2:
 so that `penalized`, both weight matrices, is one piece.  Optimizers work on the
 whole vector, whose parts they need not know.  Gradients and moments have the same
 layout.
+
+Several networks side by side, the members, share the vector.  Their hidden layers
+stand next to each other, columns of one W1, so that a single product reaches all of
+them; W2 holds their output weights one below the other, b2 their intercepts one
+after the other.
 """
 
 from typing import NamedTuple
@@ -33,11 +38,23 @@ class Parameters:
     flat : ndarray of shape (size(...),), float32 or float64
         Kept, not copied.
     n_features, n_hidden, n_outputs : int
+        Of a member.
+    n_members : int, default=1
+
+    Attributes
+    ----------
+    W1, b1 : ndarrays of shape (n_features, n_members * n_hidden) and (n_members *
+        n_hidden,)
+    W2, b2 : ndarrays of shape (n_members * n_hidden, n_outputs) and (n_members *
+        n_outputs,)
+    penalized : ndarray, 1-D
+        W1 and W2.
     """
 
-    def __init__(self, flat, n_features, n_hidden, n_outputs):
-        d, h, k = n_features, n_hidden, n_outputs
-        self.shape = (d, h, k)
+    def __init__(self, flat, n_features, n_hidden, n_outputs, n_members=1):
+        d, h, k = n_features, n_hidden * n_members, n_outputs
+        self.shape = (n_features, n_hidden, n_outputs)
+        self.n_members = n_members
         self.flat = flat
         self.b1 = flat[:h]
         self.W1 = flat[h : h + d * h].reshape(d, h)
@@ -46,41 +63,74 @@ class Parameters:
         self.penalized = flat[h : h + d * h + h * k]
 
     @staticmethod
-    def size(n_features, n_hidden, n_outputs):
+    def size(n_features, n_hidden, n_outputs, n_members=1):
         """Number of parameters of such a network."""
-        return (1 + n_features) * n_hidden + (n_hidden + 1) * n_outputs
+        return n_members * ((1 + n_features) * n_hidden + (n_hidden + 1) * n_outputs)
 
     @classmethod
-    def empty(cls, n_features, n_hidden, n_outputs, dtype):
+    def empty(cls, n_features, n_hidden, n_outputs, dtype, n_members=1):
         """Uninitialized parameters."""
-        size = cls.size(n_features, n_hidden, n_outputs)
-        return cls(np.empty(size, dtype=dtype), n_features, n_hidden, n_outputs)
+        shape = (n_features, n_hidden, n_outputs, n_members)
+        return cls(np.empty(cls.size(*shape), dtype=dtype), *shape)
 
     @classmethod
-    def draw(cls, shape, dtype, initializer, random_state, glorot_factor):
+    def draw(cls, shape, dtype, initializer, random_state, glorot_factor, n_members=1):
         """Starting values, drawn layer by layer in MLPClassifier's order."""
         d, h, k = shape
-        self = cls.empty(d, h, k, dtype)
-        self.W1[...], self.b1[...] = initializer(random_state, d, h, glorot_factor)
-        self.W2[...], self.b2[...] = initializer(random_state, h, k, glorot_factor)
+        self = cls.empty(d, h, k, dtype, n_members)
+        for W1, b1, W2, b2 in self.members():
+            W1[...], b1[...] = initializer(random_state, d, h, glorot_factor)
+            W2[...], b2[...] = initializer(random_state, h, k, glorot_factor)
         return self
 
     @classmethod
-    def pack(cls, coefs, intercepts, dtype):
-        """Copied from arrays of scikit-learn's shapes."""
+    def pack(cls, coefs, intercepts, dtype, n_members=1):
+        """Copied from arrays of scikit-learn's shapes: the inverse of `unpack`.
+
+        Each of several members gets its part of the hidden units.
+        """
         (d, h), (_, k) = np.shape(coefs[0]), np.shape(coefs[1])
-        self = cls.empty(d, h, k, dtype)
-        self.W1[...], self.W2[...] = coefs
-        self.b1[...], self.b2[...] = intercepts
+        self = cls.empty(d, h // n_members, k, dtype, n_members)
+        self.W1[...], self.b1[...] = coefs[0], intercepts[0]
+        self.W2[...] = coefs[1]
+        self.W2 *= n_members
+        self.b2[...] = np.tile(intercepts[1], n_members)
         return self
 
     def unpack(self):
-        """Copies in scikit-learn's shapes: coefs, intercepts."""
-        return [self.W1.copy(), self.W2.copy()], [self.b1.copy(), self.b2.copy()]
+        """Copies in scikit-learn's shapes: coefs, intercepts.
+
+        Of several members the one network whose scores are the mean of theirs: all
+        their hidden units, and output weights divided by their number.
+        """
+        _, _, k = self.shape
+        b2 = self.b2.reshape(self.n_members, k).mean(axis=0)
+        return [self.W1.copy(), self.W2 / self.n_members], [self.b1.copy(), b2]
+
+    def members(self):
+        """The `Weights` of each member: views."""
+        _, h, k = self.shape
+        hidden = [slice(j * h, (j + 1) * h) for j in range(self.n_members)]
+        outputs = [slice(j * k, (j + 1) * k) for j in range(self.n_members)]
+        return [
+            Weights(self.W1[:, i], self.b1[i], self.W2[i], self.b2[o])
+            for i, o in zip(hidden, outputs, strict=True)
+        ]
+
+    def mean(self):
+        """The `Weights` of the one network whose scores are the members' mean."""
+        if self.n_members == 1:
+            return Weights(self.W1, self.b1, self.W2, self.b2)
+        (W1, W2), (b1, b2) = self.unpack()
+        return Weights(W1, b1, W2, b2)
 
     def like(self, flat):
         """The same layout over another vector."""
-        return Parameters(flat, *self.shape)
+        return Parameters(flat, *self.shape, self.n_members)
+
+    def copy(self):
+        """A copy with a vector of its own."""
+        return self.like(self.flat.copy())
 
     def astype(self, dtype):
         """A copy of another dtype."""

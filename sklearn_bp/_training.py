@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._batches import Batches, Data, next_order
+from sklearn_bp._blas import blas_for
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._stopping import Patience
@@ -30,6 +31,8 @@ class TrainingState:
     ----------
     parameters : Parameters
     patience : Patience
+    average : Parameters or None
+        A running mean of `parameters`, if one is kept.
     random_state : RandomState
         Draws the order of the rows.
     rate : float
@@ -42,8 +45,9 @@ class TrainingState:
         The schedule that `rate` comes from.
     order : ndarray of int or None
         The last epoch's order of the rows.
-    n_iter, t : int
-        Epochs and rows seen so far.
+    n_iter, t, n_steps : int
+        Epochs, rows and steps of the optimizer so far; the last counted only where
+        a running mean is kept.
     loss_curve, validation_scores : list of float
         A value an epoch; the second only if there is validation data.
     """
@@ -58,8 +62,15 @@ class TrainingState:
     order: np.ndarray | None = None
     n_iter: int = 0
     t: int = 0
+    n_steps: int = 0
+    average: Parameters | None = None
     loss_curve: list = field(default_factory=list)
     validation_scores: list = field(default_factory=list)
+
+    @property
+    def kept(self):
+        """The parameters to predict with: the running mean, if there is one."""
+        return self.parameters if self.average is None else self.average
 
 
 @dataclass(frozen=True)
@@ -117,12 +128,15 @@ class MiniBatches:
     schedule : object of `schedules`
     batch_size : int
     shuffle : bool
+    average : float, default=0
+        Epochs that a running mean of the weights reaches back; 0 for none.
     """
 
     optimizer: Any
     schedule: Any
     batch_size: int
     shuffle: bool
+    average: float = 0
 
     def train(self, network, data, state, plan):
         """Train from `state`, which is changed, until `plan` says stop."""
@@ -130,9 +144,15 @@ class MiniBatches:
             state.optimizer, state.optimizer_type = None, type(self.optimizer)
         if state.schedule != self.schedule:
             state.rate, state.schedule = self.schedule.learning_rate_init, self.schedule
-        optimizer = self.optimizer.bind(state.parameters, data.alpha, state.optimizer)
-        batches = Batches(data, self.batch_size, state.parameters.flat.dtype)
-        kernels = bind_kernels(network, data, state.parameters, optimizer, batches)
+        parameters = state.parameters
+        optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
+        batches = Batches(
+            data, self.batch_size, parameters.flat.dtype, parameters.n_members
+        )
+        if self.average:
+            n_steps = self.average * -(-data.n_rows // self.batch_size)
+            optimizer = averaging(optimizer, state, n_steps)
+        kernels = bind_kernels(network, data, parameters, optimizer, batches)
 
         # In a single batch the order of rows changes nothing but rounding; it is drawn
         # all the same, so that random numbers drawn later are MLPClassifier's.
@@ -170,10 +190,40 @@ def bind_kernels(network: TwoLayerNetwork, data: Data, parameters, optimizer, ba
     }
 
 
+def averaging(optimizer, state, n_steps):
+    """A bound optimizer that keeps `state.average` too.
+
+    The exponential moving average of the weights after each step (Polyak and
+    Juditsky 1992; Izmailov et al. 2018), with a time constant of `n_steps`, shorter at
+    the start of training.  It takes every so many steps only, 32 within that time.
+    """
+    flat = state.parameters.flat
+    axpy, scal = blas_for(flat.dtype).axpy, blas_for(flat.dtype).scal
+    if state.average is None:
+        state.average = state.parameters.like(flat.copy())
+    mean = state.average.flat
+    every = max(1, n_steps // 32)
+    longest = np.exp(-every / n_steps)
+    finish_step = optimizer.finish
+
+    def finish(n_rows, rate):
+        squared_norm = finish_step(n_rows, rate)
+        state.n_steps += 1
+        if state.n_steps % every == 0:
+            n_taken = state.n_steps // every
+            decay = min(longest, n_taken / (n_taken + 3))
+            scal(decay, mean)
+            axpy(flat, mean, flat.size, 1 - decay)
+        return squared_norm
+
+    return optimizer._replace(finish=finish)
+
+
 def run_epoch(network, data, state, blocks, kernels, optimizer):
     """One pass over the blocks; return the mean loss, penalty included.
 
-    The loss of a row is the one before the update that the row takes part in.
+    The loss of a row is the one before the update that the row takes part in; of
+    several members, the mean of theirs.
     """
     total = squared_norms = 0.0
     rate, begin, finish = state.rate, optimizer.begin, optimizer.finish
@@ -187,7 +237,8 @@ def run_epoch(network, data, state, blocks, kernels, optimizer):
             gradient(X, *begin(n_rows, rate))
             squared_norms += finish(n_rows, rate)
         total += block.value(network.loss)
-    return (total + 0.5 * data.alpha * squared_norms) / data.n_rows
+    total += 0.5 * data.alpha * squared_norms
+    return total / (data.n_rows * state.parameters.n_members)
 
 
 def run_epochs(epoch, on_plateau, state, plan):
@@ -228,7 +279,7 @@ class BestWeights:
 
         The loss is from before the last update, and a relu may swallow a NaN.
         """
-        state, parameters = self.state, self.state.parameters
+        state, parameters = self.state, self.state.kept
         if not (np.isfinite(loss) and np.isfinite(parameters.flat.sum())):
             raise divergence(state.n_iter + 1)
         cost, score = loss, None
@@ -250,14 +301,14 @@ class BestWeights:
         state = self.state
         if self._last is None:
             raise KeyboardInterrupt
-        state.parameters.flat[:], state.n_iter, n_losses = self._last
+        state.kept.flat[:], state.n_iter, n_losses = self._last
         del state.loss_curve[n_losses:], state.validation_scores[n_losses:]
         return self.result("interrupted")
 
     def result(self, reason):
         """The result: the best epoch's weights, or without validation the last's."""
         state = self.state
-        flat, best_iter = state.parameters.flat, state.n_iter
+        flat, best_iter = state.kept.flat, state.n_iter
         if self._best is not None:
             flat, best_iter = self._best, self._best_iter
         return TrainingResult(state.parameters.like(flat), state, best_iter, reason)

@@ -63,18 +63,30 @@ class OneOf:
 
 
 class Boolean:
-    """True or False, numpy's included; also an int where that means a level."""
+    """True or False, numpy's included; also an int where that means a level.
 
-    def __init__(self, or_int=False):
+    Parameters
+    ----------
+    or_int : bool, default=False
+    also : tuple of str
+        Further values.
+    """
+
+    def __init__(self, or_int=False, also=()):
         self.kinds = (bool, np.bool_, Integral) if or_int else (bool, np.bool_)
+        self.also = also
 
     def admits(self, value):
+        if isinstance(value, str):
+            return value in self.also
         return isinstance(value, self.kinds)
 
-    has_type = admits
+    def has_type(self, value):
+        return isinstance(value, str) and bool(self.also)
 
     def __str__(self):
-        return "True or False" + (" or an int" if Integral in self.kinds else "")
+        kinds = ["an int"] if Integral in self.kinds else []
+        return " or ".join(["True or False", *kinds, *map(repr, self.also)])
 
 
 def check_parameters(estimator, constraints):

@@ -7,7 +7,10 @@ A loss has
 - `forward(z)`: predictions from scores, in place (the inverse link);
 - `backward(p, y, out)`: the error of the output layer, delta2 = d value / d z2;
 - `value(p, y)`: the loss of each row, (..., n_rows);
-- `check_targets(y)`: a ValueError for targets outside the domain.
+- `check_targets(y)`: a ValueError for targets outside the domain;
+- `best_constant(mean, margin)`: the scores of least loss that all rows share;
+- `tempered`, `scalable`: whether its scores may be divided by a temperature, and its
+  targets be shifted and scaled.
 
 A loss for classes also has `proba(z)`, in place: probabilities that are never 0,
 however small, so that their logarithm is finite.
@@ -18,7 +21,7 @@ The penalty on the weights is not a loss: it belongs to the network.
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, log_expit, xlogy
+from scipy.special import expit, log_expit, logit, xlogy
 
 from sklearn_bp._blas import blas_for
 
@@ -53,8 +56,21 @@ def _sigmoid_probability(z):
 
 
 class _Loss:
+    # Whether scores may be divided by a temperature: they are log-probabilities.
+    tempered = False
+    # Whether targets may be shifted and scaled: the loss only sees differences.
+    scalable = False
+
     def forward(self, z):
         raise NotImplementedError
+
+    def best_constant(self, mean, margin):
+        """The scores, the same for all rows, of least loss for targets of this mean.
+
+        `mean` is (n_outputs,), float64, and counts as being at least `margin` away
+        from where scores are infinite.
+        """
+        return mean
 
     def bind(self, shape, dtype):
         """`forward` for arrays of this shape, C-ordered, with buffers of its own."""
@@ -71,6 +87,10 @@ class CategoricalLogLoss(_Loss):
     """
 
     out_activation = "softmax"
+    tempered = True
+
+    def best_constant(self, mean, margin):
+        return np.log(np.maximum(mean, margin))
 
     def forward(self, z):
         _softmax(z)
@@ -117,6 +137,10 @@ class BinaryLogLoss(_Loss):
     """
 
     out_activation = "logistic"
+    tempered = True
+
+    def best_constant(self, mean, margin):
+        return logit(np.clip(mean, margin, 1 - margin))
 
     def forward(self, z):
         expit(z, out=z)
@@ -140,6 +164,9 @@ class BinarySquaredError(_Loss):
     """
 
     out_activation = "logistic"
+
+    def best_constant(self, mean, margin):
+        return logit(np.clip(mean, margin, 1 - margin))
 
     def forward(self, z):
         expit(z, out=z)
@@ -172,6 +199,7 @@ class SquaredError(_Loss):
     """1/2 mean_k (p_k - y_k)^2, p = z; delta2 = (p - y) / n_outputs."""
 
     out_activation = "identity"
+    scalable = True
 
     def forward(self, z):
         pass
@@ -194,6 +222,9 @@ class Poisson(_Loss):
 
     out_activation = "exp"
 
+    def best_constant(self, mean, margin):
+        return np.log(np.maximum(mean, margin))
+
     def forward(self, z):
         np.exp(z, out=z)
 
@@ -209,6 +240,29 @@ class Poisson(_Loss):
                 "Some targets are negative: loss='poisson' needs y >= 0. "
                 "Use loss='squared_error' for targets of either sign."
             )
+
+
+def best_constant(loss, Y, sample_weight=None):
+    """The constant scores of least loss, and this loss: what any network must beat.
+
+    Parameters
+    ----------
+    loss : object of the tables below
+    Y : ndarray of shape (n, n_outputs)
+    sample_weight : ndarray of shape (n,), default=None
+
+    Returns
+    -------
+    scores : ndarray of shape (n_outputs,), float64
+        Finite also where a class does not occur.
+    value : float
+        The mean loss.
+    """
+    mean = np.average(Y, axis=0, weights=sample_weight)
+    scores = loss.best_constant(mean, 0.5 / len(Y))
+    P = np.tile(scores, (len(Y), 1))
+    loss.forward(P)
+    return scores, float(np.average(loss.value(P, Y), weights=sample_weight))
 
 
 # For classes that exclude each other (one score a class), and for independent

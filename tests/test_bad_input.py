@@ -111,9 +111,9 @@ PARAMETERS = {
         ([0.1], TypeError, A_FLOAT),
     ],
     "batch_size": [
-        (0, ValueError, AN_INT + r" \[1, inf\) or 'auto' or 'full'"),
-        (-1, ValueError, AN_INT + r" \[1, inf\) or 'auto' or 'full'"),
-        ("all", ValueError, "or 'auto' or 'full'"),
+        (0, ValueError, AN_INT + r" \[1, inf\) or 'auto' or 'by_rows' or 'full'"),
+        (-1, ValueError, AN_INT + r" \[1, inf\) or 'auto' or 'by_rows' or 'full'"),
+        ("all", ValueError, "or 'auto' or 'by_rows' or 'full'"),
         (2.0, TypeError, AN_INT),
         (None, TypeError, AN_INT),
         (True, (ValueError, TypeError), AN_INT),
@@ -134,7 +134,8 @@ PARAMETERS = {
         (None, TypeError, A_FLOAT),
     ],
     "max_iter": [
-        (0, ValueError, AN_INT + r" \[1, inf\)"),
+        (0, ValueError, AN_INT + r" \[1, inf\) or 'auto'"),
+        ("all", ValueError, AN_INT + r" \[1, inf\) or 'auto'"),
         (10.0, TypeError, AN_INT),
         (np.inf, TypeError, AN_INT),
     ],
@@ -170,7 +171,11 @@ PARAMETERS = {
         ("0.9", TypeError, A_FLOAT),
     ],
     "nesterovs_momentum": [("no", TypeError, A_BOOL)],
-    "early_stopping": [("no", TypeError, A_BOOL), (None, TypeError, A_BOOL)],
+    "early_stopping": [
+        ("no", ValueError, A_BOOL + " or 'auto'"),
+        (None, TypeError, A_BOOL + " or 'auto'"),
+        (1, TypeError, A_BOOL),
+    ],
     "validation_fraction": [
         (-0.1, ValueError, A_FLOAT + r" \[0, 1\)"),
         (1.0, ValueError, A_FLOAT + r" \[0, 1\)"),
@@ -196,6 +201,13 @@ PARAMETERS = {
         (np.nan, TypeError, AN_INT),
         (None, TypeError, AN_INT),
     ],
+    "standardize": [("yes", TypeError, A_BOOL), (1, TypeError, A_BOOL)],
+    "n_members": [
+        (0, ValueError, AN_INT + r" \[1, inf\)"),
+        (2.0, TypeError, AN_INT),
+        (None, TypeError, AN_INT),
+    ],
+    "average": [(2, TypeError, A_BOOL), (None, TypeError, A_BOOL)],
     "max_fun": [(0, ValueError, AN_INT + r" \[1, inf\)"), (1.5, TypeError, AN_INT)],
 }
 PARAMETER_CASES = [
@@ -436,7 +448,7 @@ def test_targets_of_a_regressor():
         model = fitted("regressor")
         assert_refused(model, "could not convert", X, words, method=method)
     two = np.column_stack([SIGNAL, SIGNAL])
-    says = r"3, 5, 1\).*now \(3, 5, 2\) are asked for"
+    says = r"3, 5, 1, 1\).*now \(3, 5, 2, 1\) are asked for"
     for options, method in (({"warm_start": True}, "fit"), ({}, "partial_fit")):
         model = fitted("regressor", **options)
         with pytest.raises(ValueError, match=says):
@@ -558,7 +570,7 @@ def test_warm_start_with_other_hidden_units(task, solver):
     model = fitted(task, solver=solver, warm_start=True)
     model.set_params(hidden_layer_sizes=6)
     before = everything(model)
-    with pytest.raises(ValueError, match=r"= \(3, 5, .\); now \(3, 6, .\) are asked"):
+    with pytest.raises(ValueError, match=r"= \(3, 5, ., 1\); now \(3, 6, ., 1\) are"):
         model.fit(X, TASKS[task][1])
     assert everything(model) == before
 

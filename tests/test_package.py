@@ -76,7 +76,13 @@ def test_mlp_defaults(mlp, ours):
     assert set(MLP_DEFAULTS) == names - {"loss"}
     # Names that MLP has not have the value that changes nothing.
     new = {name: MLP_DEFAULTS[name] for name in MLP_DEFAULTS if name not in theirs}
-    assert new == {"loss_threshold": None, "init": "glorot_uniform"}
+    assert new == {
+        "loss_threshold": None,
+        "init": "glorot_uniform",
+        "standardize": False,
+        "n_members": 1,
+        "average": False,
+    }
 
 
 def section(documented, title):

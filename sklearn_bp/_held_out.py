@@ -1,0 +1,157 @@
+"""Rows held out of training in turn, and what is learnt from them.
+
+Each of several networks side by side is trained without some of the rows, and each
+row is held out of exactly one.  So all rows train, and all tell, pooled, when to stop
+(the cross-validation of a bagged ensemble).
+
+From the same rows comes a temperature T: scores are divided by it, since a network
+that has learnt its rows by heart is too sure of itself (Guo et al. 2017, "On
+calibration of modern neural networks").
+"""
+
+import numpy as np
+
+from sklearn_bp._parameters import Weights
+
+# A temperature stays within this factor of 1.
+LARGEST_TEMPERATURE = 20.0
+
+
+def spawn(random_state):
+    """A stream of its own, from a RandomState's state: nothing is drawn from that."""
+    _, key, position, *_ = random_state.get_state(legacy=True)
+    return np.random.RandomState([*key, position])
+
+
+def draw_folds(strata, sample_weight, n_members, random_state):
+    """The number of the member that a row is held out of, for each row.
+
+    Parameters
+    ----------
+    strata : ndarray of shape (n,)
+        Rows of equal value, their class, are spread evenly.
+    sample_weight : ndarray of shape (n,) or None
+        Rows of weight 0 are spread apart from the others.
+    n_members : int
+    random_state : RandomState
+
+    Returns
+    -------
+    ndarray of int of shape (n,)
+    """
+    n = len(strata)
+    idle = np.zeros(n, bool) if sample_weight is None else sample_weight == 0
+    order = np.lexsort((random_state.permutation(n), strata, idle))
+    folds = np.empty(n, np.int64)
+    folds[order] = np.arange(n) % n_members
+    return folds
+
+
+def validation_weights(sample_weight, rows):
+    """The weights of validation rows, not all zero, or None without weights."""
+    if sample_weight is None:
+        return None
+    weights = sample_weight[rows]
+    if not weights.any():
+        raise ValueError(
+            "All sample weights of the validation rows are zero: increase "
+            "'validation_fraction' or set early_stopping=False."
+        )
+    return weights
+
+
+class HeldOut:
+    """The loss on held-out rows, each scored by the networks that did not learn it.
+
+    Parameters
+    ----------
+    network : TwoLayerNetwork
+    X : ndarray or CSR of shape (n, n_features)
+    Y : ndarray of shape (n, n_outputs)
+    sample_weight : ndarray of shape (n,) or None
+    rows : list of ndarrays of int
+        The rows held out of each member.
+    scaling : callable(X) or None
+    """
+
+    def __init__(self, network, X, Y, sample_weight, rows, scaling):
+        self.network, self.X, self.rows, self.scaling = network, X, rows, scaling
+        pooled = np.concatenate(rows)
+        self._Y = Y[pooled]
+        weights = validation_weights(sample_weight, pooled)
+        weights = np.ones(len(pooled)) if weights is None else weights / weights.max()
+        self._weights = weights / weights.sum()
+
+    def scores(self, parameters):
+        """Scores of the held-out rows, member by member, (n_held_out, n_outputs)."""
+        members = parameters.members()
+        return np.concatenate(
+            [
+                self.network.scores(
+                    Weights(*map(np.ascontiguousarray, member)),
+                    self.X,
+                    rows,
+                    self.scaling,
+                )
+                for member, rows in zip(members, self.rows, strict=True)
+            ]
+        )
+
+    def __call__(self, parameters):
+        """Minus the loss, at the temperature where it is least."""
+        z = self.scores(parameters)
+        p = z / self._temperature_of(z)
+        self.network.loss.forward(p)
+        return -float(self._weights @ self.network.loss.value(p, self._Y))
+
+    def temperature(self, parameters):
+        """The temperature at which the loss is least; 1 for what is no log-loss."""
+        return self._temperature_of(self.scores(parameters))
+
+    def _temperature_of(self, z):
+        loss = self.network.loss
+        if not loss.tempered:
+            return 1.0
+        weights, Y = self._weights[:, np.newaxis], self._Y
+        error = np.empty_like(z)
+
+        def slope(inverse):
+            """Derivative of the loss with respect to 1 / T, which grows with it."""
+            p = z * inverse
+            loss.forward(p)
+            loss.backward(p, Y, error)
+            return float(np.sum(weights * error * z, dtype=np.float64))
+
+        return 1 / _root(slope, 1.0, LARGEST_TEMPERATURE)
+
+
+def _root(increasing, x, bound):
+    """The root of an increasing function in [1 / bound, bound], to 1 %; from x."""
+    value = increasing(x)
+    if not np.isfinite(value) or value == 0:
+        return x
+    factor = 0.5 if value > 0 else 2.0
+    other, other_value = x, value
+    while np.sign(other_value) == np.sign(value):
+        x, value = other, other_value
+        other = min(max(x * factor, 1 / bound), bound)
+        if other == x:
+            return x
+        other_value = increasing(other)
+        if not np.isfinite(other_value):
+            return x
+    while abs(np.log(other / x)) > 0.01:
+        # Regula falsi on a logarithmic axis, with the Illinois rule: where the same end
+        # stays twice, its value counts half.
+        share = value / (value - other_value)
+        share = min(max(share, 0.02), 0.98)
+        middle = x * (other / x) ** share
+        middle_value = increasing(middle)
+        if np.sign(middle_value) == np.sign(other_value):
+            value /= 2
+        else:
+            x, value = other, other_value
+        other, other_value = middle, middle_value
+        if middle_value == 0:
+            break
+    return other

@@ -1,0 +1,162 @@
+"""Networks side by side: each learns as if alone, and their mean is one network."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import sparse
+
+from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp._batches import Data
+from sklearn_bp._network import Objective, TwoLayerNetwork
+from sklearn_bp._parameters import Parameters
+from sklearn_bp._stopping import Patience
+from sklearn_bp._training import MiniBatches, Plan, TrainingState
+from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.initializers import he_normal
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sklearn_bp.optimizers import SGD, Adam
+from sklearn_bp.schedules import Constant
+
+N, D, H, MEMBERS = 43, 5, 6, 3
+LOSSES = {
+    ("softmax", 3): CLASSIFIER_LOSSES["log_loss"][True],
+    ("sigmoid", 1): CLASSIFIER_LOSSES["log_loss"][False],
+    ("sigmoids", 2): CLASSIFIER_LOSSES["log_loss"][False],
+    ("sigmoid, squared", 1): CLASSIFIER_LOSSES["squared_error"][False],
+    ("sigmoids, squared", 3): CLASSIFIER_LOSSES["squared_error"][True],
+    ("squared", 1): REGRESSOR_LOSSES["squared_error"],
+    ("squared", 2): REGRESSOR_LOSSES["squared_error"],
+    ("poisson", 1): REGRESSOR_LOSSES["poisson"],
+}
+cases = pytest.mark.parametrize("loss", LOSSES, ids=lambda key: f"{key[0]}-{key[1]}")
+
+
+def problem(loss, dtype=np.float64):
+    """Network, X, Y, sample weights, and parameters of all members."""
+    k = loss[1]
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(N, D)) * (rng.uniform(size=(N, D)) < 0.7)
+    Y = (np.arange(N)[:, np.newaxis] + rng.randint(2, size=(N, 1))) % (k + 1) == (
+        np.arange(k)
+    )
+    network = TwoLayerNetwork(ACTIVATIONS["tanh"], LOSSES[loss])
+    weights = rng.randint(0, 3, N).astype(float)
+    parameters = Parameters.draw((D, H, k), dtype, he_normal, rng, 6.0, MEMBERS)
+    return network, X.astype(dtype), Y, weights, parameters
+
+
+def alone(member):
+    """A network's own parameters, from the weights of a member."""
+    W1, b1, W2, b2 = member
+    return Parameters.pack([W1, W2], [b1, b2], W1.dtype)
+
+
+def train(network, data, parameters, optimizer):
+    state = TrainingState(
+        parameters.copy(), Patience(0, np.inf), np.random.RandomState(3)
+    )
+    solver = MiniBatches(optimizer, Constant(0.05), batch_size=8, shuffle=True)
+    plan = Plan(4, -np.inf, None, lambda state: None)
+    return solver.train(network, data, state, plan)
+
+
+@cases
+@pytest.mark.parametrize("optimizer", [SGD(), Adam()], ids=["sgd", "adam"])
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
+def test_each_member_learns_as_if_alone(loss, optimizer, convert):
+    network, X, Y, weights, parameters = problem(loss)
+    data = Data.weighted(convert(X), Y, weights, alpha=0.3)
+    together = train(network, data, parameters, optimizer)
+    single = [
+        train(network, data, alone(member), optimizer)
+        for member in parameters.members()
+    ]
+    for member, lone in zip(together.parameters.members(), single, strict=True):
+        for ours, theirs in zip(member, lone.parameters.members()[0], strict=True):
+            assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+    curves = [result.state.loss_curve for result in single]
+    assert_allclose(together.state.loss_curve, np.mean(curves, axis=0), rtol=1e-12)
+
+
+@cases
+def test_held_out_rows_are_rows_of_weight_zero(loss):
+    """A member learns nothing from its own: as if alone without these rows' weight."""
+    network, X, Y, weights, parameters = problem(loss)
+    held_out = np.arange(N) % MEMBERS == np.arange(MEMBERS)[:, np.newaxis]
+    data = Data.weighted(X, Y, weights, 0.0, held_out=held_out)
+    together = train(network, data, parameters, Adam()).parameters
+    for member, start, rows in zip(
+        together.members(), parameters.members(), held_out, strict=True
+    ):
+        lone = train(
+            network, Data.weighted(X, Y, weights * ~rows, 0.0), alone(start), Adam()
+        )
+        for ours, theirs in zip(member, lone.parameters.members()[0], strict=True):
+            assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@cases
+def test_gradient_of_members_is_each_ones_own(loss):
+    network, X, Y, weights, parameters = problem(loss)
+    data = Data.weighted(X, Y, weights, 0.3)
+    together = Objective(network, parameters, data)
+    total = together()
+    singles = [Objective(network, alone(m), data) for m in parameters.members()]
+    assert_allclose(total, sum(single() for single in singles), rtol=1e-12)
+    for ours, single in zip(together.gradient.members(), singles, strict=True):
+        for a, b in zip(ours, single.gradient.members()[0], strict=True):
+            assert_allclose(a, b, rtol=1e-10, atol=1e-14)
+
+
+@cases
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_network_has_the_mean_of_the_scores(loss, dtype):
+    network, X, _, _, parameters = problem(loss, dtype)
+    scores = [network.scores(alone(m).mean(), X) for m in parameters.members()]
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    mean = network.scores(parameters.mean(), X)
+    assert_allclose(mean, np.mean(scores, axis=0), rtol=tolerance, atol=tolerance)
+
+
+def test_pack_and_unpack():
+    """Going on from one network: members of which it is the mean."""
+    parameters = problem(("softmax", 3))[-1]
+    coefs, intercepts = parameters.unpack()
+    again = Parameters.pack(coefs, intercepts, np.float64, MEMBERS)
+    assert_allclose(again.W1, parameters.W1)
+    assert_allclose(again.W2, parameters.W2)
+    for ours, theirs in zip(again.unpack(), (coefs, intercepts), strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            assert_allclose(a, b)
+
+
+X = np.random.RandomState(1).normal(size=(120, 4))
+LABELS = np.array(["a", "b", "c"])[(X[:, 0] > 0).astype(int) + (X[:, 1] > 0.3)]
+TARGETS = np.sin(X[:, 0]) + X[:, 1] ** 2
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+@pytest.mark.parametrize("early_stopping", [False, True, "auto"])
+def test_fitted_estimator_is_one_plain_network(solver, early_stopping):
+    """All that is left is coefs_ and intercepts_, from which the scores follow."""
+    settings = {
+        "hidden_layer_sizes": 7,
+        "solver": solver,
+        "n_members": 3,
+        "max_iter": "auto" if solver == "lbfgs" else 5,
+        "n_iter_no_change": 3,
+        "early_stopping": early_stopping,
+        "random_state": 0,
+    }
+    with pytest.warns() if solver != "lbfgs" else np.errstate():
+        models = [
+            TwoLayerClassifier(**settings).fit(X, LABELS),
+            TwoLayerRegressor(**settings).fit(X, TARGETS),
+        ]
+    for model, outputs in zip(models, (3, 1), strict=True):
+        assert model.coefs_[0].shape == (4, 21)
+        assert model.coefs_[1].shape == (21, outputs)
+        (W1, W2), (b1, b2) = model.coefs_, model.intercepts_
+        scores = np.maximum(X @ W1 + b1, 0) @ W2 + b2
+        ours = model.decision_function(X) if outputs == 3 else model.predict(X)[:, None]
+        assert_allclose(ours, scores, rtol=1e-10, atol=1e-12)
