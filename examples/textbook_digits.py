@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from sklearn_bp import TwoLayerClassifier
+from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
 
 N_SEEDS, N_EPOCHS, SHOWN = 10, 30, (1, 5, 10, 20, 30)
 
@@ -28,18 +28,20 @@ def train(seed):
     X_train, X_test, y_train, y_test = train_test_split(
         X / 16, y, test_size=0.25, stratify=y, random_state=seed
     )
-    network = TwoLayerClassifier(
-        30,
-        activation="logistic",
-        loss="squared_error",
-        solver="sgd",
-        learning_rate_init=3.0,
-        batch_size=10,
-        init="normal",
-        momentum=0,
-        alpha=0,
-        random_state=seed,
-    )
+    # One network on the data as it is, and no more than this:
+    settings = MLP_DEFAULTS | {
+        "hidden_layer_sizes": 30,
+        "activation": "logistic",
+        "loss": "squared_error",
+        "solver": "sgd",
+        "learning_rate_init": 3.0,
+        "batch_size": 10,
+        "init": "normal",
+        "momentum": 0,
+        "alpha": 0,
+        "random_state": seed,
+    }
+    network = TwoLayerClassifier(**settings)
     accuracy = []
     for _ in range(N_EPOCHS):  # together the same as fit with max_iter=30
         network.partial_fit(X_train, y_train, classes=np.arange(10))

@@ -11,7 +11,7 @@ error of sigmoids, until the error is small enough.
 import numpy as np
 from scipy.special import expit
 
-from sklearn_bp import TwoLayerClassifier
+from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 y = np.array([0, 1, 1, 0])
@@ -19,21 +19,23 @@ y = np.array([0, 1, 1, 0])
 
 def learn(random_state=0):
     """The fitted network; some starts end in a local minimum, this one does not."""
-    return TwoLayerClassifier(
-        2,
-        activation="logistic",
-        loss="squared_error",
-        solver="sgd",
-        batch_size="full",
-        learning_rate_init=2.0,
-        momentum=0.9,
-        alpha=0,
-        init="normal",
-        max_iter=5000,
-        loss_threshold=0.001,
-        n_iter_no_change=np.inf,
-        random_state=random_state,
-    ).fit(X, y)
+    # One network on the data as it is, and no more than this:
+    settings = MLP_DEFAULTS | {
+        "hidden_layer_sizes": 2,
+        "activation": "logistic",
+        "loss": "squared_error",
+        "solver": "sgd",
+        "batch_size": "full",
+        "learning_rate_init": 2.0,
+        "momentum": 0.9,
+        "alpha": 0,
+        "init": "normal",
+        "max_iter": 5000,
+        "loss_threshold": 0.001,
+        "n_iter_no_change": np.inf,
+        "random_state": random_state,
+    }
+    return TwoLayerClassifier(**settings).fit(X, y)
 
 
 def hidden(network, X):

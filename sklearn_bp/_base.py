@@ -18,12 +18,13 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_consistent_length, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from sklearn_bp._batches import SMALL_BYTES, Data, row_length
 from sklearn_bp._blas import blas_threads
-from sklearn_bp._defaults import AVERAGED_EPOCHS, holds_out, resolve
+from sklearn_bp._columns import Columns
+from sklearn_bp._defaults import AVERAGED_EPOCHS, holds_out, resolve, training_dtype
 from sklearn_bp._held_out import HeldOut, draw_folds, spawn, validation_weights
 from sklearn_bp._lbfgs import BLOCK_ROWS, LBFGS
 from sklearn_bp._network import TwoLayerNetwork
@@ -88,6 +89,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     classes_: np.ndarray
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
+    _columns: Any = None  # a Columns, if features are encoded
     _feature_scaling: Scaling | None = None
     _score_scaling: Scaling | None = None
 
@@ -124,6 +126,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         standardize,
         n_members,
         average,
+        categorical_features,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -154,6 +157,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         self.standardize = standardize
         self.n_members = n_members
         self.average = average
+        self.categorical_features = categorical_features
 
     # What the two classes differ in.
 
@@ -186,14 +190,14 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         continuing = hasattr(self, "coefs_") and (incremental or self.warm_start)
         # Sums and casts that overflow are seen to; they need no warning.
         with _all_or_nothing(self), np.errstate(over="ignore", invalid="ignore"):
-            X = self._check_features(X, reset=not continuing)
+            X = self._check_features(X, not continuing, sample_weight)
             Y = self._encode_targets(y, X.dtype, continuing, classes, incremental)
             check_consistent_length(X, Y)
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
             network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
             network.loss.check_targets(Y)
-            dtype = X.dtype
-            X, scaling = self._scale_features(X, sample_weight, continuing)
+            weights_dtype, dtype = X.dtype, training_dtype(self, X)
+            X, scaling = self._scale_features(X, sample_weight, dtype, continuing)
             Y = self._scale_targets(Y, sample_weight, dtype, continuing)
             constant, its_loss = best_constant(network.loss, Y, sample_weight)
             shape = (X.shape[1], n_hidden, Y.shape[1])
@@ -216,7 +220,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             n_units = n_hidden * self.n_members
             with blas_threads(solver.batch_size * n_units * row_length(X)):
                 result = solver.train(network, data, state, plan)
-            self._set_fitted(result, network.loss, resolved, validate)
+            self._set_fitted(result, network.loss, resolved, validate, weights_dtype)
             self._keep_state(result.state if incremental else None)
         if not incremental:
             self._warn(result)
@@ -227,15 +231,48 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         check_random_state(self.random_state)
         return check_hidden_layer_sizes(self)
 
-    def _check_features(self, X, reset):
-        """X as float32 or float64, dense or CSR, in the fitted dtype if not reset."""
+    def _check_features(self, X, reset, sample_weight=None):
+        """X as numbers, float32 or float64, dense or CSR, in the fitted dtype if known.
+
+        Categories are encoded and missing values filled, unless neither scaling nor
+        categories are asked for.
+        """
         if not reset and self._is_clean(X):
             return X
         dtype = (np.float64, np.float32) if reset else self.coefs_[0].dtype
-        X = validate_data(
-            self, X, accept_sparse=["csr", "csc"], dtype=dtype, reset=reset
-        )
+        checks = {"accept_sparse": ["csr", "csc"], "dtype": dtype}
+        if reset:
+            self._columns = None
+        if self._columns is None and not (reset and self._encodes()):
+            X = validate_data(self, X, reset=reset, **checks)
+        else:
+            if sparse.issparse(X):
+                X = check_array(X, **checks)
+            elif not hasattr(X, "columns"):  # of a table, which is checked by column
+                check_array(X, dtype=None, ensure_all_finite="allow-nan")
+            validate_data(self, X, skip_check_array=True, reset=reset)
+            if reset:
+                if sample_weight is not None:
+                    sample_weight = check_sample_weight(sample_weight, _num_samples(X))
+                self._columns = Columns.fit(X, self.categorical_features, sample_weight)
+            X = self._columns.transform(X, dtype)
+            X = check_array(X, estimator=self, input_name="X", **checks)
         return X.tocsr() if sparse.issparse(X) else X
+
+    def _encodes(self):
+        """Whether categories and missing values are admitted."""
+        return self.standardize or self.categorical_features is not None
+
+    @property
+    def encoded_feature_names_(self):
+        """Names of the rows of ``coefs_[0]``, an ndarray of str."""
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            names = [f"x{j}" for j in range(self.n_features_in_)]
+        if self._columns is None:
+            return np.array(names, dtype=object)
+        return self._columns.names(names)
 
     def _is_clean(self, X):
         """Whether X would pass validation as it is: what predicting one row needs.
@@ -250,10 +287,11 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             and len(X) > 0
             and X.shape[1] == self.n_features_in_
             and not hasattr(self, "feature_names_in_")
+            and (self._columns is None or self._columns.is_plain)
             and bool(np.isfinite(X.sum()))
         )
 
-    def _scale_features(self, X, sample_weight, continuing):
+    def _scale_features(self, X, sample_weight, dtype, continuing):
         """X to train on, and what is yet to be applied to its rows, or None.
 
         Large dense data is scaled block by block on its way to the network.
@@ -261,12 +299,15 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         if not continuing:
             self._feature_scaling = None
             if self.standardize:
-                self._feature_scaling = Scaling.of_features(X, sample_weight)
+                n_dense = 0 if self._columns is None else self._columns.n_dense(X)
+                self._feature_scaling = Scaling.of_features(X, sample_weight, n_dense)
         scaling = self._feature_scaling
         if scaling is None:
             return X, None
-        if sparse.issparse(X) or X.nbytes <= SMALL_BYTES:
+        if sparse.issparse(X):
             return scaling(X), None
+        if X.nbytes <= SMALL_BYTES:
+            return scaling(X, np.empty(X.shape, dtype)), None
         return X, scaling
 
     def _starting_state(self, shape, dtype, network, constant, continuing, incremental):
@@ -292,7 +333,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             return TrainingState(parameters, patience, random_state)
 
         state = getattr(self, "_training_state", None) if incremental else None
-        parameters = self._unfolded(state)
+        parameters = self._unfolded(state, dtype)
         known = (*parameters.shape, parameters.n_members)
         if known != (*shape, self.n_members):
             raise ValueError(
@@ -406,12 +447,12 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         elif state.validation_scores:
             print(f"Validation score: {state.validation_scores[-1]:f}")
 
-    def _set_fitted(self, result, loss, resolved, validate):
+    def _set_fitted(self, result, loss, resolved, validate, dtype):
         """All fitted attributes, at once."""
         state = result.state
         if isinstance(validate, HeldOut):
             self._temper(validate.temperature(result.parameters))
-        self.coefs_, self.intercepts_ = self._folded(result.parameters)
+        self.coefs_, self.intercepts_ = self._folded(result.parameters, dtype)
         self.n_outputs_ = result.parameters.shape[2]
         self.n_layers_ = 3
         self.out_activation_ = loss.out_activation
@@ -430,25 +471,28 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             self.validation_scores_ = state.validation_scores
             self.best_validation_score_ = -state.patience.best
 
-    def _folded(self, parameters):
-        """One network on the user's columns, in the user's units: coefs, intercepts."""
+    def _folded(self, parameters, dtype):
+        """One network on the user's columns, in the user's units: coefs, intercepts.
+
+        In `dtype`, that of X, or in float64.
+        """
         coefs, intercepts = parameters.unpack()
         scalings = self._feature_scaling, self._score_scaling
         if scalings == (None, None):
             return coefs, intercepts
         # The first digits go to the offsets; where few are left, more are needed.
         offset = max(s.offset for s in scalings if s is not None)
-        dtype = parameters.flat.dtype if offset < LARGE_OFFSET else np.float64
+        dtype = dtype if offset < LARGE_OFFSET else np.float64
         coefs, intercepts = fold(coefs, intercepts, *scalings)
         return [w.astype(dtype) for w in coefs], [b.astype(dtype) for b in intercepts]
 
-    def _unfolded(self, state):
-        """The parameters that the fitted weights were folded from.
+    def _unfolded(self, state, dtype):
+        """The parameters that the fitted weights were folded from, in `dtype`.
 
         Those of `state`, if it is not None, unless the weights were changed since.
         """
         if state is not None and state.parameters is not None:
-            coefs, intercepts = self._folded(state.kept)
+            coefs, intercepts = self._folded(state.kept, self.coefs_[0].dtype)
             fitted = [*self.coefs_, *self.intercepts_]
             if all(map(np.array_equal, [*coefs, *intercepts], fitted)):
                 return state.parameters.copy()
@@ -457,7 +501,6 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         scalings = self._feature_scaling, self._score_scaling
         if scalings != (None, None):
             coefs, intercepts = unfold(coefs, intercepts, *scalings)
-        dtype = self.coefs_[0].dtype
         return Parameters.pack(coefs, intercepts, dtype, self.n_members)
 
     def _keep_state(self, state):
@@ -535,6 +578,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self._encodes()
         return tags
 
 

@@ -39,7 +39,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         (not the intercepts). It is divided by the number of rows, or by the sum
         of the sample weights.
 
-    batch_size : int, 'by_rows', 'auto' or 'full', default='auto'
+    batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the
         rows, from 32 to 256, and all rows if they are fewer than 100; 'auto' is
         scikit-learn's min(200, n_samples), 'full' all rows (batch gradient descent),
@@ -50,13 +50,13 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         power_t after t training rows; or constant, but divided by 5 whenever the
         patience is used up, until it is below 1e-6.
 
-    learning_rate_init : float, default=0.001
+    learning_rate_init : float, default=0.005
         Initial learning rate of 'sgd' and 'adam'.
 
     power_t : float, default=0.5
         Exponent of 'invscaling'.
 
-    max_iter : int or 'auto', default=200
+    max_iter : int or 'auto', default='auto'
         Epochs at most; for 'lbfgs', iterations. 'auto' is 3000 steps, but from 150 to
         400 epochs, and no reason for a warning when it is reached.
 
@@ -70,7 +70,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Stop as soon as an epoch's loss is below it.
 
     init : {'glorot_uniform', 'he_normal', 'lecun_normal', 'normal', 'zeros'}, \
-            default='glorot_uniform'
+            default='he_normal'
         Starting weights. 'glorot_uniform' is uniform in +- sqrt(6 / (fan_in +
         fan_out)) [2]_ (2 instead of 6 for 'logistic'), intercepts too;
         'he_normal' and 'lecun_normal' have variance 2 / fan_in and 1 / fan_in and
@@ -102,7 +102,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     nesterovs_momentum : bool, default=True
         Whether the momentum of 'sgd' is Nesterov's.
 
-    early_stopping : bool or 'auto', default=False
+    early_stopping : bool or 'auto', default='auto'
         'auto' holds rows out in turn: each row takes no part in the training of one
         of the `n_members` networks. Training ends when the loss on these rows, each
         scored by the network that has not learnt it, has not improved for
@@ -125,14 +125,14 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     epsilon : float, default=1e-8
         Added to the root of the second moment in 'adam'.
 
-    n_iter_no_change : int, inf or 'auto', default=10
+    n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many epochs in a row without
         an improvement of `tol`. 'auto' is 300 steps, and 8 epochs at least.
 
     max_fun : int, default=15000
         Evaluations of loss and gradient at most, for 'lbfgs'.
 
-    standardize : bool, default=False
+    standardize : bool, default=True
         Whether to train on scaled features. A feature becomes
         (x - median) / max(interquartile range, largest deviation / 8), one of two
         values (x - mean) / (difference of the two); sparse ones are divided by their
@@ -142,14 +142,22 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         `loss_curve_` refer to scaled data. partial_fit keeps the scaling of its
         first call.
 
-    n_members : int, default=1
+    n_members : int, default=4
         Networks trained side by side, of `hidden_layer_sizes` units each, from
         different starting weights. What they become is one network of all their
         units, whose scores are the mean of theirs.
 
-    average : bool, default=False
+    average : bool, default=True
         Whether to keep not the last weights but their exponential moving average
         over two epochs [4]_. Not used by 'lbfgs'.
+
+    categorical_features : 'from_dtype', array-like of bool, int or str, or None, \
+            default='from_dtype'
+        Columns that hold categories, as of HistGradientBoostingClassifier: a mask,
+        indices or names, or 'from_dtype' for the columns of a DataFrame that hold
+        categories or strings. Each level gets a column of zeros and ones; of levels
+        that training has not seen, all are zero. The columns of a table with many
+        levels are kept sparse. None: no column.
 
     Attributes
     ----------
@@ -170,6 +178,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of features seen during fit, if X had names that are all strings.
+
+    encoded_feature_names_ : ndarray of str
+        Names of the rows of ``coefs_[0]``: the numeric columns; then
+        'missingindicator_NAME' for each that missed values in training; then
+        'NAME_LEVEL' for each level of the categorical columns.
 
     n_outputs_ : int
         Number of output units.
@@ -268,14 +281,14 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         activation="relu",
         solver="adam",
         alpha=0.0001,
-        batch_size="auto",
+        batch_size="by_rows",
         learning_rate="constant",
-        learning_rate_init=0.001,
+        learning_rate_init=0.005,
         power_t=0.5,
-        max_iter=200,
+        max_iter="auto",
         loss="log_loss",
         loss_threshold=None,
-        init="glorot_uniform",
+        init="he_normal",
         shuffle=True,
         random_state=None,
         tol=1e-4,
@@ -283,16 +296,17 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         warm_start=False,
         momentum=0.9,
         nesterovs_momentum=True,
-        early_stopping=False,
+        early_stopping="auto",
         validation_fraction=0.1,
         beta_1=0.9,
         beta_2=0.999,
         epsilon=1e-8,
-        n_iter_no_change=10,
+        n_iter_no_change="auto",
         max_fun=15000,
-        standardize=False,
-        n_members=1,
-        average=False,
+        standardize=True,
+        n_members=4,
+        average=True,
+        categorical_features="from_dtype",
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -324,6 +338,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             standardize=standardize,
             n_members=n_members,
             average=average,
+            categorical_features=categorical_features,
         )
 
     def fit(self, X, y, sample_weight=None):
@@ -333,7 +348,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features. float32 is kept, all else becomes float64; CSR stays sparse,
-            CSC becomes CSR.
+            CSC becomes CSR. Unless `standardize` is False and `categorical_features`
+            is None, columns may hold categories, and NaN for missing numbers: these
+            become the column's median, and a column of zeros and ones tells where.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Class labels of any sortable kind, or a label indicator matrix.

@@ -14,6 +14,7 @@ them, but divided by their largest absolute value.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -40,17 +41,28 @@ class Scaling:
         nothing; None for sparse columns.
     factor : ndarray of shape (n_columns,), float64
         0 for a constant column.
+    n_dense : int, default=0
+        Of a CSR, columns from the left that are centred all the same.
     """
 
-    centre: np.ndarray | None
+    centre: Any
     factor: np.ndarray
+    n_dense: int = 0
 
     @classmethod
-    def of_features(cls, X, sample_weight=None):
-        """For the columns of X, (n, n_features), dense or CSR, finite."""
+    def of_features(cls, X, sample_weight=None, n_dense=0):
+        """For the columns of X, (n, n_features), dense or CSR, finite.
+
+        The first `n_dense` of a CSR are full, and scaled as dense ones are.
+        """
         if sample_weight is not None and not sample_weight.all():
             rows = np.flatnonzero(sample_weight)
             X, sample_weight = X[rows], sample_weight[rows]
+        if n_dense:
+            dense = cls.of_features(X[:, :n_dense].toarray(), sample_weight)
+            rest = cls.of_features(X[:, n_dense:])
+            centre = np.append(dense.centre, np.zeros_like(rest.factor))
+            return cls(centre, np.append(dense.factor, rest.factor), n_dense)
         if sparse.issparse(X):
             largest = abs(X).max(axis=0).toarray().ravel().astype(np.float64)
             return cls(None, _inverse(largest))
@@ -91,8 +103,8 @@ class Scaling:
 
     def __call__(self, X, out=None):
         """Scaled rows of X, (n, n_columns); new, or in `out`, in its dtype."""
-        if self.centre is None:
-            return X @ sparse.diags_array(self.factor.astype(X.dtype))
+        if sparse.issparse(X):
+            return self._scaled_csr(X)
         if out is None:
             dtype = X.dtype if X.dtype.kind == "f" else np.float64
             out = np.empty(X.shape, dtype)
@@ -101,6 +113,14 @@ class Scaling:
         np.subtract(X, self.centre.astype(wide), out=out, casting="same_kind")
         np.multiply(out, self.factor.astype(out.dtype), out=out)
         return out
+
+    def _scaled_csr(self, X):
+        if self.n_dense:
+            dense = Scaling(self.centre[: self.n_dense], self.factor[: self.n_dense])
+            rest = Scaling(None, self.factor[self.n_dense :])
+            head = sparse.csr_matrix(dense(X[:, : self.n_dense].toarray()))
+            return sparse.hstack([head, rest(X[:, self.n_dense :])], format="csr")
+        return X @ sparse.diags(self.factor.astype(X.dtype))
 
     def backwards(self, Y):
         """Y / factor + centre, in place; a constant column is its centre."""

@@ -51,7 +51,7 @@ def _natural_dtype(y):
     array = np.asarray(y)
     if array.dtype != object or array.ndim != 1:
         return array
-    if any(_is_missing(label) for label in array):
+    if any(is_missing(label) for label in array):
         raise ValueError("Input y contains missing values (None, NaN or NA).")
     for kinds, dtype in (((bool, np.bool_), bool), ((int, np.integer), None)):
         if len(array) and all(isinstance(label, kinds) for label in array):
@@ -59,7 +59,7 @@ def _natural_dtype(y):
     return array
 
 
-def _is_missing(label):
+def is_missing(label):
     is_nan = isinstance(label, float | np.floating) and label != label
     return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
 

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import DivergenceError
 from sklearn_bp.activations import ACTIVATIONS, Tanh
 
 pytestmark = pytest.mark.filterwarnings(
@@ -207,6 +209,14 @@ PARAMETERS = {
         (2.0, TypeError, AN_INT),
         (None, TypeError, AN_INT),
     ],
+    "categorical_features": [
+        ("all", ValueError, "None, 'from_dtype', or an array-like"),
+        (5, TypeError, "None, 'from_dtype', or a one-dimensional array-like"),
+        ([0.5], ValueError, "array-like of bool, int or str"),
+        ([9], ValueError, r"must be in \[0, n_features - 1\]"),
+        ([True], ValueError, "boolean mask must have shape"),
+        (["a"], ValueError, "without feature names"),
+    ],
     "average": [(2, TypeError, A_BOOL), (None, TypeError, A_BOOL)],
     "max_fun": [(0, ValueError, AN_INT + r" \[1, inf\)"), (1.5, TypeError, AN_INT)],
 }
@@ -229,7 +239,8 @@ def test_parameters(task, name, value, error, says):
     model.set_params(**{name: value})
     assert_refused(model, says, X, TASKS[task][1], error=error)
     given = re.escape(repr(value)) if value != (-3,) else r"\[-3\]"
-    if name != "random_state":  # scikit-learn's own check speaks of the seed
+    # scikit-learn's own check speaks of the seed.
+    if name not in ("random_state", "categorical_features"):
         says = f"{name}.*{given}"
     assert_refused(model, says, X, TASKS[task][1], error=error)
 
@@ -949,11 +960,11 @@ def outputs(model, features, y, odd):
     """
     with np.errstate(**({} if odd is None else {"all": "ignore"})):
         predicted = model.predict(features)
-        if isinstance(model, TwoLayerClassifier):
+        if isinstance(model, ClassifierMixin):
             probabilities = model.predict_proba(features)
             logarithms = model.predict_log_proba(features)
     assert predicted.shape == np.shape(y)
-    if isinstance(model, TwoLayerRegressor):
+    if isinstance(model, RegressorMixin):
         assert not np.isnan(predicted).any()
         overflows = odd is not None and model.loss == "poisson"
         assert overflows or np.isfinite(predicted).all()

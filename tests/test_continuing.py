@@ -7,10 +7,12 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import DivergenceError
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -71,7 +73,7 @@ def make(kind, base, **options):
 def first_call(model, kind):
     """What the first partial_fit of a classifier must be told."""
     y = KINDS[kind][1]
-    if isinstance(model, TwoLayerRegressor):
+    if isinstance(model, RegressorMixin):
         return {}
     return {"classes": np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)}
 
@@ -290,7 +292,7 @@ def fail_divergence(model, y):
 
 
 def fail_labels(model, y):
-    error = "classes not in" if isinstance(model, TwoLayerClassifier) else "convert"
+    error = "classes not in" if isinstance(model, ClassifierMixin) else "convert"
     with pytest.raises(ValueError, match=error):
         model.partial_fit(X, np.full(len(y), "never seen"))
 

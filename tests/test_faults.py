@@ -112,7 +112,7 @@ def test_gradient_of_several_outputs(mlp, factor):
     options = PLAIN | {"batch_size": 20, "max_iter": 1, "activation": "identity"}
 
     def model(rate):
-        make = MLPRegressor if mlp else TwoLayerRegressor
+        make = MLPRegressor if mlp else regressor
         settings = options | {"learning_rate_init": rate, "random_state": 0}
         return make(**settings).fit(X, Y)
 

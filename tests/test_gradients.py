@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import reference
 from numpy.testing import assert_allclose
+from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
 from sklearn.metrics import log_loss, mean_poisson_deviance, mean_squared_error
 
-from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._batches import Data
 from sklearn_bp._network import Objective, TwoLayerNetwork, loss_and_gradient
 from sklearn_bp._parameters import Parameters

@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -19,7 +20,8 @@ from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_sp
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+import sklearn_bp
+from sklearn_bp import MLP_DEFAULTS
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import INITIALIZERS
 
@@ -599,7 +601,9 @@ def test_pickle_of_an_unknown_version():
             classifier().__setstate__(state | {"_state_version": version})
 
 
-@pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
+@pytest.mark.parametrize(
+    "make", [sklearn_bp.TwoLayerClassifier, sklearn_bp.TwoLayerRegressor]
+)
 def test_clone_and_parameters(make):
     values = make().get_params() | {
         "hidden_layer_sizes": [7],

@@ -82,6 +82,7 @@ def test_mlp_defaults(mlp, ours):
         "standardize": False,
         "n_members": 1,
         "average": False,
+        "categorical_features": None,
     }
 
 
@@ -186,7 +187,7 @@ def test_attributes_are_documented(estimator):
     with pytest.warns(ConvergenceWarning):
         model = estimator(2, max_iter=1).fit(X, y)
     fitted = {name for name in vars(model) if name.endswith("_")}
-    assert names == fitted | {"feature_names_in_"}
+    assert names == fitted | {"feature_names_in_", "encoded_feature_names_"}
 
 
 PUBLIC_METHODS = [

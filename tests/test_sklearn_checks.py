@@ -36,7 +36,7 @@ ESTIMATORS = [
 
 def expected_failures(estimator):
     """The checks that cannot hold for a configuration, and why."""
-    if not estimator.early_stopping:
+    if estimator.early_stopping is not True:
         return {}
     by_row = "the rows held out are drawn by row: copies of one need not stay together"
     no_partial = "partial_fit does not support early_stopping=True"

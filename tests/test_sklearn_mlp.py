@@ -17,8 +17,8 @@ import sklearn_bp
 
 THEIR_IMPORT = "from sklearn.neural_network import MLPClassifier, MLPRegressor"
 OUR_IMPORT = (
-    "from sklearn_bp import TwoLayerClassifier as MLPClassifier\n"
-    "from sklearn_bp import TwoLayerRegressor as MLPRegressor"
+    "from plain import TwoLayerClassifier as MLPClassifier\n"
+    "from plain import TwoLayerRegressor as MLPRegressor"
 )
 
 # The file takes a fixture from scikit-learn's conftest, which does not ship.
@@ -63,7 +63,7 @@ def test_scikit_learns_tests_of_mlp(tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
 
     package = str(Path(sklearn_bp.__file__).parents[1])
-    paths = [package, os.environ.get("PYTHONPATH", "")]
+    paths = [package, str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "OPENBLAS_NUM_THREADS": "1",

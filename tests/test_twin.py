@@ -14,11 +14,13 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+import sklearn_bp
+from sklearn_bp import MLP_DEFAULTS
 
 FORMATS = {
     "dense": np.asarray,
@@ -338,7 +340,7 @@ def test_mlp_defaults_are_those_of_mlp():
         theirs = mlp().get_params()
         theirs.pop("loss", None)
         assert theirs.items() <= MLP_DEFAULTS.items()
-    ours = set(inspect.signature(TwoLayerClassifier).parameters)
+    ours = set(inspect.signature(sklearn_bp.TwoLayerClassifier).parameters)
     assert set(MLP_DEFAULTS) | {"loss"} == ours
 
 

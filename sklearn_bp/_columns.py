@@ -1,0 +1,647 @@
+"""Raw columns to a numeric matrix: categories to indicators, missing values filled.
+
+The matrix has all numeric columns in the user's order, then an indicator for each of
+them that missed values in training, then an indicator for each level of each
+categorical column.
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils import check_array
+
+# The median of a column that is complete in training is taken from at most so many
+# rows, evenly spaced: it only serves later rows that lack the value.
+MEDIAN_ROWS = 20_000
+
+# The matrix is sparse if it has more than so many columns for categories, and if a
+# dense one would have more than DENSE_RATIO numbers for each that a sparse one stores.
+DENSE_LEVELS = 100
+DENSE_RATIO = 4
+
+NUMERIC_KINDS = "biuf"
+STRINGS = str | bytes
+MISSING = ("NoneType", "NAType", "NaTType")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What becomes of each column; it holds nothing of the training data but this.
+
+    Rows of sample weight 0 take no part: neither their levels nor what they miss.
+
+    Attributes
+    ----------
+    n_features : int
+        Columns of the user's X.
+    numeric, categorical : ndarray of int
+        Which of them are numbers, and which are categories.
+    medians : ndarray of float64
+        Of the numeric columns; 0 where none was observed.
+    incomplete : ndarray of int
+        Positions in `numeric` of those that missed values in training.
+    encoders : list of OneHotEncoder
+        One for each categorical column.
+    """
+
+    n_features: int
+    numeric: np.ndarray
+    medians: np.ndarray
+    incomplete: np.ndarray
+    categorical: np.ndarray
+    encoders: list
+
+    @classmethod
+    def fit(cls, X, categorical_features, sample_weight=None):
+        """As found in X, which may be anything two-dimensional.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or sparse matrix of shape (n, n_features)
+        categorical_features : None, "from_dtype", or array-like of bool, int or str
+            As HistGradientBoostingClassifier takes them; "from_dtype" also takes
+            columns of strings.
+        sample_weight : ndarray of shape (n,), default=None
+            Not negative, not all 0.
+        """
+        table = _table_of(X)
+        named = _named(categorical_features, table)
+        by_dtype = named is None
+        if isinstance(table, _Sparse):
+            d = table.shape[1]
+            nothing = np.empty(0, int)
+            return cls(d, np.arange(d), np.zeros(d), nothing, nothing, [])
+        rows: Any = slice(None)
+        weights = None
+        if sample_weight is not None:
+            rows = np.flatnonzero(sample_weight)
+            weights = sample_weight[rows] / np.max(sample_weight)
+
+        numeric: list[int] = []
+        medians: list[float] = []
+        incomplete: list[int] = []
+        categorical: list[int] = []
+        encoders: list[OneHotEncoder] = []
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspect = table.suspect()
+            for j in range(table.shape[1]):
+                values, label = table.column(j), table.label(j)
+                if table.is_category(j, values) if by_dtype else named[j]:
+                    levels = _levels(values, label)[rows]
+                    categorical.append(j)
+                    encoders.append(_fitted_encoder(levels, label))
+                    continue
+                if values.dtype == object:
+                    hint = _hint(table, j, categorical_features)
+                    values = _numbers(values, label, hint)
+                median, missed = _median_of(values[rows], weights, suspect[j])
+                if missed:
+                    incomplete.append(len(numeric))
+                numeric.append(j)
+                medians.append(median)
+        return cls(
+            table.shape[1],
+            np.array(numeric, int),
+            np.array(medians, np.float64),
+            np.array(incomplete, int),
+            np.array(categorical, int),
+            encoders,
+        )
+
+    @property
+    def is_plain(self):
+        """Whether the matrix has just the columns of X, none of which missed values."""
+        return len(self.encoders) == len(self.incomplete) == 0
+
+    @property
+    def n_levels(self):
+        """Columns of the matrix that stand for categories."""
+        return sum(len(encoder.categories_[0]) for encoder in self.encoders)
+
+    @property
+    def n_encoded(self):
+        """Columns of the matrix."""
+        return len(self.numeric) + len(self.incomplete) + self.n_levels
+
+    @property
+    def is_sparse(self):
+        """Whether the matrix of a dense X is sparse, by its columns alone."""
+        filled = len(self.numeric) + len(self.incomplete) + len(self.categorical)
+        return self.n_levels > DENSE_LEVELS and self.n_encoded > DENSE_RATIO * filled
+
+    def n_dense(self, X):
+        """Of a sparse matrix that `transform` made, columns that are full: numbers."""
+        made = self.is_sparse and sparse.issparse(X)
+        return len(self.numeric) + len(self.incomplete) if made else 0
+
+    def transform(self, X, dtype):
+        """The matrix for the rows of X.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or sparse matrix of shape (n, n_features)
+            An array that has nothing to encode or to fill, in the right dtype, is
+            returned as it is.
+        dtype : dtype, or tuple of dtypes
+            Of the result.  With a tuple the dtype of X is kept if it is in there;
+            else it is the first.
+
+        Returns
+        -------
+        ndarray or csr_matrix of shape (n, n_encoded)
+            The latter if X or `is_sparse`.
+        """
+        table = _table_of(X)
+        if table.shape[1] != self.n_features:
+            raise ValueError(
+                f"X has {table.shape[1]} features, but {self.n_features} are expected."
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            if isinstance(table, _Sparse):
+                return table.matrix(dtype)
+            if self.is_plain and table.is_complete():
+                order = "K" if table.X is X else "C"
+                dtype = _chosen(dtype, table.X.dtype)
+                return table.X.astype(dtype, order=order, copy=False)
+            columns = [
+                _numbers(table.column(j), table.label(j), "It held numbers in fit.")
+                for j in self.numeric
+            ]
+            own = np.result_type(*columns) if columns else None
+            dtype = _chosen(dtype, own)
+            n, k = table.shape[0], len(columns) + len(self.incomplete)
+            if self.is_sparse:
+                numbers = np.zeros((n, k), dtype)
+                self._fill(numbers, table, columns)
+                parts = [sparse.csr_matrix(numbers), *self._indicators(table)]
+                return sparse.csr_matrix(sparse.hstack(parts, "csr", dtype))
+            out = np.zeros((n, self.n_encoded), dtype)
+            self._fill(out[:, :k], table, columns)
+            for indicator in self._indicators(table):
+                rows = np.repeat(np.arange(n), np.diff(indicator.indptr))
+                out[rows, k + indicator.indices] = 1
+                k += indicator.shape[1]
+            return out
+
+    def _fill(self, out, table, columns):
+        """Write the numeric columns, imputed, and what they miss to `out`, zeros."""
+        d = len(columns)
+        if isinstance(table, _Array) and d == table.shape[1] and table.is_numeric:
+            out[:, :d] = table.X
+        else:
+            for i, values in enumerate(columns):
+                out[:, i] = values
+        indicator = {i: d + k for k, i in enumerate(self.incomplete.tolist())}
+        suspect = ~np.isfinite(out[:, :d].sum(axis=0))
+        for i in np.flatnonzero(suspect).tolist():
+            missing = np.isnan(out[:, i])
+            out[missing, i] = self.medians[i]
+            if i in indicator:
+                out[missing, indicator[i]] = 1
+
+    def _indicators(self, table):
+        """The indicators of each categorical column, CSR; unknown levels are zeros."""
+        for j, encoder in zip(self.categorical, self.encoders, strict=True):
+            label = table.label(j)
+            values = _levels_like(table.column(j), encoder.categories_[0], label)
+            with _named_errors(label):
+                yield encoder.transform(values[:, np.newaxis])
+
+    def names(self, input_names):
+        """Names of the columns of the matrix, from those of the columns of X.
+
+        Returns
+        -------
+        ndarray of str, of shape (n_encoded,), object
+        """
+        names = [str(input_names[j]) for j in self.numeric]
+        names += ["missingindicator_" + names[i] for i in self.incomplete]
+        for j, encoder in zip(self.categorical, self.encoders, strict=True):
+            names.extend(encoder.get_feature_names_out([str(input_names[j])]))
+        return np.array(names, dtype=object)
+
+
+# What X may be.  Each kind of table has
+#   shape, and names (or None, for an array);
+#   label(j): the name of a column in messages;
+#   column(j): its values: an array of numbers, or of objects whose missing values are
+#     all NaN;
+#   is_category(j, values): of a frame, whether its dtype or what it holds says so;
+#   suspect(): for each column, whether it may miss numbers;
+#   is_complete(): whether it is an array of numbers that are all there.
+
+
+def _table_of(X):
+    """X as one of the kinds of table; scikit-learn's errors for what is none."""
+    if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in NUMERIC_KINDS:
+        table: Any = _Array(X)
+    elif sparse.issparse(X) and X.ndim == 2:
+        table = _Sparse(X)
+    elif hasattr(X, "iloc") and X.ndim == 2:
+        table = _pandas_table(X)
+    elif type(X).__module__.startswith("polars.dataframe"):
+        table = _Polars(X)
+    elif hasattr(X, "__dataframe__") and hasattr(X, "to_pandas"):
+        table = _pandas_table(X.to_pandas())
+    else:
+        table = _Array(_as_array(X))
+    for n, of in zip(table.shape, ("sample", "feature"), strict=True):
+        if n == 0:
+            raise ValueError(
+                f"Found array with 0 {of}(s) (shape={table.shape}) while a minimum of "
+                "1 is required."
+            )
+    return table
+
+
+def _as_array(X):
+    options = {"dtype": None, "ensure_all_finite": False}
+    array = check_array(X, **options)
+    if array.dtype.kind in "US" and not hasattr(X, "dtype"):
+        # A list of strings and numbers, which numpy has turned into strings.
+        array = check_array(X, **options | {"dtype": object})
+    return array
+
+
+class _Array:
+    """An array, which has one dtype for all columns; or a DataFrame of such."""
+
+    def __init__(self, X, names=None):
+        self.X, self.shape, self.names = X, X.shape, names
+        self.is_numeric = X.dtype.kind in NUMERIC_KINDS
+
+    def label(self, j):
+        return f"Column {j if self.names is None else repr(self.names[j])}"
+
+    def column(self, j):
+        return _normal(self.X[:, j], self.label(j))
+
+    def suspect(self):
+        if not self.is_numeric:
+            return np.ones(self.shape[1], bool)
+        if self.X.dtype.kind != "f":
+            return np.zeros(self.shape[1], bool)
+        return ~np.isfinite(self.X.sum(axis=0))
+
+    def is_complete(self):
+        # A sum is finite only if all terms are; to look at each takes longer.
+        kind = self.X.dtype.kind
+        if kind != "f" or np.isfinite(self.X.sum()):
+            return kind in NUMERIC_KINDS
+        return not np.isnan(self.X).any()
+
+
+class _Frame:
+    """What data frames share."""
+
+    def __init__(self, frame):
+        self.frame, self.shape = frame, frame.shape
+        self.names = list(frame.columns)
+
+    def label(self, j):
+        return f"Column {self.names[j]!r}"
+
+    def suspect(self):
+        return np.ones(self.shape[1], bool)
+
+    def is_complete(self):
+        return False
+
+
+def _pandas_table(frame):
+    """A table for a pandas DataFrame, the simplest that it fits in."""
+    kinds = {type(dtype).__name__ for dtype in frame.dtypes}
+    if kinds == {"SparseDtype"} and all(
+        dtype.fill_value == 0 for dtype in frame.dtypes
+    ):
+        return _Sparse(_sparse_matrix(frame))
+    first = next(iter(frame.dtypes), None)
+    if len(kinds) == 1 and isinstance(first, np.dtype) and first.kind in NUMERIC_KINDS:
+        return _Array(frame.to_numpy(), list(frame.columns))
+    return _Pandas(frame)
+
+
+def _sparse_matrix(frame):
+    """Sparse columns as a matrix; pandas' own conversion needs the newest scipy."""
+    columns = [frame.iloc[:, j].array for j in range(frame.shape[1])]
+    rows = [column.sp_index.to_int_index().indices for column in columns]
+    data = np.concatenate([column.sp_values for column in columns])
+    starts = np.cumsum([0, *map(len, rows)])
+    return sparse.csc_matrix((data, np.concatenate(rows), starts), frame.shape)
+
+
+class _Pandas(_Frame):
+    def column(self, j):
+        series, label = self.frame.iloc[:, j], self.label(j)
+        dtype = series.dtype
+        if isinstance(dtype, np.dtype):
+            return _normal(series.to_numpy(), label)
+        if dtype.name == "category":
+            values = np.asarray(series)
+            if values.dtype.kind in NUMERIC_KINDS:
+                return values
+            return _normal(np.asarray(series, dtype=object), label)
+        if dtype.kind not in NUMERIC_KINDS:
+            _check_kind(dtype.kind, label)
+            return _normal(np.asarray(series, dtype=object), label)
+        numpy_dtype = getattr(dtype, "numpy_dtype", None) or dtype.subtype
+        if not series.isna().any():
+            return series.to_numpy(dtype=numpy_dtype)
+        if dtype.kind == "b":
+            return _normal(series.to_numpy(dtype=object), label)
+        numpy_dtype = numpy_dtype if dtype.kind == "f" else np.float64
+        return series.to_numpy(dtype=numpy_dtype, na_value=np.nan)
+
+    def is_category(self, j, values):
+        dtype = self.frame.dtypes.iloc[j]
+        if dtype.name == "category" or getattr(dtype, "type", None) is str:
+            return True
+        return _holds_strings(values)
+
+
+class _Polars(_Frame):
+    def column(self, j):
+        series, label = self.frame.to_series(j), self.label(j)
+        dtype = series.dtype
+        if dtype.is_temporal():
+            _check_kind("M", label)
+        if dtype.is_nested():
+            raise ValueError(f"{label} holds several values a row: {dtype}.")
+        if str(dtype) == "Boolean" and not series.null_count():
+            return series.to_numpy()
+        if not dtype.is_numeric():
+            return _normal(np.array(series.to_list(), dtype=object), label)
+        if dtype.is_decimal() or (dtype.is_integer() and series.null_count()):
+            series = series.cast(float)
+        return series.to_numpy()
+
+    def is_category(self, j, values):
+        if str(self.frame.dtypes[j]).startswith(("String", "Categorical", "Enum")):
+            return True
+        return _holds_strings(values)
+
+
+class _Sparse:
+    """A sparse matrix, of numbers that are all there."""
+
+    names = None
+
+    def __init__(self, X):
+        self.X, self.shape = X.tocsr(), X.shape
+        data = self.X.data
+        if data.dtype.kind == "f" and np.isnan(data).any():
+            raise ValueError(
+                "Sparse X contains NaN: missing values need a dense X, say X.toarray()."
+            )
+
+    def matrix(self, dtype):
+        _check_kind(self.X.dtype.kind, "X")
+        return self.X.astype(_chosen(dtype, self.X.dtype), copy=False)
+
+
+def _chosen(dtype, own):
+    """The dtype of the result, from the one or ones that it may have."""
+    choice = dtype if isinstance(dtype, tuple | list) else [dtype]
+    return own if own in choice else np.dtype(choice[0])
+
+
+# Which columns are categories.
+
+
+def _named(categorical_features, table):
+    """Bool mask of the columns that are named as categorical; None: by their dtypes."""
+    d = table.shape[1]
+    mask = np.zeros(d, bool)
+    if categorical_features is None:
+        return mask
+    if isinstance(categorical_features, str):
+        if categorical_features != "from_dtype":
+            raise ValueError(
+                "categorical_features must be None, 'from_dtype', or an array-like of "
+                f"bool, int or str. Got {categorical_features!r} instead."
+            )
+        return None if isinstance(table, _Frame) else mask
+    try:
+        features = np.asarray(categorical_features)
+    except ValueError:  # of lists of various lengths
+        features = np.empty((0, 0))
+    if features.ndim != 1:
+        raise TypeError(
+            "categorical_features must be None, 'from_dtype', or a one-dimensional "
+            f"array-like of bool, int or str. Got {categorical_features!r} instead."
+        )
+    if features.size == 0:
+        return mask
+    kinds = {type(feature).__name__ for feature in features}
+    if features.dtype.kind not in "biuUTO" or (
+        features.dtype.kind == "O" and not kinds <= {"str", "str_"}
+    ):
+        raise ValueError(
+            "categorical_features must be an array-like of bool, int or str, got: "
+            f"{', '.join(sorted(kinds))}."
+        )
+    if features.dtype.kind == "b":
+        if len(features) != d:
+            raise ValueError(
+                "categorical_features set as a boolean mask must have shape "
+                f"(n_features,) = {(d,)}, got: {features.shape}."
+            )
+        mask = features
+    elif features.dtype.kind in "iu":
+        if features.max() >= d or features.min() < 0:
+            raise ValueError(
+                "categorical_features set as integer indices must be in "
+                f"[0, n_features - 1] = [0, {d - 1}]. Got {features.tolist()}."
+            )
+        mask[features] = True
+    else:
+        mask[_positions(features, table.names)] = True
+    if mask.any() and isinstance(table, _Sparse):
+        raise ValueError(
+            "categorical_features names columns of a sparse X: categories need a dense "
+            "X, an array or a DataFrame."
+        )
+    return mask
+
+
+def _positions(features, names):
+    """Indices of columns from their names."""
+    if names is None:
+        raise ValueError(
+            "categorical_features should be passed as an array of integers or as a "
+            "boolean mask when the model is fitted on data without feature names."
+        )
+    for feature in features:
+        if feature not in names:
+            raise ValueError(
+                f"categorical_features has an item value {str(feature)!r} which is not "
+                f"a valid feature name of the training data. Observed feature names: "
+                f"{names}"
+            )
+    return [names.index(feature) for feature in features]
+
+
+def _hint(table, j, categorical_features):
+    """How to say that a column is categorical."""
+    if isinstance(table, _Frame):
+        also = "" if categorical_features is not None else "'from_dtype', or to "
+        return (
+            f"If it is categorical, set categorical_features to {also}a list with its "
+            f"name, [{table.names[j]!r}]."
+        )
+    return (
+        "If it is categorical, set categorical_features to a list with its index, "
+        f"[{j}]; an array, unlike a DataFrame, does not tell by its dtype."
+    )
+
+
+# Values of a column.
+
+
+def _check_kind(kind, label):
+    if kind in "mM":
+        raise ValueError(
+            f"{label} holds dates or times: turn them into numbers (say days since the "
+            "first) or into categories (say names of weekdays) beforehand."
+        )
+    if kind == "c":
+        raise ValueError(f"Complex data not supported. {label} holds complex numbers.")
+
+
+def _normal(values, label):
+    """Numbers as they are; else objects, with NaN for all that is missing."""
+    _check_kind(values.dtype.kind, label)
+    if values.dtype.kind in NUMERIC_KINDS:
+        return values
+    values = values.astype(object, copy=False)
+    types = set(map(type, values))
+    nothing = {kind for kind in types if kind.__name__ in MISSING}
+    floats = {kind for kind in types if issubclass(kind, float | np.floating)}
+    if nothing or floats:
+        missing = np.array(
+            [type(v) in nothing or (type(v) in floats and v != v) for v in values]
+        )
+        values = values.copy()
+        values[missing] = np.nan  # the one object, which `_types` knows by identity
+    return values
+
+
+def _types(values):
+    """Types of what an array of objects holds, apart from what is missing."""
+    types = set(map(type, values))
+    if float in types:
+        types = {type(value) for value in values if value is not np.nan}
+    return types
+
+
+def _any_of(types, kinds):
+    return any(issubclass(kind, kinds) for kind in types)
+
+
+def _holds_strings(values):
+    return values.dtype == object and _any_of(_types(values), STRINGS)
+
+
+def _example(values, kinds):
+    """The first of some kinds, as it is written."""
+    found = (value for value in values if isinstance(value, kinds))
+    return repr(next(value for value in found if value is not np.nan))
+
+
+def _unmixed_types(values, label):
+    """What `_types` says; ValueError if these are strings and numbers."""
+    types = _types(values)
+    if _any_of(types, STRINGS) and _any_of(types, Number):
+        raise ValueError(
+            f"{label} holds both strings (such as {_example(values, STRINGS)}) and "
+            f"numbers (such as {_example(values, Number)}): make them all the one or "
+            "the other."
+        )
+    return types
+
+
+def _numbers(values, label, hint):
+    """Numbers, NaN for missing; ValueError for strings, with a hint."""
+    if values.dtype != object:
+        return values
+    if _any_of(_unmixed_types(values, label), STRINGS):
+        raise ValueError(
+            f"{label} holds strings (such as {_example(values, STRINGS)}). {hint}"
+        )
+    with _named_errors(label):
+        return values.astype(np.float64)
+
+
+def _levels(values, label):
+    """Levels of a category: numbers if all are, else objects, with NaN for missing."""
+    if values.dtype == bool:
+        return values.astype(object)  # so that NaN may join them later
+    if values.dtype != object:
+        return values
+    types = _unmixed_types(values, label) or {object}
+    are_numbers = all(issubclass(kind, Number) and kind is not bool for kind in types)
+    return np.array(values.tolist()) if are_numbers else values
+
+
+def _levels_like(values, categories, label):
+    """Levels in the form that they had in training."""
+    if categories.dtype == object:
+        return values.astype(object, copy=False)
+    values = _levels(values, label)
+    values = _numbers(values, label, "Its categories were numbers in fit.")
+    return values.astype(np.result_type(values, categories), copy=False)
+
+
+def _fitted_encoder(values, label):
+    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=True)
+    encoder.set_output(transform="default")
+    with _named_errors(label):
+        return encoder.fit(values[:, np.newaxis])
+
+
+@contextmanager
+def _named_errors(label):
+    """Begin errors about values with the name of their column."""
+    try:
+        yield
+    except TypeError as error:
+        raise TypeError(f"{label}: {error}") from error
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{label}: {error}") from error
+
+
+# Medians.
+
+
+def _median_of(values, weights, suspect):
+    """Median of what is observed, 0 if nothing is, and whether something is missing."""
+    missing = np.isnan(values) if suspect and values.dtype.kind == "f" else np.False_
+    if not missing.any():
+        step = -(-len(values) // MEDIAN_ROWS)
+        some = None if weights is None else weights[::step]
+        return _median(values[::step], some), False
+    if missing.all():
+        return 0.0, True
+    observed = None if weights is None else weights[~missing]
+    return _median(values[~missing], observed), True
+
+
+def _median(values, weights):
+    """Median; integer weights are as good as repeated rows."""
+    n = len(values)
+    lower, upper = (n - 1) // 2, n // 2
+    if weights is None:
+        values = np.partition(values, (lower, upper))
+    else:
+        order = np.argsort(values)
+        values, cumulative = values[order], np.cumsum(weights[order])
+        half = cumulative[-1] / 2
+        lower = int(np.searchsorted(cumulative, half * (1 - 1e-12), side="left"))
+        upper = int(np.searchsorted(cumulative, half * (1 + 1e-12), side="right"))
+    # Halved first, so that the sum of large ones does not overflow.
+    return float(values[lower]) / 2 + float(values[upper]) / 2
