@@ -24,8 +24,20 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 from sklearn_bp._batches import SMALL_BYTES, Data, row_length
 from sklearn_bp._blas import blas_threads
 from sklearn_bp._columns import Columns
-from sklearn_bp._defaults import AVERAGED_EPOCHS, holds_out, resolve, training_dtype
-from sklearn_bp._held_out import HeldOut, draw_folds, spawn, validation_weights
+from sklearn_bp._defaults import (
+    AVERAGED_EPOCHS,
+    holds_out,
+    penalty,
+    resolve,
+    training_dtype,
+)
+from sklearn_bp._held_out import (
+    HeldOut,
+    draw_folds,
+    draw_part,
+    spawn,
+    validation_weights,
+)
 from sklearn_bp._lbfgs import BLOCK_ROWS, LBFGS
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters, Weights
@@ -37,6 +49,7 @@ from sklearn_bp._validation import (
     Boolean,
     Number,
     OneOf,
+    bounded,
     check_hidden_layer_sizes,
     check_parameters,
     check_sample_weight,
@@ -49,10 +62,6 @@ from sklearn_bp.schedules import SCHEDULES, Constant
 
 STATE_VERSION = 2
 
-# Folded weights are float64, also for float32 data, if a column's offset is so many
-# times its width, or more: float32 has some seven digits.
-LARGE_OFFSET = 1000
-
 
 class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     """A network of one hidden layer; see the two classes made from it."""
@@ -60,10 +69,10 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     _constraints: ClassVar[dict[str, Any]] = {
         "activation": OneOf(ACTIVATIONS),
         "solver": OneOf(["lbfgs", *OPTIMIZERS]),
-        "alpha": Number(Real, 0),
+        "alpha": Number(Real, 0, also=("auto",)),
         "batch_size": Number(Integral, 1, also=("auto", "by_rows", "full")),
         "learning_rate": OneOf(SCHEDULES),
-        "learning_rate_init": Number(Real, 0, closed="neither"),
+        "learning_rate_init": Number(Real, 0, closed="neither", also=("auto",)),
         "power_t": Number(Real, 0),
         "max_iter": Number(Integral, 1, also=("auto",)),
         "loss_threshold": Number(Real, -np.inf, closed="neither"),
@@ -92,6 +101,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     _columns: Any = None  # a Columns, if features are encoded
     _feature_scaling: Scaling | None = None
     _score_scaling: Scaling | None = None
+    _intercept_shifts: np.ndarray | None = None
 
     @abstractmethod
     def __init__(
@@ -197,17 +207,23 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
             network.loss.check_targets(Y)
             weights_dtype, dtype = X.dtype, training_dtype(self, X)
-            X, scaling = self._scale_features(X, sample_weight, dtype, continuing)
-            Y = self._scale_targets(Y, sample_weight, dtype, continuing)
-            constant, its_loss = best_constant(network.loss, Y, sample_weight)
+            shares = bounded(sample_weight)
+            X, scaling = self._scale_features(X, shares, dtype, continuing)
+            Y = self._scale_targets(Y, shares, dtype, continuing)
+            constant, its_loss = best_constant(network.loss, Y, shares)
             shape = (X.shape[1], n_hidden, Y.shape[1])
             state = self._starting_state(
                 shape, dtype, network, constant, continuing, incremental
             )
+            alpha = penalty(self, len(Y))
             data, validate = self._training_data(
-                network, X, Y, sample_weight, scaling, state.random_state, incremental
+                network,
+                (X, Y, sample_weight, alpha),
+                scaling,
+                state.random_state,
+                incremental,
             )
-            resolved = resolve(self, data.n_rows)
+            resolved = resolve(self, data.n_rows, X.shape[1], alpha)
             plan = Plan(
                 max_iter=1 if incremental else resolved.max_iter,
                 loss_threshold=self._loss_threshold(),
@@ -333,7 +349,8 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             return TrainingState(parameters, patience, random_state)
 
         state = getattr(self, "_training_state", None) if incremental else None
-        parameters = self._unfolded(state, dtype)
+        state = copy.deepcopy(state)
+        parameters = self._unfolded(state, dtype if state is None else state.dtype)
         known = (*parameters.shape, parameters.n_members)
         if known != (*shape, self.n_members):
             raise ValueError(
@@ -352,18 +369,19 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 loss_curve=list(getattr(self, "loss_curve_", [])),
                 validation_scores=list(getattr(self, "validation_scores_", None) or []),
             )
-        state = copy.deepcopy(state)
         state.parameters = parameters
         state.loss_curve = list(self.loss_curve_)
         if state.random_state is None:
             state.random_state = random_state
         return state
 
-    def _training_data(
-        self, network, X, Y, sample_weight, scaling, random_state, incremental
-    ):
-        """The data to learn from, and what scores parameters on the rest, or None."""
-        alpha, n = float(self.alpha), len(Y)
+    def _training_data(self, network, problem, scaling, random_state, incremental):
+        """The data to learn from, and what scores parameters on the rest, or None.
+
+        `problem` is X, Y, sample_weight and alpha.
+        """
+        X, Y, sample_weight, alpha = problem
+        n = len(Y)
         n_weighty = n if sample_weight is None else np.count_nonzero(sample_weight)
         held_out = holds_out(self, n_weighty) and not incremental
         if held_out and self.n_members > 1:
@@ -379,7 +397,17 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         if not held_out and self.early_stopping in ("auto", False):
             return Data.weighted(X, Y, sample_weight, alpha, scaling=scaling), None
 
-        train, validation = self._split(Y, random_state)
+        if held_out:
+            part = draw_part(
+                self._strata(Y),
+                sample_weight,
+                self.validation_fraction,
+                spawn(random_state),
+            )
+            train, validation = np.flatnonzero(~part), np.flatnonzero(part)
+            self._check_enough(validation)
+        else:
+            train, validation = self._split(Y, random_state)
         data = Data.weighted(X, Y, sample_weight, alpha, train, scaling)
         if held_out:
             return data, HeldOut(network, X, Y, sample_weight, [validation], scaling)
@@ -407,12 +435,15 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 f"{self.validation_fraction} of {n} rows: {error} Increase "
                 "'validation_fraction' or the size of your dataset."
             ) from error
+        self._check_enough(validation)
+        return train, validation
+
+    def _check_enough(self, validation):
         if self.validation_fraction == 0 or len(validation) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or "
                 "the size of your dataset."
             )
-        return train, validation
 
     def _solver(self, n_rows, resolved):
         """The object that trains, from the solver's name and parameters."""
@@ -431,7 +462,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         schedule = SCHEDULES[self.learning_rate] if optimizer.scheduled else Constant
         return MiniBatches(
             optimizer(**settings),
-            schedule(float(self.learning_rate_init), float(self.power_t)),
+            schedule(resolved.learning_rate_init, float(self.power_t)),
             resolved.batch_size,
             self.shuffle,
             AVERAGED_EPOCHS if self.average else 0,
@@ -453,10 +484,15 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         if isinstance(validate, HeldOut):
             self._temper(validate.temperature(result.parameters))
         self.coefs_, self.intercepts_ = self._folded(result.parameters, dtype)
+        # What a member's output intercepts differ by from the mean, which alone is
+        # fitted: going on begins where it ended.
+        b2 = result.parameters.b2.reshape(self.n_members, -1)
+        self._intercept_shifts = (b2 - b2.mean(axis=0)).ravel()
         self.n_outputs_ = result.parameters.shape[2]
         self.n_layers_ = 3
         self.out_activation_ = loss.out_activation
-        self.batch_size_, self.max_iter_, self.n_iter_no_change_ = resolved
+        for name, value in resolved._asdict().items():
+            setattr(self, name + "_", value)
         self.n_iter_ = state.n_iter
         self.best_iter_ = result.best_iter
         self.t_ = state.t
@@ -480,9 +516,8 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         scalings = self._feature_scaling, self._score_scaling
         if scalings == (None, None):
             return coefs, intercepts
-        # The first digits go to the offsets; where few are left, more are needed.
-        offset = max(s.offset for s in scalings if s is not None)
-        dtype = dtype if offset < LARGE_OFFSET else np.float64
+        if not all(s is None or s.folds_in(dtype) for s in scalings):
+            dtype = np.float64
         coefs, intercepts = fold(coefs, intercepts, *scalings)
         return [w.astype(dtype) for w in coefs], [b.astype(dtype) for b in intercepts]
 
@@ -495,13 +530,17 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             coefs, intercepts = self._folded(state.kept, self.coefs_[0].dtype)
             fitted = [*self.coefs_, *self.intercepts_]
             if all(map(np.array_equal, [*coefs, *intercepts], fitted)):
-                return state.parameters.copy()
+                return state.parameters
             state.average = None
         coefs, intercepts = self.coefs_, self.intercepts_
         scalings = self._feature_scaling, self._score_scaling
         if scalings != (None, None):
             coefs, intercepts = unfold(coefs, intercepts, *scalings)
-        return Parameters.pack(coefs, intercepts, dtype, self.n_members)
+        parameters = Parameters.pack(coefs, intercepts, dtype, self.n_members)
+        shifts = self._intercept_shifts
+        if shifts is not None and len(shifts) == len(parameters.b2):
+            parameters.b2 += shifts
+        return parameters
 
     def _keep_state(self, state):
         """Keep what partial_fit needs to go on and the fitted attributes lack."""

@@ -22,8 +22,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     Parameters
     ----------
-    hidden_layer_sizes : int or sequence of one int, default=(100,)
-        Number of hidden units.
+    hidden_layer_sizes : int or sequence of one int, default=(64,)
+        Number of hidden units, of each of the `n_members` networks.
 
     activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
         Activation of the hidden layer: f(z) = z, 1 / (1 + exp(-z)), tanh(z) or
@@ -34,10 +34,12 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Kingma and Ba [3]_, 'lbfgs' a quasi-Newton method that takes all rows in
         each iteration and computes in float64.
 
-    alpha : float, default=0.0001
+    alpha : float or 'auto', default='auto'
         Strength of the penalty alpha / 2 (||W1||^2 + ||W2||^2) on the weights
         (not the intercepts). It is divided by the number of rows, or by the sum
-        of the sample weights.
+        of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
+        'auto' is 0.1 (100 / n_samples)^1.5, and 1 for fewer than 100 rows and for
+        'lbfgs'.
 
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the
@@ -50,15 +52,16 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         power_t after t training rows; or constant, but divided by 5 whenever the
         patience is used up, until it is below 1e-6.
 
-    learning_rate_init : float, default=0.005
-        Initial learning rate of 'sgd' and 'adam'.
+    learning_rate_init : float or 'auto', default='auto'
+        Initial learning rate of 'sgd' and 'adam'. 'auto' is 0.01 for up to 10
+        features, 0.01 sqrt(10 / n_features) for more, and 0.002 at least.
 
     power_t : float, default=0.5
         Exponent of 'invscaling'.
 
     max_iter : int or 'auto', default='auto'
-        Epochs at most; for 'lbfgs', iterations. 'auto' is 3000 steps, but from 150 to
-        400 epochs, and no reason for a warning when it is reached.
+        Epochs at most; for 'lbfgs', iterations. 'auto' is 400, and 200 for fewer than
+        100 rows; to reach it is no reason for a warning.
 
     loss : {'log_loss', 'squared_error'}, default='log_loss'
         'log_loss' is the cross-entropy on a softmax (two classes and labels: a
@@ -84,7 +87,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Draws the starting weights, the validation split and the order of rows.
         Pass an int for results that repeat.
 
-    tol : float, default=1e-4
+    tol : float, default=1e-5
         Smallest improvement of the loss (of the validation score, with early
         stopping) that counts; for 'lbfgs', the largest component of the gradient
         at which it ends.
@@ -142,7 +145,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         `loss_curve_` refer to scaled data. partial_fit keeps the scaling of its
         first call.
 
-    n_members : int, default=4
+    n_members : int, default=8
         Networks trained side by side, of `hidden_layer_sizes` units each, from
         different starting weights. What they become is one network of all their
         units, whose scores are the mean of theirs.
@@ -190,7 +193,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     n_layers_ : int
         3, as in scikit-learn, which counts the inputs.
 
-    batch_size_, max_iter_, n_iter_no_change_ : int
+    alpha_, batch_size_, learning_rate_init_, max_iter_, n_iter_no_change_ : \
+            int or float
         The values that training used.
 
     out_activation_ : str
@@ -276,14 +280,14 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes=(64,),
         *,
         activation="relu",
         solver="adam",
-        alpha=0.0001,
+        alpha="auto",
         batch_size="by_rows",
         learning_rate="constant",
-        learning_rate_init=0.005,
+        learning_rate_init="auto",
         power_t=0.5,
         max_iter="auto",
         loss="log_loss",
@@ -291,7 +295,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         init="he_normal",
         shuffle=True,
         random_state=None,
-        tol=1e-4,
+        tol=1e-5,
         verbose=False,
         warm_start=False,
         momentum=0.9,
@@ -304,7 +308,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         n_iter_no_change="auto",
         max_fun=15000,
         standardize=True,
-        n_members=4,
+        n_members=8,
         average=True,
         categorical_features="from_dtype",
     ):

@@ -52,7 +52,9 @@ AVERAGED_EPOCHS = 2
 class Resolved(NamedTuple):
     """The values that training uses; see the parameters of the same names."""
 
+    alpha: float
     batch_size: int
+    learning_rate_init: float
     max_iter: int
     n_iter_no_change: float
 
@@ -83,8 +85,30 @@ def rows_a_batch(n_rows):
     return min(max(2 ** round(math.log2(n_rows / 67)), 32), 256)
 
 
-def resolve(estimator, n_rows):
-    """What "auto" and "full" stand for, for `n_rows` training rows."""
+def penalty(estimator, n_rows):
+    """`alpha`, for so many rows, held out or not.
+
+    Steps are taken with alpha over the rows of a batch.  The fewer rows, the more a
+    penalty helps; where none is held out, it is all there is against learning by heart.
+    """
+    if estimator.alpha != "auto":
+        return float(estimator.alpha)
+    if n_rows < FEW_ROWS or estimator.solver == "lbfgs":
+        return 1.0
+    return 0.1 * (100 / n_rows) ** 1.5
+
+
+def starting_rate(n_features):
+    """0.01 for up to 10 features, less for more, but 0.002 at least.
+
+    A step of Adam's moves all weights of a hidden unit by about the rate, and with
+    them the unit by up to the sum of its features.
+    """
+    return min(max(0.01 * math.sqrt(10 / n_features), 0.002), 0.01)
+
+
+def resolve(estimator, n_rows, n_features, alpha):
+    """What "auto" and "full" stand for, for a training set of this shape."""
     batch_size = estimator.batch_size
     if batch_size == "auto":
         batch_size = 200
@@ -96,7 +120,10 @@ def resolve(estimator, n_rows):
     n_steps = math.ceil(n_rows / batch_size)
     max_iter, n_iter_no_change = estimator.max_iter, estimator.n_iter_no_change
     if max_iter == "auto":
-        max_iter = min(max(3000 // n_steps, 150), 400)
+        max_iter = 400 if n_rows >= FEW_ROWS else 200
     if n_iter_no_change == "auto":
         n_iter_no_change = max(8, math.ceil(300 / n_steps))
-    return Resolved(batch_size, max_iter, n_iter_no_change)
+    rate = estimator.learning_rate_init
+    if rate == "auto":
+        rate = starting_rate(n_features)
+    return Resolved(alpha, batch_size, float(rate), max_iter, n_iter_no_change)

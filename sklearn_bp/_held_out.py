@@ -13,7 +13,9 @@ import numpy as np
 
 from sklearn_bp._parameters import Weights
 
-# A temperature stays within this factor of 1.
+# Bounds of the temperature.  Few rows, all of them right, would have any network be as
+# sure as can be; the next one that is wrong would cost all that was won.
+SMALLEST_TEMPERATURE = 0.7
 LARGEST_TEMPERATURE = 20.0
 
 
@@ -40,11 +42,28 @@ def draw_folds(strata, sample_weight, n_members, random_state):
     ndarray of int of shape (n,)
     """
     n = len(strata)
-    idle = np.zeros(n, bool) if sample_weight is None else sample_weight == 0
-    order = np.lexsort((random_state.permutation(n), strata, idle))
     folds = np.empty(n, np.int64)
-    folds[order] = np.arange(n) % n_members
+    folds[_spread(strata, sample_weight, random_state)] = np.arange(n) % n_members
     return folds
+
+
+def draw_part(strata, sample_weight, fraction, random_state):
+    """Whether a row is held out, for each row, where there is one network only.
+
+    So are a fraction of the rows; else as `draw_folds`.
+    """
+    n = len(strata)
+    part = np.empty(n, bool)
+    steps = np.arange(n) * int(np.ceil(fraction * n)) // n
+    part[_spread(strata, sample_weight, random_state)] = np.diff(steps, prepend=-1) > 0
+    return part
+
+
+def _spread(strata, sample_weight, random_state):
+    """Rows at random, but by strata, and those of weight 0 last."""
+    n = len(strata)
+    idle = np.zeros(n, bool) if sample_weight is None else sample_weight == 0
+    return np.lexsort((random_state.permutation(n), strata, idle))
 
 
 def validation_weights(sample_weight, rows):
@@ -122,11 +141,12 @@ class HeldOut:
             loss.backward(p, Y, error)
             return float(np.sum(weights * error * z, dtype=np.float64))
 
-        return 1 / _root(slope, 1.0, LARGEST_TEMPERATURE)
+        return 1 / _root(slope, 1 / LARGEST_TEMPERATURE, 1 / SMALLEST_TEMPERATURE)
 
 
-def _root(increasing, x, bound):
-    """The root of an increasing function in [1 / bound, bound], to 1 %; from x."""
+def _root(increasing, low, high):
+    """The root of an increasing function, from 1, to 1 %; or the bound next to it."""
+    x = 1.0
     value = increasing(x)
     if not np.isfinite(value) or value == 0:
         return x
@@ -134,7 +154,7 @@ def _root(increasing, x, bound):
     other, other_value = x, value
     while np.sign(other_value) == np.sign(value):
         x, value = other, other_value
-        other = min(max(x * factor, 1 / bound), bound)
+        other = min(max(x * factor, low), high)
         if other == x:
             return x
         other_value = increasing(other)

@@ -52,7 +52,7 @@ class LBFGS:
             nonlocal stopped_by
             state.parameters.flat[:] = intermediate_result.x
             state.t += data.n_rows
-            watch.epoch_ends(float(intermediate_result.fun))
+            watch.epoch_ends(float(intermediate_result.fun) / parameters.n_members)
             plan.report(state)
             if state.loss_curve[-1] < plan.loss_threshold:
                 stopped_by = "loss_threshold"
@@ -82,7 +82,7 @@ class LBFGS:
                 raise divergence(state.n_iter)
             state.parameters.flat[:] = found.x
             if not state.loss_curve:  # the start was a minimum
-                state.loss_curve.append(float(found.fun))
+                state.loss_curve.append(float(found.fun) / parameters.n_members)
             result = watch.result(stopped_by or _reason(found))
         return TrainingResult(
             result.parameters.astype(dtype), state, result.best_iter, result.reason

@@ -136,6 +136,10 @@ class Parameters:
         """A copy of another dtype."""
         return self.like(self.flat.astype(dtype))
 
+    def __reduce__(self):
+        """Copied and pickled by the flat vector: views stay views of it."""
+        return Parameters, (self.flat, *self.shape, self.n_members)
+
     def squared_norm(self):
         """sum(W1 ** 2) + sum(W2 ** 2)."""
         weights = self.penalized

@@ -13,6 +13,17 @@ from sklearn_bp._targets import check_regression_targets
 from sklearn_bp._validation import OneOf
 from sklearn_bp.losses import REGRESSOR_LOSSES
 
+# Predictions of a standardized regression go beyond the range of the training targets
+# by at most this share of it: a row far from all that was learnt is not carried away
+# along a straight line.
+BEYOND_THE_RANGE = 0.05
+
+
+def _joined(known, Y):
+    """The range of targets, (2, n_outputs), with more targets Y."""
+    both = Y if known is None else np.vstack([known, Y])
+    return np.array([both.min(axis=0), both.max(axis=0)])
+
 
 class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     """Regressor of one hidden layer, trained by backpropagation.
@@ -22,8 +33,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     Parameters
     ----------
-    hidden_layer_sizes : int or sequence of one int, default=(100,)
-        Number of hidden units.
+    hidden_layer_sizes : int or sequence of one int, default=(64,)
+        Number of hidden units, of each of the `n_members` networks.
 
     activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
         Activation of the hidden layer: f(z) = z, 1 / (1 + exp(-z)), tanh(z) or
@@ -34,10 +45,12 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Kingma and Ba [3]_, 'lbfgs' a quasi-Newton method that takes all rows in
         each iteration and computes in float64.
 
-    alpha : float, default=0.0001
+    alpha : float or 'auto', default='auto'
         Strength of the penalty alpha / 2 (||W1||^2 + ||W2||^2) on the weights
         (not the intercepts). It is divided by the number of rows, or by the sum
-        of the sample weights.
+        of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
+        'auto' is 0.1 (100 / n_samples)^1.5, and 1 for fewer than 100 rows and for
+        'lbfgs'.
 
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the
@@ -50,15 +63,16 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         power_t after t training rows; or constant, but divided by 5 whenever the
         patience is used up, until it is below 1e-6.
 
-    learning_rate_init : float, default=0.005
-        Initial learning rate of 'sgd' and 'adam'.
+    learning_rate_init : float or 'auto', default='auto'
+        Initial learning rate of 'sgd' and 'adam'. 'auto' is 0.01 for up to 10
+        features, 0.01 sqrt(10 / n_features) for more, and 0.002 at least.
 
     power_t : float, default=0.5
         Exponent of 'invscaling'.
 
     max_iter : int or 'auto', default='auto'
-        Epochs at most; for 'lbfgs', iterations. 'auto' is 3000 steps, but from 150 to
-        400 epochs, and no reason for a warning when it is reached.
+        Epochs at most; for 'lbfgs', iterations. 'auto' is 400, and 200 for fewer than
+        100 rows; to reach it is no reason for a warning.
 
     loss : {'squared_error', 'poisson'}, default='squared_error'
         'squared_error' is half the mean over the outputs of the squared error.
@@ -83,7 +97,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Draws the starting weights, the validation split and the order of rows.
         Pass an int for results that repeat.
 
-    tol : float, default=1e-4
+    tol : float, default=1e-5
         Smallest improvement of the loss (of the validation score, with early
         stopping) that counts; for 'lbfgs', the largest component of the gradient
         at which it ends.
@@ -140,7 +154,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         `loss_curve_` refer to scaled data. partial_fit keeps the scaling of its
         first call.
 
-    n_members : int, default=4
+    n_members : int, default=8
         Networks trained side by side, of `hidden_layer_sizes` units each, from
         different starting weights. What they become is one network of all their
         units, whose scores are the mean of theirs.
@@ -179,13 +193,18 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         'missingindicator_NAME' for each that missed values in training; then
         'NAME_LEVEL' for each level of the categorical columns.
 
+    target_range_ : ndarray of shape (2, n_outputs) or None
+        Smallest and largest training targets, where they are standardized; else
+        None. predict goes beyond them by at most a twentieth of their distance.
+
     n_outputs_ : int
         Number of output units.
 
     n_layers_ : int
         3, as in scikit-learn, which counts the inputs.
 
-    batch_size_, max_iter_, n_iter_no_change_ : int
+    alpha_, batch_size_, learning_rate_init_, max_iter_, n_iter_no_change_ : \
+            int or float
         The values that training used.
 
     out_activation_ : str
@@ -266,14 +285,14 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
+        hidden_layer_sizes=(64,),
         *,
         activation="relu",
         solver="adam",
-        alpha=0.0001,
+        alpha="auto",
         batch_size="by_rows",
         learning_rate="constant",
-        learning_rate_init=0.005,
+        learning_rate_init="auto",
         power_t=0.5,
         max_iter="auto",
         loss="squared_error",
@@ -281,7 +300,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         init="he_normal",
         shuffle=True,
         random_state=None,
-        tol=1e-4,
+        tol=1e-5,
         verbose=False,
         warm_start=False,
         momentum=0.9,
@@ -294,7 +313,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         n_iter_no_change="auto",
         max_fun=15000,
         standardize=True,
-        n_members=4,
+        n_members=8,
         average=True,
         categorical_features="from_dtype",
     ):
@@ -402,6 +421,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         """
         p = self._scores(X)
         self._loss_object().forward(p)
+        known = getattr(self, "target_range_", None)
+        if known is not None:
+            low, high = known
+            margin = BEYOND_THE_RANGE * (high - low)
+            np.clip(p, low - margin, high + margin, out=p)
         return p[:, 0] if p.shape[1] == 1 else p
 
     def _encode_targets(self, y, dtype, continuing, classes, incremental):
@@ -410,10 +434,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     def _scale_targets(self, Y, sample_weight, dtype, continuing):
         if not continuing:
-            self._score_scaling = None
+            self._score_scaling = self.target_range_ = None
             if self.standardize and self._loss_object().scalable:
                 self._score_scaling = Scaling.of_targets(Y, sample_weight)
         if self._score_scaling is not None:
+            self.target_range_ = _joined(self.target_range_, Y)
             Y = self._score_scaling(Y)
         return Y.astype(dtype, copy=False)
 

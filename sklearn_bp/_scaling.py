@@ -22,6 +22,12 @@ from scipy import sparse
 # Training values end at most this far from 0.
 LARGEST = 8.0
 
+# Folded weights are float64, also for float32 data, if a column's offset is so many
+# times its width, or more, or if its size or its inverse exceeds the other: float32
+# has some seven digits, and ends at 1e38.
+LARGE_OFFSET = 1000
+LARGE_SIZE = 1e30
+
 # Medians and quartiles are taken from at most so many rows, evenly spaced: a quartile
 # of 20,000 rows is right to 0.3 % of the rows.
 QUANTILE_ROWS = 20_000
@@ -79,10 +85,12 @@ class Scaling:
         width = np.maximum(spread, deviation / LARGEST)
         if two_valued.any():
             pairs = np.flatnonzero(two_valued)
-            median[pairs] = np.average(
-                X[:, pairs].astype(np.float64), axis=0, weights=sample_weight
-            )
             width[pairs] = (high - low)[pairs]
+            # By the share of the larger: sums of counts and of whole weights are exact.
+            share = np.average(
+                X[:, pairs] == high[pairs], axis=0, weights=sample_weight
+            )
+            median[pairs] = low[pairs] + width[pairs] * share
         width[constant] = 0
         if X.dtype.kind == "f":
             median = median.astype(X.dtype).astype(np.float64)
@@ -108,10 +116,13 @@ class Scaling:
         if out is None:
             dtype = X.dtype if X.dtype.kind == "f" else np.float64
             out = np.empty(X.shape, dtype)
-        # Constants, and columns of X, are exact in the wider of the two dtypes.
+        # Constants, and columns of X, are exact in the wider of the two dtypes, and
+        # only what is scaled is sure to be in the range of the other.
         wide = np.result_type(X.dtype, out.dtype)
-        np.subtract(X, self.centre.astype(wide), out=out, casting="same_kind")
-        np.multiply(out, self.factor.astype(out.dtype), out=out)
+        scaled = np.subtract(
+            X, self.centre.astype(wide), out=out if out.dtype == wide else None
+        )
+        np.multiply(scaled, self.factor.astype(wide), out=out, casting="same_kind")
         return out
 
     def _scaled_csr(self, X):
@@ -129,12 +140,18 @@ class Scaling:
             Y += self.centre.astype(Y.dtype)
         return Y
 
-    @property
-    def offset(self):
-        """The largest |centre| * factor: digits before the first that counts."""
-        if self.centre is None:
-            return 0.0
-        return float(np.max(np.abs(self.centre) * self.factor, initial=0.0))
+    def folds_in(self, dtype):
+        """Whether weights folded with it keep their digits and range in a dtype."""
+        if dtype == np.float64:
+            return True
+        sizes = self.factor
+        if self.centre is not None:
+            # The first digits go to the offset; where few are left, more are needed.
+            if np.any(np.abs(self.centre) * self.factor >= LARGE_OFFSET):
+                return False
+            sizes = np.append(sizes, np.abs(self.centre))
+        extreme = (sizes > LARGE_SIZE) | ((sizes < 1 / LARGE_SIZE) & (sizes > 0))
+        return not extreme.any()
 
 
 def fold(coefs, intercepts, features=None, targets=None):
@@ -177,8 +194,9 @@ def unfold(coefs, intercepts, features=None, targets=None):
 
 
 def _inverse(x):
-    """1 / x, and 0 for 0."""
-    return np.divide(1.0, x, out=np.zeros_like(x), where=x != 0)
+    """1 / x, and 0 for 0 and for what is so small that 1 / x is infinite."""
+    tiny = np.finfo(x.dtype).tiny
+    return np.divide(1.0, x, out=np.zeros_like(x), where=np.abs(x) >= tiny)
 
 
 def _extremes(X):

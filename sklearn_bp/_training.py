@@ -68,6 +68,12 @@ class TrainingState:
     validation_scores: list = field(default_factory=list)
 
     @property
+    def dtype(self):
+        """What the optimizer computes in."""
+        values = (self.optimizer or {}).values()
+        return next(v.dtype for v in values if isinstance(v, np.ndarray))
+
+    @property
     def kept(self):
         """The parameters to predict with: the running mean, if there is one."""
         return self.parameters if self.average is None else self.average

@@ -151,3 +151,11 @@ def check_sample_weight(sample_weight, n_rows):
     if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights
+
+
+def bounded(sample_weight):
+    """Weights, or None, over a power of 2: at most 1, so that sums are finite."""
+    if sample_weight is None:
+        return None
+    _, exponent = np.frexp(sample_weight.max())
+    return np.ldexp(sample_weight, -exponent)

@@ -2,16 +2,13 @@
 
 import sklearn_bp
 
-PLAIN = {
-    name: value
-    for name, value in sklearn_bp.MLP_DEFAULTS.items()
-    if name != "hidden_layer_sizes"
-}
+PLAIN = dict(sklearn_bp.MLP_DEFAULTS)
+SIZES = PLAIN.pop("hidden_layer_sizes")
 
 
-def TwoLayerClassifier(*args, **settings):  # noqa: N802
-    return sklearn_bp.TwoLayerClassifier(*args, **(PLAIN | settings))
+def TwoLayerClassifier(hidden_layer_sizes=SIZES, **settings):  # noqa: N802
+    return sklearn_bp.TwoLayerClassifier(hidden_layer_sizes, **(PLAIN | settings))
 
 
-def TwoLayerRegressor(*args, **settings):  # noqa: N802
-    return sklearn_bp.TwoLayerRegressor(*args, **(PLAIN | settings))
+def TwoLayerRegressor(hidden_layer_sizes=SIZES, **settings):  # noqa: N802
+    return sklearn_bp.TwoLayerRegressor(hidden_layer_sizes, **(PLAIN | settings))

@@ -108,7 +108,7 @@ PARAMETERS = {
         (-1e-9, ValueError, A_FLOAT + r" \[0, inf\)"),
         (np.inf, ValueError, A_FLOAT + r" \[0, inf\)"),
         (np.nan, ValueError, A_FLOAT + r" \[0, inf\)"),
-        ("1", TypeError, A_FLOAT),
+        ("1", ValueError, A_FLOAT + r" \[0, inf\) or 'auto'"),
         (None, TypeError, A_FLOAT),
         ([0.1], TypeError, A_FLOAT),
     ],
@@ -129,7 +129,8 @@ PARAMETERS = {
         (-0.1, ValueError, A_FLOAT + r" \(0, inf\)"),
         (np.nan, ValueError, A_FLOAT),
         (np.inf, ValueError, A_FLOAT),
-        ("auto", TypeError, A_FLOAT),
+        ("fast", ValueError, A_FLOAT + r" \(0, inf\) or 'auto'"),
+        (None, TypeError, A_FLOAT),
     ],
     "power_t": [
         (-0.5, ValueError, A_FLOAT + r" \[0, inf\)"),
