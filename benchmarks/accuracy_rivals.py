@@ -1,0 +1,204 @@
+"""The rivals of the accuracy benchmark: each makes an estimator for raw tables.
+
+Ours gets the table as it is. What the others need before them (one-hot encoding,
+imputation, scaling) is part of their pipelines, fitted on the training rows only.
+"""
+
+import hashlib
+import importlib
+import logging
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import TransformedTargetRegressor, make_column_transformer
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+import sklearn_bp
+from benchmarks.accuracy_tables import CLASSES, number_columns, text_columns
+
+MOST_ONE_HOT = 1000  # beyond it the rarest levels of a column share one
+MOST_LEVELS = 254  # what the trees' bins hold beside missing values
+
+
+def ours(task, seed):
+    if task == CLASSES:
+        return sklearn_bp.TwoLayerClassifier(random_state=seed)
+    return sklearn_bp.TwoLayerRegressor(random_state=seed)
+
+
+def mlp(task, seed):
+    """Everything scaled, the target of a regression too."""
+    if task == CLASSES:
+        network = MLPClassifier(random_state=seed)
+    else:
+        network = TransformedTargetRegressor(
+            MLPRegressor(random_state=seed), transformer=StandardScaler()
+        )
+    return make_pipeline(encoder(), StandardScaler(), network)
+
+
+def mlp_raw(task, seed):
+    kind = MLPClassifier if task == CLASSES else MLPRegressor
+    return make_pipeline(encoder(), kind(random_state=seed))
+
+
+def trees(task, seed):
+    """Categories and missing values as boosted trees take them by themselves."""
+    classes = task == CLASSES
+    kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    boosting = kind(categorical_features="from_dtype", random_state=seed)
+    return make_pipeline(TextAsCategories(), boosting)
+
+
+def linear(task, seed):
+    """Logistic regression, or ridge with a penalty chosen by cross-validation."""
+    if task == CLASSES:
+        model = LogisticRegression(max_iter=1000)
+    else:
+        model = RidgeCV(alphas=np.logspace(-3, 3, 13))
+    return make_pipeline(encoder(), StandardScaler(), model)
+
+
+def realmlp(task, seed):
+    """pytabkit's RealMLP, which takes text but no missing numbers."""
+    pytabkit = quiet_pytabkit()
+    kind = "Classifier" if task == CLASSES else "Regressor"
+    network = getattr(pytabkit, f"RealMLP_TD_S_{kind}")(
+        device="cpu", n_threads=1, random_state=seed
+    )
+    columns = make_column_transformer(
+        (imputer(), number_columns),
+        ("passthrough", text_columns),
+        verbose_feature_names_out=False,
+    )
+    return make_pipeline(columns.set_output(transform="pandas"), network)
+
+
+@cache
+def quiet_pytabkit():
+    """The package, without the lines that its trainer logs for each fit."""
+    import torch
+
+    torch.set_num_threads(1)
+    pytabkit = importlib.import_module("pytabkit")
+    for name in ("pytorch_lightning", "lightning", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return pytabkit
+
+
+def encoder():
+    """Numbers imputed by their median, with indicators; text one-hot."""
+    one_hot = OneHotEncoder(
+        handle_unknown="ignore", sparse_output=False, max_categories=MOST_ONE_HOT
+    )
+    return make_column_transformer((imputer(), number_columns), (one_hot, text_columns))
+
+
+def imputer():
+    median = SimpleImputer(
+        strategy="median", add_indicator=True, keep_empty_features=True
+    )
+    as_floats = FunctionTransformer(as_float, feature_names_out="one-to-one")
+    return make_pipeline(as_floats, median)
+
+
+def as_float(X):
+    """Truth values as numbers, for the imputer."""
+    return X.astype(np.float64)
+
+
+class TextAsCategories(TransformerMixin, BaseEstimator):
+    """Text columns as pandas categories of their most frequent levels.
+
+    What the trees cannot take is left out. Rarer levels become missing values, for
+    no more than 255 levels are allowed. Columns without any value are dropped.
+    """
+
+    def fit(self, X, y=None):
+        self.names_ = [name for name in X.columns if X[name].notna().any()]
+        self.levels_ = {
+            name: sorted(X[name].value_counts().index[:MOST_LEVELS], key=str)
+            for name in text_columns(X[self.names_])
+        }
+        return self
+
+    def transform(self, X):
+        return X[self.names_].assign(
+            **{
+                name: pd.Categorical(X[name].where(X[name].isin(levels)), levels)
+                for name, levels in self.levels_.items()
+            }
+        )
+
+
+RIVALS = {
+    "ours": ours,
+    "mlp": mlp,
+    "mlp-raw": mlp_raw,
+    "trees": trees,
+    "linear": linear,
+    "realmlp": realmlp,
+}
+"""Rival's name -> function of task and seed that makes an unfitted estimator."""
+
+NEEDS = {"realmlp": "pytabkit"}
+"""Rival's name -> the package that it needs beyond scikit-learn's."""
+
+SLOW = ("realmlp",)
+"""Rivals that a quick run leaves out unless it names them."""
+
+TITLES = {
+    "ours": "sklearn_bp",
+    "mlp": "MLP, scaled",
+    "mlp-raw": "MLP, raw",
+    "trees": "HistGradientBoosting",
+    "linear": "logistic / ridge",
+    "realmlp": "RealMLP-TD-S",
+}
+
+
+def installed(names):
+    """Those of the names whose packages are there; a line for each that is not."""
+    present = []
+    for name in names:
+        if name in NEEDS and find_spec(NEEDS[name]) is None:
+            print(f"skipped: {name}, for {NEEDS[name]} is not installed", flush=True)
+        else:
+            present.append(name)
+    return present
+
+
+@cache
+def versions_of(rival):
+    """The versions that a result of this rival depends on, as text.
+
+    Ours names its sources too: its version number does not change with every edit.
+    """
+    packages = ["scikit-learn", "numpy", "scipy"]
+    if rival in NEEDS:
+        packages += [NEEDS[rival], "torch"]
+    found = [f"{package} {version(package)}" for package in packages]
+    if rival == "ours":
+        found.insert(0, f"sklearn_bp {sklearn_bp.__version__} {sources_digest()}")
+    return ", ".join(found)
+
+
+@cache
+def sources_digest():
+    digest = hashlib.sha256()
+    for path in sorted(Path(sklearn_bp.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
