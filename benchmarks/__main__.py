@@ -30,11 +30,12 @@ def main():
         },
         "rows": [],
     }
+    cases = {name: listed(name, SUITES[name], options) for name in options.suites}
+    if not any(cases.values()):
+        sys.exit(f"No case's name contains {options.only!r}.")
     with threads.limited(options.threads, options.rivals):
-        for name in options.suites:
-            rows = run(name, SUITES[name], options)
-            if not rows:
-                continue
+        for name in filter(cases.get, cases):
+            rows = run(name, cases[name], options.rounds)
             results["rows"] += rows
             if options.out:  # after each suite: a long run may be interrupted
                 report.save(results, options.out)
@@ -45,16 +46,20 @@ def main():
         draw(results, options.pictures)
 
 
-def run(name, suite, options):
+def listed(name, suite, options):
+    """The cases of a suite that were asked for; nothing is measured yet."""
+    return [case for case in suite(options) if options.only in f"{name} {case.name}"]
+
+
+def run(name, cases, rounds):
     """The rows of one suite's cases."""
     start = time.perf_counter()
-    cases = [c for c in suite(options) if options.only in f"{name} {c.name}"]
     rows = []
     for number, case in enumerate(cases, 1):
         seconds = time.perf_counter() - start
         line = f"{seconds:6.0f} s  {name} {number}/{len(cases)}  {case.name}"
         print(line, file=sys.stderr, flush=True)
-        rows.append(case.run(options.rounds))
+        rows.append(case.run(rounds))
     return rows
 
 

@@ -5,18 +5,10 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 
-XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-
 
 def before_imports(threads):
-    """jax reads its flags when it is imported.
-
-    It knows one thread or all: other numbers are for the process to set, by
-    `taskset`.
-    """
-    if threads == 1:
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{XLA_ONE_THREAD} {flags}".strip()
+    """jax takes the size of its pool from here when it is imported."""
+    os.environ["NPROC"] = str(threads)
 
 
 @contextmanager

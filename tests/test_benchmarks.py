@@ -1,13 +1,19 @@
 """The benchmarks' own laws; nothing here judges how fast anything is."""
 
 import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from benchmarks import data, report, timing
+from benchmarks import __main__ as program
+from benchmarks import data, memory, problems, report, timing
 from benchmarks.all_suites import SUITES
 from benchmarks.compare import compare, is_slower
 from benchmarks.problems import Case, Contender, Problem
@@ -168,9 +174,60 @@ def test_real_mnist_is_read_and_scaled(tmp_path):
     assert list(y) == [1, 2, 3]
 
 
+def test_listing_measures_nothing(monkeypatch):
+    """What `--only` leaves out never runs."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("measured while listing")
+
+    monkeypatch.setattr(memory, "in_own_process", refuse)
+    monkeypatch.setattr(problems, "measure", refuse)
+    options = SimpleNamespace(quick=True, data=None, rivals=["ours"], only="sgd")
+    for name, suite in SUITES.items():
+        for case in program.listed(name, suite, options):
+            assert "sgd" in case.name
+
+
+def test_a_pattern_without_a_case_is_an_error(monkeypatch):
+    arguments = ["benchmarks", "--quick", "--rivals", "ours", "--only", "no such case"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(program.threads, "before_imports", lambda threads: None)
+    with warnings.catch_warnings(), pytest.raises(SystemExit, match="no such case"):
+        program.main()
+
+
+def test_jax_is_told_its_threads_before_it_is_imported(monkeypatch):
+    monkeypatch.setenv("NPROC", "64")
+    program.threads.before_imports(1)
+    assert os.environ["NPROC"] == "1"
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux only")
+def test_memory_freed_before_counts_when_it_is_used_again():
+    """Many small blocks, which glibc would keep for the next one who asks."""
+    code = (
+        "from benchmarks.memory import forget_peak, peak_bytes\n"
+        "blocks = [bytearray(10_000) for _ in range(5000)]\n"
+        "last = bytearray(10_000)  # what is below it cannot go back of itself\n"
+        "del blocks\n"
+        "forget_peak()\n"
+        "before = peak_bytes()\n"
+        "blocks = [bytearray(10_000) for _ in range(5000)]\n"
+        "print(peak_bytes() - before)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(run.stdout) > 40e6  # of the 50
+
+
 def test_cases_have_names_of_their_own():
     options = SimpleNamespace(quick=False, data=None, rivals=[])
-    suites = {name: f(options) for name, f in SUITES.items() if name != "memory"}
+    suites = {name: f(options) for name, f in SUITES.items()}
     names = {name: [case.name for case in cases] for name, cases in suites.items()}
     assert len(names["cells"]) == 18
     for of_suite in names.values():
