@@ -210,7 +210,10 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             shares = bounded(sample_weight)
             X, scaling = self._scale_features(X, shares, dtype, continuing)
             Y = self._scale_targets(Y, shares, dtype, continuing)
-            constant, its_loss = best_constant(network.loss, Y, shares)
+            constant, tol = None, self.tol
+            if self.standardize:
+                constant, its_loss = best_constant(network.loss, Y, shares)
+                tol *= its_loss
             shape = (X.shape[1], n_hidden, Y.shape[1])
             state = self._starting_state(
                 shape, dtype, network, constant, continuing, incremental
@@ -230,7 +233,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 validate=validate,
                 report=self._report if self.verbose else _no_report,
             )
-            state.patience.tol = self.tol * (its_loss if self.standardize else 1.0)
+            state.patience.tol = tol
             state.patience.n_iter_no_change = resolved.n_iter_no_change
             solver = self._solver(data.n_rows, resolved)
             n_units = n_hidden * self.n_members
@@ -344,7 +347,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 network.activation.glorot_factor,
                 self.n_members,
             )
-            if self.standardize:
+            if constant is not None:
                 parameters.b2[...] = np.tile(constant, self.n_members)
             return TrainingState(parameters, patience, random_state)
 

@@ -242,6 +242,10 @@ class Poisson(_Loss):
             )
 
 
+# Rows that `best_constant` takes at a time, so that it needs next to no memory.
+CONSTANT_ROWS = 4096
+
+
 def best_constant(loss, Y, sample_weight=None):
     """The constant scores of least loss, and this loss: what any network must beat.
 
@@ -258,11 +262,18 @@ def best_constant(loss, Y, sample_weight=None):
     value : float
         The mean loss.
     """
-    mean = np.average(Y, axis=0, weights=sample_weight)
-    scores = loss.best_constant(mean, 0.5 / len(Y))
-    P = np.tile(scores, (len(Y), 1))
-    loss.forward(P)
-    return scores, float(np.average(loss.value(P, Y), weights=sample_weight))
+    n = len(Y)
+    weights = np.ones(n) if sample_weight is None else sample_weight
+    blocks = [slice(i, i + CONSTANT_ROWS) for i in range(0, n, CONSTANT_ROWS)]
+    total = weights.sum()
+    mean = sum(weights[rows] @ Y[rows].astype(np.float64) for rows in blocks) / total
+    scores = loss.best_constant(mean, 0.5 / n)
+    value = 0.0
+    for rows in blocks:
+        P = np.tile(scores, (len(Y[rows]), 1))
+        loss.forward(P)
+        value += weights[rows] @ loss.value(P, Y[rows])
+    return scores, float(value / total)
 
 
 # For classes that exclude each other (one score a class), and for independent
