@@ -287,6 +287,8 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         """Names of the rows of ``coefs_[0]``, an ndarray of str."""
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)
+        if names is None and self._columns is not None:
+            names = self._columns.input_names
         if names is None:
             names = [f"x{j}" for j in range(self.n_features_in_)]
         if self._columns is None:

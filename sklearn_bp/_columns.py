@@ -47,6 +47,8 @@ class Columns:
         Positions in `numeric` of those that missed values in training.
     encoders : list of OneHotEncoder
         One for each categorical column.
+    input_names : list or None
+        Names of the columns of X, if it had some.
     """
 
     n_features: int
@@ -55,6 +57,7 @@ class Columns:
     incomplete: np.ndarray
     categorical: np.ndarray
     encoders: list
+    input_names: list | None = None
 
     @classmethod
     def fit(cls, X, categorical_features, sample_weight=None):
@@ -111,6 +114,7 @@ class Columns:
             np.array(incomplete, int),
             np.array(categorical, int),
             encoders,
+            table.names,
         )
 
     @property

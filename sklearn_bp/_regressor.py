@@ -97,7 +97,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Draws the starting weights, the validation split and the order of rows.
         Pass an int for results that repeat.
 
-    tol : float, default=1e-5
+    tol : float, default=1e-4
         Smallest improvement of the loss (of the validation score, with early
         stopping) that counts; for 'lbfgs', the largest component of the gradient
         at which it ends.
@@ -300,7 +300,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         init="he_normal",
         shuffle=True,
         random_state=None,
-        tol=1e-5,
+        tol=1e-4,
         verbose=False,
         warm_start=False,
         momentum=0.9,
