@@ -260,22 +260,23 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             return X
         dtype = (np.float64, np.float32) if reset else self.coefs_[0].dtype
         checks = {"accept_sparse": ["csr", "csc"], "dtype": dtype}
+        named = {"estimator": self, "input_name": "X"}
         if reset:
             self._columns = None
         if self._columns is None and not (reset and self._encodes()):
             X = validate_data(self, X, reset=reset, **checks)
         else:
             if sparse.issparse(X):
-                X = check_array(X, **checks)
+                X = check_array(X, **checks, **named)
             elif not hasattr(X, "columns"):  # of a table, which is checked by column
-                check_array(X, dtype=None, ensure_all_finite="allow-nan")
+                check_array(X, dtype=None, ensure_all_finite="allow-nan", **named)
             validate_data(self, X, skip_check_array=True, reset=reset)
             if reset:
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(sample_weight, _num_samples(X))
                 self._columns = Columns.fit(X, self.categorical_features, sample_weight)
             X = self._columns.transform(X, dtype)
-            X = check_array(X, estimator=self, input_name="X", **checks)
+            X = check_array(X, **checks, **named)
         return X.tocsr() if sparse.issparse(X) else X
 
     def _encodes(self):
@@ -588,11 +589,11 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         """Scores z2 of the rows of X, (n, n_outputs)."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
-        with np.errstate(over="ignore", invalid="ignore"):
-            X = self._check_features(X, reset=False)
         network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
         (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
-        return network.scores(Weights(W1, b1, W2, b2), X)
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = self._check_features(X, reset=False)
+            return network.scores(Weights(W1, b1, W2, b2), X)
 
     def _check_solver(self):
         if self.solver == "lbfgs":

@@ -231,7 +231,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         holds some out; else None.
 
     temperature_ : float
-        What the scores were divided by; 1 if no rows were held out.
+        What the scores are divided by, as chosen by the last fit that held rows out;
+        1 if none did.
 
     See Also
     --------
