@@ -26,6 +26,7 @@ from sklearn_bp._blas import blas_threads
 from sklearn_bp._columns import Columns
 from sklearn_bp._defaults import (
     AVERAGED_EPOCHS,
+    FEW_ROWS,
     holds_out,
     penalty,
     resolve,
@@ -206,7 +207,10 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
             network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
             network.loss.check_targets(Y)
-            weights_dtype, dtype = X.dtype, training_dtype(self, X)
+            n_weighty = X.shape[0]
+            if sample_weight is not None:
+                n_weighty = np.count_nonzero(sample_weight)
+            weights_dtype, dtype = X.dtype, training_dtype(self, X.dtype, n_weighty)
             shares = bounded(sample_weight)
             X, scaling = self._scale_features(X, shares, dtype, continuing)
             Y = self._scale_targets(Y, shares, dtype, continuing)
@@ -218,15 +222,16 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             state = self._starting_state(
                 shape, dtype, network, constant, continuing, incremental
             )
-            alpha = penalty(self, len(Y))
+            alpha = penalty(self, n_weighty)
             data, validate = self._training_data(
                 network,
                 (X, Y, sample_weight, alpha),
                 scaling,
                 state.random_state,
-                incremental,
+                not incremental and holds_out(self, n_weighty),
             )
-            resolved = resolve(self, data.n_rows, X.shape[1], alpha)
+            few = n_weighty < FEW_ROWS
+            resolved = resolve(self, data.n_rows, X.shape[1], alpha, few)
             plan = Plan(
                 max_iter=1 if incremental else resolved.max_iter,
                 loss_threshold=self._loss_threshold(),
@@ -381,15 +386,13 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             state.random_state = random_state
         return state
 
-    def _training_data(self, network, problem, scaling, random_state, incremental):
+    def _training_data(self, network, problem, scaling, random_state, held_out):
         """The data to learn from, and what scores parameters on the rest, or None.
 
-        `problem` is X, Y, sample_weight and alpha.
+        `problem` is X, Y, sample_weight and alpha; `held_out` tells whether
+        early_stopping="auto" holds rows out.
         """
         X, Y, sample_weight, alpha = problem
-        n = len(Y)
-        n_weighty = n if sample_weight is None else np.count_nonzero(sample_weight)
-        held_out = holds_out(self, n_weighty) and not incremental
         if held_out and self.n_members > 1:
             folds = draw_folds(
                 self._strata(Y), sample_weight, self.n_members, spawn(random_state)

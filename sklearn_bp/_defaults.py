@@ -41,8 +41,9 @@ MLP_DEFAULTS = {
 MLPClassifier's network, whatever our own defaults are.
 """
 
-# Below so many training rows no row is held out, and batches are full: what is drawn
-# at random weighs too much there, and copies of a row equal a weight on it.
+# Below so many training rows that have weight no row is held out, and batches are
+# full: what is drawn at random weighs too much there, and copies of a row equal a
+# weight on it.
 FEW_ROWS = 100
 
 # Epochs that the running mean of the weights reaches back.
@@ -68,20 +69,18 @@ def holds_out(estimator, n_rows):
     )
 
 
-def training_dtype(estimator, X):
+def training_dtype(estimator, dtype, n_rows):
     """What the network computes in: float32 where it sees scaled data, else X's dtype.
 
     Scaled data needs no more, and takes half the time; the weights are folded in
     float64.  Line searches do suffer, and so does equality on a few rows.
     """
     scaled = estimator.standardize and estimator.solver != "lbfgs"
-    return np.dtype(np.float32) if scaled and X.shape[0] >= FEW_ROWS else X.dtype
+    return np.dtype(np.float32) if scaled and n_rows >= FEW_ROWS else dtype
 
 
 def rows_a_batch(n_rows):
-    """A power of two near a 67th of the rows, from 32 to 256; all of a few rows."""
-    if n_rows < FEW_ROWS:
-        return n_rows
+    """A power of two near a 67th of the rows, from 32 to 256."""
     return min(max(2 ** round(math.log2(n_rows / 67)), 32), 256)
 
 
@@ -107,20 +106,23 @@ def starting_rate(n_features):
     return min(max(0.01 * math.sqrt(10 / n_features), 0.002), 0.01)
 
 
-def resolve(estimator, n_rows, n_features, alpha):
-    """What "auto" and "full" stand for, for a training set of this shape."""
+def resolve(estimator, n_rows, n_features, alpha, few):
+    """What "auto" and "full" stand for, for a training set of this shape.
+
+    `few` tells whether fewer than FEW_ROWS of the rows have weight.
+    """
     batch_size = estimator.batch_size
     if batch_size == "auto":
         batch_size = 200
     elif batch_size == "by_rows":
-        batch_size = rows_a_batch(n_rows)
+        batch_size = n_rows if few else rows_a_batch(n_rows)
     elif batch_size == "full":
         batch_size = n_rows
     batch_size = min(batch_size, n_rows)
     n_steps = math.ceil(n_rows / batch_size)
     max_iter, n_iter_no_change = estimator.max_iter, estimator.n_iter_no_change
     if max_iter == "auto":
-        max_iter = 400 if n_rows >= FEW_ROWS else 200
+        max_iter = 200 if few else 400
     if n_iter_no_change == "auto":
         n_iter_no_change = max(8, math.ceil(300 / n_steps))
     rate = estimator.learning_rate_init

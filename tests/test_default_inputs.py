@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
@@ -105,3 +105,18 @@ def test_one_class():
     model = TwoLayerClassifier(4, random_state=0).fit(X, ["only"] * 40)
     assert_array_equal(model.predict(X), ["only"] * 40)
     assert_array_equal(model.predict_proba(X), np.ones((40, 1)))
+
+
+@over_tasks
+def test_rows_without_weight_are_as_if_absent(estimator):
+    """Also where only with them there would be rows enough to hold some out."""
+    rng = np.random.RandomState(0)
+    features = rng.normal(size=(150, 3))
+    y = rng.randint(2, size=150) if estimator is TwoLayerClassifier else features[:, 0]
+    weights = rng.randint(1, 4, 150).astype(float)
+    weights[::2] = 0
+    kept = weights > 0
+    model = estimator(4, random_state=0).fit(features, y, weights)
+    alone = estimator(4, random_state=0).fit(features[kept], y[kept], weights[kept])
+    for ours, theirs in zip(model.coefs_, alone.coefs_, strict=True):
+        assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9)
