@@ -180,6 +180,10 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     def _loss_object(self):
         """The object of `losses` for the parameter `loss` and the targets."""
 
+    def _class_weighted(self, y, sample_weight):
+        """Sample weights times those of the classes; None if there are neither."""
+        return sample_weight
+
     @abstractmethod
     def _scale_targets(self, Y, sample_weight, dtype, continuing):
         """The targets to train on, in `dtype`, and their Scaling or None."""
@@ -205,6 +209,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             Y = self._encode_targets(y, X.dtype, continuing, classes, incremental)
             check_consistent_length(X, Y)
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
+            sample_weight = self._class_weighted(y, sample_weight)
             network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
             network.loss.check_targets(Y)
             n_weighty = X.shape[0]

@@ -4,12 +4,13 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_bp._base import BaseTwoLayer
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._targets import ClassTargets, check_labels
-from sklearn_bp._validation import OneOf
+from sklearn_bp._validation import ClassWeight, OneOf, check_sample_weight
 from sklearn_bp.losses import CLASSIFIER_LOSSES
 
 
@@ -162,6 +163,13 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         that training has not seen, all are zero. The columns of a table with many
         levels are kept sparse. None: no column.
 
+    class_weight : dict, 'balanced', list of dicts or None, default=None
+        Weights of the classes, {label: weight}, 1 for those not named; 'balanced' is
+        n_samples / (n_classes * their numbers of rows). They multiply
+        `sample_weight`, also where rows held out are scored. For label indicator
+        matrices a dict a column. partial_fit, which does not see all rows, takes no
+        'balanced'.
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
@@ -277,6 +285,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     _constraints: ClassVar = {
         **BaseTwoLayer._constraints,
         "loss": OneOf(CLASSIFIER_LOSSES),
+        "class_weight": ClassWeight(),
     }
 
     def __init__(
@@ -312,6 +321,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         n_members=8,
         average=True,
         categorical_features="from_dtype",
+        class_weight=None,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -345,6 +355,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             average=average,
             categorical_features=categorical_features,
         )
+        self.class_weight = class_weight
 
     def fit(self, X, y, sample_weight=None):
         """Fit the network to labelled rows.
@@ -439,6 +450,24 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
                 f"was: {known.classes}"
             )
         return known
+
+    def _class_weighted(self, y, sample_weight):
+        if self.class_weight is None:
+            return sample_weight
+        of_class = compute_sample_weight(self.class_weight, check_labels(y))
+        if sample_weight is not None:
+            of_class = of_class * sample_weight
+        return check_sample_weight(of_class, len(of_class))
+
+    def _check_partial_fit(self):
+        super()._check_partial_fit()
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' is not supported for partial_fit, which does "
+                "not see all rows at once. Pass the weights as a dict: "
+                "dict(zip(classes, sklearn.utils.compute_class_weight('balanced', "
+                "classes=classes, y=y))), with y of all rows or a good sample."
+            )
 
     def _loss_object(self):
         return CLASSIFIER_LOSSES[self.loss][self._targets.exclusive]

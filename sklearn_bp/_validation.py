@@ -89,6 +89,21 @@ class Boolean:
         return " or ".join(["True or False", *kinds, *map(repr, self.also)])
 
 
+class ClassWeight:
+    """None, "balanced", a dict of weights, or a list of dicts, one a label."""
+
+    def admits(self, value):
+        if isinstance(value, list):
+            return all(isinstance(each, dict) for each in value)
+        return value is None or isinstance(value, dict) or self.has_type(value, True)
+
+    def has_type(self, value, admitted=False):
+        return isinstance(value, str) and (value == "balanced" or not admitted)
+
+    def __str__(self):
+        return "None, 'balanced', a dict {label: weight} or a list of such dicts"
+
+
 def check_parameters(estimator, constraints):
     """TypeError or ValueError that names parameter, range and value."""
     for name, constraint in constraints.items():

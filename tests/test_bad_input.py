@@ -230,7 +230,8 @@ PARAMETER_CASES = [
 
 @over_tasks
 def test_every_parameter_is_in_the_table(task):
-    assert set(PARAMETERS) == set(make(task).get_params())
+    # class_weight, which a regressor has not, is tested in a file of its own.
+    assert set(PARAMETERS) == set(make(task).get_params()) - {"class_weight"}
 
 
 @over_tasks
