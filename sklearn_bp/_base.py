@@ -206,7 +206,10 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         # Sums and casts that overflow are seen to; they need no warning.
         with _all_or_nothing(self), np.errstate(over="ignore", invalid="ignore"):
             X = self._check_features(X, not continuing, sample_weight)
-            Y = self._encode_targets(y, X.dtype, continuing, classes, incremental)
+            weights_dtype = X.dtype
+            if X.dtype.kind != "f":  # integers, to be cast block by block
+                weights_dtype = self.coefs_[0].dtype if continuing else np.dtype("f8")
+            Y = self._encode_targets(y, weights_dtype, continuing, classes, incremental)
             check_consistent_length(X, Y)
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
             sample_weight = self._class_weighted(y, sample_weight)
@@ -215,7 +218,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             n_weighty = X.shape[0]
             if sample_weight is not None:
                 n_weighty = np.count_nonzero(sample_weight)
-            weights_dtype, dtype = X.dtype, training_dtype(self, X.dtype, n_weighty)
+            dtype = training_dtype(self, weights_dtype, n_weighty)
             shares = bounded(sample_weight)
             X, scaling = self._scale_features(X, shares, dtype, continuing)
             Y = self._scale_targets(Y, shares, dtype, continuing)
@@ -263,12 +266,15 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     def _check_features(self, X, reset, sample_weight=None):
         """X as numbers, float32 or float64, dense or CSR, in the fitted dtype if known.
 
+        Integers of a large array stay as they are: they are cast block by block.
         Categories are encoded and missing values filled, unless neither scaling nor
         categories are asked for.
         """
         if not reset and self._is_clean(X):
             return X
-        dtype = (np.float64, np.float32) if reset else self.coefs_[0].dtype
+        dtype = [np.float64, np.float32] if reset else [self.coefs_[0].dtype]
+        if _is_cast_by_blocks(X):
+            dtype.append(X.dtype)
         checks = {"accept_sparse": ["csr", "csc"], "dtype": dtype}
         named = {"estimator": self, "input_name": "X"}
         if reset:
@@ -633,6 +639,12 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = self._encodes()
         return tags
+
+
+def _is_cast_by_blocks(X):
+    """Whether X is an array of integers that would be large in float64."""
+    is_array = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biu"
+    return is_array and 8 * X.size > SMALL_BYTES
 
 
 def _as_python(value):

@@ -363,7 +363,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Features. float32 is kept, all else becomes float64; CSR stays sparse,
+            Features. float32 is kept, all else counts as float64; CSR stays sparse,
             CSC becomes CSR. Unless `standardize` is False and `categorical_features`
             is None, columns may hold categories, and NaN for missing numbers: these
             become the column's median, and a column of zeros and ones tells where.

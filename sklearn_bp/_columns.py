@@ -176,7 +176,7 @@ class Columns:
                 _numbers(table.column(j), table.label(j), "It held numbers in fit.")
                 for j in self.numeric
             ]
-            own = np.result_type(*columns) if columns else None
+            own = np.result_type(np.float16, *columns)  # no integer
             dtype = _chosen(dtype, own)
             n, k = table.shape[0], len(columns) + len(self.incomplete)
             if self.is_sparse:

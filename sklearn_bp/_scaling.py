@@ -28,9 +28,9 @@ LARGEST = 8.0
 LARGE_OFFSET = 1000
 LARGE_SIZE = 1e30
 
-# Medians and quartiles are taken from at most so many rows, evenly spaced, and fewer of
-# long ones, so that sorting them takes little memory: a quartile of 20,000 rows is right
-# to 0.3 % of the rows, of 2,000 to 1 %.
+# Medians and quartiles are taken from at most so many rows, evenly spaced, and fewer
+# of long ones, so that sorting them takes little memory: a quartile of 20,000 rows is
+# right to 0.3 % of the rows, of 2,000 to 1 %.
 QUANTILE_ROWS = 20_000
 FEWEST_QUANTILE_ROWS = 2_000
 QUANTILE_SIZE = 2**22
@@ -122,7 +122,9 @@ class Scaling:
             out = np.empty(X.shape, dtype)
         # Constants, and columns of X, are exact in the wider of the two dtypes, and
         # only what is scaled is sure to be in the range of the other.
-        wide = np.result_type(X.dtype, out.dtype)
+        # Integers become float64 first, whatever their size: they equal that array.
+        own = X.dtype if X.dtype.kind == "f" else np.float64
+        wide = np.result_type(own, out.dtype)
         scaled = np.subtract(
             X, self.centre.astype(wide), out=out if out.dtype == wide else None
         )
@@ -246,32 +248,36 @@ def _share_of(values, X, rows, columns, sample_weight):
 
 
 def _some_rows(X, rows, sample_weight):
-    """Evenly spaced rows for quartiles, and their weights or None."""
+    """Evenly spaced rows for quartiles, as columns (d, n), and weights or None."""
     n, d = X.shape if rows is None else (len(rows), X.shape[1])
     most = min(max(QUANTILE_SIZE // d, FEWEST_QUANTILE_ROWS), QUANTILE_ROWS)
     step = -(-n // most)
-    some = X[::step] if rows is None else X[rows[::step]]
-    return some, None if sample_weight is None else sample_weight[::step]
+    rows = np.arange(0, n, step) if rows is None else rows[::step]
+    columns, start = np.empty((d, len(rows)), X.dtype), 0
+    for block in _blocks(X, rows):
+        columns[:, start : start + len(block)] = block.T
+        start += len(block)
+    return columns, None if sample_weight is None else sample_weight[::step]
 
 
-def _quartiles(X, sample_weight):
-    """Median, first and third quartile of each column, float64.
+def _quartiles(columns, sample_weight):
+    """Median, first and third quartile of each of the columns, (d, n), float64.
 
     The averaged inverse of the distribution function (Hyndman and Fan 1996, type 2),
-    so that integer weights are as good as repeated rows.
+    so that integer weights are as good as repeated rows.  Sorts in place.
     """
     levels = np.array([0.5, 0.25, 0.75])
-    n, d = X.shape
+    d, n = columns.shape
     if sample_weight is None:
-        columns = np.sort(X, axis=0)
+        columns.sort(axis=1)
         at = levels * n
         upper = np.minimum(np.floor(at).astype(int), n - 1)
         lower = np.where(at == np.floor(at), upper - 1, upper)
-        return (columns[lower].astype(np.float64) + columns[upper]) / 2
-    order = np.argsort(X, axis=0)
+        return (columns[:, lower].astype(np.float64) + columns[:, upper]).T / 2
     quartiles = np.empty((3, d))
-    for j in range(d):
-        x, weights = X[order[:, j], j], np.cumsum(sample_weight[order[:, j]])
+    for j, column in enumerate(columns):
+        order = np.argsort(column)
+        x, weights = column[order], np.cumsum(sample_weight[order])
         at = levels * weights[-1]
         lower = np.searchsorted(weights, at * (1 - 1e-12), side="left")
         upper = np.searchsorted(weights, at * (1 + 1e-12), side="right")
