@@ -78,7 +78,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         "max_iter": Number(Integral, 1, also=("auto",)),
         "loss_threshold": Number(Real, -np.inf, closed="neither"),
         "init": OneOf(INITIALIZERS),
-        "shuffle": Boolean(),
+        "shuffle": Boolean(also=("blocks",)),
         "tol": Number(Real, 0),
         "verbose": Boolean(or_int=True),
         "warm_start": Boolean(),

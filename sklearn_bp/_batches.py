@@ -22,6 +22,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+# "blocks" shuffles stretches of some SHUFFLED_BYTES of neighbouring rows, and then the
+# rows of SHUFFLED_TOGETHER stretches with each other: 64 MB, which stay in memory.
+SHUFFLED_BYTES = 2**22
+SHUFFLED_TOGETHER = 16
+
 # Small data is one block; else a block is to stay in a second-level cache.
 SMALL_BYTES = 2**22
 BLOCK_BYTES = 2**19
@@ -246,3 +251,26 @@ def next_order(order, n_rows, random_state):
     if order is None or len(order) != n_rows:
         return permutation
     return order[permutation]
+
+
+def next_block_order(data, random_state):
+    """An order of the rows that reads them from a file stretch by stretch.
+
+    Stretches of neighbouring rows come in a random order, and some of them together,
+    the rows of these in a random order: what is larger than the page cache is read
+    once an epoch, not a page a row.
+    """
+    row_bytes = data.X.dtype.itemsize * row_length(data.X)
+    length = max(1, int(SHUFFLED_BYTES // row_bytes))
+    starts = np.arange(0, data.n_rows, length)
+    random_state.shuffle(starts)
+    order = np.empty(data.n_rows, np.intp)
+    end = 0
+    for first in range(0, len(starts), SHUFFLED_TOGETHER):
+        together = starts[first : first + SHUFFLED_TOGETHER]
+        rows = np.concatenate([np.arange(s, s + length) for s in together])
+        rows = rows[rows < data.n_rows]  # the last stretch may be shorter
+        random_state.shuffle(rows)
+        order[end : end + len(rows)] = rows
+        end += len(rows)
+    return order

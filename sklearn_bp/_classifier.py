@@ -8,6 +8,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_bp._base import BaseTwoLayer
+from sklearn_bp._fit_batches import fit_batches, labels_of
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._targets import ClassTargets, check_labels
 from sklearn_bp._validation import ClassWeight, OneOf, check_sample_weight
@@ -81,8 +82,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         intercepts zero; 'normal' is the unit normal for weights and intercepts;
         'zeros' shows why hidden units must start differently.
 
-    shuffle : bool, default=True
-        Whether to shuffle the rows before each epoch.
+    shuffle : bool or 'blocks', default=True
+        Whether to shuffle the rows before each epoch. 'blocks' is for files larger than
+        memory: stretches of 4 MB are shuffled, then the rows of 16 of these together.
 
     random_state : int, RandomState instance or None, default=None
         Draws the starting weights, the validation split and the order of rows.
@@ -416,6 +418,41 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         """
         self._check_partial_fit()
         return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+
+    @available_if(lambda self: self._check_solver())
+    def fit_batches(self, source, *, classes=None, epochs=1):
+        """Train on a source of batches: data that need not fit into memory.
+
+        Calls partial_fit for each batch. What was trained before an error, in the
+        source or in a batch, stays.
+
+        Parameters
+        ----------
+        source : iterable, or callable that returns an iterable
+            Yields (X, y) or (X, y, sample_weight), as of partial_fit: row groups of a
+            file, rows from a database. An iterator serves for one epoch with `classes`
+            given.
+
+        classes : array-like of shape (n_classes,), default=None
+            All labels that occur. If None, and nothing is fitted yet, the source is
+            read once to find them.
+
+        epochs : int, default=1
+            Passes over the source.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a source without batches, an iterator that would have to be read more
+            than once, and what partial_fit refuses.
+        """
+        if classes is None and not hasattr(self, "_targets"):
+            classes = labels_of(source)
+        return fit_batches(self, source, epochs, classes=classes)
 
     def _encode_targets(self, y, dtype, continuing, classes, incremental):
         y = check_labels(y)

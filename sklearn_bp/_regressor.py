@@ -8,6 +8,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_bp._base import BaseTwoLayer
+from sklearn_bp._fit_batches import fit_batches
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._targets import check_regression_targets
 from sklearn_bp._validation import OneOf
@@ -90,8 +91,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         intercepts zero; 'normal' is the unit normal for weights and intercepts;
         'zeros' shows why hidden units must start differently.
 
-    shuffle : bool, default=True
-        Whether to shuffle the rows before each epoch.
+    shuffle : bool or 'blocks', default=True
+        Whether to shuffle the rows before each epoch. 'blocks' is for files larger than
+        memory: stretches of 4 MB are shuffled, then the rows of 16 of these together.
 
     random_state : int, RandomState instance or None, default=None
         Draws the starting weights, the validation split and the order of rows.
@@ -406,6 +408,34 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         """
         self._check_partial_fit()
         return self._fit(X, y, sample_weight, incremental=True)
+
+    @available_if(lambda self: self._check_solver())
+    def fit_batches(self, source, *, epochs=1):
+        """Train on a source of batches: data that need not fit into memory.
+
+        Calls partial_fit for each batch. What was trained before an error, in the
+        source or in a batch, stays.
+
+        Parameters
+        ----------
+        source : iterable, or callable that returns an iterable
+            Yields (X, y) or (X, y, sample_weight), as of partial_fit: row groups of a
+            file, rows from a database. An iterator serves for one epoch.
+
+        epochs : int, default=1
+            Passes over the source.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a source without batches, an iterator that would have to be read more
+            than once, and what partial_fit refuses.
+        """
+        return fit_batches(self, source, epochs)
 
     def predict(self, X):
         """Predicted targets.

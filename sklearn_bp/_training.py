@@ -6,13 +6,13 @@ Knows no estimator and no option's name: it gets objects, works on a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from sklearn_bp._batches import Batches, Data, next_order
+from sklearn_bp._batches import Batches, Data, next_block_order, next_order
 from sklearn_bp._blas import blas_for
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters
@@ -133,7 +133,7 @@ class MiniBatches:
     optimizer : object of `optimizers`
     schedule : object of `schedules`
     batch_size : int
-    shuffle : bool
+    shuffle : bool or "blocks"
     average : float, default=0
         Epochs that a running mean of the weights reaches back; 0 for none.
     """
@@ -141,7 +141,7 @@ class MiniBatches:
     optimizer: Any
     schedule: Any
     batch_size: int
-    shuffle: bool
+    shuffle: bool | str
     average: float = 0
 
     def train(self, network, data, state, plan):
@@ -150,6 +150,8 @@ class MiniBatches:
             state.optimizer, state.optimizer_type = None, type(self.optimizer)
         if state.schedule != self.schedule:
             state.rate, state.schedule = self.schedule.learning_rate_init, self.schedule
+        if self.shuffle == "blocks" and data.rows is not None:
+            data = replace(data, rows=np.sort(data.rows))  # as they stand in the file
         parameters = state.parameters
         optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
         batches = Batches(
@@ -165,7 +167,9 @@ class MiniBatches:
         in_order = not self.shuffle or self.batch_size == data.n_rows
 
         def epoch():
-            if self.shuffle:
+            if self.shuffle == "blocks":
+                state.order = next_block_order(data, state.random_state)
+            elif self.shuffle:
                 state.order = next_order(state.order, data.n_rows, state.random_state)
             blocks = batches.epoch(None if in_order else state.order)
             loss = run_epoch(network, data, state, blocks, kernels, optimizer)

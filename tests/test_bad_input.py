@@ -155,7 +155,10 @@ PARAMETERS = {
         ("ones", ValueError, "one of 'glorot_uniform', 'he_normal', 'lecun_normal'"),
         (0, TypeError, "one of 'glorot_uniform'"),
     ],
-    "shuffle": [("yes", TypeError, A_BOOL), (1, TypeError, A_BOOL)],
+    "shuffle": [
+        ("yes", ValueError, A_BOOL + " or 'blocks'"),
+        (1, TypeError, A_BOOL),
+    ],
     "random_state": [
         ("seed", ValueError, "cannot be used to seed"),
         (-1, ValueError, "[Ss]eed must be between 0 and"),
