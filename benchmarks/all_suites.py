@@ -10,6 +10,7 @@ SUITES = {
     "lbfgs": suites.lbfgs,
     "predict": use_suites.predict,
     "regression": suites.regression,
+    "members": suites.members,
     "threads": use_suites.threads,
     "sparse": suites.sparse,
     "memory": memory,

@@ -50,6 +50,38 @@ def small(options):
         yield case_of("small", problem, options.rivals, RTOL["float64"])
 
 
+def members(options):
+    """Eight networks side by side, and one after the other; digits, 50, 32."""
+    few = options.quick
+    for dtype in ("float64",) if few else ("float64", "float32"):
+        X, y = data.digits(dtype)
+        for solver in SOLVERS:
+            problem = Problem("digits", None, 50, 32, solver, 2 if few else 10)
+
+            def build(X=X, y=y, work=problem.parameters):
+                found = {
+                    "ours": fitting("ours", "classifier", X, y, n_members=8, **work)
+                }
+                for rival in ("ours", "mlp"):
+                    if rival in options.rivals:
+                        found[f"8 of {rival}"] = one_by_one(rival, X, y, work)
+                return found
+
+            name = f"digits f{dtype[-2:]} 8 x 50,32 {solver}"
+            yield Case("members", name, build, problem.epochs)
+
+
+def one_by_one(rival, X, y, work):
+    """The contender that fits eight networks one after the other."""
+
+    def fit_all():
+        for seed in range(8):
+            parameters = work | {"random_state": seed}
+            estimator(rival, **parameters).fit(X, y)
+
+    return Contender(fit_all)
+
+
 def regression(options):
     """The regressor with one output and three, and the binary classifier; adam.
 

@@ -102,7 +102,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     _columns: Any = None  # a Columns, if features are encoded
     _feature_scaling: Scaling | None = None
     _score_scaling: Scaling | None = None
-    _intercept_shifts: np.ndarray | None = None
+    _intercept_shifts: Any = None  # an ndarray, once fitted
 
     @abstractmethod
     def __init__(
@@ -552,11 +552,15 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             if all(map(np.array_equal, [*coefs, *intercepts], fitted)):
                 return state.parameters
             state.average = None
+        return self._from_fitted(dtype, self.n_members)
+
+    def _from_fitted(self, dtype, n_members):
+        """The parameters of members whose mean, folded, is what was fitted."""
         coefs, intercepts = self.coefs_, self.intercepts_
         scalings = self._feature_scaling, self._score_scaling
         if scalings != (None, None):
             coefs, intercepts = unfold(coefs, intercepts, *scalings)
-        parameters = Parameters.pack(coefs, intercepts, dtype, self.n_members)
+        parameters = Parameters.pack(coefs, intercepts, dtype, n_members)
         shifts = self._intercept_shifts
         if shifts is not None and len(shifts) == len(parameters.b2):
             parameters.b2 += shifts
@@ -608,6 +612,25 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         with np.errstate(over="ignore", invalid="ignore"):
             X = self._check_features(X, reset=False)
             return network.scores(Weights(W1, b1, W2, b2), X)
+
+    def _member_scores(self, X):
+        """The scores of each member, a list of (n, n_outputs); `_scores` is their mean.
+
+        Their number is that of the fit, whatever `n_members` is by now.
+        """
+        check_is_fitted(self)
+        n_members = len(self._intercept_shifts) // self.n_outputs_
+        dtype = self.coefs_[0].dtype
+        scalings = self._feature_scaling, self._score_scaling
+        network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = self._check_features(X, reset=False)
+            scores = []
+            for W1, b1, W2, b2 in self._from_fitted(np.float64, n_members).members():
+                (W1, W2), (b1, b2) = fold([W1, W2], [b1, b2], *scalings)
+                weights = [w.astype(dtype, order="C") for w in (W1, b1, W2, b2)]
+                scores.append(network.scores(Weights(*weights), X))
+        return scores
 
     def _check_solver(self):
         if self.solver == "lbfgs":

@@ -204,21 +204,25 @@ def _member_outputs(parameters, target, a1, delta1, delta2):
     and delta1 as (n_members, n_rows, n_hidden of a member).
     """
     _, h, k = parameters.shape
-    n_members, n_rows = parameters.n_members, len(a1)
-    axpy, scal = blas_for(a1.dtype).axpy, blas_for(a1.dtype).scal
+    n_members, n_rows, dtype = parameters.n_members, len(a1), a1.dtype
+    blas = blas_for(dtype)
+    gemm, axpy, scal = blas.gemm, blas.axpy, blas.scal
     A = a1.reshape(n_rows, n_members, h).transpose(1, 0, 2)
     D1 = delta1.reshape(n_rows, n_members, h).transpose(1, 0, 2)
     A_T = A.transpose(0, 2, 1)
     W2 = parameters.W2.reshape(n_members, h, k)
     W2_T = W2.transpose(0, 2, 1)
     b2 = parameters.b2.reshape(n_members, 1, k)
-    # Where the layer's gradients stand in the flat vectors: W2 and b2 are neighbours.
-    last = slice(-(len(parameters.W2) * k + len(parameters.b2)), None)
-    target_last = target.flat[last]
-    step = np.empty_like(target_last)
-    step_W2 = step[: parameters.W2.size].reshape(n_members, h, k)
-    step_b2 = step[parameters.W2.size :].reshape(n_members, k)
+    target_W2 = target.W2.reshape(W2.shape)
+    target_W2_flat = target.W2.reshape(-1)
+    product = np.empty_like(W2)
+    product_flat = product.reshape(-1)
     outer = k == 1  # a product of a column and a row, which matmul is slow at
+    # A member's rows are summed up by a product with ones at these rows: a fifth of
+    # the time of a sum over the middle axis.
+    delta2_T = delta2.reshape(-1, k).T
+    rows_of_T = np.repeat(np.eye(n_members, dtype=dtype), n_rows, axis=0).T
+    target_b2_T = target.b2.reshape(n_members, k).T
 
     def scores(P):
         np.matmul(A, W2, P)
@@ -232,14 +236,14 @@ def _member_outputs(parameters, target, a1, delta1, delta2):
             np.matmul(delta2, W2_T, D1)
 
     def gradient(scale, beta):
-        np.matmul(A_T, delta2, step_W2)
-        np.add.reduce(delta2, 1, None, step_b2)
+        gemm(scale, delta2_T, rows_of_T, beta, target_b2_T, 0, 1, 1)
+        np.matmul(A_T, delta2, product)
         if beta == 0:  # the target may hold anything, NaN too
-            np.multiply(step, scale, target_last)
+            np.multiply(product, scale, target_W2)
             return
         if beta != 1:
-            scal(beta, target_last)
-        axpy(step, target_last, step.size, scale)
+            scal(beta, target_W2_flat)
+        axpy(product_flat, target_W2_flat, product.size, scale)
 
     return scores, propagate, gradient
 

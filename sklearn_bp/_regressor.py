@@ -437,19 +437,54 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         """
         return fit_batches(self, source, epochs)
 
-    def predict(self, X):
+    def predict(self, X, return_std=False):
         """Predicted targets.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
+        return_std : bool, default=False
+            Whether to return a standard deviation of each prediction too: that of the
+            predictions of the `n_members` networks, which agree where there was much
+            to learn from and part where there was not. It tells nothing of the noise
+            of the targets.
+
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             In the dtype of the weights.
+
+        std : ndarray of the same shape
+            Only with `return_std`.
+
+        Raises
+        ------
+        ValueError
+            If `return_std` is asked of a single network.
         """
-        p = self._scores(X)
+        if return_std:
+            return self._mean(self._scores(X)), self._member_spread(X)
+        return self._mean(self._scores(X))
+
+    def _member_spread(self, X):
+        """Standard deviation of the members' predictions, over their number.
+
+        As of an equal mixture; they are not cut at the range of the targets, beyond
+        which all would agree.
+        """
+        p = np.array(self._member_scores(X))
+        if len(p) == 1:
+            raise ValueError(
+                "return_std=True needs the predictions of several networks, and this "
+                "was fitted with n_members=1: set n_members=8, say, and fit again."
+            )
+        self._loss_object().forward(p)
+        std = p.std(axis=0)
+        return std[:, 0] if std.shape[1] == 1 else std
+
+    def _mean(self, p):
+        """Predictions from scores, which are overwritten."""
         self._loss_object().forward(p)
         known = getattr(self, "target_range_", None)
         if known is not None:

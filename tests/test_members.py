@@ -160,3 +160,80 @@ def test_fitted_estimator_is_one_plain_network(solver, early_stopping):
         scores = np.maximum(X @ W1 + b1, 0) @ W2 + b2
         ours = model.decision_function(X) if outputs == 3 else model.predict(X)[:, None]
         assert_allclose(ours, scores, rtol=1e-10, atol=1e-12)
+
+
+# predict(X, return_std=True): the spread of the members.
+
+
+def members_alone(model, X):
+    """Predictions of each member, from what partial_fit keeps of it: nothing folded."""
+    network = TwoLayerNetwork(ACTIVATIONS[model.activation], model._loss_object())
+    parameters = model._training_state.kept
+    if model._feature_scaling is not None:
+        X = model._feature_scaling(X)
+    predictions = [network.scores(alone(m).mean(), X) for m in parameters.members()]
+    for p in predictions:
+        if model._score_scaling is not None:
+            model._score_scaling.backwards(p)
+        network.loss.forward(p)
+    return np.array(predictions)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+@pytest.mark.parametrize("n_outputs", [1, 2])
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
+def test_std_is_that_of_the_members(loss, n_outputs, standardize, convert):
+    """After calls of partial_fit, whose members are known; in the user's units."""
+    rows = convert(np.round(3 + 40 * X[:60], 1))
+    Y = np.column_stack([TARGETS, LABELS == "a"])[:60, :n_outputs]
+    Y = 1e3 * np.abs(Y) if loss == "squared_error" else np.abs(Y)
+    Y = Y[:, 0] if n_outputs == 1 else Y
+    model = TwoLayerRegressor(
+        5, loss=loss, standardize=standardize, n_members=3, random_state=0, alpha=0.1
+    )
+    rates = 1e-5 if not standardize else 0.01
+    model.set_params(learning_rate_init=rates)
+    for _ in range(3):
+        model.partial_fit(rows, Y)
+    expected = members_alone(model, rows).std(axis=0).reshape(60, -1)
+    model.set_params(n_members=1)  # of the next fit: no matter here
+    y, std = model.predict(rows, return_std=True)
+    assert_allclose(y, model.predict(rows))
+    assert std.shape == y.shape
+    scale = np.abs(y).max()
+    assert_allclose(std.reshape(60, -1), expected, rtol=1e-8, atol=1e-10 * scale)
+    assert std.max() > 1e-3 * scale
+
+
+def test_std_around_the_prediction():
+    """Targets in other units change it likewise; a fit in float32 gives it in float32.
+
+    And the prediction is the mean of what the std is taken of.
+    """
+    model = TwoLayerRegressor(6, n_members=4, random_state=0, early_stopping=False)
+    model.partial_fit(X, TARGETS)
+    mean, std = model.predict(X, return_std=True)
+    assert_allclose(mean, members_alone(model, X).mean(axis=0)[:, 0], rtol=1e-6)
+
+    mean, std = model.fit(X, TARGETS).predict(X, return_std=True)
+    _, stretched = model.fit(X, 1e4 * TARGETS - 7).predict(X, return_std=True)
+    small = model.fit(X.astype(np.float32), TARGETS)
+    assert_allclose(stretched, 1e4 * std, rtol=1e-2, atol=1)
+    single, its_std = small.predict(X.astype(np.float32), return_std=True)
+    assert single.dtype == its_std.dtype == np.float32
+    assert_allclose(its_std, std, rtol=1e-2, atol=1e-4)
+
+
+def test_members_that_are_alike_have_no_spread():
+    model = TwoLayerRegressor(
+        4, init="zeros", shuffle=False, early_stopping=False, random_state=0
+    )
+    _, std = model.fit(X, TARGETS).predict(X, return_std=True)
+    assert_allclose(std, 0, atol=1e-5)
+
+
+def test_one_network_has_no_spread():
+    model = TwoLayerRegressor(4, n_members=1, random_state=0).fit(X, TARGETS)
+    with pytest.raises(ValueError, match="fitted with n_members=1: set n_members"):
+        model.predict(X, return_std=True)

@@ -210,7 +210,7 @@ def test_methods_are_documented(estimator, name):
     method = getattr(estimator, name)
     parameters = [p for p in inspect.signature(method).parameters if p != "self"]
     assert [entry for entry, _ in section(method, "Parameters")] == parameters
-    assert len(section(method, "Returns")) == 1
+    assert section(method, "Returns")
 
 
 @pytest.mark.parametrize("public", [*ESTIMATORS, DivergenceError])
