@@ -408,11 +408,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             folds = draw_folds(
                 self._strata(Y), sample_weight, self.n_members, spawn(random_state)
             )
-            parts = [folds == j for j in range(self.n_members)]
-            rows = [np.flatnonzero(part) for part in parts]
-            data = Data.weighted(
-                X, Y, sample_weight, alpha, scaling=scaling, held_out=np.array(parts)
-            )
+            rows = [np.flatnonzero(folds == j) for j in range(self.n_members)]
+            data = Data.weighted(X, Y, sample_weight, alpha, scaling=scaling)
+            data = data.without_folds(folds, self.n_members)
             return data, HeldOut(network, X, Y, sample_weight, rows, scaling)
         if not held_out and self.early_stopping in ("auto", False):
             return Data.weighted(X, Y, sample_weight, alpha, scaling=scaling), None
@@ -456,6 +454,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 "'validation_fraction' or the size of your dataset."
             ) from error
         self._check_enough(validation)
+        if self.shuffle == "blocks":  # read as they stand in the file
+            train.sort()
+            validation.sort()
         return train, validation
 
     def _check_enough(self, validation):

@@ -16,7 +16,7 @@ and for K networks side by side P is (s, K, b, n_outputs), weights (s, K, b, 1):
 has predictions of its own, and may give a row a weight of its own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,8 @@ class Data:
     X : ndarray or CSR of shape (n, n_features)
     Y : ndarray of shape (n, n_outputs)
         Targets as the loss wants them.
-    weights : ndarray of shape (n,) or (n_members, n), or None
-        Sample weights with mean 1 over `rows`; of each member, where a row has not
-        the same weight for all.
+    weights : ndarray of shape (n,) or None
+        Sample weights with mean 1 over `rows`.
     alpha : float
         Penalty over the sum of squares, divided by the mean of the weights
         as the user gave them, which is the same loss up to a factor.
@@ -51,6 +50,11 @@ class Data:
         The rows that take part; None for all.
     scaling : callable(X, out) or None
         Applied to dense rows on their way into a block.
+    folds : ndarray of int of shape (n,) or None
+        The number of the one member that does not learn from a row.
+    fold_means : ndarray of shape (n_members,) or None
+        The mean weight, over all rows, of those that a member learns from: its weights
+        are divided by it.
     """
 
     X: Any
@@ -59,15 +63,15 @@ class Data:
     alpha: float
     rows: np.ndarray | None = None
     scaling: Any = None
+    folds: Any = None
+    fold_means: Any = None
 
     @property
     def n_rows(self):
         return self.X.shape[0] if self.rows is None else len(self.rows)
 
     @classmethod
-    def weighted(
-        cls, X, Y, sample_weight, alpha, rows=None, scaling=None, held_out=None
-    ):
+    def weighted(cls, X, Y, sample_weight, alpha, rows=None, scaling=None):
         """With sample weights as the user gave them, or None.
 
         Parameters
@@ -75,11 +79,7 @@ class Data:
         X, Y, alpha, rows, scaling
             As of the class.
         sample_weight : ndarray of shape (n,) or None
-        held_out : ndarray of bool of shape (n_members, n), default=None
-            Rows that a member does not learn from.
         """
-        if held_out is not None:
-            return cls._held_out(X, Y, sample_weight, alpha, scaling, held_out)
         if sample_weight is None:
             return cls(X, Y, None, alpha, rows, scaling)
         largest = float(np.max(sample_weight if rows is None else sample_weight[rows]))
@@ -90,17 +90,33 @@ class Data:
         alpha = alpha / mean / largest
         return cls(X, Y, weights / mean, alpha, rows, scaling)
 
-    @classmethod
-    def _held_out(cls, X, Y, sample_weight, alpha, scaling, held_out):
-        data = cls.weighted(X, Y, sample_weight, alpha)
-        weights = ~held_out * (1.0 if data.weights is None else data.weights)
-        means = weights.mean(axis=1, keepdims=True)
+    def without_folds(self, folds, n_members):
+        """The same, but each row is left out by one of the members.
+
+        Parameters
+        ----------
+        folds : ndarray of int of shape (n,)
+            The number of that member.
+        n_members : int
+        """
+        if self.weights is None:
+            left = np.bincount(folds, minlength=n_members)
+            means = (len(folds) - left) / len(folds)
+        else:
+            means = np.array(
+                [np.mean((folds != j) * self.weights) for j in range(n_members)]
+            )
         if not means.all():
             raise ValueError(
                 "All sample weights of the rows that one of the networks learns from "
                 "are zero: set early_stopping=False, or leave rows without weight out."
             )
-        return cls(X, Y, weights / means, data.alpha, None, scaling)
+        return replace(self, folds=folds, fold_means=means)
+
+    @property
+    def is_weighted(self):
+        """Whether rows, or members, differ in what a row weighs."""
+        return self.weights is not None or self.folds is not None
 
 
 def row_length(X):
@@ -122,7 +138,7 @@ class Block:
         # By batches, members and rows, whether or not there are several members.
         self._P = np.empty((n_batches, n_members, n_rows, k), dtype)
         self._weights = None
-        if data.weights is not None:
+        if data.is_weighted:
             self._weights = np.empty((n_batches, n_members, n_rows, 1), dtype)
         self.X = None
         if not sparse.issparse(data.X):
@@ -158,10 +174,19 @@ class Block:
             data.scaling(data.X[rows], self.X)
         _copy_rows(data.Y, rows, self.Y)
         if self._weights is not None:
-            # by members (one, if all give the same weights), batches and rows
-            weights = np.atleast_2d(data.weights)[:, rows]
-            weights = weights.reshape(-1, self.n_batches, self.n_rows)
-            self._weights[..., 0] = weights.transpose(1, 0, 2)
+            self._weights[..., 0] = self._weights_of(rows)
+
+    def _weights_of(self, rows):
+        """By batches, members (one, if all give the same) and rows."""
+        data, shape = self.data, (self.n_batches, 1, self.n_rows)
+        weights: Any = 1.0
+        if data.weights is not None:
+            weights = data.weights[rows].reshape(shape)
+        if data.folds is not None:
+            members = np.arange(self.n_members)[:, np.newaxis]
+            learns = data.folds[rows].reshape(shape) != members
+            weights = learns * weights / data.fold_means[:, np.newaxis]
+        return weights
 
     def value(self, loss):
         """Sum over rows and members of weight times loss, from the predictions."""

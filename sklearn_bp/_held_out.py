@@ -39,10 +39,10 @@ def draw_folds(strata, sample_weight, n_members, random_state):
 
     Returns
     -------
-    ndarray of int of shape (n,)
+    ndarray of int of shape (n,), of the smallest dtype that will do
     """
     n = len(strata)
-    folds = np.empty(n, np.int64)
+    folds = np.empty(n, np.min_scalar_type(n_members - 1))
     folds[_spread(strata, sample_weight, random_state)] = np.arange(n) % n_members
     return folds
 

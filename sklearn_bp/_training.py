@@ -6,7 +6,7 @@ Knows no estimator and no option's name: it gets objects, works on a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -150,8 +150,6 @@ class MiniBatches:
             state.optimizer, state.optimizer_type = None, type(self.optimizer)
         if state.schedule != self.schedule:
             state.rate, state.schedule = self.schedule.learning_rate_init, self.schedule
-        if self.shuffle == "blocks" and data.rows is not None:
-            data = replace(data, rows=np.sort(data.rows))  # as they stand in the file
         parameters = state.parameters
         optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
         batches = Batches(

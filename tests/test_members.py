@@ -82,12 +82,13 @@ def test_each_member_learns_as_if_alone(loss, optimizer, convert):
 def test_held_out_rows_are_rows_of_weight_zero(loss):
     """A member learns nothing from its own: as if alone without these rows' weight."""
     network, X, Y, weights, parameters = problem(loss)
-    held_out = np.arange(N) % MEMBERS == np.arange(MEMBERS)[:, np.newaxis]
-    data = Data.weighted(X, Y, weights, 0.0, held_out=held_out)
+    folds = np.arange(N) % MEMBERS
+    data = Data.weighted(X, Y, weights, 0.0).without_folds(folds, MEMBERS)
     together = train(network, data, parameters, Adam()).parameters
-    for member, start, rows in zip(
-        together.members(), parameters.members(), held_out, strict=True
+    for j, (member, start) in enumerate(
+        zip(together.members(), parameters.members(), strict=True)
     ):
+        rows = folds == j
         lone = train(
             network, Data.weighted(X, Y, weights * ~rows, 0.0), alone(start), Adam()
         )
