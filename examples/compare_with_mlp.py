@@ -1,4 +1,8 @@
-"""TwoLayerClassifier and MLPClassifier, searched and compared on real data.
+"""
+TwoLayerClassifier and MLPClassifier compared
+=============================================
+
+Searched and compared on real data.
 
 For each data set and each of the two: a grid search over hidden units, penalty
 and learning rate behind a StandardScaler, then ten-fold cross-validation of the

@@ -1,4 +1,8 @@
-"""The network of the textbooks on handwritten digits, over ten seeds.
+"""
+The network of the textbooks
+============================
+
+Handwritten digits, over ten seeds.
 
 64 inputs, 30 hidden and 10 output units, all sigmoids; the squared error; plain
 mini-batch gradient descent with rate 3.0 and batches of 10; weights and

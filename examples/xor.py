@@ -1,4 +1,8 @@
-"""XOR with two hidden units, and what the hidden units make of it.
+"""
+XOR with two hidden units
+=========================
+
+What two hidden units make of it.
 
 No single layer can compute XOR: no straight line parts (0,1) and (1,0) from (0,0)
 and (1,1). A hidden layer moves the four points to where a line does
