@@ -13,7 +13,7 @@ from sklearn_bp._drawing import (
 )
 from sklearn_bp._network import TwoLayerNetwork, loss_and_gradient
 from sklearn_bp._parameters import Parameters
-from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.activations import as_activation
 
 # Numbers stand on the edges of a layer that has so many at most.
 NUMBERED_EDGES = 16
@@ -151,7 +151,7 @@ class BackpropDisplay:
         X = X.toarray() if hasattr(X, "toarray") else X
         Y = _one_target(estimator, y)
         network = TwoLayerNetwork(
-            ACTIVATIONS[estimator.activation], estimator._loss_object()
+            as_activation(estimator.activation), estimator._loss_object()
         )
         network.loss.check_targets(Y)
         coefs, intercepts = estimator.coefs_, estimator.intercepts_

@@ -50,12 +50,13 @@ from sklearn_bp._validation import (
     Boolean,
     Number,
     OneOf,
+    Part,
     bounded,
     check_hidden_layer_sizes,
     check_parameters,
     check_sample_weight,
 )
-from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.activations import ACTIVATIONS, as_activation
 from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.losses import best_constant
 from sklearn_bp.optimizers import OPTIMIZERS
@@ -68,7 +69,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     """A network of one hidden layer; see the two classes made from it."""
 
     _constraints: ClassVar[dict[str, Any]] = {
-        "activation": OneOf(ACTIVATIONS),
+        "activation": Part(ACTIVATIONS, ("forward", "backward")),
         "solver": OneOf(["lbfgs", *OPTIMIZERS]),
         "alpha": Number(Real, 0, also=("auto",)),
         "batch_size": Number(Integral, 1, also=("auto", "by_rows", "full")),
@@ -77,7 +78,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         "power_t": Number(Real, 0),
         "max_iter": Number(Integral, 1, also=("auto",)),
         "loss_threshold": Number(Real, -np.inf, closed="neither"),
-        "init": OneOf(INITIALIZERS),
+        "init": Part(INITIALIZERS, (), function=True),
         "shuffle": Boolean(also=("blocks",)),
         "tol": Number(Real, 0),
         "verbose": Boolean(or_int=True),
@@ -213,7 +214,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             check_consistent_length(X, Y)
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
             sample_weight = self._class_weighted(y, sample_weight)
-            network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
+            network = self._network()
             network.loss.check_targets(Y)
             n_weighty = X.shape[0]
             if sample_weight is not None:
@@ -257,6 +258,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         if not incremental:
             self._warn(result)
         return self
+
+    def _network(self):
+        return TwoLayerNetwork(as_activation(self.activation), self._loss_object())
 
     def _check_parameters(self):
         check_parameters(self, self._constraints)
@@ -361,7 +365,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             parameters = Parameters.draw(
                 shape,
                 dtype,
-                INITIALIZERS[self.init],
+                INITIALIZERS[self.init] if isinstance(self.init, str) else self.init,
                 random_state,
                 network.activation.glorot_factor,
                 self.n_members,
@@ -608,7 +612,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         """Scores z2 of the rows of X, (n, n_outputs)."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
-        network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
+        network = self._network()
         (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
         with np.errstate(over="ignore", invalid="ignore"):
             X = self._check_features(X, reset=False)
@@ -623,7 +627,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         n_members = len(self._intercept_shifts) // self.n_outputs_
         dtype = self.coefs_[0].dtype
         scalings = self._feature_scaling, self._score_scaling
-        network = TwoLayerNetwork(ACTIVATIONS[self.activation], self._loss_object())
+        network = self._network()
         with np.errstate(over="ignore", invalid="ignore"):
             X = self._check_features(X, reset=False)
             scores = []

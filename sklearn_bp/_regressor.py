@@ -37,9 +37,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     hidden_layer_sizes : int or sequence of one int, default=(64,)
         Number of hidden units, of each of the `n_members` networks.
 
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
-        Activation of the hidden layer: f(z) = z, 1 / (1 + exp(-z)), tanh(z) or
-        max(0, z).
+    activation : {'identity', 'logistic', 'tanh', 'relu', 'leaky_relu', 'elu', 'selu', \
+            'softplus', 'gelu', 'silu', 'mish'} or object, default='relu'
+        Activation of the hidden layer; an object of `sklearn_bp.activations`, say
+        LeakyReLU(0.1); or one of your own with ``forward(z)`` and
+        ``backward(a, delta)``, as described there.
 
     solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
         'sgd' is mini-batch gradient descent with momentum, 'adam' the method of
@@ -83,10 +85,12 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     loss_threshold : float, default=None
         Stop as soon as an epoch's loss is below it.
 
-    init : {'glorot_uniform', 'he_normal', 'lecun_normal', 'normal', 'zeros'}, \
-            default='he_normal'
-        Starting weights. 'glorot_uniform' is uniform in +- sqrt(6 / (fan_in +
-        fan_out)) [2]_ (2 instead of 6 for 'logistic'), intercepts too;
+    init : {'glorot_uniform', 'he_normal', 'lecun_normal', 'normal', 'zeros'} \
+            or callable, default='he_normal'
+        Starting weights, or a function of (random_state, fan_in, fan_out,
+        glorot_factor) that returns weights and intercepts. 'glorot_uniform' is uniform
+        in +- sqrt(6 / (fan_in + fan_out)) [2]_ (2 instead of 6 for 'logistic'),
+        intercepts too;
         'he_normal' and 'lecun_normal' have variance 2 / fan_in and 1 / fan_in and
         intercepts zero; 'normal' is the unit normal for weights and intercepts;
         'zeros' shows why hidden units must start differently.

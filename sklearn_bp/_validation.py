@@ -62,6 +62,42 @@ class OneOf:
         return "one of " + ", ".join(repr(name) for name in self.names)
 
 
+class Part:
+    """A name in a table, or an object that has some methods.
+
+    Parameters
+    ----------
+    table : iterable of str
+    methods : tuple of str
+    function : bool, default=False
+        Whether a function will do too.
+    """
+
+    def __init__(self, table, methods, function=False):
+        self.names, self.methods, self.function = list(table), methods, function
+
+    def admits(self, value):
+        if isinstance(value, str):
+            return value in self.names
+        if isinstance(value, type):
+            return False
+        has_methods = all(callable(getattr(value, m, None)) for m in self.methods)
+        return (bool(self.methods) and has_methods) or (
+            self.function and callable(value)
+        )
+
+    def has_type(self, value):
+        return isinstance(value, str)
+
+    def __str__(self):
+        text = "one of " + ", ".join(repr(name) for name in self.names)
+        if self.methods:
+            text += ", or an object with " + " and ".join(
+                f"{m}()" for m in self.methods
+            )
+        return text + (", or a function" if self.function else "")
+
+
 class Boolean:
     """True or False, numpy's included; also an int where that means a level.
 

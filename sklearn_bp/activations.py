@@ -1,33 +1,69 @@
 """Activations of the hidden layer: forward and backward side by side.
 
 Arrays are (n_rows, n_hidden).  `forward` works in place on the net inputs z1;
-`backward` multiplies the error, in place, by the derivative, which each of
-these functions lets one write in terms of its value a1 = f(z1).
+`backward` multiplies the error, in place, by the derivative, which most of these
+functions let one write in terms of the value a1 = f(z1).  Those that do not
+(`of_input`) are given z1 there.
 
-To add one: a subclass of `_Activation` with `forward`, `backward` and
-`glorot_factor`, and a line in the table at the foot, which the parameter check and
-the laws in the tests read.
+To add one: a subclass of `Activation` with `forward` and `backward`, and a line in the
+table at the foot, which the parameter check and the laws in the tests read.
 """
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import numpy as np
+from scipy.special import expit, ndtr
+
+from sklearn_bp._option import Option, check_number
 
 
-class _Activation:
+class Activation(Option):
+    """An activation; a class of one's own derives from it.
+
+    Attributes
+    ----------
+    of_input : bool
+        Whether `backward` takes the net inputs, and not the values.
+    glorot_factor : float
+        The factor of 'glorot_uniform' (Glorot and Bengio 2010, eq. 16).
+    """
+
+    of_input: ClassVar[bool] = False
+    glorot_factor: ClassVar[float] = 6.0
+
     def forward(self, z):
+        """Replace net inputs z, (n_rows, n_hidden), by f(z), in place."""
         raise NotImplementedError
 
     def backward(self, a, delta):
+        """Multiply delta, (n_rows, n_hidden), by f'(z), in place.
+
+        a is f(z), or z itself where `of_input` is true.
+        """
         raise NotImplementedError
 
     def bind(self, shape, dtype):
-        """`forward` and `backward` for arrays of this shape, with own buffers."""
-        return self.forward, self.backward
+        """`forward` and `backward` for arrays of this shape, with own buffers.
+
+        `backward` takes the array that `forward` has changed.
+        """
+        if not self.of_input:
+            return self.forward, self.backward
+        inputs = np.empty(shape, dtype)
+
+        def forward(z):
+            np.copyto(inputs, z)
+            self.forward(z)
+
+        def backward(a, delta):
+            self.backward(inputs, delta)
+
+        return forward, backward
 
 
-class Identity(_Activation):
+class Identity(Activation):
     """f(z) = z, f'(z) = 1: a linear bottleneck."""
-
-    glorot_factor = 6.0
 
     def forward(self, z):
         pass
@@ -36,7 +72,7 @@ class Identity(_Activation):
         pass
 
 
-class Logistic(_Activation):
+class Logistic(Activation):
     """f(z) = 1 / (1 + exp(-z)), f'(z) = a (1 - a)."""
 
     # Glorot and Bengio 2010 derive 6 for a unit slope at zero.  MLPClassifier
@@ -56,10 +92,8 @@ class Logistic(_Activation):
         delta *= 1 - a
 
 
-class Tanh(_Activation):
+class Tanh(Activation):
     """f(z) = tanh(z), f'(z) = 1 - a^2."""
-
-    glorot_factor = 6.0
 
     def forward(self, z):
         np.tanh(z, out=z)
@@ -68,10 +102,8 @@ class Tanh(_Activation):
         delta *= 1 - a * a
 
 
-class Relu(_Activation):
+class ReLU(Activation):
     """f(z) = max(z, 0), f'(z) = 1 where a > 0, else 0 (0 at z = 0)."""
-
-    glorot_factor = 6.0
 
     def forward(self, z):
         np.maximum(z, 0, out=z)
@@ -99,9 +131,172 @@ class Relu(_Activation):
         return forward, backward
 
 
-ACTIVATIONS = {
+@dataclass(frozen=True)
+class LeakyReLU(Activation):
+    """f(z) = z where z > 0, else s z; f'(z) = 1 or s (Maas et al. 2013).
+
+    Parameters
+    ----------
+    negative_slope : float in [0, 1], default=0.01
+        The slope s.
+    """
+
+    negative_slope: float = 0.01
+
+    def check(self):
+        check_number(self, "negative_slope", 0, 1, closed="both")
+
+    def forward(self, z):
+        np.maximum(z, self.negative_slope * z, out=z)
+
+    def backward(self, a, delta):
+        np.multiply(delta, self.negative_slope, out=delta, where=a <= 0)
+
+
+@dataclass(frozen=True)
+class ELU(Activation):
+    """f(z) = z where z > 0, else c (exp(z) - 1); f'(z) = 1, or a + c.
+
+    Clevert, Unterthiner and Hochreiter 2016.
+
+    Parameters
+    ----------
+    alpha : float > 0, default=1.0
+        The value -c that large negative inputs tend to.
+    """
+
+    alpha: float = 1.0
+
+    def check(self):
+        check_number(self, "alpha", 0, closed="neither")
+
+    def forward(self, z):
+        _elu(z, self.alpha)
+
+    def backward(self, a, delta):
+        np.multiply(delta, a + a.dtype.type(self.alpha), out=delta, where=a <= 0)
+
+
+class SELU(Activation):
+    """f(z) = s z where z > 0, else s c (exp(z) - 1); f'(z) = s, or a + s c.
+
+    s = 1.0507, c = 1.6733: units keep mean 0 and variance 1 through a layer whose
+    weights have variance 1 / fan_in, which is init="lecun_normal" (Klambauer et al.
+    2017).
+    """
+
+    scale: ClassVar[float] = 1.0507009873554805
+    alpha: ClassVar[float] = 1.6732632423543772
+
+    def forward(self, z):
+        _elu(z, self.alpha)
+        z *= self.scale
+
+    def backward(self, a, delta):
+        limit = a.dtype.type(self.scale * self.alpha)
+        delta *= np.where(a > 0, a.dtype.type(self.scale), a + limit)
+
+
+class GELU(Activation):
+    """f(z) = z Phi(z), f'(z) = Phi(z) + z phi(z), of the normal distribution.
+
+    The exact form, not its approximation by tanh (Hendrycks and Gimpel 2016).
+    """
+
+    of_input = True
+
+    def forward(self, z):
+        z *= ndtr(z)
+
+    def backward(self, z, delta):
+        # phi is 0 beyond 40, where the square of z is still finite.
+        density = np.exp(np.square(np.clip(z, -40, 40)) * z.dtype.type(-0.5))
+        density *= z.dtype.type(1 / np.sqrt(2 * np.pi))
+        delta *= ndtr(z) + z * density
+
+
+class SiLU(Activation):
+    """f(z) = z s(z), s(z) = 1 / (1 + exp(-z)); f'(z) = s(z) + z s(z) s(-z).
+
+    Also called swish (Ramachandran, Zoph and Le 2017).
+    """
+
+    of_input = True
+
+    def forward(self, z):
+        z *= expit(z)
+
+    def backward(self, z, delta):
+        s = expit(z)
+        delta *= s + z * (s * expit(-z))
+
+
+class Mish(Activation):
+    """f(z) = z t, t = tanh(log(1 + exp(z))); f'(z) = t + z s(z) (1 - t^2).
+
+    Misra 2019; s(z) = 1 / (1 + exp(-z)).
+    """
+
+    of_input = True
+
+    def forward(self, z):
+        z *= np.tanh(_softplus(z))
+
+    def backward(self, z, delta):
+        t = np.tanh(_softplus(z))
+        delta *= t + z * (expit(z) * (1 - t * t))
+
+
+class Softplus(Activation):
+    """f(z) = log(1 + exp(z)), f'(z) = 1 - exp(-a) (Dugas et al. 2000)."""
+
+    def forward(self, z):
+        np.logaddexp(z, z.dtype.type(0), out=z)
+
+    def backward(self, a, delta):
+        delta *= -np.expm1(-a)
+
+
+def _elu(z, c):
+    """Z where z > 0, else c (exp(z) - 1), in place, without overflow."""
+    below = np.expm1(np.minimum(z, 0))
+    below *= c
+    np.maximum(z, 0, out=z)
+    z += below
+
+
+def _softplus(z):
+    return np.logaddexp(z, z.dtype.type(0))
+
+
+class _Own(Activation):
+    """A user's own object, with what it may lack."""
+
+    def __init__(self, activation):
+        object.__setattr__(self, "forward", activation.forward)
+        object.__setattr__(self, "backward", activation.backward)
+        for name in ("bind", "of_input", "glorot_factor"):
+            if hasattr(activation, name):
+                object.__setattr__(self, name, getattr(activation, name))
+
+
+def as_activation(activation):
+    """The object of a name in the table; an object of one's own as it is."""
+    if isinstance(activation, str):
+        return ACTIVATIONS[activation]
+    return activation if isinstance(activation, Activation) else _Own(activation)
+
+
+ACTIVATIONS: dict[str, Any] = {
     "identity": Identity(),
     "logistic": Logistic(),
     "tanh": Tanh(),
-    "relu": Relu(),
+    "relu": ReLU(),
+    "leaky_relu": LeakyReLU(),
+    "elu": ELU(),
+    "selu": SELU(),
+    "gelu": GELU(),
+    "silu": SiLU(),
+    "mish": Mish(),
+    "softplus": Softplus(),
 }

@@ -6,7 +6,7 @@ parameters are a list W1, b1, W2, b2.
 """
 
 import numpy as np
-from scipy.special import xlogy
+from scipy.special import ndtr, xlogy
 from sklearn.utils import shuffle as shuffled
 
 
@@ -19,8 +19,44 @@ def softmax(z):
     return e / e.sum(axis=1, keepdims=True)
 
 
+def softplus(z):
+    return np.where(z > 0, z, 0) + np.log1p(np.exp(-np.abs(z)))
+
+
+def phi(z):
+    return np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def elu(z, c):
+    return np.where(z > 0, z, c * np.expm1(np.where(z > 0, 0, z)))
+
+
+def elu_prime(z, c):
+    return np.where(z > 0, 1.0, c * np.exp(np.where(z > 0, 0, z)))
+
+
+def mish_prime(z):
+    t = np.tanh(softplus(z))
+    return t + z * sigmoid(z) * (1 - t**2)
+
+
+S, C = 1.0507009873554805, 1.6732632423543772
+
 # f(z) and f'(z), both from z
 ACTIVATIONS = {
+    "leaky_relu": (
+        lambda z: np.where(z > 0, z, 0.01 * z),
+        lambda z: np.where(z > 0, 1.0, 0.01),
+    ),
+    "elu": (lambda z: elu(z, 1.0), lambda z: elu_prime(z, 1.0)),
+    "selu": (lambda z: S * elu(z, C), lambda z: S * elu_prime(z, C)),
+    "gelu": (lambda z: z * ndtr(z), lambda z: ndtr(z) + z * phi(z)),
+    "silu": (
+        lambda z: z * sigmoid(z),
+        lambda z: sigmoid(z) * (1 + z * sigmoid(-z)),
+    ),
+    "mish": (lambda z: z * np.tanh(softplus(z)), mish_prime),
+    "softplus": (softplus, sigmoid),
     "identity": (lambda z: z, np.ones_like),
     "logistic": (sigmoid, lambda z: sigmoid(z) * sigmoid(-z)),
     "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),

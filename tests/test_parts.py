@@ -8,7 +8,7 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_bp import optimizers
+from sklearn_bp import activations, optimizers
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._stopping import Patience
 from sklearn_bp.activations import ACTIVATIONS
@@ -45,9 +45,9 @@ def forward(activation, z):
     return a
 
 
-def backward(activation, a, delta):
+def backward(activation, z, delta):
     delta = delta.copy()
-    activation.backward(a, delta)
+    activation.backward(z if activation.of_input else forward(activation, z), delta)
     return delta
 
 
@@ -57,7 +57,7 @@ def test_backward_multiplies_by_the_derivative(activation):
     delta = np.random.RandomState(0).normal(size=z.shape)
     step = 1e-6 * np.maximum(np.abs(z), 1e-1)
     slope = (forward(activation, z + step) - forward(activation, z - step)) / (2 * step)
-    found = backward(activation, forward(activation, z), delta)
+    found = backward(activation, z, delta)
     # Differences are off by 1e-16 / 1e-7, a rounding of f over the step.
     assert_allclose(found, delta * slope, rtol=1e-7, atol=1e-8)
 
@@ -75,7 +75,7 @@ def test_bound_activation_is_the_plain_one(activation, dtype):
         assert_array_equal(a, forward(activation, sign * z))
         found = delta.copy()
         run_backward(a, found)
-        assert_array_equal(found, backward(activation, a, delta))
+        assert_array_equal(found, backward(activation, sign * z, delta))
 
 
 @pytest.mark.parametrize("name", reference.ACTIVATIONS)
@@ -85,8 +85,44 @@ def test_activation_is_its_formula(name):
     a = forward(ACTIVATIONS[name], z)
     assert_allclose(a, f(z), rtol=1e-13, atol=1e-300)
     # 1 - a of a near 1 is off by the rounding of a.
-    found = backward(ACTIVATIONS[name], a, np.ones_like(z))
+    found = backward(ACTIVATIONS[name], z, np.ones_like(z))
     assert_allclose(found, f_prime(z), rtol=1e-9, atol=1e-15)
+
+
+@over_activations
+@over_dtypes
+def test_activation_is_exact_in_the_tails(activation, dtype):
+    """Of its own dtype, as in float64, and without a warning, which is an error."""
+    z = np.array([[-1e4], [-500.0], [-80.0], [80.0], [500.0], [1e4]], dtype)
+    one = np.ones_like(z)
+    with np.errstate(all="raise", under="ignore"):
+        a, slope = forward(activation, z), backward(activation, z, one)
+    assert a.dtype == slope.dtype == dtype
+    wide = z.astype(np.float64)
+    tiny = np.finfo(dtype).tiny
+    assert_allclose(a, forward(activation, wide), rtol=1e-4, atol=100 * tiny)
+    exact = backward(activation, wide, one.astype(np.float64))
+    assert_allclose(slope, exact, rtol=1e-4, atol=100 * tiny)
+
+
+def test_selu_keeps_mean_and_variance():
+    """Of a standard normal: the fixed point that its two constants solve."""
+    z = np.linspace(-12, 12, 200_001)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+    a = forward(ACTIVATIONS["selu"], z[:, np.newaxis])[:, 0]
+    assert abs(density @ a) < 1e-9
+    assert abs(density @ a**2 - 1) < 1e-9
+
+
+def test_parameters_of_activations():
+    z = np.array([[-2.0, 3.0]])
+    assert_allclose(forward(activations.LeakyReLU(0.25), z), [[-0.5, 3]])
+    assert_allclose(forward(activations.ELU(2.0), z), [[2 * np.expm1(-2), 3]])
+    for bad, error in ((-0.1, ValueError), (1.5, ValueError), ("x", TypeError)):
+        with pytest.raises(error, match="'negative_slope' parameter of LeakyReLU"):
+            activations.LeakyReLU(bad)
+    with pytest.raises(ValueError, match="'alpha' parameter of ELU"):
+        activations.ELU(0)
 
 
 def test_relu_at_zero_has_no_slope():

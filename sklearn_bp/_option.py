@@ -1,0 +1,74 @@
+"""What every part that a user may build shares: its parameters, by name.
+
+`activation=activations.LeakyReLU(0.1)`, `solver=optimizers.AdamW(weight_decay=0.1)`:
+such an object is a frozen dataclass that stores its fields as they were given.
+scikit-learn's `clone`, `repr` and grids over `solver__weight_decay` then work as they
+do for an estimator within an estimator.
+"""
+
+from dataclasses import dataclass, fields
+from numbers import Real
+
+
+@dataclass(frozen=True)
+class Option:
+    """A part with parameters, equal to another of equal parameters."""
+
+    def __post_init__(self):
+        self.check()
+
+    def check(self):
+        """Raise ValueError or TypeError for a field out of range."""
+
+    def get_params(self, deep=True):
+        """The fields by name, a dict; `deep` changes nothing."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def set_params(self, **params):
+        """Set fields, and check them.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a name that is no field, or a value out of range.
+        """
+        known = self.get_params()
+        for name in params:
+            if name not in known:
+                raise ValueError(
+                    f"{type(self).__name__} has no parameter {name!r}. It has "
+                    f"{sorted(known) or 'none'}."
+                )
+        type(self)(**known | params)  # checked before any is set
+        for name, value in params.items():
+            object.__setattr__(self, name, value)
+        return self
+
+
+def check_number(option, name, low, high=float("inf"), closed="left"):
+    """TypeError or ValueError unless a field is a number in an interval.
+
+    Parameters
+    ----------
+    option : Option
+    name : str
+    low, high : float
+    closed : {"left", "right", "both", "neither"}
+        Which ends belong to the interval.
+    """
+    value = getattr(option, name)
+    interval = (
+        f"{'[' if closed in ('left', 'both') else '('}{low:g}, "
+        f"{high:g}{']' if closed in ('right', 'both') else ')'}"
+    )
+    what = f"The {name!r} parameter of {type(option).__name__} must be a number in "
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{what}{interval}. Got {value!r} instead.")
+    above = value >= low if closed in ("left", "both") else value > low
+    below = value <= high if closed in ("right", "both") else value < high
+    if not (above and below):
+        raise ValueError(f"{what}{interval}. Got {value!r} instead.")

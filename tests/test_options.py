@@ -1,0 +1,140 @@
+"""Objects instead of names: `activation=LeakyReLU(0.1)`, and users' own."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from plain import TwoLayerClassifier
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_bp import activations
+from sklearn_bp.initializers import INITIALIZERS
+
+RNG = np.random.RandomState(0)
+X = RNG.normal(size=(80, 4))
+Y = (X[:, 0] + X[:, 1] ** 2 > 0.5).astype(int)
+BRIEF = {
+    "hidden_layer_sizes": 5,
+    "max_iter": 3,
+    "random_state": 0,
+    "loss_threshold": 1e9,  # stops without a warning
+}
+
+# parameter: (name, the object that it stands for, another object, its parameter)
+OBJECTS = {
+    "activation": (
+        "leaky_relu",
+        activations.LeakyReLU(),
+        activations.LeakyReLU(0.5),
+        ("negative_slope", 0.25),
+    ),
+}
+over_objects = pytest.mark.parametrize("parameter", OBJECTS)
+
+
+def fitted(**settings):
+    return TwoLayerClassifier(**BRIEF | settings).fit(X, Y)
+
+
+@over_objects
+def test_an_object_is_its_name(parameter):
+    name, default, other, _ = OBJECTS[parameter]
+    by_name = fitted(**{parameter: name}).coefs_[0]
+    assert_array_equal(fitted(**{parameter: default}).coefs_[0], by_name)
+    assert not np.array_equal(fitted(**{parameter: other}).coefs_[0], by_name)
+
+
+@over_objects
+def test_clone_pickle_and_repr(parameter):
+    _, _, other, (field, value) = OBJECTS[parameter]
+    model = fitted(**{parameter: other})
+    again = clone(model)
+    assert again.get_params() == model.get_params()
+    assert getattr(again, parameter) is not other
+    assert_array_equal(again.fit(X, Y).coefs_[0], model.coefs_[0])
+    loaded = pickle.loads(pickle.dumps(model))
+    assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    assert repr(other) in repr(model).replace("\n", "").replace("  ", "")
+    again.set_params(**{f"{parameter}__{field}": value})
+    assert getattr(getattr(again, parameter), field) == value
+    assert getattr(other, field) != value  # the clone's own was changed
+
+
+@over_objects
+def test_grids_reach_into_objects(parameter):
+    _, default, _, (field, value) = OBJECTS[parameter]
+    grid = {f"{parameter}__{field}": [getattr(default, field), value]}
+    model = TwoLayerClassifier(**BRIEF | {parameter: default})
+    search = GridSearchCV(model, grid, cv=2, error_score="raise").fit(X, Y)
+    assert len(search.cv_results_["params"]) == 2
+    name = search.best_params_[f"{parameter}__{field}"]
+    assert getattr(getattr(search.best_estimator_, parameter), field) == name
+
+
+@over_objects
+def test_a_fit_changes_no_object(parameter):
+    """Two estimators may share it."""
+    _, _, other, _ = OBJECTS[parameter]
+    before = pickle.dumps(other)
+    first, second = fitted(**{parameter: other}), fitted(**{parameter: other})
+    assert pickle.dumps(other) == before
+    assert_array_equal(first.coefs_[0], second.coefs_[0])
+
+
+@over_objects
+def test_what_is_neither_name_nor_object(parameter):
+    name, default, _, _ = OBJECTS[parameter]
+    with pytest.raises(ValueError, match=f"'{parameter}' parameter .* one of .*{name}"):
+        fitted(**{parameter: "none of these"})
+    for bad in (3, None, type(default)):
+        with pytest.raises(TypeError, match=f"'{parameter}' parameter"):
+            fitted(**{parameter: bad})
+
+
+@over_objects
+def test_set_params_refuses_what_is_no_field(parameter):
+    _, _, other, (field, value) = OBJECTS[parameter]
+    with pytest.raises(ValueError, match="has no parameter 'nothing'"):
+        other.set_params(nothing=1)
+    before = other.get_params()
+    with pytest.raises((ValueError, TypeError), match=f"{field!r} parameter of"):
+        other.set_params(**{field: "bad"})
+    assert other.get_params() == before
+    assert type(other)(**before | {field: value}).get_params()[field] == value
+
+
+class Cube:
+    """f(z) = z^3: nothing but the two methods."""
+
+    def forward(self, z):
+        z *= z * z
+
+    def backward(self, a, delta):
+        delta *= 3 * np.cbrt(a) ** 2
+
+
+class CubeOfInput(activations.Activation):
+    of_input = True
+
+    def forward(self, z):
+        z *= z * z
+
+    def backward(self, z, delta):
+        delta *= 3 * z * z
+
+
+def test_an_activation_of_ones_own():
+    by_value, by_input = fitted(activation=Cube()), fitted(activation=CubeOfInput())
+    np.testing.assert_allclose(by_value.coefs_[0], by_input.coefs_[0], rtol=1e-9)
+    (W1, W2), (b1, b2) = by_value.coefs_, by_value.intercepts_
+    scores = ((X @ W1 + b1) ** 3 @ W2 + b2)[:, 0]
+    np.testing.assert_allclose(by_value.decision_function(X), scores, rtol=1e-9)
+    assert clone(by_value).fit(X, Y).loss_ == by_value.loss_
+
+
+def test_an_initializer_of_ones_own():
+    by_name = fitted(init="lecun_normal")
+    own = fitted(init=INITIALIZERS["lecun_normal"])
+    assert_array_equal(own.coefs_[0], by_name.coefs_[0])
