@@ -32,6 +32,7 @@ from sklearn_bp._defaults import (
     resolve,
     training_dtype,
 )
+from sklearn_bp._dropout import stream_of
 from sklearn_bp._held_out import (
     HeldOut,
     draw_folds,
@@ -95,6 +96,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         "standardize": Boolean(),
         "n_members": Number(Integral, 1),
         "average": Boolean(),
+        "dropout": Number(Real, 0, 1),
     }
 
     classes_: np.ndarray
@@ -138,6 +140,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         standardize,
         n_members,
         average,
+        dropout,
         categorical_features,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -169,6 +172,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         self.standardize = standardize
         self.n_members = n_members
         self.average = average
+        self.dropout = dropout
         self.categorical_features = categorical_features
 
     # What the two classes differ in.
@@ -239,6 +243,8 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 state.random_state,
                 not incremental and holds_out(self, n_weighty),
             )
+            if self.dropout and state.dropout_stream is None:
+                state.dropout_stream = stream_of(spawn(state.random_state))
             few = n_weighty < FEW_ROWS
             resolved = resolve(self, data.n_rows, X.shape[1], alpha, few)
             plan = Plan(
@@ -265,6 +271,11 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     def _check_parameters(self):
         check_parameters(self, self._constraints)
         check_random_state(self.random_state)
+        if self.dropout and self.solver == "lbfgs":
+            raise ValueError(
+                f"dropout={self.dropout} changes the loss from step to step, and "
+                "solver='lbfgs' needs one that stays: set dropout=0.0 or solver='adam'."
+            )
         return check_hidden_layer_sizes(self)
 
     def _check_features(self, X, reset, sample_weight=None):
@@ -491,6 +502,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             resolved.batch_size,
             self.shuffle,
             AVERAGED_EPOCHS if self.average else 0,
+            float(self.dropout),
         )
 
     def _loss_threshold(self):

@@ -161,6 +161,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Whether to keep not the last weights but their exponential moving average
         over two epochs [4]_. Not used by 'lbfgs'.
 
+    dropout : float in [0, 1), default=0.0
+        Share of the hidden units left out in training, drawn anew for each row and
+        step [6]_; those left count 1 / (1 - dropout) times, and predicting uses all.
+        `loss_curve_` is the loss with units left out. Not for 'lbfgs'.
+
     categorical_features : 'from_dtype', array-like of bool, int or str, or None, \
             default='from_dtype'
         Columns that hold categories, as of HistGradientBoostingClassifier: a mask,
@@ -274,6 +279,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
        better generalization. UAI.
     .. [5] Guo, C., Pleiss, G., Sun, Y. and Weinberger, K. Q. (2017). On calibration of
        modern neural networks. ICML.
+    .. [6] Srivastava, N. et al. (2014). Dropout: a simple way to prevent neural
+       networks from overfitting. JMLR 15, 1929-1958.
 
     Examples
     --------
@@ -326,6 +333,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         standardize=True,
         n_members=8,
         average=True,
+        dropout=0.0,
         categorical_features="from_dtype",
         class_weight=None,
     ):
@@ -359,6 +367,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             standardize=standardize,
             n_members=n_members,
             average=average,
+            dropout=dropout,
             categorical_features=categorical_features,
         )
         self.class_weight = class_weight

@@ -34,6 +34,7 @@ MLP_DEFAULTS = {
     "standardize": False,
     "n_members": 1,
     "average": False,
+    "dropout": 0.0,
     "categorical_features": None,
 }
 """MLPClassifier's parameter values in our constructor's names (scikit-learn 1.7 to

@@ -50,7 +50,7 @@ class TwoLayerNetwork:
         self.activation = activation
         self.loss = loss
 
-    def bind(self, parameters, target, n_rows, is_sparse=False):
+    def bind(self, parameters, target, n_rows, is_sparse=False, dropout=None):
         """The four steps for batches of `n_rows` rows.
 
         Of several members, K, all predict and learn from the same rows.
@@ -64,6 +64,8 @@ class TwoLayerNetwork:
         is_sparse : bool
             Whether batches are CSR of shape (n_rows, n_features), or else the
             transposes of C-ordered arrays of that shape.
+        dropout : Dropout, default=None
+            Hidden units to be left out.
 
         Returns
         -------
@@ -86,7 +88,12 @@ class TwoLayerNetwork:
         differentiate = loss.backward
         b1, target_b1 = parameters.b1, target.b1
 
-        a1 = np.empty((n_rows, n_hidden), dtype)
+        a1 = hidden = np.empty((n_rows, n_hidden), dtype)
+        if dropout is not None:
+            hidden = np.empty_like(a1)  # what of a1 reaches the outputs
+            activate, multiply_derivative = _dropping(
+                activate, multiply_derivative, dropout.bind(a1.shape, dtype), hidden
+            )
         delta1 = np.empty((n_rows, n_hidden), dtype)
         delta2 = np.empty(predictions_shape(n_members, n_rows, k), dtype)
         ones = np.ones(n_rows, dtype)
@@ -96,7 +103,7 @@ class TwoLayerNetwork:
         add_product, input_gradient = input_layer(parameters.W1, target.W1, a1, delta1)
         output_layer = _output_layer if n_members == 1 else _member_outputs
         output_scores, propagate, output_gradient = output_layer(
-            parameters, target, a1, delta1, delta2
+            parameters, target, hidden, delta1, delta2
         )
 
         def forward(X, P):
@@ -164,6 +171,26 @@ def predictions_shape(n_members, n_rows, n_outputs):
     """Of predictions and output errors of a batch: members, if several, come first."""
     shape = (n_rows, n_outputs)
     return shape if n_members == 1 else (n_members, *shape)
+
+
+def _dropping(activate, multiply_derivative, next_mask, hidden):
+    """The two functions of an activation, with hidden units left out.
+
+    hidden = a1 * mask,    delta1 = (delta2 W2^T) * mask * f'(z1)
+    """
+    mask = np.empty(0)
+
+    def activate_some(a1):
+        nonlocal mask
+        activate(a1)
+        mask = next_mask()
+        np.multiply(a1, mask, hidden)
+
+    def multiply_derivative_of_some(a1, delta1):
+        np.multiply(delta1, mask, delta1)
+        multiply_derivative(a1, delta1)
+
+    return activate_some, multiply_derivative_of_some
 
 
 def _output_layer(parameters, target, a1, delta1, delta2):

@@ -169,6 +169,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Whether to keep not the last weights but their exponential moving average
         over two epochs [4]_. Not used by 'lbfgs'.
 
+    dropout : float in [0, 1), default=0.0
+        Share of the hidden units left out in training, drawn anew for each row and
+        step [5]_; those left count 1 / (1 - dropout) times, and predicting uses all.
+        `loss_curve_` is the loss with units left out. Not for 'lbfgs'.
+
     categorical_features : 'from_dtype', array-like of bool, int or str, or None, \
             default='from_dtype'
         Columns that hold categories, as of HistGradientBoostingClassifier: a mask,
@@ -270,6 +275,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
        optimization. ICLR.
     .. [4] Izmailov, P. et al. (2018). Averaging weights leads to wider optima and
        better generalization. UAI.
+    .. [5] Srivastava, N. et al. (2014). Dropout: a simple way to prevent neural
+       networks from overfitting. JMLR 15, 1929-1958.
 
     Examples
     --------
@@ -321,6 +328,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         standardize=True,
         n_members=8,
         average=True,
+        dropout=0.0,
         categorical_features="from_dtype",
     ):
         super().__init__(
@@ -353,6 +361,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             standardize=standardize,
             n_members=n_members,
             average=average,
+            dropout=dropout,
             categorical_features=categorical_features,
         )
 

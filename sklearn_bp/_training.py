@@ -14,6 +14,7 @@ from scipy import sparse
 
 from sklearn_bp._batches import Batches, Data, next_block_order, next_order
 from sklearn_bp._blas import blas_for
+from sklearn_bp._dropout import Dropout
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._stopping import Patience
@@ -43,6 +44,8 @@ class TrainingState:
         The optimizer's class, which alone can read it.
     schedule : object of `schedules` or None
         The schedule that `rate` comes from.
+    dropout_stream : ndarray of shape (4,) or None
+        Where the random numbers of dropout stand; None without dropout.
     order : ndarray of int or None
         The last epoch's order of the rows.
     n_iter, t, n_steps : int
@@ -64,6 +67,7 @@ class TrainingState:
     t: int = 0
     n_steps: int = 0
     average: Parameters | None = None
+    dropout_stream: np.ndarray | None = None
     loss_curve: list = field(default_factory=list)
     validation_scores: list = field(default_factory=list)
 
@@ -136,6 +140,8 @@ class MiniBatches:
     shuffle : bool or "blocks"
     average : float, default=0
         Epochs that a running mean of the weights reaches back; 0 for none.
+    dropout : float, default=0
+        Share of hidden units left out; if not 0, the state has a `dropout_stream`.
     """
 
     optimizer: Any
@@ -143,6 +149,7 @@ class MiniBatches:
     batch_size: int
     shuffle: bool | str
     average: float = 0
+    dropout: float = 0
 
     def train(self, network, data, state, plan):
         """Train from `state`, which is changed, until `plan` says stop."""
@@ -158,7 +165,8 @@ class MiniBatches:
         if self.average:
             n_steps = self.average * -(-data.n_rows // self.batch_size)
             optimizer = averaging(optimizer, state, n_steps)
-        kernels = bind_kernels(network, data, parameters, optimizer, batches)
+        dropout = Dropout(self.dropout, state.dropout_stream) if self.dropout else None
+        kernels = bind_kernels(network, data, parameters, optimizer, batches, dropout)
 
         # In a single batch the order of rows changes nothing but rounding; it is drawn
         # all the same, so that random numbers drawn later are MLPClassifier's.
@@ -174,6 +182,8 @@ class MiniBatches:
             state.t += data.n_rows
             state.rate = self.schedule.after_epoch(state.rate, state.t)
             state.optimizer = optimizer.state()
+            if dropout is not None:
+                state.dropout_stream = dropout.epoch_ends()
             return loss
 
         def on_plateau():
@@ -189,11 +199,13 @@ class MiniBatches:
         return result
 
 
-def bind_kernels(network: TwoLayerNetwork, data: Data, parameters, optimizer, batches):
+def bind_kernels(
+    network: TwoLayerNetwork, data: Data, parameters, optimizer, batches, dropout
+):
     """A kernel for each length of a batch."""
     is_sparse = sparse.issparse(data.X)
     return {
-        b: network.bind(parameters, optimizer.target, b, is_sparse)
+        b: network.bind(parameters, optimizer.target, b, is_sparse, dropout)
         for b in batches.lengths
     }
 

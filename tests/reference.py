@@ -107,16 +107,19 @@ LOSSES = {
 }
 
 
-def loss_and_gradient(theta, X, Y, w, total, alpha, activation, loss):
-    """Loss sum_i w_i loss_i / total, penalty included, and its four gradients."""
+def loss_and_gradient(theta, X, Y, w, total, alpha, activation, loss, mask=1.0):
+    """Loss sum_i w_i loss_i / total, penalty included, and its four gradients.
+
+    Hidden units count `mask` times, (n, n_hidden): 0 if they are left out.
+    """
     W1, b1, W2, b2 = theta
     f, f_prime = ACTIVATIONS[activation]
     g, value, output_error = LOSSES[loss]
     z1 = X @ W1 + b1
-    a1 = f(z1)
+    a1 = f(z1) * mask
     p = g(a1 @ W2 + b2)
     delta2 = w[:, np.newaxis] * output_error(p, Y) / total
-    delta1 = delta2 @ W2.T * f_prime(z1)
+    delta1 = delta2 @ W2.T * mask * f_prime(z1)
     penalty = alpha / 2 * ((W1**2).sum() + (W2**2).sum())
     return ((w * value(p, Y)).sum() + penalty) / total, [
         X.T @ delta1 + alpha / total * W1,
@@ -165,11 +168,24 @@ def adam(theta, rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
     return update
 
 
-def train(theta, update, X, Y, w, batch_size, n_epochs, random_state, alpha, **parts):
+def train(
+    theta,
+    update,
+    X,
+    Y,
+    w,
+    batch_size,
+    n_epochs,
+    random_state,
+    alpha,
+    masks=None,
+    **parts,
+):
     """Mini-batch descent by `update`, which moves theta; return the loss curve.
 
     A batch of b rows has the loss (sum of w_i loss_i + penalty) / (b mean(w)), the
-    mean being over all rows: weights are normalised over the whole set.
+    mean being over all rows: weights are normalised over the whole set.  `masks`, an
+    iterator, gives that of the hidden units for each step.
     """
     n, curve, order = len(X), [], np.arange(len(X))
     for _ in range(n_epochs):
@@ -178,7 +194,14 @@ def train(theta, update, X, Y, w, batch_size, n_epochs, random_state, alpha, **p
         for first in range(0, n, batch_size):
             rows = order[first : first + batch_size]
             loss, gradients = loss_and_gradient(
-                theta, X[rows], Y[rows], w[rows], len(rows) * w.mean(), alpha, **parts
+                theta,
+                X[rows],
+                Y[rows],
+                w[rows],
+                len(rows) * w.mean(),
+                alpha,
+                mask=1.0 if masks is None else next(masks),
+                **parts,
             )
             total += loss * len(rows)
             update(gradients)

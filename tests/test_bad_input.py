@@ -222,6 +222,11 @@ PARAMETERS = {
         (["a"], ValueError, "without feature names"),
     ],
     "average": [(2, TypeError, A_BOOL), (None, TypeError, A_BOOL)],
+    "dropout": [
+        (1.0, ValueError, A_FLOAT + r" \[0, 1\)"),
+        (-0.1, ValueError, A_FLOAT + r" \[0, 1\)"),
+        (True, TypeError, A_FLOAT),
+    ],
     "max_fun": [(0, ValueError, AN_INT + r" \[1, inf\)"), (1.5, TypeError, AN_INT)],
 }
 PARAMETER_CASES = [

@@ -82,6 +82,7 @@ def test_mlp_defaults(mlp, ours):
         "standardize": False,
         "n_members": 1,
         "average": False,
+        "dropout": 0.0,
         "categorical_features": None,
     }
 
