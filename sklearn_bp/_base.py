@@ -9,7 +9,6 @@ import copy
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
-from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -50,7 +49,6 @@ from sklearn_bp._training import MiniBatches, Plan, TrainingState
 from sklearn_bp._validation import (
     Boolean,
     Number,
-    OneOf,
     Part,
     bounded,
     check_hidden_layer_sizes,
@@ -60,8 +58,8 @@ from sklearn_bp._validation import (
 from sklearn_bp.activations import ACTIVATIONS, as_activation
 from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.losses import best_constant
-from sklearn_bp.optimizers import OPTIMIZERS
-from sklearn_bp.schedules import SCHEDULES, Constant
+from sklearn_bp.optimizers import OPTIMIZERS, as_optimizer
+from sklearn_bp.schedules import SCHEDULES, as_schedule, ends_with_max_iter
 
 STATE_VERSION = 2
 
@@ -71,10 +69,10 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
 
     _constraints: ClassVar[dict[str, Any]] = {
         "activation": Part(ACTIVATIONS, ("forward", "backward")),
-        "solver": OneOf(["lbfgs", *OPTIMIZERS]),
+        "solver": Part(["lbfgs", *OPTIMIZERS], ("bind",)),
         "alpha": Number(Real, 0, also=("auto",)),
         "batch_size": Number(Integral, 1, also=("auto", "by_rows", "full")),
-        "learning_rate": OneOf(SCHEDULES),
+        "learning_rate": Part(SCHEDULES, ("factor",), function=True),
         "learning_rate_init": Number(Real, 0, closed="neither", also=("auto",)),
         "power_t": Number(Real, 0),
         "max_iter": Number(Integral, 1, also=("auto",)),
@@ -491,14 +489,19 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 "rows. It is going to be clipped",
                 stacklevel=4,
             )
-        optimizer = OPTIMIZERS[self.solver]
-        settings = {
-            f.name: _as_python(getattr(self, f.name)) for f in fields(optimizer)
-        }
-        schedule = SCHEDULES[self.learning_rate] if optimizer.scheduled else Constant
+        optimizer = as_optimizer(
+            self.solver, lambda name, default: _as_python(getattr(self, name, default))
+        )
+        schedule = as_schedule(
+            self.learning_rate,
+            resolved.learning_rate_init,
+            float(self.power_t),
+            resolved.max_iter,
+            getattr(optimizer, "scheduled", False),
+        )
         return MiniBatches(
-            optimizer(**settings),
-            schedule(resolved.learning_rate_init, float(self.power_t)),
+            optimizer,
+            schedule,
             resolved.batch_size,
             self.shuffle,
             AVERAGED_EPOCHS if self.average else 0,
@@ -601,7 +604,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     def _warn(self, result):
         if result.reason == "interrupted":
             warnings.warn("Training interrupted by user.", stacklevel=4)
-        elif result.reason == "max_iter" and self.max_iter != "auto":
+        elif self.max_iter == "auto" or ends_with_max_iter(self.learning_rate):
+            pass  # to reach max_iter is what is expected
+        elif result.reason == "max_iter":
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
                 "reached and the optimization hasn't converged yet. Increase "
@@ -609,7 +614,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        elif result.reason.startswith("status=") and self.max_iter != "auto":
+        elif result.reason.startswith("status="):
             warnings.warn(
                 f"lbfgs failed to converge after {self.n_iter_} iteration(s) "
                 f"({result.reason}). Increase max_iter ({self.max_iter}) or max_fun "
@@ -689,7 +694,7 @@ def _is_cast_by_blocks(X):
 
 def _as_python(value):
     """A float for any number: numpy's float32 would make all arithmetic its own."""
-    return value if isinstance(value, bool | np.bool_) else float(value)
+    return value if isinstance(value, bool | np.bool_ | None) else float(value)
 
 
 def _no_report(state):

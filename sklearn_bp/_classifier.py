@@ -33,17 +33,20 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         LeakyReLU(0.1); or one of your own with ``forward(z)`` and
         ``backward(a, delta)``, as described there.
 
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'} or object, default='adam'
         'sgd' is mini-batch gradient descent with momentum, 'adam' the method of
-        Kingma and Ba [3]_, 'lbfgs' a quasi-Newton method that takes all rows in
-        each iteration and computes in float64.
+        Kingma and Ba [3]_, 'adamw' the same with decoupled weight decay, 'rmsprop'
+        that of Tieleman and Hinton, 'lbfgs' a quasi-Newton method that takes all rows
+        in each iteration and computes in float64. Or an object of
+        `sklearn_bp.optimizers` with parameters of its own, say
+        AdamW(weight_decay=0.1, clip_norm=1.0).
 
     alpha : float or 'auto', default='auto'
         Strength of the penalty alpha / 2 (||W1||^2 + ||W2||^2) on the weights
         (not the intercepts). It is divided by the number of rows, or by the sum
         of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
-        'auto' is 0.1 (100 / n_samples)^1.5, and 1 for fewer than 100 rows and for
-        'lbfgs'.
+        'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows and for
+        'lbfgs', and 0 for 'adamw'.
 
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the
@@ -51,13 +54,18 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         scikit-learn's min(200, n_samples), 'full' all rows (batch gradient descent),
         1 is stochastic gradient descent. Not used by 'lbfgs'.
 
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        Schedule of the rate of 'sgd': constant; learning_rate_init / (t + 1) **
-        power_t after t training rows; or constant, but divided by 5 whenever the
-        patience is used up, until it is below 1e-6.
+    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'}, \
+            object or callable, default='constant'
+        Schedule of the rate. 'invscaling' and 'adaptive' are for 'sgd', as in
+        scikit-learn: learning_rate_init / (t + 1) ** power_t after t training rows; or
+        constant, but divided by 5 whenever the patience is used up, until it is below
+        1e-6. 'cosine' and 'one_cycle' change from step to step, down to nothing after
+        `max_iter` epochs; objects of `sklearn_bp.schedules` have parameters of their
+        own. A function takes the number of the step, from 0, and returns what
+        `learning_rate_init` is multiplied by. Not used by 'lbfgs'.
 
     learning_rate_init : float or 'auto', default='auto'
-        Initial learning rate of 'sgd' and 'adam'. 'auto' is 0.01 for up to 10
+        Initial learning rate of all solvers but 'lbfgs'. 'auto' is 0.01 for up to 10
         features, 0.01 sqrt(10 / n_features) for more, and 0.002 at least.
 
     power_t : float, default=0.5

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_bp.optimizers import decays
+
 MLP_DEFAULTS = {
     "hidden_layer_sizes": (100,),
     "activation": "relu",
@@ -93,6 +95,8 @@ def penalty(estimator, n_rows):
     """
     if estimator.alpha != "auto":
         return float(estimator.alpha)
+    if decays(estimator.solver):
+        return 0.0
     if n_rows < FEW_ROWS or estimator.solver == "lbfgs":
         return 1.0
     return 0.1 * (100 / n_rows) ** 1.5

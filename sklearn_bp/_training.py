@@ -50,7 +50,7 @@ class TrainingState:
         The last epoch's order of the rows.
     n_iter, t, n_steps : int
         Epochs, rows and steps of the optimizer so far; the last counted only where
-        a running mean is kept.
+        a running mean is kept, or the rate changes from step to step.
     loss_curve, validation_scores : list of float
         A value an epoch; the second only if there is validation data.
     """
@@ -162,9 +162,14 @@ class MiniBatches:
         batches = Batches(
             data, self.batch_size, parameters.flat.dtype, parameters.n_members
         )
+        steps_an_epoch = -(-data.n_rows // self.batch_size)
+        by_step = getattr(self.schedule, "by_step", None)
+        if self.average or by_step:
+            optimizer = counting(optimizer, state)
+        if by_step:
+            optimizer = scheduled(optimizer, state, by_step(steps_an_epoch))
         if self.average:
-            n_steps = self.average * -(-data.n_rows // self.batch_size)
-            optimizer = averaging(optimizer, state, n_steps)
+            optimizer = averaging(optimizer, state, self.average * steps_an_epoch)
         dropout = Dropout(self.dropout, state.dropout_stream) if self.dropout else None
         kernels = bind_kernels(network, data, parameters, optimizer, batches, dropout)
 
@@ -210,8 +215,33 @@ def bind_kernels(
     }
 
 
+def counting(optimizer, state):
+    """A bound optimizer that counts its steps in `state.n_steps`."""
+    finish_step = optimizer.finish
+
+    def finish(n_rows, rate):
+        state.n_steps += 1
+        return finish_step(n_rows, rate)
+
+    return optimizer._replace(finish=finish)
+
+
+def scheduled(optimizer, state, rate_of):
+    """A counting optimizer whose rate is another in each step, and `state.rate`."""
+    begin_step, finish_step = optimizer.begin, optimizer.finish
+
+    def begin(n_rows, _):
+        state.rate = rate_of(state.n_steps)
+        return begin_step(n_rows, state.rate)
+
+    def finish(n_rows, _):
+        return finish_step(n_rows, state.rate)
+
+    return optimizer._replace(begin=begin, finish=finish)
+
+
 def averaging(optimizer, state, n_steps):
-    """A bound optimizer that keeps `state.average` too.
+    """A counting optimizer that keeps `state.average` too.
 
     The exponential moving average of the weights after each step (Polyak and
     Juditsky 1992; Izmailov et al. 2018), with a time constant of `n_steps`, shorter at
@@ -228,7 +258,6 @@ def averaging(optimizer, state, n_steps):
 
     def finish(n_rows, rate):
         squared_norm = finish_step(n_rows, rate)
-        state.n_steps += 1
         if state.n_steps % every == 0:
             n_taken = state.n_steps // every
             decay = min(longest, n_taken / (n_taken + 3))

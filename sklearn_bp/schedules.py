@@ -1,12 +1,21 @@
-"""Learning rates from epoch to epoch.
+"""Learning rates, from epoch to epoch or from step to step.
 
-A schedule is a small object without state: `after_epoch(rate, t)` gives the
-rate of the next epoch, t being the number of training rows seen so far, and
-`on_plateau(rate)` what to do when the patience is used up: a lower rate to go
-on with, or None to stop.
+Of scikit-learn's three, `after_epoch(rate, t)` gives the rate of the next epoch, t
+being the number of training rows seen so far, and `on_plateau(rate)` what to do when
+the patience is used up: a lower rate to go on with, or None to stop.
+
+All others change from step to step: `factor(step, n_steps)` is what the initial rate is
+multiplied by, step counting from 0 and n_steps being all that `max_iter` epochs would
+take; beyond, the factor is that of the last step.  A function of the step alone will do
+too.  `Stepwise` is such a one at work.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from sklearn_bp._option import Option, check_number
 
 
 @dataclass(frozen=True)
@@ -39,4 +48,132 @@ class Adaptive(Constant):
         return rate / 5 if rate > 1e-6 else None
 
 
-SCHEDULES = {"constant": Constant, "invscaling": InverseScaling, "adaptive": Adaptive}
+@dataclass(frozen=True)
+class Cosine(Option):
+    """From the initial rate down to `final` of it along half a wave of the cosine.
+
+    factor = final + (1 - final) (1 + cos(pi s)) / 2, s from 0 to 1 (Loshchilov and
+    Hutter 2017, eq. 5, without restarts), after a linear rise from 0.
+
+    Parameters
+    ----------
+    warmup : float in [0, 1), default=0.0
+        Share of the steps that the rise takes.
+    final : float in [0, 1], default=0.0
+    """
+
+    warmup: float = 0.0
+    final: float = 0.0
+
+    def check(self):
+        check_number(self, "warmup", 0, 1)
+        check_number(self, "final", 0, 1, closed="both")
+
+    def factor(self, step, n_steps):
+        rise = self.warmup * n_steps
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        share = min((step - rise) / (n_steps - rise), 1.0)
+        return _by_cosine(1.0, self.final, share)
+
+
+@dataclass(frozen=True)
+class OneCycle(Option):
+    """Up to the initial rate and down again (Smith and Topin 2018), as torch has it.
+
+    By cosines, from 1 / div_factor up to 1 and down to 1 / (div_factor
+    final_div_factor).  The momentum stays as it is.
+
+    Parameters
+    ----------
+    pct_start : float in (0, 1), default=0.3
+        Share of the steps that lead up.
+    div_factor : float >= 1, default=25.0
+    final_div_factor : float >= 1, default=1e4
+    """
+
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+    def check(self):
+        check_number(self, "pct_start", 0, 1, closed="neither")
+        check_number(self, "div_factor", 1)
+        check_number(self, "final_div_factor", 1)
+
+    def factor(self, step, n_steps):
+        low = 1 / self.div_factor
+        peak, last = self.pct_start * n_steps - 1, n_steps - 1
+        if step <= peak:
+            return _by_cosine(low, 1.0, step / peak)
+        share = min((step - peak) / max(last - peak, 1), 1.0)
+        return _by_cosine(1.0, low / self.final_div_factor, share)
+
+
+def _by_cosine(start, end, share):
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class Stepwise:
+    """A schedule by steps at work.
+
+    Parameters
+    ----------
+    learning_rate_init : float
+    rule : object with `factor`, or callable(step) -> float
+    n_epochs : int
+    """
+
+    learning_rate_init: float
+    rule: Any
+    n_epochs: int
+
+    def after_epoch(self, rate, t):
+        return rate
+
+    def on_plateau(self, rate):
+        return None
+
+    def by_step(self, steps_an_epoch) -> Callable[[int], float]:
+        """The rate of each step, counted from 0."""
+        rate, rule = self.learning_rate_init, self.rule
+        n_steps = self.n_epochs * steps_an_epoch
+        if not hasattr(rule, "factor"):
+            return lambda step: rate * float(rule(step))
+        return lambda step: rate * float(rule.factor(min(step, n_steps - 1), n_steps))
+
+
+# The first three by epochs, for 'sgd' alone, as in scikit-learn.
+SCHEDULES: dict[str, Any] = {
+    "constant": Constant,
+    "invscaling": InverseScaling,
+    "adaptive": Adaptive,
+    "cosine": Cosine,
+    "one_cycle": OneCycle,
+}
+
+
+def ends_with_max_iter(schedule):
+    """Whether a schedule, as the estimator has it, is made to end at `max_iter`."""
+    made = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
+    return hasattr(made, "factor")
+
+
+def as_schedule(schedule, learning_rate_init, power_t, n_epochs, scheduled):
+    """The schedule of a name, an object or a function.
+
+    Parameters
+    ----------
+    schedule : str, object with `factor`, or callable
+    learning_rate_init, power_t : float
+    n_epochs : int
+    scheduled : bool
+        Whether the optimizer takes scikit-learn's three.
+    """
+    if isinstance(schedule, str):
+        made = SCHEDULES[schedule]
+        if issubclass(made, Constant):
+            return (made if scheduled else Constant)(learning_rate_init, power_t)
+        schedule = made()
+    return Stepwise(learning_rate_init, schedule, n_epochs)

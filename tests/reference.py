@@ -151,6 +151,18 @@ def sgd(theta, rate=0.001, momentum=0.9, nesterov=True):
     return update
 
 
+def rmsprop(theta, rate=0.001, rho=0.99, epsilon=1e-8):
+    """A function that moves theta, in place, along given gradients."""
+    v = [np.zeros_like(part) for part in theta]
+
+    def update(gradients):
+        for i, g in enumerate(gradients):
+            v[i] = rho * v[i] + (1 - rho) * g**2
+            theta[i] -= rate * g / (np.sqrt(v[i]) + epsilon)
+
+    return update
+
+
 def adam(theta, rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
     m = [np.zeros_like(part) for part in theta]
     v = [np.zeros_like(part) for part in theta]

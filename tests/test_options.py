@@ -7,9 +7,10 @@ import pytest
 from numpy.testing import assert_array_equal
 from plain import TwoLayerClassifier
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
-from sklearn_bp import activations
+from sklearn_bp import activations, optimizers, schedules
 from sklearn_bp.initializers import INITIALIZERS
 
 RNG = np.random.RandomState(0)
@@ -29,6 +30,18 @@ OBJECTS = {
         activations.LeakyReLU(),
         activations.LeakyReLU(0.5),
         ("negative_slope", 0.25),
+    ),
+    "solver": (
+        "adamw",
+        optimizers.AdamW(),
+        optimizers.AdamW(weight_decay=0.5),
+        ("weight_decay", 0.1),
+    ),
+    "learning_rate": (
+        "one_cycle",
+        schedules.OneCycle(),
+        schedules.OneCycle(pct_start=0.5),
+        ("div_factor", 10),
     ),
 }
 over_objects = pytest.mark.parametrize("parameter", OBJECTS)
@@ -56,7 +69,8 @@ def test_clone_pickle_and_repr(parameter):
     assert_array_equal(again.fit(X, Y).coefs_[0], model.coefs_[0])
     loaded = pickle.loads(pickle.dumps(model))
     assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
-    assert repr(other) in repr(model).replace("\n", "").replace("  ", "")
+    written = "".join(model.__repr__(N_CHAR_MAX=10_000).split())
+    assert f"{parameter}={''.join(repr(other).split())}" in written
     again.set_params(**{f"{parameter}__{field}": value})
     assert getattr(getattr(again, parameter), field) == value
     assert getattr(other, field) != value  # the clone's own was changed
@@ -138,3 +152,12 @@ def test_an_initializer_of_ones_own():
     by_name = fitted(init="lecun_normal")
     own = fitted(init=INITIALIZERS["lecun_normal"])
     assert_array_equal(own.coefs_[0], by_name.coefs_[0])
+
+
+@pytest.mark.parametrize("rate", ["cosine", "one_cycle", schedules.Cosine()])
+def test_a_schedule_that_ends_warns_of_nothing(rate):
+    """Warnings are errors here: max_iter is where it is meant to end."""
+    model = fitted(learning_rate=rate, loss_threshold=None)
+    assert model.n_iter_ == 3
+    with pytest.warns(ConvergenceWarning, match="Maximum iterations"):
+        fitted(learning_rate=lambda step: 1.0, loss_threshold=None)

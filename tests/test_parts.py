@@ -14,14 +14,23 @@ from sklearn_bp._stopping import Patience
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
-from sklearn_bp.optimizers import OPTIMIZERS, SGD, Adam
-from sklearn_bp.schedules import SCHEDULES, Adaptive, Constant, InverseScaling
+from sklearn_bp.optimizers import OPTIMIZERS, SGD, Adam, AdamW, RMSprop
+from sklearn_bp.schedules import (
+    SCHEDULES,
+    Adaptive,
+    Constant,
+    Cosine,
+    InverseScaling,
+    OneCycle,
+)
 
 LOSSES = {
     f"{name}-{'exclusive' if exclusive else 'independent'}": loss
     for name, variants in CLASSIFIER_LOSSES.items()
     for exclusive, loss in variants.items()
 } | REGRESSOR_LOSSES
+
+SCIKIT_LEARNS = ["constant", "invscaling", "adaptive"]
 
 over_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 over_activations = pytest.mark.parametrize(
@@ -318,7 +327,39 @@ def test_adaptive_schedule():
     assert_allclose(rates, 0.1 / 5.0 ** np.arange(9), rtol=1e-14)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+def test_cosine_schedule():
+    plain = [Cosine().factor(step, 10) for step in range(10)]
+    assert_allclose(plain, (1 + np.cos(np.pi * np.arange(10) / 10)) / 2, rtol=1e-15)
+    rising = [Cosine(warmup=0.4, final=0.1).factor(step, 10) for step in range(11)]
+    assert_allclose(rising[:4], np.arange(1, 5) / 5)
+    assert_allclose(rising[4], 1.0)
+    assert_allclose(rising[7], 0.55)
+    assert_allclose(rising[10], 0.1)
+
+
+def test_one_cycle_schedule():
+    """Smith and Topin 2018 with torch's defaults: 1/25, 1, 1/25/10,000."""
+    factors = [OneCycle().factor(step, 100) for step in range(100)]
+    assert_allclose(factors[0], 1 / 25)
+    assert_allclose(factors[29], 1.0)
+    assert_allclose(factors[-1], 1 / 25 / 1e4)
+    assert (np.diff(factors[:30]) > 0).all()
+    assert (np.diff(factors[29:]) < 0).all()
+    halfway = OneCycle(pct_start=0.5, div_factor=2, final_div_factor=1)
+    assert_allclose(halfway.factor(2, 11), 0.5 + 0.25 * (1 - np.cos(np.pi * 2 / 4.5)))
+    assert OneCycle().factor(0, 1) > 0  # a single step
+
+
+@pytest.mark.parametrize("name", [n for n in SCHEDULES if n not in SCIKIT_LEARNS])
+def test_factors_are_between_0_and_1(name):
+    for n_steps in (1, 2, 3, 10, 1000):
+        factors = [SCHEDULES[name]().factor(step, n_steps) for step in range(n_steps)]
+        assert min(factors) >= 0
+        assert max(factors) <= 1 + 1e-15
+        assert factors[-1] < 1 or n_steps == 1
+
+
+@pytest.mark.parametrize("name", SCIKIT_LEARNS)
 def test_rates_stay_positive_and_never_grow(name):
     schedule = SCHEDULES[name](0.3, 0.5)
     rate, t = schedule.learning_rate_init, 0
@@ -352,6 +393,12 @@ OPTIMIZER_CASES = [
         for betas in ((0.9, 0.999), (0.0, 0.0), (0.5, 0.9))
         for epsilon in (1e-8, 0.1)
     ],
+    (RMSprop(), reference.rmsprop, {}),
+    (RMSprop(0.5, 0.1), reference.rmsprop, {"rho": 0.5, "epsilon": 0.1}),
+    (AdamW(weight_decay=0.0), reference.adam, {}),
+    (SGD(clip_norm=1e9), reference.sgd, {}),
+    (SGD(0.5, False, 1e9), reference.sgd, {"momentum": 0.5, "nesterov": False}),
+    (Adam(clip_norm=1e9), reference.adam, {}),
 ]
 
 
@@ -407,13 +454,84 @@ def test_optimizer_is_its_formula(
     assert_allclose(parameters.flat, theta[0], rtol=rtol, atol=rtol)
 
 
+@over_dtypes
+def test_decoupled_decay_is_its_formula(dtype):
+    """Loshchilov and Hutter 2019, algorithm 2: W shrinks by rate * decay, then Adam."""
+    decay, rate = 0.3, 0.05
+    parameters, plain = new_parameters(dtype), new_parameters(dtype)
+    bound, adam = AdamW(weight_decay=decay).bind(parameters), Adam().bind(plain)
+    for gradient in gradients(50, parameters.flat.size):
+        step(bound, gradient, rate)
+        plain.penalized[...] *= 1 - rate * decay
+        step(adam, gradient, rate)
+    rtol = 1e-12 if dtype == np.float64 else 1e-4
+    assert_allclose(parameters.flat, plain.flat, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("n_members", [1, 3])
+@over_dtypes
+def test_clipped_gradients(name, n_members, dtype):
+    """As if the user had scaled those that are too long, member by member."""
+    make, most = OPTIMIZERS[name], 2.0
+    shape = (3, 4, 2)
+    parameters, plain = (Parameters.empty(*shape, dtype, n_members) for _ in range(2))
+    parameters.flat[:] = np.random.RandomState(0).normal(size=parameters.flat.size)
+    plain.flat[:] = parameters.flat
+    bound, free = make(clip_norm=most).bind(parameters, 0.1), make().bind(plain, 0.1)
+    n_clipped = 0
+    for gradient in gradients(60, parameters.flat.size):
+        clipped = parameters.like(gradient.copy())
+        for member in clipped.members():
+            norm = np.sqrt(sum((part**2).sum() for part in member))
+            n_clipped += norm > most
+            for part in member:
+                part *= min(1, most / norm)
+        step(bound, gradient, 0.01)
+        step(free, clipped.flat, 0.01)
+    assert 10 * n_members < n_clipped < 50 * n_members
+    rtol = 1e-11 if dtype == np.float64 else 2e-4
+    assert_allclose(parameters.flat, plain.flat, rtol=rtol, atol=rtol)
+
+
+def rosenbrock_gradient(theta):
+    """Of sum_i 100 (x_{i+1} - x_i^2)^2 + (1 - x_i)^2, least where all x are 1."""
+    x, y = theta[:-1], theta[1:]
+    gradient = np.zeros_like(theta)
+    gradient[:-1] = -400 * x * (y - x**2) - 2 * (1 - x)
+    gradient[1:] += 200 * (y - x**2)
+    return gradient
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate"),
+    [
+        (SGD(clip_norm=1.0), 0.002),
+        (Adam(), 0.05),
+        (AdamW(weight_decay=0.0), 0.05),
+        (RMSprop(), 0.005),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_optimizer_goes_down_the_curved_valley(optimizer, rate):
+    """From (-1.2, 1), Rosenbrock's own start, along its valley to (1, 1)."""
+    parameters = Parameters(np.array([-1.2, 1.0, 0.0, 0.0]), 1, 1, 1)
+    theta = parameters.flat[:2]
+    bound = optimizer.bind(parameters)
+    for i in range(6000):
+        gradient = np.r_[rosenbrock_gradient(theta), 0, 0]
+        step(bound, gradient, rate * (1 - i / 6000))
+    assert_allclose(theta, 1, atol=0.01)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_optimizer_finds_the_minimum_of_a_quadratic(optimizer):
     parameters = new_parameters()
     theta = parameters.flat
     curvature = np.geomspace(0.1, 5, theta.size)
     minimum = np.linspace(-2, 2, theta.size)
-    bound = OPTIMIZERS[optimizer]().bind(parameters)
+    settings = {"weight_decay": 0.0} if optimizer == "adamw" else {}
+    bound = OPTIMIZERS[optimizer](**settings).bind(parameters)
     for i in range(3000):
         # A rate that falls to nothing, since steps of adam do not shrink alone.
         step(bound, curvature * (theta - minimum), 0.05 * (1 - i / 3000))
