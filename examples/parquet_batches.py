@@ -1,4 +1,8 @@
-"""Train on a Parquet file, row group by row group: it need not fit into memory.
+"""
+Train on a Parquet file
+=======================
+
+Row group by row group: it need not fit into memory. ::
 
     python examples/parquet_batches.py [--rows 200000] [--epochs 2] [file]
 

@@ -1,4 +1,8 @@
-"""Train on a table of an SQLite database, some rows at a time.
+"""
+Train on a table of an SQLite database
+======================================
+
+Some rows at a time. ::
 
     python examples/sqlite_batches.py [--rows 60000] [--epochs 2]
 

@@ -36,6 +36,13 @@ def without_code(page):
     )
 
 
+def headings(page):
+    """Of a page, and of the README's sections that the site shows there."""
+    text = without_code(page)
+    sections = re.findall(r"^<!-- README: (.*) -->$", text, flags=re.M)
+    return re.findall(r"^#+ (.*)$", text, flags=re.M) + sections
+
+
 # The pages.
 
 
@@ -59,9 +66,9 @@ def test_links_lead_somewhere(page):
         file = (page.parent / path).resolve() if path else page
         assert file.is_file(), target
         if anchor:
-            headings = re.findall(r"^#+ (.*)$", without_code(file), flags=re.M)
             anchors = [
-                re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings
+                re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-")
+                for h in headings(file)
             ]
             assert anchor in anchors, target
 
@@ -106,6 +113,58 @@ def test_changelog_has_the_version():
     changelog = (ROOT / "docs" / "changelog.md").read_text(encoding="utf-8")
     newest = re.search(r"^## (\d+\.\d+\.\d+)", changelog, flags=re.M)[1]
     assert re.match(r"\d+\.\d+\.\d+", sklearn_bp.__version__)[0] == newest
+
+
+# The site.
+
+
+def toctrees():
+    """The entries of all tables of contents."""
+    tables = [
+        table
+        for page in PAGES
+        for table in re.findall(
+            r"^```\{toctree\}\n(.*?)^```",
+            page.read_text(encoding="utf-8"),
+            flags=re.M | re.S,
+        )
+    ]
+    lines = [line for line in "".join(tables).split("\n") if line and line[0] != ":"]
+    return [re.split(r"[ </]", line.rstrip(">"))[-1] for line in lines]
+
+
+def test_no_page_stands_in_two_tables_of_contents():
+    entries = toctrees()
+    assert len(entries) == len(set(entries))
+    pages = {page.stem for page in PAGES if page.parent.name == "docs"}
+    # The user guide takes in those that no table names; see docs/conf.py.
+    assert set(entries) - pages == {"api"}  # which is not Markdown
+    assert "<!-- all others -->" in (ROOT / "docs" / "user_guide.md").read_text(
+        encoding="utf-8"
+    )
+
+
+@over_pages
+def test_sections_of_the_readme_exist(page):
+    known = headings(ROOT / "README.md")
+    text = page.read_text(encoding="utf-8")
+    for section in re.findall(r"^<!-- README: (.*) -->$", text, flags=re.M):
+        assert section in known
+
+
+def test_reference_names_all_that_is_public():
+    text = "".join(
+        (ROOT / "docs" / f"{name}.rst").read_text(encoding="utf-8")
+        for name in ("api", "api_parts")
+    )
+    words = set(re.findall(r"[\w.]+", text))
+    for room in rooms():
+        if room.startswith("_") and room != "__init__":
+            continue
+        name = "sklearn_bp" if room == "__init__" else f"sklearn_bp.{room}"
+        assert name in words, f"docs/api.rst does not tell of {name}"
+        for public in getattr(importlib.import_module(name), "__all__", []):
+            assert public in words, f"docs/api.rst does not tell of {name}.{public}"
 
 
 # The map of the rooms.

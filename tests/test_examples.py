@@ -305,3 +305,11 @@ def test_acyclic_network_tells_irises_and_refuses_cycles(capsys):
         acyclic.AcyclicNetwork(
             ["x"], ["z"], [("x", "z", 0), ("z", "y", 1), ("y", "z", 2)]
         )
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda f: f.stem)
+def test_examples_open_with_a_title(file):
+    # As Sphinx-Gallery wants it.
+    first, title, line, blank, *_ = file.read_text(encoding="utf-8").split("\n")
+    assert (first, blank) == ('"""', "")
+    assert line == "=" * len(title)

@@ -1,0 +1,288 @@
+"""The site: `python -m sphinx -W docs build/html`.
+
+The pages are plain Markdown that reads well without Sphinx, too. What the site adds:
+
+- links to the code, `../sklearn_bp/X.py`, lead to pages of highlighted source, those
+  that stand on a name to its line (`source_pages`, `to_site_links`);
+- `<!-- README: Heading -->` becomes that section of the README, and
+  `<!-- benchmarks/README.md -->` that page, so that figures stand in one place;
+- pages that no table of contents names are appended to the user guide's;
+- equations are set by MathJax, which comes with the site.
+"""
+
+import ast
+import html
+import importlib
+import inspect
+import os
+import re
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+PACKAGE = ROOT / "sklearn_bp"
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import sklearn_bp  # noqa: E402
+
+project = "sklearn_bp"
+author = "the sklearn_bp developers"
+release = version = sklearn_bp.__version__
+html_title = f"{project} {version}"
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.linkcode",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+    "sphinx_gallery.gen_gallery",
+]
+root_doc = "index"
+exclude_patterns = ["_templates", "sg_execution_times.rst"]
+templates_path = ["_templates"]
+nitpicky = False
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4
+# Links that `resolve_source_links` resolves.
+myst_url_schemes = {"http": None, "https": None, "mailto": None, "source": None}
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    # Those that run in seconds, on what comes with scikit-learn.
+    "filename_pattern": "|".join(
+        rf"{os.sep}{name}\.py"
+        for name in (
+            "acyclic_network",
+            "convolutional_network",
+            "deep_network",
+            "displays",
+            "from_scratch",
+            "gradient_check",
+            "textbook_digits",
+            "xor",
+        )
+    ),
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "plot_gallery": "True",
+}
+
+html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_sidebars = {
+    page: []
+    for page in (
+        "index",
+        "getting_started",
+        "backpropagation",
+        "benchmarks",
+        "coming_from",
+        "faq",
+        "contributing",
+        "changelog",
+        "source/*",
+    )
+}
+html_theme_options = {
+    "header_links_before_dropdown": 7,
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": [],
+    "footer_end": [],
+    "navbar_align": "left",
+}
+
+# The pages.
+
+
+def readme_section(heading):
+    """A section of the README, its links as of a page of the site."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    sections = re.split(r"^(?=## )", text, flags=re.M)
+    (section,) = [s for s in sections if s.startswith(f"## {heading}\n")]
+    section = re.sub(r"\[docs/(\w+)\.md\]", r"[\1]", section)
+    section = re.sub(r"\]\(docs/", "](", section)
+    return re.sub(r"\]\((examples|benchmarks)/", r"](../\1/", section)
+
+
+def code_link(match):
+    """[`room.Name`](../sklearn_bp/room.py) to the line of the name."""
+    text, room = match[1], match[2]
+    name = text.strip("`").removeprefix("sklearn_bp.")
+    if not name.startswith(f"{room}."):
+        return f"[{text}](source:{room})"
+    name = name.removeprefix(f"{room}.")
+    code = (PACKAGE / f"{room}.py").read_text(encoding="utf-8")
+    if name in named_lines(code):
+        return f"[{text}](source:{room}#{name})"
+    link = linkcode_resolve("py", {"module": f"sklearn_bp.{room}", "fullname": name})
+    return f"[{text}]({link})"  # inherited: to where it is written
+
+
+# Files of the repository that have pages of their own on the site.
+PAGES = {
+    r"\.\./README\.md#(quick-start|seen)": r"getting_started.md#\1",
+    r"\.\./README\.md#(speed|how-good-with-nothing-set)": r"benchmarks.md#\1",
+    r"\.\./README\.md#(what-differs-[a-z-]+)": r"coming_from.md#\1",
+    r"\.\./README\.md": "index.md",
+    r"\.\./benchmarks/README\.md": "benchmarks.md#repeating-them",
+    r"\.\./examples/GALLERY_HEADER\.rst": "auto_examples/index.rst",
+    r"\.\./examples/(\w+)\.py": r"auto_examples/\1.rst",
+}
+
+
+def to_site_links(app, docname, source):
+    """Rewrite a page's links to the repository's files, and fill what is left open."""
+    text = source[0]
+    if os.fspath(app.env.doc2path(docname, base=False)).endswith(".md"):
+        text = re.sub(
+            r"^<!-- README: (.*?) -->$",
+            lambda match: readme_section(match[1]),
+            text,
+            flags=re.M,
+        )
+        text = text.replace(
+            "<!-- benchmarks/README.md -->",
+            (ROOT / "benchmarks" / "README.md")
+            .read_text(encoding="utf-8")
+            .partition("\n\n")[2]
+            .replace("\n#", "\n##"),
+        )
+        text = re.sub(
+            r"\[(`[^\]]*`)\]\((?:\.\./)?sklearn_bp/(\w+)\.py\)", code_link, text
+        )
+        for pattern, page in PAGES.items():
+            text = re.sub(rf"\]\({pattern}\)", f"]({page})", text)
+    if docname == "user_guide":
+        text = text.replace("\n```\n<!-- all others -->", f"{others()}\n```")
+    source[0] = text
+
+
+def others():
+    """Pages that no table of contents names, a line each."""
+    tables = "\n".join(
+        table
+        for page in DOCS.glob("*.md")
+        for table in re.findall(
+            r"^```\{toctree\}\n(.*?)^```",
+            page.read_text(encoding="utf-8"),
+            flags=re.M | re.S,
+        )
+    )
+    listed = re.findall(r"(\w+)>?$", tables, flags=re.M)
+    pages = sorted(page.stem for page in DOCS.glob("*.md"))
+    return "".join(f"\n{page}" for page in pages if page not in [*listed, root_doc])
+
+
+# The source, a page a module.
+
+
+def named_lines(code):
+    """The line of each name of a module: functions, classes, their members."""
+    lines = {}
+
+    def visit(body, prefix):
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                lines[prefix + node.name] = node.lineno
+            if isinstance(node, ast.ClassDef):
+                visit(node.body, f"{prefix}{node.name}.")
+            targets = getattr(node, "targets", [getattr(node, "target", None)])
+            for target in targets:
+                if isinstance(target, ast.Name):
+                    lines.setdefault(prefix + target.id, node.lineno)
+
+    visit(ast.parse(code).body, "")
+    return lines
+
+
+def source_pages(app):
+    """A highlighted page for each module, with an anchor at each name."""
+    for file in sorted(PACKAGE.glob("*.py")):
+        code = file.read_text(encoding="utf-8")
+        marked = highlight(code, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
+        lines = marked.split("\n")
+        for name, number in named_lines(code).items():
+            anchor = f'<span id="{html.escape(name)}"></span>'
+            lines[number - 1] = anchor + lines[number - 1]
+        body = "\n".join(lines)
+        title = f"sklearn_bp/{file.name}"
+        context = {
+            "title": title,
+            "body": f'<h1>{title}</h1>\n<div class="highlight"><pre>{body}</pre></div>',
+        }
+        yield f"source/{file.stem}", context, "page.html"
+
+
+def linkcode_resolve(domain, info):
+    """Where autodoc's "[source]" leads."""
+    if domain != "py" or not info["module"]:
+        return None
+    try:
+        found = importlib.import_module(info["module"])
+        for part in info["fullname"].split("."):
+            found = getattr(found, part)
+        found = inspect.unwrap(found)
+        room = inspect.getmodule(found).__name__
+        name = found.__qualname__
+    except (AttributeError, ImportError):
+        return None
+    if not room.startswith("sklearn_bp."):
+        return None
+    return f"source:{room.removeprefix('sklearn_bp.')}#{name}"
+
+
+def resolve_source_links(app, doctree, docname):
+    """source:room#name to the page of the room, from wherever the link stands."""
+    for node in doctree.findall(nodes.reference):
+        uri = node.get("refuri", "")
+        if uri.startswith("source:"):
+            room, _, anchor = uri.removeprefix("source:").partition("#")
+            page = app.builder.get_relative_uri(docname, f"source/{room}")
+            node["refuri"] = f"{page}#{anchor}" if anchor else page
+            node["internal"] = True
+
+
+def own_members_only(app, kind, name, member, skip, options):
+    """Leave out what scikit-learn's classes bring; it is documented there."""
+    if re.fullmatch(r"set_\w+_request", name):
+        return True
+    module = getattr(inspect.unwrap(member), "__module__", None) if member else None
+    if callable(member) and module and not module.startswith("sklearn_bp"):
+        return True
+    return None
+
+
+def summary_of_modules(app, kind, name, found, options, lines):
+    """Of a module's docstring its first paragraph; the rest is for readers of code."""
+    if kind == "module":
+        lines[:] = [*lines[: lines.index("") if "" in lines else None], ""]
+
+
+def setup(app):
+    app.connect("source-read", to_site_links)
+    app.connect("html-collect-pages", source_pages)
+    app.connect("doctree-resolved", resolve_source_links)
+    app.connect("autodoc-skip-member", own_members_only)
+    app.connect("autodoc-process-docstring", summary_of_modules)
