@@ -54,6 +54,7 @@ from sklearn_bp._validation import (
     check_hidden_layer_sizes,
     check_parameters,
     check_sample_weight,
+    refuse_collections,
 )
 from sklearn_bp.activations import ACTIVATIONS, as_activation
 from sklearn_bp.initializers import INITIALIZERS
@@ -204,6 +205,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
     def _fit(self, X, y, sample_weight, incremental=False, classes=None):
         """Fit from the start, or from where the estimator stands."""
         check_y_given(y, self)
+        self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
         n_hidden = self._check_parameters()
         continuing = hasattr(self, "coefs_") and (incremental or self.warm_start)
         # Sums and casts that overflow are seen to; they need no warning.
@@ -263,6 +265,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             self._warn(result)
         return self
 
+    def _refuse_collections(self, **values):
+        refuse_collections(self, **values)
+
     def _network(self):
         return TwoLayerNetwork(as_activation(self.activation), self._loss_object())
 
@@ -285,6 +290,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         """
         if not reset and self._is_clean(X):
             return X
+        self._refuse_collections(X=X)
         dtype = [np.float64, np.float32] if reset else [self.coefs_[0].dtype]
         if _is_cast_by_blocks(X):
             dtype.append(X.dtype)

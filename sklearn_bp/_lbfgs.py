@@ -40,7 +40,7 @@ class LBFGS:
         dtype = state.parameters.flat.dtype
         parameters = state.parameters.astype(np.float64)
         state.parameters = parameters.astype(np.float64)  # of the last iterate
-        objective = Objective(network, parameters, data, self.batch_size)
+        objective = self._objective(network, parameters, data)
         watch = BestWeights(state, plan)
         stopped_by = None
 
@@ -87,6 +87,10 @@ class LBFGS:
         return TrainingResult(
             result.parameters.astype(dtype), state, result.best_iter, result.reason
         )
+
+    def _objective(self, network, parameters, data):
+        """What gives loss and gradient, as `_network.Objective` does."""
+        return Objective(network, parameters, data, self.batch_size)
 
 
 def _reason(found):

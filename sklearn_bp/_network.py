@@ -358,6 +358,14 @@ class Objective:
 
     def __call__(self):
         n = self.data.n_rows
+        total = self.sums(1 / n)
+        alpha = self.data.alpha
+        self.gradient.penalized[...] += (alpha / n) * self.parameters.penalized
+        penalty = 0.5 * alpha * self.parameters.squared_norm()
+        return (total + penalty) / n
+
+    def sums(self, scale):
+        """The sum of the rows' losses; `scale` times its gradient is in `gradient`."""
         total, beta = 0.0, 0.0
         for block in self._batches.epoch():
             forward, output_error, hidden_error, gradient = self._kernels[block.n_rows]
@@ -365,13 +373,10 @@ class Objective:
                 forward(X, P)
                 output_error(P, Y, weights)
                 hidden_error()
-                gradient(X, 1 / n, beta)
+                gradient(X, scale, beta)
                 beta = 1.0
             total += block.value(self.network.loss)
-        alpha = self.data.alpha
-        self.gradient.penalized[...] += (alpha / n) * self.parameters.penalized
-        penalty = 0.5 * alpha * self.parameters.squared_norm()
-        return (total + penalty) / n
+        return total
 
 
 def loss_and_gradient(network, parameters, X, Y, sample_weight=None, alpha=0.0):

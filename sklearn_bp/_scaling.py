@@ -71,23 +71,45 @@ class Scaling:
         if sparse.issparse(X):
             X = X if rows is None else X[rows]
             return cls._of_csr(X, sample_weight, n_dense)
-        low, high, two_valued = _extremes(X, rows)
+        low, high, two_valued = extremes(X, rows)
+        pairs = np.flatnonzero(two_valued)
+        share = np.zeros_like(high)
+        if len(pairs):
+            weight = len(X) if rows is None else len(rows)
+            if sample_weight is not None:
+                weight = sample_weight.sum()
+            found = weight_of(high[pairs], X, rows, pairs, sample_weight)
+            share[pairs] = found / weight
+        three = quartiles(*_some_rows(X, rows, sample_weight))
+        return cls.of_statistics(X.dtype, low, high, two_valued, share, three)
+
+    @classmethod
+    def of_statistics(cls, dtype, low, high, two_valued, share, three_quartiles):
+        """For dense columns of a dtype, of which these facts are known, (n_columns,).
+
+        Parameters
+        ----------
+        dtype : dtype
+        low, high, two_valued : ndarrays
+            As `extremes` gives them.
+        share : ndarray
+            Of columns of two values, the share of the rows that have the larger.
+        three_quartiles : ndarray of shape (3, n_columns)
+            As `quartiles` gives them.
+        """
         # What rounding leaves of a constant is no range.
-        digits = np.finfo(X.dtype).eps if X.dtype.kind == "f" else 0
+        digits = np.finfo(dtype).eps if dtype.kind == "f" else 0
         constant = high - low <= 4 * digits * np.maximum(abs(low), abs(high))
-        median, first, third = _quartiles(*_some_rows(X, rows, sample_weight))
+        median, first, third = three_quartiles
         spread = third - first
         deviation = np.maximum(high - median, median - low)
         spread = np.where(spread == 0, (high - low) / 2, spread)
         width = np.maximum(spread, deviation / LARGEST)
-        if two_valued.any():
-            pairs = np.flatnonzero(two_valued)
-            width[pairs] = (high - low)[pairs]
-            share = _share_of(high[pairs], X, rows, pairs, sample_weight)
-            median[pairs] = low[pairs] + width[pairs] * share
+        width = np.where(two_valued, high - low, width)
+        median = np.where(two_valued, low + width * share, median)
         width[constant] = 0
-        if X.dtype.kind == "f":
-            median = median.astype(X.dtype).astype(np.float64)
+        if dtype.kind == "f":
+            median = median.astype(dtype).astype(np.float64)
         return cls(median, _inverse(width))
 
     @classmethod
@@ -214,7 +236,7 @@ def _blocks(X, rows):
         yield X[part] if rows is None else X[rows[part]]
 
 
-def _extremes(X, rows=None):
+def extremes(X, rows=None):
     """Smallest and largest of each column, and whether it has just these values."""
     extremes = [(x.min(axis=0), x.max(axis=0)) for x in _blocks(X, rows)]
     low = np.min([least for least, _ in extremes], axis=0)
@@ -231,8 +253,8 @@ def _extremes(X, rows=None):
     return low.astype(np.float64), high.astype(np.float64), two_valued
 
 
-def _share_of(values, X, rows, columns, sample_weight):
-    """The share of the rows, by weight, in which these columns have these values.
+def weight_of(values, X, rows, columns, sample_weight):
+    """Rows, or their weight, in which these columns have these values.
 
     Sums of counts and of whole weights are exact.
     """
@@ -244,14 +266,19 @@ def _share_of(values, X, rows, columns, sample_weight):
         else:
             found += sample_weight[start:stop] @ equal
         start = stop
-    return found / (start if sample_weight is None else sample_weight.sum())
+    return found
+
+
+def quantile_step(n, d):
+    """Every so many of n rows of d numbers serve for quartiles."""
+    most = min(max(QUANTILE_SIZE // d, FEWEST_QUANTILE_ROWS), QUANTILE_ROWS)
+    return -(-n // most)
 
 
 def _some_rows(X, rows, sample_weight):
     """Evenly spaced rows for quartiles, as columns (d, n), and weights or None."""
     n, d = X.shape if rows is None else (len(rows), X.shape[1])
-    most = min(max(QUANTILE_SIZE // d, FEWEST_QUANTILE_ROWS), QUANTILE_ROWS)
-    step = -(-n // most)
+    step = quantile_step(n, d)
     rows = np.arange(0, n, step) if rows is None else rows[::step]
     columns, start = np.empty((d, len(rows)), X.dtype), 0
     for block in _blocks(X, rows):
@@ -260,7 +287,7 @@ def _some_rows(X, rows, sample_weight):
     return columns, None if sample_weight is None else sample_weight[::step]
 
 
-def _quartiles(columns, sample_weight):
+def quartiles(columns, sample_weight):
     """Median, first and third quartile of each of the columns, (d, n), float64.
 
     The averaged inverse of the distribution function (Hyndman and Fan 1996, type 2),
@@ -274,7 +301,7 @@ def _quartiles(columns, sample_weight):
         upper = np.minimum(np.floor(at).astype(int), n - 1)
         lower = np.where(at == np.floor(at), upper - 1, upper)
         return (columns[:, lower].astype(np.float64) + columns[:, upper]).T / 2
-    quartiles = np.empty((3, d))
+    three = np.empty((3, d))
     for j, column in enumerate(columns):
         order = np.argsort(column)
         x, weights = column[order], np.cumsum(sample_weight[order])
@@ -282,5 +309,5 @@ def _quartiles(columns, sample_weight):
         lower = np.searchsorted(weights, at * (1 - 1e-12), side="left")
         upper = np.searchsorted(weights, at * (1 + 1e-12), side="right")
         upper = np.minimum(upper, n - 1)
-        quartiles[:, j] = (x[lower].astype(np.float64) + x[upper]) / 2
-    return quartiles
+        three[:, j] = (x[lower].astype(np.float64) + x[upper]) / 2
+    return three

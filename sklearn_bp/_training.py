@@ -159,9 +159,6 @@ class MiniBatches:
             state.rate, state.schedule = self.schedule.learning_rate_init, self.schedule
         parameters = state.parameters
         optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
-        batches = Batches(
-            data, self.batch_size, parameters.flat.dtype, parameters.n_members
-        )
         steps_an_epoch = -(-data.n_rows // self.batch_size)
         by_step = getattr(self.schedule, "by_step", None)
         if self.average or by_step:
@@ -170,25 +167,13 @@ class MiniBatches:
             optimizer = scheduled(optimizer, state, by_step(steps_an_epoch))
         if self.average:
             optimizer = averaging(optimizer, state, self.average * steps_an_epoch)
-        dropout = Dropout(self.dropout, state.dropout_stream) if self.dropout else None
-        kernels = bind_kernels(network, data, parameters, optimizer, batches, dropout)
-
-        # In a single batch the order of rows changes nothing but rounding; it is drawn
-        # all the same, so that random numbers drawn later are MLPClassifier's.
-        in_order = not self.shuffle or self.batch_size == data.n_rows
+        pass_over_rows = self._passes(network, data, state, optimizer)
 
         def epoch():
-            if self.shuffle == "blocks":
-                state.order = next_block_order(data, state.random_state)
-            elif self.shuffle:
-                state.order = next_order(state.order, data.n_rows, state.random_state)
-            blocks = batches.epoch(None if in_order else state.order)
-            loss = run_epoch(network, data, state, blocks, kernels, optimizer)
+            loss = pass_over_rows()
             state.t += data.n_rows
             state.rate = self.schedule.after_epoch(state.rate, state.t)
             state.optimizer = optimizer.state()
-            if dropout is not None:
-                state.dropout_stream = dropout.epoch_ends()
             return loss
 
         def on_plateau():
@@ -202,6 +187,31 @@ class MiniBatches:
         if not all(np.isfinite(np.sum(value)) for value in state.optimizer.values()):
             raise divergence(state.n_iter)  # Adam's steps are 0 behind an infinite v
         return result
+
+    def _passes(self, network, data, state, optimizer):
+        """A function that trains for one pass over the rows; it returns the loss."""
+        parameters = state.parameters
+        batches = Batches(
+            data, self.batch_size, parameters.flat.dtype, parameters.n_members
+        )
+        dropout = Dropout(self.dropout, state.dropout_stream) if self.dropout else None
+        kernels = bind_kernels(network, data, parameters, optimizer, batches, dropout)
+        # In a single batch the order of rows changes nothing but rounding; it is drawn
+        # all the same, so that random numbers drawn later are MLPClassifier's.
+        in_order = not self.shuffle or self.batch_size == data.n_rows
+
+        def pass_over_rows():
+            if self.shuffle == "blocks":
+                state.order = next_block_order(data, state.random_state)
+            elif self.shuffle:
+                state.order = next_order(state.order, data.n_rows, state.random_state)
+            blocks = batches.epoch(None if in_order else state.order)
+            loss = run_epoch(network, data, state, blocks, kernels, optimizer)
+            if dropout is not None:
+                state.dropout_stream = dropout.epoch_ends()
+            return loss
+
+        return pass_over_rows
 
 
 def bind_kernels(

@@ -175,6 +175,23 @@ def check_hidden_layer_sizes(estimator):
     return int(sizes[0])
 
 
+def is_dask_collection(value):
+    """Whether a value is a dask array, DataFrame or the like; dask is not imported."""
+    return hasattr(value, "__dask_graph__") and not isinstance(value, type)
+
+
+def refuse_collections(estimator, **values):
+    """TypeError for dask collections, which would be gathered into one process."""
+    for name, value in values.items():
+        if is_dask_collection(value):
+            own = type(estimator).__name__
+            raise TypeError(
+                f"{name} is a dask {type(value).__name__}, which {own} would gather "
+                f"into one process. Use sklearn_bp.dask.{own}, which leaves it on the "
+                f"cluster, or pass {name}.compute()."
+            )
+
+
 def check_sample_weight(sample_weight, n_rows):
     """Finite, non-negative float64 weights that are not all zero, or None.
 
