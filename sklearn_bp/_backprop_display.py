@@ -155,7 +155,9 @@ class BackpropDisplay:
         )
         network.loss.check_targets(Y)
         coefs, intercepts = estimator.coefs_, estimator.intercepts_
-        parameters = Parameters.pack(coefs, intercepts, np.float64)
+        parameters = Parameters.pack(
+            coefs, intercepts, np.float64, skip=estimator.skip_coef_
+        )
         # Of a single row the derivatives by the intercepts are the deltas.
         loss, gradient = loss_and_gradient(network, parameters, X, Y)
         p = network.scores(parameters.mean(), X)

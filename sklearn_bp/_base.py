@@ -42,7 +42,7 @@ from sklearn_bp._held_out import (
 from sklearn_bp._lbfgs import BLOCK_ROWS, LBFGS
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters, Weights
-from sklearn_bp._scaling import Scaling, fold, unfold
+from sklearn_bp._scaling import Scaling, fold, fold_skip, unfold, unfold_skip
 from sklearn_bp._stopping import Patience
 from sklearn_bp._targets import check_y_given
 from sklearn_bp._training import MiniBatches, Plan, TrainingState
@@ -96,15 +96,17 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         "n_members": Number(Integral, 1),
         "average": Boolean(),
         "dropout": Number(Real, 0, 1),
+        "skip_layer": Boolean(),
     }
 
     classes_: np.ndarray
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
+    skip_coef_: np.ndarray | None
     _columns: Any = None  # a Columns, if features are encoded
     _feature_scaling: Scaling | None = None
     _score_scaling: Scaling | None = None
-    _intercept_shifts: Any = None  # an ndarray, once fitted
+    _shifts: Any = None  # Parameters.shifts, once fitted
 
     @abstractmethod
     def __init__(
@@ -140,6 +142,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         n_members,
         average,
         dropout,
+        skip_layer,
         categorical_features,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -172,6 +175,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         self.n_members = n_members
         self.average = average
         self.dropout = dropout
+        self.skip_layer = skip_layer
         self.categorical_features = categorical_features
 
     # What the two classes differ in.
@@ -384,6 +388,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 random_state,
                 network.activation.glorot_factor,
                 self.n_members,
+                self.skip_layer,
             )
             if constant is not None:
                 parameters.b2[...] = np.tile(constant, self.n_members)
@@ -392,13 +397,13 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         state = getattr(self, "_training_state", None) if incremental else None
         state = copy.deepcopy(state)
         parameters = self._unfolded(state, dtype if state is None else state.dtype)
-        known = (*parameters.shape, parameters.n_members)
-        if known != (*shape, self.n_members):
+        wanted = (*shape, self.n_members, bool(self.skip_layer))
+        if parameters.layout != wanted:
             raise ValueError(
                 "Training goes on from the fitted weights, which have (features, "
-                f"hidden units, outputs, members) = {known}; now "
-                f"{(*shape, self.n_members)} are asked for. Set warm_start=False, or "
-                "use clone(), to start anew."
+                f"hidden units, outputs, members, skip_layer) = {parameters.layout}; "
+                f"now {wanted} are asked for. Set warm_start=False, or use clone(), to "
+                "start anew."
             )
         if state is None:
             return TrainingState(
@@ -529,11 +534,11 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         state = result.state
         if isinstance(validate, HeldOut):
             self._temper(validate.temperature(result.parameters))
-        self.coefs_, self.intercepts_ = self._folded(result.parameters, dtype)
-        # What a member's output intercepts differ by from the mean, which alone is
-        # fitted: going on begins where it ended.
-        b2 = result.parameters.b2.reshape(self.n_members, -1)
-        self._intercept_shifts = (b2 - b2.mean(axis=0)).ravel()
+        weights = self._folded(result.parameters, dtype)
+        self.coefs_ = [weights.W1, weights.W2]
+        self.intercepts_ = [weights.b1, weights.b2]
+        self.skip_coef_ = weights.V
+        self._shifts = result.parameters.shifts()  # going on begins where it ended
         self.n_outputs_ = result.parameters.shape[2]
         self.n_layers_ = 3
         self.out_activation_ = loss.out_activation
@@ -554,18 +559,32 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             self.best_validation_score_ = -state.patience.best
 
     def _folded(self, parameters, dtype):
-        """One network on the user's columns, in the user's units: coefs, intercepts.
+        """`Weights` of one network on the user's columns, in the user's units.
 
         In `dtype`, that of X, or in float64.
         """
-        coefs, intercepts = parameters.unpack()
         scalings = self._feature_scaling, self._score_scaling
         if scalings == (None, None):
-            return coefs, intercepts
+            coefs, intercepts = parameters.unpack()
+            return Weights(
+                coefs[0],
+                intercepts[0],
+                coefs[1],
+                intercepts[1],
+                parameters.unpack_skip(),
+            )
         if not all(s is None or s.folds_in(dtype) for s in scalings):
             dtype = np.float64
-        coefs, intercepts = fold(coefs, intercepts, *scalings)
-        return [w.astype(dtype) for w in coefs], [b.astype(dtype) for b in intercepts]
+        return self._fold(parameters.mean()).astype(dtype)
+
+    def _fold(self, weights):
+        """`Weights` in float64, with the scalings folded in."""
+        scalings = self._feature_scaling, self._score_scaling
+        W1, b1, W2, b2, V = weights
+        (W1, W2), (b1, b2) = fold([W1, W2], [b1, b2], *scalings)
+        if V is not None:
+            V, b2 = fold_skip(V, b2, *scalings)
+        return Weights(W1, b1, W2, b2, V)
 
     def _unfolded(self, state, dtype):
         """The parameters that the fitted weights were folded from, in `dtype`.
@@ -573,24 +592,31 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         Those of `state`, if it is not None, unless the weights were changed since.
         """
         if state is not None and state.parameters is not None:
-            coefs, intercepts = self._folded(state.kept, self.coefs_[0].dtype)
-            fitted = [*self.coefs_, *self.intercepts_]
-            if all(map(np.array_equal, [*coefs, *intercepts], fitted)):
+            weights = self._folded(state.kept, self.coefs_[0].dtype)
+            if all(map(np.array_equal, weights, self._fitted_weights())):
                 return state.parameters
             state.average = None
         return self._from_fitted(dtype, self.n_members)
 
     def _from_fitted(self, dtype, n_members):
         """The parameters of members whose mean, folded, is what was fitted."""
-        coefs, intercepts = self.coefs_, self.intercepts_
+        W1, b1, W2, b2, V = self._fitted_weights()
         scalings = self._feature_scaling, self._score_scaling
         if scalings != (None, None):
-            coefs, intercepts = unfold(coefs, intercepts, *scalings)
-        parameters = Parameters.pack(coefs, intercepts, dtype, n_members)
-        shifts = self._intercept_shifts
-        if shifts is not None and len(shifts) == len(parameters.b2):
-            parameters.b2 += shifts
+            if V is not None:
+                V, b2 = unfold_skip(V, b2, *scalings)
+            (W1, W2), (b1, b2) = unfold([W1, W2], [b1, b2], *scalings)
+        parameters = Parameters.pack([W1, W2], [b1, b2], dtype, n_members, V)
+        if self._shifts is not None:
+            pairs = zip((parameters.b2, parameters.V), self._shifts, strict=True)
+            for values, shifts in pairs:
+                if values is not None and np.shape(shifts) == values.shape:
+                    values += shifts
         return parameters
+
+    def _fitted_weights(self):
+        (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
+        return Weights(W1, b1, W2, b2, getattr(self, "skip_coef_", None))
 
     def _keep_state(self, state):
         """Keep what partial_fit needs to go on and the fitted attributes lack."""
@@ -636,10 +662,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         network = self._network()
-        (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
         with np.errstate(over="ignore", invalid="ignore"):
             X = self._check_features(X, reset=False)
-            return network.scores(Weights(W1, b1, W2, b2), X)
+            return network.scores(self._fitted_weights(), X)
 
     def _member_scores(self, X):
         """The scores of each member, a list of (n, n_outputs); `_scores` is their mean.
@@ -647,18 +672,13 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         Their number is that of the fit, whatever `n_members` is by now.
         """
         check_is_fitted(self)
-        n_members = len(self._intercept_shifts) // self.n_outputs_
+        n_members = len(self._shifts[0]) // self.n_outputs_
         dtype = self.coefs_[0].dtype
-        scalings = self._feature_scaling, self._score_scaling
         network = self._network()
         with np.errstate(over="ignore", invalid="ignore"):
             X = self._check_features(X, reset=False)
-            scores = []
-            for W1, b1, W2, b2 in self._from_fitted(np.float64, n_members).members():
-                (W1, W2), (b1, b2) = fold([W1, W2], [b1, b2], *scalings)
-                weights = [w.astype(dtype, order="C") for w in (W1, b1, W2, b2)]
-                scores.append(network.scores(Weights(*weights), X))
-        return scores
+            members = self._from_fitted(np.float64, n_members).members()
+            return [network.scores(self._fold(m).astype(dtype), X) for m in members]
 
     def _check_solver(self):
         if self.solver == "lbfgs":

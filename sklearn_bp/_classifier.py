@@ -174,6 +174,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         step [6]_; those left count 1 / (1 - dropout) times, and predicting uses all.
         `loss_curve_` is the loss with units left out. Not for 'lbfgs'.
 
+    skip_layer : bool, default=False
+        Whether there are weights from the features straight to the outputs too, as of
+        R's nnet: the network is then a linear model and what hidden units add to it.
+        They start at 0, and `alpha` holds for them.
+
     categorical_features : 'from_dtype', array-like of bool, int or str, or None, \
             default='from_dtype'
         Columns that hold categories, as of HistGradientBoostingClassifier: a mask,
@@ -202,6 +207,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     intercepts_ : list of two ndarrays, (n_hidden,) and (n_outputs,)
         Their intercepts.
+
+    skip_coef_ : ndarray of shape (n_features, n_outputs) or None
+        Weights from the features to the outputs, the mean of those of the members;
+        None without `skip_layer`.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -342,6 +351,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         n_members=8,
         average=True,
         dropout=0.0,
+        skip_layer=False,
         categorical_features="from_dtype",
         class_weight=None,
     ):
@@ -376,6 +386,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             n_members=n_members,
             average=average,
             dropout=dropout,
+            skip_layer=skip_layer,
             categorical_features=categorical_features,
         )
         self.class_weight = class_weight

@@ -37,6 +37,7 @@ MLP_DEFAULTS = {
     "n_members": 1,
     "average": False,
     "dropout": 0.0,
+    "skip_layer": False,
     "categorical_features": None,
 }
 """MLPClassifier's parameter values in our constructor's names (scikit-learn 1.7 to

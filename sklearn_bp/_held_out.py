@@ -11,8 +11,6 @@ calibration of modern neural networks").
 
 import numpy as np
 
-from sklearn_bp._parameters import Weights
-
 # Bounds of the temperature.  Few rows, all of them right, would have any network be as
 # sure as can be; the next one that is wrong would cost all that was won.
 SMALLEST_TEMPERATURE = 0.7
@@ -107,7 +105,7 @@ class HeldOut:
         return np.concatenate(
             [
                 self.network.scores(
-                    Weights(*map(np.ascontiguousarray, member)),
+                    member.astype(member.W1.dtype),
                     self.X,
                     rows,
                     self.scaling,

@@ -10,7 +10,10 @@ texts:
     dL/dW2 = a1^T delta2        dL/db2 = 1^T delta2
     dL/dW1 = x^T  delta1        dL/db1 = 1^T delta1
 
-(Rumelhart, Hinton and Williams 1986; `docs/backpropagation.md` derives them.)
+(Rumelhart, Hinton and Williams 1986; `docs/backpropagation.md` derives them.)  A skip
+layer adds x V to z2, and with it
+
+    dL/dV = x^T delta2                              (n_features, n_outputs)
 
 `TwoLayerNetwork.bind` prepares buffers and views and returns the steps as
 functions over them; nothing else is allocated while training runs.
@@ -105,6 +108,11 @@ class TwoLayerNetwork:
         output_scores, propagate, output_gradient = output_layer(
             parameters, target, hidden, delta1, delta2
         )
+        if parameters.V is not None:
+            add_product, output_scores, input_gradient = _skipping(
+                (add_product, output_scores, input_gradient),
+                (input_layer, parameters, target, delta2),
+            )
 
         def forward(X, P):
             a1[...] = b1
@@ -163,6 +171,8 @@ class TwoLayerNetwork:
             a1 += p.b1
             activate(a1)
             np.dot(a1, p.W2, out=z2[part])
+            if p.V is not None:
+                z2[part] += x.astype(dtype, copy=False) @ p.V
         z2 += p.b2
         return z2
 
@@ -191,6 +201,52 @@ def _dropping(activate, multiply_derivative, next_mask, hidden):
         multiply_derivative(a1, delta1)
 
     return activate_some, multiply_derivative_of_some
+
+
+def _skipping(steps, layer):
+    """Three steps of a network, with a skip layer.
+
+    Parameters
+    ----------
+    steps : add_product, output_scores, input_gradient
+        Of the network without it.
+    layer : input_layer, parameters, target, delta2
+
+    Returns
+    -------
+    add_product(X) : also xV = X V
+    output_scores(P) : P = a1 W2 + b2 + xV
+    input_gradient(X, scale, beta) : also target_V = beta target_V + scale X^T delta2
+    """
+    add_product, output_scores, input_gradient = steps
+    input_layer, parameters, target, delta2 = layer
+    # As one layer of the outputs of all members, (n_rows, n_members * n_outputs), and
+    # as predictions are, where members come first.
+    n_rows, k = delta2.shape[-2:]
+    xV = np.empty((n_rows, parameters.V.shape[1]), delta2.dtype)
+    errors = delta2 if parameters.n_members == 1 else np.empty_like(xV)
+    shape = (n_rows, parameters.n_members, k)
+    xV_of_members = xV.reshape(shape).transpose(1, 0, 2).reshape(delta2.shape)
+    errors_of_members = errors.reshape(shape).transpose(1, 0, 2)
+    add_linear, linear_gradient = input_layer(parameters.V, target.V, xV, errors)
+
+    def add_products(X):
+        add_product(X)
+        xV[...] = 0
+        add_linear(X)
+
+    def scores(P):
+        z2 = output_scores(P)
+        np.add(P, xV_of_members, P)
+        return z2
+
+    def gradients(X, scale, beta):
+        input_gradient(X, scale, beta)
+        if errors is not delta2:
+            errors_of_members[...] = delta2
+        linear_gradient(X, scale, beta)
+
+    return add_products, scores, gradients
 
 
 def _output_layer(parameters, target, a1, delta1, delta2):

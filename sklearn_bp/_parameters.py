@@ -4,14 +4,15 @@ The order is b1, W1, W2, b2:
 
     b1 (n_hidden,)   W1 (n_features, n_hidden)   W2 (n_hidden, n_outputs)   b2
 
-so that `penalized`, both weight matrices, is one piece.  Optimizers work on the
+and with a skip layer V (n_features, n_outputs) between W2 and b2, so that `penalized`,
+all weight matrices, is one piece.  Optimizers work on the
 whole vector, whose parts they need not know.  Gradients and moments have the same
 layout.
 
 Several networks side by side, the members, share the vector.  Their hidden layers
 stand next to each other, columns of one W1, so that a single product reaches all of
 them; W2 holds their output weights one below the other, b2 their intercepts one
-after the other.
+after the other, V their weights from inputs to outputs side by side.
 """
 
 from typing import NamedTuple
@@ -22,12 +23,26 @@ from sklearn_bp._blas import blas_for
 
 
 class Weights(NamedTuple):
-    """The four arrays apart, in scikit-learn's shapes: what predicting needs."""
+    """The arrays apart, in scikit-learn's shapes: what predicting needs.
+
+    V is (n_features, n_outputs), or None without a skip layer.
+    """
 
     W1: np.ndarray
     b1: np.ndarray
     W2: np.ndarray
     b2: np.ndarray
+    V: np.ndarray | None = None
+
+    def arrays(self):
+        """Those that there are."""
+        return [w for w in self if w is not None]
+
+    def astype(self, dtype):
+        """C-ordered, in a dtype; copied only where need be."""
+        W1, b1, W2, b2 = (np.asarray(w, dtype, order="C") for w in self[:4])
+        V = None if self.V is None else np.asarray(self.V, dtype, order="C")
+        return Weights(W1, b1, W2, b2, V)
 
 
 class Parameters:
@@ -40,6 +55,8 @@ class Parameters:
     n_features, n_hidden, n_outputs : int
         Of a member.
     n_members : int, default=1
+    skip : bool, default=False
+        Whether there is a skip layer.
 
     Attributes
     ----------
@@ -47,11 +64,12 @@ class Parameters:
         n_hidden,)
     W2, b2 : ndarrays of shape (n_members * n_hidden, n_outputs) and (n_members *
         n_outputs,)
+    V : ndarray of shape (n_features, n_members * n_outputs) or None
     penalized : ndarray, 1-D
-        W1 and W2.
+        W1, W2 and V.
     """
 
-    def __init__(self, flat, n_features, n_hidden, n_outputs, n_members=1):
+    def __init__(self, flat, n_features, n_hidden, n_outputs, n_members=1, skip=False):
         d, h, k = n_features, n_hidden * n_members, n_outputs
         self.shape = (n_features, n_hidden, n_outputs)
         self.n_members = n_members
@@ -59,42 +77,60 @@ class Parameters:
         self.b1 = flat[:h]
         self.W1 = flat[h : h + d * h].reshape(d, h)
         self.W2 = flat[h + d * h : h + d * h + h * k].reshape(h, k)
-        self.b2 = flat[h + d * h + h * k :]
-        self.penalized = flat[h : h + d * h + h * k]
+        self.b2 = flat[len(flat) - n_members * k :]
+        self.penalized = flat[h : len(flat) - len(self.b2)]
+        self.V = None
+        if skip:
+            self.V = self.penalized[d * h + h * k :].reshape(d, n_members * k)
 
     @staticmethod
-    def size(n_features, n_hidden, n_outputs, n_members=1):
+    def size(n_features, n_hidden, n_outputs, n_members=1, skip=False):
         """Number of parameters of such a network."""
-        return n_members * ((1 + n_features) * n_hidden + (n_hidden + 1) * n_outputs)
+        n_inputs = n_hidden + 1 + (n_features if skip else 0)  # of an output
+        return n_members * ((1 + n_features) * n_hidden + n_inputs * n_outputs)
 
     @classmethod
-    def empty(cls, n_features, n_hidden, n_outputs, dtype, n_members=1):
+    def empty(cls, n_features, n_hidden, n_outputs, dtype, n_members=1, skip=False):
         """Uninitialized parameters."""
-        shape = (n_features, n_hidden, n_outputs, n_members)
+        shape = (n_features, n_hidden, n_outputs, n_members, skip)
         return cls(np.empty(cls.size(*shape), dtype=dtype), *shape)
 
     @classmethod
-    def draw(cls, shape, dtype, initializer, random_state, glorot_factor, n_members=1):
-        """Starting values, drawn layer by layer in MLPClassifier's order."""
+    def draw(
+        cls,
+        shape,
+        dtype,
+        initializer,
+        random_state,
+        glorot_factor,
+        n_members=1,
+        skip=False,
+    ):
+        """Starting values, drawn layer by layer in MLPClassifier's order; V is 0."""
         d, h, k = shape
-        self = cls.empty(d, h, k, dtype, n_members)
-        for W1, b1, W2, b2 in self.members():
+        self = cls.empty(d, h, k, dtype, n_members, skip)
+        if skip:
+            self.V[...] = 0
+        for W1, b1, W2, b2, _ in self.members():
             W1[...], b1[...] = initializer(random_state, d, h, glorot_factor)
             W2[...], b2[...] = initializer(random_state, h, k, glorot_factor)
         return self
 
     @classmethod
-    def pack(cls, coefs, intercepts, dtype, n_members=1):
+    def pack(cls, coefs, intercepts, dtype, n_members=1, skip=None):
         """Copied from arrays of scikit-learn's shapes: the inverse of `unpack`.
 
-        Each of several members gets its part of the hidden units.
+        Each of several members gets its part of the hidden units.  `skip` is V,
+        (n_features, n_outputs), if there is a skip layer.
         """
         (d, h), (_, k) = np.shape(coefs[0]), np.shape(coefs[1])
-        self = cls.empty(d, h // n_members, k, dtype, n_members)
+        self = cls.empty(d, h // n_members, k, dtype, n_members, skip is not None)
         self.W1[...], self.b1[...] = coefs[0], intercepts[0]
         self.W2[...] = coefs[1]
         self.W2 *= n_members
         self.b2[...] = np.tile(intercepts[1], n_members)
+        if skip is not None:
+            self.V[...] = np.tile(skip, n_members)
         return self
 
     def unpack(self):
@@ -107,26 +143,51 @@ class Parameters:
         b2 = self.b2.reshape(self.n_members, k).mean(axis=0)
         return [self.W1.copy(), self.W2 / self.n_members], [self.b1.copy(), b2]
 
+    def unpack_skip(self):
+        """The skip layer of that one network, (n_features, n_outputs), or None."""
+        d, _, k = self.shape
+        return None if self.V is None else self.V.reshape(d, -1, k).mean(axis=1)
+
+    def shifts(self):
+        """How far members' b2 and V are from their mean, which alone `unpack` gives.
+
+        Returns
+        -------
+        b2 : ndarray of shape (n_members * n_outputs,)
+        V : ndarray of shape (n_features, n_members * n_outputs) or None
+        """
+        _, (_, b2) = self.unpack()
+        V = None
+        if self.V is not None:
+            V = self.V - np.tile(self.unpack_skip(), self.n_members)
+        return self.b2 - np.tile(b2, self.n_members), V
+
     def members(self):
         """The `Weights` of each member: views."""
         _, h, k = self.shape
         hidden = [slice(j * h, (j + 1) * h) for j in range(self.n_members)]
         outputs = [slice(j * k, (j + 1) * k) for j in range(self.n_members)]
+        V = [None if self.V is None else self.V[:, o] for o in outputs]
         return [
-            Weights(self.W1[:, i], self.b1[i], self.W2[i], self.b2[o])
-            for i, o in zip(hidden, outputs, strict=True)
+            Weights(self.W1[:, i], self.b1[i], self.W2[i], self.b2[o], v)
+            for i, o, v in zip(hidden, outputs, V, strict=True)
         ]
 
     def mean(self):
         """The `Weights` of the one network whose scores are the members' mean."""
         if self.n_members == 1:
-            return Weights(self.W1, self.b1, self.W2, self.b2)
+            return Weights(self.W1, self.b1, self.W2, self.b2, self.V)
         (W1, W2), (b1, b2) = self.unpack()
-        return Weights(W1, b1, W2, b2)
+        return Weights(W1, b1, W2, b2, self.unpack_skip())
+
+    @property
+    def layout(self):
+        """What makes the layout: (n_features, n_hidden, n_outputs, n_members, skip)."""
+        return *self.shape, self.n_members, self.V is not None
 
     def like(self, flat):
         """The same layout over another vector."""
-        return Parameters(flat, *self.shape, self.n_members)
+        return Parameters(flat, *self.layout)
 
     def copy(self):
         """A copy with a vector of its own."""
@@ -138,9 +199,9 @@ class Parameters:
 
     def __reduce__(self):
         """Copied and pickled by the flat vector: views stay views of it."""
-        return Parameters, (self.flat, *self.shape, self.n_members)
+        return Parameters, (self.flat, *self.layout)
 
     def squared_norm(self):
-        """sum(W1 ** 2) + sum(W2 ** 2)."""
+        """sum(W1 ** 2) + sum(W2 ** 2), and of V."""
         weights = self.penalized
         return float(blas_for(weights.dtype).dot(weights, weights))

@@ -221,6 +221,42 @@ def unfold(coefs, intercepts, features=None, targets=None):
     return [W1, W2], [b1, b2]
 
 
+def fold_skip(skip, intercept, features=None, targets=None):
+    """The skip layer that acts on unscaled features, and the intercept beside it.
+
+    Parameters
+    ----------
+    skip : ndarray of shape (n_features, n_outputs)
+    intercept : ndarray of shape (n_outputs,), float64
+        As `fold` gives it.
+    features, targets : Scaling, default=None
+
+    Returns
+    -------
+    skip, intercept : ndarrays of float64
+    """
+    V = skip.astype(np.float64)
+    if targets is not None:
+        V *= _inverse(targets.factor)
+    if features is not None:
+        V *= features.factor[:, np.newaxis]
+        if features.centre is not None:
+            intercept = intercept - features.centre @ V
+    return V, intercept
+
+
+def unfold_skip(skip, intercept, features=None, targets=None):
+    """The inverse of `fold_skip`; the intercept is then for `unfold`."""
+    V = skip.astype(np.float64)
+    if features is not None:
+        if features.centre is not None:
+            intercept = intercept + features.centre @ V
+        V *= _inverse(features.factor)[:, np.newaxis]
+    if targets is not None:
+        V *= targets.factor
+    return V, intercept
+
+
 def _inverse(x):
     """1 / x, and 0 for 0 and for what is so small that 1 / x is infinite."""
     tiny = np.finfo(x.dtype).tiny

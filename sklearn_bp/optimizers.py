@@ -89,7 +89,7 @@ def _clipper(gradient, clip_norm):
     """A function that scales `gradient`, Parameters, to at most this norm, or None."""
     if clip_norm is None:
         return None
-    members = gradient.members()
+    members = [member.arrays() for member in gradient.members()]
 
     def clip():
         for member in members:

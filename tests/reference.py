@@ -110,22 +110,24 @@ LOSSES = {
 def loss_and_gradient(theta, X, Y, w, total, alpha, activation, loss, mask=1.0):
     """Loss sum_i w_i loss_i / total, penalty included, and its four gradients.
 
-    Hidden units count `mask` times, (n, n_hidden): 0 if they are left out.
+    Hidden units count `mask` times, (n, n_hidden): 0 if they are left out.  A fifth
+    block of theta is the skip layer V, (n_features, n_outputs), with its own gradient.
     """
-    W1, b1, W2, b2 = theta
+    W1, b1, W2, b2, *skip = theta
     f, f_prime = ACTIVATIONS[activation]
     g, value, output_error = LOSSES[loss]
     z1 = X @ W1 + b1
     a1 = f(z1) * mask
-    p = g(a1 @ W2 + b2)
+    p = g(a1 @ W2 + b2 + sum(X @ V for V in skip))
     delta2 = w[:, np.newaxis] * output_error(p, Y) / total
     delta1 = delta2 @ W2.T * mask * f_prime(z1)
-    penalty = alpha / 2 * ((W1**2).sum() + (W2**2).sum())
+    penalty = alpha / 2 * sum((weights**2).sum() for weights in (W1, W2, *skip))
     return ((w * value(p, Y)).sum() + penalty) / total, [
         X.T @ delta1 + alpha / total * W1,
         delta1.sum(axis=0),
         a1.T @ delta2 + alpha / total * W2,
         delta2.sum(axis=0),
+        *(X.T @ delta2 + alpha / total * V for V in skip),
     ]
 
 

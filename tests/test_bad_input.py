@@ -222,6 +222,7 @@ PARAMETERS = {
         (["a"], ValueError, "without feature names"),
     ],
     "average": [(2, TypeError, A_BOOL), (None, TypeError, A_BOOL)],
+    "skip_layer": [(1, TypeError, A_BOOL), ("yes", TypeError, A_BOOL)],
     "dropout": [
         (1.0, ValueError, A_FLOAT + r" \[0, 1\)"),
         (-0.1, ValueError, A_FLOAT + r" \[0, 1\)"),
@@ -469,7 +470,7 @@ def test_targets_of_a_regressor():
         model = fitted("regressor")
         assert_refused(model, "could not convert", X, words, method=method)
     two = np.column_stack([SIGNAL, SIGNAL])
-    says = r"3, 5, 1, 1\).*now \(3, 5, 2, 1\) are asked for"
+    says = r"3, 5, 1, 1, False\).*now \(3, 5, 2, 1, False\) are asked for"
     for options, method in (({"warm_start": True}, "fit"), ({}, "partial_fit")):
         model = fitted("regressor", **options)
         with pytest.raises(ValueError, match=says):
@@ -591,7 +592,9 @@ def test_warm_start_with_other_hidden_units(task, solver):
     model = fitted(task, solver=solver, warm_start=True)
     model.set_params(hidden_layer_sizes=6)
     before = everything(model)
-    with pytest.raises(ValueError, match=r"= \(3, 5, ., 1\); now \(3, 6, ., 1\) are"):
+    with pytest.raises(
+        ValueError, match=r"= \(3, 5, ., 1, False\); now \(3, 6, ., 1, False\) are"
+    ):
         model.fit(X, TASKS[task][1])
     assert everything(model) == before
 

@@ -31,7 +31,7 @@ LOSSES = {
 cases = pytest.mark.parametrize("loss", LOSSES, ids=lambda key: f"{key[0]}-{key[1]}")
 
 
-def problem(loss, dtype=np.float64):
+def problem(loss, dtype=np.float64, skip=False):
     """Network, X, Y, sample weights, and parameters of all members."""
     k = loss[1]
     rng = np.random.RandomState(0)
@@ -41,14 +41,16 @@ def problem(loss, dtype=np.float64):
     )
     network = TwoLayerNetwork(ACTIVATIONS["tanh"], LOSSES[loss])
     weights = rng.randint(0, 3, N).astype(float)
-    parameters = Parameters.draw((D, H, k), dtype, he_normal, rng, 6.0, MEMBERS)
+    parameters = Parameters.draw((D, H, k), dtype, he_normal, rng, 6.0, MEMBERS, skip)
+    if skip:
+        parameters.V[...] = 0.3 * rng.normal(size=parameters.V.shape)
     return network, X.astype(dtype), Y, weights, parameters
 
 
 def alone(member):
     """A network's own parameters, from the weights of a member."""
-    W1, b1, W2, b2 = member
-    return Parameters.pack([W1, W2], [b1, b2], W1.dtype)
+    W1, b1, W2, b2, V = member
+    return Parameters.pack([W1, W2], [b1, b2], W1.dtype, skip=V)
 
 
 def train(network, data, parameters, optimizer):
@@ -61,10 +63,11 @@ def train(network, data, parameters, optimizer):
 
 
 @cases
+@pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("optimizer", [SGD(), Adam()], ids=["sgd", "adam"])
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
-def test_each_member_learns_as_if_alone(loss, optimizer, convert):
-    network, X, Y, weights, parameters = problem(loss)
+def test_each_member_learns_as_if_alone(loss, optimizer, convert, skip):
+    network, X, Y, weights, parameters = problem(loss, skip=skip)
     data = Data.weighted(convert(X), Y, weights, alpha=0.3)
     together = train(network, data, parameters, optimizer)
     single = [
@@ -72,16 +75,19 @@ def test_each_member_learns_as_if_alone(loss, optimizer, convert):
         for member in parameters.members()
     ]
     for member, lone in zip(together.parameters.members(), single, strict=True):
-        for ours, theirs in zip(member, lone.parameters.members()[0], strict=True):
+        for ours, theirs in zip(
+            member.arrays(), lone.parameters.mean().arrays(), strict=True
+        ):
             assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
     curves = [result.state.loss_curve for result in single]
     assert_allclose(together.state.loss_curve, np.mean(curves, axis=0), rtol=1e-12)
 
 
 @cases
-def test_held_out_rows_are_rows_of_weight_zero(loss):
+@pytest.mark.parametrize("skip", [False, True])
+def test_held_out_rows_are_rows_of_weight_zero(loss, skip):
     """A member learns nothing from its own: as if alone without these rows' weight."""
-    network, X, Y, weights, parameters = problem(loss)
+    network, X, Y, weights, parameters = problem(loss, skip=skip)
     folds = np.arange(N) % MEMBERS
     data = Data.weighted(X, Y, weights, 0.0).without_folds(folds, MEMBERS)
     together = train(network, data, parameters, Adam()).parameters
@@ -92,27 +98,31 @@ def test_held_out_rows_are_rows_of_weight_zero(loss):
         lone = train(
             network, Data.weighted(X, Y, weights * ~rows, 0.0), alone(start), Adam()
         )
-        for ours, theirs in zip(member, lone.parameters.members()[0], strict=True):
+        for ours, theirs in zip(
+            member.arrays(), lone.parameters.mean().arrays(), strict=True
+        ):
             assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 @cases
-def test_gradient_of_members_is_each_ones_own(loss):
-    network, X, Y, weights, parameters = problem(loss)
+@pytest.mark.parametrize("skip", [False, True])
+def test_gradient_of_members_is_each_ones_own(loss, skip):
+    network, X, Y, weights, parameters = problem(loss, skip=skip)
     data = Data.weighted(X, Y, weights, 0.3)
     together = Objective(network, parameters, data)
     total = together()
     singles = [Objective(network, alone(m), data) for m in parameters.members()]
     assert_allclose(total, sum(single() for single in singles), rtol=1e-12)
     for ours, single in zip(together.gradient.members(), singles, strict=True):
-        for a, b in zip(ours, single.gradient.members()[0], strict=True):
+        for a, b in zip(ours.arrays(), single.gradient.mean().arrays(), strict=True):
             assert_allclose(a, b, rtol=1e-10, atol=1e-14)
 
 
 @cases
+@pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_one_network_has_the_mean_of_the_scores(loss, dtype):
-    network, X, _, _, parameters = problem(loss, dtype)
+def test_one_network_has_the_mean_of_the_scores(loss, dtype, skip):
+    network, X, _, _, parameters = problem(loss, dtype, skip)
     scores = [network.scores(alone(m).mean(), X) for m in parameters.members()]
     tolerance = 1e-5 if dtype == np.float32 else 1e-12
     mean = network.scores(parameters.mean(), X)

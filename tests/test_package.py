@@ -83,6 +83,7 @@ def test_mlp_defaults(mlp, ours):
         "n_members": 1,
         "average": False,
         "dropout": 0.0,
+        "skip_layer": False,
         "categorical_features": None,
     }
 

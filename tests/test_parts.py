@@ -483,9 +483,9 @@ def test_clipped_gradients(name, n_members, dtype):
     for gradient in gradients(60, parameters.flat.size):
         clipped = parameters.like(gradient.copy())
         for member in clipped.members():
-            norm = np.sqrt(sum((part**2).sum() for part in member))
+            norm = np.sqrt(sum((part**2).sum() for part in member.arrays()))
             n_clipped += norm > most
-            for part in member:
+            for part in member.arrays():
                 part *= min(1, most / norm)
         step(bound, gradient, 0.01)
         step(free, clipped.flat, 0.01)
