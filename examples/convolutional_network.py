@@ -13,6 +13,7 @@ pooling to where the maximum was. On digits of 8 by 8 pixels.
 
 from itertools import islice
 
+import matplotlib.pyplot as plt
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.datasets import load_digits
@@ -20,11 +21,13 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.building_blocks import gradient_error, n_parameters, stepper, views
+from sklearn_bp.display import HiddenUnitsDisplay
 from sklearn_bp.losses import CategoricalLogLoss
 from sklearn_bp.optimizers import Adam
 
 # Images are (n_rows, height, width, n_channels). A layer returns its outputs, and a
 # function from their error to that of its inputs and the gradients of its parameters.
+SQUARE = np.ones((1, 2, 2, 1))  # np.kron with it is up-sampling
 
 
 def windows(X, size):
@@ -62,29 +65,25 @@ def squares(X):
     return parts.transpose(0, 1, 3, 5, 2, 4).reshape(n, height // 2, width // 2, c, 4)
 
 
-def up(X):
-    return X.repeat(2, axis=1).repeat(2, axis=2)
-
-
 def mean_pooling(X):
-    return squares(X).mean(axis=-1), lambda delta: (up(delta) / 4,)
+    return squares(X).mean(axis=-1), lambda delta: (np.kron(delta, SQUARE) / 4,)
 
 
 def max_pooling(X):
     parts = squares(X)
     at = parts.argmax(axis=-1)  # of equal numbers the first
     place = np.tile([[0, 1], [2, 3]], at.shape[1:3])[..., np.newaxis]
-    return parts.max(axis=-1), lambda delta: (up(delta) * (up(at) == place),)
+    chosen = np.kron(at, SQUARE) == place
+    return parts.max(axis=-1), lambda delta: (np.kron(delta, SQUARE) * chosen,)
 
 
 class ConvolutionalNetwork:
     """Two convolutions, each with a pooling, and a dense layer, for digits."""
 
-    def __init__(self, n_kernels=(16, 32), activation="relu", seed=0):
+    def __init__(self, first=16, second=32, activation="relu", seed=0):
         self.function, self.loss = ACTIVATIONS[activation], CategoricalLogLoss()
         first_layers = [convolution, self.activate, max_pooling]
         self.layers = [*first_layers, convolution, self.activate, mean_pooling, dense]
-        first, second = n_kernels
         weights = [(3, 3, 1, first), (3, 3, first, second), (4 * second, 10)]
         self.shapes = [shape for w in weights for shape in (w, w[-1:])]
         self.theta = np.zeros(n_parameters(self.shapes))  # intercepts start at 0
@@ -108,8 +107,7 @@ class ConvolutionalNetwork:
         self.loss.forward(X)
         return X, ways_back
 
-    def loss_and_gradient(self, X, Y):
-        """The mean loss, and its gradient as one flat vector."""
+    def loss_and_gradient(self, X, Y):  # the latter as one flat vector
         p, ways_back = self.forward(X)
         delta, gradient = (p - Y) / len(X), []
         for backward in reversed(ways_back):
@@ -118,7 +116,6 @@ class ConvolutionalNetwork:
         return self.loss.value(p, Y).mean(), np.concatenate(gradient)
 
     def fit(self, X, Y, n_epochs, n_batches=42, rate=0.01, seed=0):
-        """Train by Adam, at a rate that falls to nothing."""
         step, rng = stepper(Adam(), self.theta, rate), np.random.RandomState(seed)
         for epoch in range(n_epochs):
             for rows in np.array_split(rng.permutation(len(X)), n_batches):
@@ -129,22 +126,25 @@ class ConvolutionalNetwork:
 
 def check_gradient(activation="tanh", seed=0):
     rng = np.random.RandomState(seed)
-    network = ConvolutionalNetwork((2, 3), activation, seed)
+    network = ConvolutionalNetwork(2, 3, activation, seed)
     X, Y = rng.normal(size=(4, 8, 8, 1)), np.eye(10)[rng.randint(10, size=4)]
     return gradient_error(lambda _: network.loss_and_gradient(X, Y), network.theta)
 
 
-def main(n_epochs=40, n_kernels=(16, 32)):
-    """Print the gradient's error and the accuracy; return this."""
+def main(n_epochs=40, first=16, second=32):
+    """Print the gradient's error and the accuracy; return this and the kernels."""
     print(f"Gradient against differences: {check_gradient():.0e}")
     X, y = load_digits(return_X_y=True)
     X, Y = X.reshape(-1, 8, 8, 1) / 16, np.eye(10)[y]
     train, test = train_test_split(np.arange(len(X)), stratify=y, random_state=0)
-    network = ConvolutionalNetwork(n_kernels).fit(X[train], Y[train], n_epochs)
+    network = ConvolutionalNetwork(first, second).fit(X[train], Y[train], n_epochs)
     accuracy = np.mean(network.forward(X[test])[0].argmax(axis=1) == y[test])
     print(f"Accuracy on a held-out quarter of the digits: {accuracy:.1%}")
-    return accuracy
+    return accuracy, views(network.theta, network.shapes)[0]
 
 
 if __name__ == "__main__":
-    main()
+    W = main()[1].reshape(9, -1)
+    display = HiddenUnitsDisplay(weights=W, contributions=abs(W).sum(axis=0))
+    display.plot(image_shape=(3, 3))
+    plt.show()

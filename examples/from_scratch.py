@@ -68,11 +68,13 @@ def train(X, Y, n_hidden, n_epochs, batch_size, rate, momentum, alpha, seed):
 # That is all. What follows compares it with the package, on handwritten digits, and
 # its gradient with differences.
 
+import matplotlib.pyplot as plt  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
 from sklearn.model_selection import train_test_split  # noqa: E402
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier  # noqa: E402
 from sklearn_bp.building_blocks import gradient_error, views  # noqa: E402
+from sklearn_bp.display import HiddenUnitsDisplay  # noqa: E402
 
 SETTINGS = {"batch_size": 50, "momentum": 0.9, "alpha": 0.01}
 
@@ -132,4 +134,7 @@ def main(n_epochs=30):
 
 
 if __name__ == "__main__":
-    main()
+    (W1, _, W2, _), *_ = main()
+    display = HiddenUnitsDisplay(weights=W1, contributions=abs(W2).sum(axis=1))
+    display.plot(image_shape=(8, 8))
+    plt.show()

@@ -54,20 +54,30 @@ def train(seed):
 
 
 def main(n_seeds=N_SEEDS):
-    """Print a line a seed; return the final accuracies."""
+    """Print a line a seed; return the accuracies of each, epoch by epoch."""
     print("Accuracy on a held-out quarter after so many epochs, %")
     print("seed" + "".join(f"{epoch:8}" for epoch in SHOWN))
-    final = []
+    curves = []
     for seed in range(n_seeds):
         network, X_test, accuracy = train(seed)
         dead = np.setdiff1d(network.classes_, network.predict(X_test))
         cells = "".join(f"{100 * accuracy[epoch - 1]:8.1f}" for epoch in SHOWN)
         note = f"   dead output: {', '.join(map(str, dead))}" if len(dead) else ""
         print(f"{seed:4}{cells}{note}", flush=True)
-        final.append(accuracy[-1])
-    print(f"\nMedian over {n_seeds} seeds: {100 * np.median(final):.1f} %")
-    return final
+        curves.append(accuracy)
+    print(f"\nMedian over {n_seeds} seeds: {100 * np.median(curves, axis=0)[-1]:.1f} %")
+    return curves
+
+
+def draw(curves):
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots(layout="constrained")
+    ax.plot(range(1, N_EPOCHS + 1), np.transpose(curves))
+    ax.set(xlabel="epoch", ylabel="accuracy on a held-out quarter", ylim=(0.5, 1))
+    ax.grid(alpha=0.3)
+    plt.show()
 
 
 if __name__ == "__main__":
-    main()
+    draw(main())

@@ -64,5 +64,22 @@ def main():
     return network
 
 
+def draw(network):
+    """The hidden units' plane, and the line that parts the classes in it."""
+    import matplotlib.pyplot as plt
+
+    a1 = hidden(network, X)
+    w, b = network.coefs_[1][:, 0], network.intercepts_[1][0]
+    _, ax = plt.subplots(figsize=(4.5, 4.5), layout="constrained")
+    ax.scatter(*a1.T, c=y, cmap="coolwarm", s=80, zorder=2)
+    for point, (x1, x2) in zip(a1, X, strict=True):
+        beside = {"xytext": (8, 8), "textcoords": "offset points"}
+        ax.annotate(f"({x1}, {x2})", point, **beside)
+    ends = np.array([-0.1, 1.1])
+    ax.plot(ends, -(b + w[0] * ends) / w[1], color="grey")
+    ax.set(xlabel="hidden 1", ylabel="hidden 2", xlim=(-0.1, 1.2), ylim=(-0.1, 1.2))
+    plt.show()
+
+
 if __name__ == "__main__":
-    main()
+    draw(main())

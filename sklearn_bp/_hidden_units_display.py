@@ -31,8 +31,8 @@ class HiddenUnitsDisplay:
     contributions : ndarray of shape (n_hidden,)
         What each unit contributes.
 
-    feature_names : array-like of str of shape (n_features,)
-        Names of the rows of `weights`.
+    feature_names : array-like of str of shape (n_features,), default=None
+        Names of the rows of `weights`; None for 'x0' and so on.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class HiddenUnitsDisplay:
     <...HiddenUnitsDisplay object at ...>
     """
 
-    def __init__(self, *, weights, contributions, feature_names):
+    def __init__(self, *, weights, contributions, feature_names=None):
         self.weights = weights
         self.contributions = contributions
         self.feature_names = feature_names
@@ -207,7 +207,9 @@ class HiddenUnitsDisplay:
     def _bars(self, ax, weights, n_features, largest):
         """The largest weights, the largest on top."""
         chosen = np.argsort(-np.abs(weights), kind="stable")[:n_features]
-        names = [shortened(str(self.feature_names[j])) for j in chosen]
+        names = [f"x{j}" for j in chosen]
+        if self.feature_names is not None:
+            names = [shortened(str(self.feature_names[j])) for j in chosen]
         colors = [FORWARD if weights[j] > 0 else BACKWARD for j in chosen]
         places = np.arange(len(chosen))
         ax.barh(places, weights[chosen], color=colors)

@@ -231,6 +231,15 @@ def test_bars_are_the_largest_weights_by_name():
         assert names == [table.columns[j] for j in chosen]
 
 
+def test_networks_of_ones_own_have_no_names():
+    weights = np.array([[1.0, -2.0], [3.0, 0.5]])
+    display = HiddenUnitsDisplay(weights=weights, contributions=np.array([1.0, 3.0]))
+    display.plot()
+    assert_array_equal(display.order_, [1, 0])
+    names = [[t.get_text() for t in ax.get_yticklabels()] for ax in display.axes_]
+    assert names == [["x0", "x1"], ["x1", "x0"]]
+
+
 def test_categories_have_bars_of_their_own():
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
