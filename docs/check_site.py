@@ -27,7 +27,8 @@ const pages = PAGES, width = WIDTH, found = {};
 function sticksOut(element, frame) {
   for (let e = element.parentElement; e; e = e.parentElement) {
     const style = frame.contentWindow.getComputedStyle(e);
-    if (style.overflowX !== "visible" || style.position === "fixed") return false;
+    if (/auto|scroll/.test(style.overflowX) || style.position === "fixed")
+      return e.tagName === "HTML" || e.tagName === "BODY" || e.tagName === "MAIN";
   }
   return true;
 }

@@ -43,21 +43,23 @@ class DeepNetwork:
         return list(zip(parts[::2], parts[1::2], strict=True))
 
     def forward(self, X):
-        """The activations of all layers: a[0] = X, the last the predictions."""
-        a = [X]
-        *hidden, last = self.layers(self.theta)
-        for W, b in hidden:
+        """The activations of all layers, a[0] = X, the last the predictions; and for
+        each layer the function that multiplies an error by the activation's slope.
+        """
+        a, slopes = [X], [None]
+        for W, b in self.layers(self.theta):
             z = a[-1] @ W + b
-            self.activation.forward(z)  # in place
+            if len(a) < len(self.shapes) // 2:  # hidden
+                activate, slope = self.activation.bind(z.shape, z.dtype)
+                activate(z)  # in place
+                slopes.append(slope)
             a.append(z)
-        W, b = last
-        a.append(a[-1] @ W + b)
         self.loss.forward(a[-1])
-        return a
+        return a, slopes
 
     def loss_and_gradient(self, X, Y):
         """The mean loss, and its gradient as one flat vector."""
-        a, n = self.forward(X), len(X)
+        (a, slopes), n = self.forward(X), len(X)
         gradient = np.empty_like(self.theta)
         layers, targets = self.layers(self.theta), self.layers(gradient)
         delta = np.empty_like(a[-1])
@@ -68,7 +70,7 @@ class DeepNetwork:
             to_b[...] = delta.mean(axis=0)
             if layer:
                 delta = delta @ layers[layer][0].T
-                self.activation.backward(a[layer], delta)  # in place
+                slopes[layer](a[layer], delta)  # in place
         return self.loss.value(a[-1], Y).mean(), gradient
 
     def fit(self, X, Y, n_epochs=30, batch_size=32, rate=0.001, seed=0):
@@ -124,7 +126,7 @@ def main(n_epochs=30):
         norms[activation] = first, *_, last = gradient_norms(activation, init)
         network = DeepNetwork([64, 50, 50, 50, 10], activation, init)
         network.fit(X_train, Y_train, n_epochs)
-        accuracy = np.mean(network.forward(X_test)[-1].argmax(axis=1) == y_test)
+        accuracy = np.mean(network.forward(X_test)[0][-1].argmax(axis=1) == y_test)
         share = f"{first:.0e} / {last:.0e}"
         print(f"{activation:12}{error:14.0e}{share:>26}{100 * accuracy:13.1f}")
     return norms

@@ -51,6 +51,10 @@ class BackpropDisplay:
     target : ndarray of shape (n_targets,)
         What the loss compares the prediction with.
 
+    skip_weights, skip_gradients : ndarray of shape (n_features, n_outputs), \
+            default=None
+        Weights of a skip layer, and the derivatives of the loss with respect to them.
+
     centre : ndarray of shape (n_features,), default=None
         What inputs are compared with when those that contribute most are chosen; None
         for 0.
@@ -65,6 +69,9 @@ class BackpropDisplay:
 
     edges_ : list of two matplotlib LineCollections
         Weights, layer by layer, those of a unit in turn to all of the next layer.
+
+    skip_edges_ : matplotlib LineCollection or None
+        Arcs from the inputs to the outputs, if there is a skip layer.
 
     numbers_ : list of two lists of matplotlib Text
         On the edges; empty where there are many.
@@ -106,6 +113,8 @@ class BackpropDisplay:
         feature_names,
         output_names,
         target,
+        skip_weights=None,
+        skip_gradients=None,
         centre=None,
     ):
         self.activations = activations
@@ -116,6 +125,8 @@ class BackpropDisplay:
         self.feature_names = feature_names
         self.output_names = output_names
         self.target = target
+        self.skip_weights = skip_weights
+        self.skip_gradients = skip_gradients
         self.centre = centre
 
     @classmethod
@@ -172,6 +183,8 @@ class BackpropDisplay:
             feature_names=list(estimator.encoded_feature_names_),
             output_names=_output_names(estimator, len(p[0])),
             target=Y[0],
+            skip_weights=parameters.V,
+            skip_gradients=gradient.V,
             centre=None if scaling is None else scaling.centre,
         )
         return display.plot(ax, max_units=max_units)
@@ -197,12 +210,14 @@ class BackpropDisplay:
             height = min(max(3.2, 0.85 * max(map(len, self.shown_)) + 1), 8)
             _, ax = plt.subplots(figsize=(8, height), layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
-        ax.set(xlim=(-0.55, 2.6), ylim=(-0.12, 1.12))
+        arcs = 0.2 if self.skip_weights is not None else 0
+        ax.set(xlim=(-0.55, 2.6), ylim=(-0.12 - arcs, 1.12 + arcs))
         ax.set_axis_off()
         places = [_places(len(units)) for units in self.shown_]
         self.edges_, self.numbers_ = [], []
         for layer in (0, 1):
             self._draw_edges(layer, places)
+        self.skip_edges_ = self._draw_arcs(places)
         self.nodes_ = [self._draw_units(layer, places[layer]) for layer in (0, 1, 2)]
         self._draw_names(places)
         ax.set_title(self._title(), fontsize="medium")
@@ -220,26 +235,14 @@ class BackpropDisplay:
         return [np.sort(inputs), np.sort(hidden), np.sort(outputs)]
 
     def _draw_edges(self, layer, places):
-        from matplotlib.collections import LineCollection
-
-        sources, targets = self.shown_[layer], self.shown_[layer + 1]
-        at = np.ix_(sources, targets)
+        at = np.ix_(self.shown_[layer], self.shown_[layer + 1])
         weights, gradients = self.weights[layer][at], self.gradients[layer][at]
-        relative = np.abs(weights) / (np.abs(weights).max() or 1.0)
         ends = [
             [(layer, y0), (layer + 1, y1)]
             for y0 in places[layer]
             for y1 in places[layer + 1]
         ]
-        lines = LineCollection(
-            ends,
-            linewidths=0.4 + 2.6 * relative.ravel(),
-            linestyles=["--" if w < 0 else "-" for w in weights.ravel()],
-            colors="#9a9a9a",
-            zorder=1,
-        )
-        self.ax_.add_collection(lines)
-        self.edges_.append(lines)
+        self.edges_.append(_draw_lines(self.ax_, ends, weights.ravel()))
         numbers = []
         if weights.size <= NUMBERED_EDGES:
             values = zip(weights.ravel(), gradients.ravel(), strict=True)
@@ -247,6 +250,20 @@ class BackpropDisplay:
             for place, pair in zip(spots, values, strict=True):
                 numbers += _two_numbers(self.ax_, place, *pair)
         self.numbers_.append(numbers)
+
+    def _draw_arcs(self, places):
+        """The skip layer, around the hidden units: above or below, as is nearer."""
+        if self.skip_weights is None:
+            return None
+        weights = self.skip_weights[np.ix_(self.shown_[0], self.shown_[2])]
+        t = np.linspace(0, 1, 40)
+        arcs = []
+        for y0 in places[0]:
+            for y1 in places[2]:
+                side = 1.3 if y0 + y1 >= 1 else -0.3
+                y = (1 - t) ** 3 * y0 + 3 * t * (1 - t) * side + t**3 * y1
+                arcs.append(np.column_stack([2 * t, y]))
+        return _draw_lines(self.ax_, arcs, weights.ravel(), "#cbbfae")
 
     def _draw_units(self, layer, places):
         from matplotlib.colors import LinearSegmentedColormap
@@ -385,6 +402,22 @@ def _clear_places(edges, ax):
             apart = np.minimum(apart, np.abs((places - other) / room).max(axis=1))
         taken.append(places[np.argmax(np.minimum(apart, 1))])
     return taken
+
+
+def _draw_lines(ax, lines, weights, color="#9a9a9a"):
+    """Edges, as wide as the weights are large, dashed where these are negative."""
+    from matplotlib.collections import LineCollection
+
+    relative = np.abs(weights) / (np.abs(weights).max(initial=0) or 1.0)
+    edges = LineCollection(
+        lines,
+        linewidths=0.4 + 2.6 * relative,
+        linestyles=["--" if w < 0 else "-" for w in weights],
+        colors=color,
+        zorder=1,
+    )
+    ax.add_collection(edges)
+    return edges
 
 
 def _number(value):

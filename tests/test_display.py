@@ -375,6 +375,25 @@ def test_numbers_on_edges_do_not_cover_each_other():
     assert overlaps == 0
 
 
+def test_skip_layer_has_arcs():
+    settings = {"max_iter": "auto", "random_state": 0}
+    fitted = TwoLayerClassifier(2, skip_layer=True, **settings).fit(X, y)
+    x, target = X[70], y[70]
+    display = BackpropDisplay.from_estimator(fitted, x, target)
+    assert_allclose(display.loss, loss_of(fitted, x, target), rtol=1e-10)
+    assert_allclose(display.skip_weights, fitted.skip_coef_)
+    assert_allclose(display.skip_gradients, np.outer(x, display.deltas[1]), rtol=1e-10)
+    arcs = display.skip_edges_
+    for arc, (i, k) in zip(arcs.get_segments(), np.ndindex(4, 3), strict=True):
+        starts, ends = display.nodes_[0].get_offsets(), display.nodes_[2].get_offsets()
+        assert_allclose(arc[[0, -1]], [starts[i], ends[k]], atol=1e-12)
+    widths = arcs.get_linewidths()
+    order = np.argsort(np.abs(fitted.skip_coef_).ravel())
+    assert_array_equal(np.argsort(widths), order)
+    plain = TwoLayerClassifier(2, **settings).fit(X, y)
+    assert BackpropDisplay.from_estimator(plain, x, target).skip_edges_ is None
+
+
 def test_many_units_are_cut_to_those_that_contribute(default):
     x, target = X[100], y[100]
     display = BackpropDisplay.from_estimator(default, x, target, max_units=5)
