@@ -16,7 +16,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
@@ -32,10 +31,17 @@ from sklearn_bp._defaults import (
     training_dtype,
 )
 from sklearn_bp._dropout import stream_of
+from sklearn_bp._early_stopping import (
+    Fraction,
+    Metric,
+    MetricName,
+    is_splitter,
+    split,
+)
 from sklearn_bp._held_out import (
     HeldOut,
+    ValidationSet,
     draw_folds,
-    draw_part,
     spawn,
     validation_weights,
 )
@@ -86,7 +92,8 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         "momentum": Number(Real, 0, 1, closed="both"),
         "nesterovs_momentum": Boolean(),
         "early_stopping": Boolean(also=("auto",)),
-        "validation_fraction": Number(Real, 0, 1),
+        "early_stopping_metric": MetricName(),
+        "validation_fraction": Fraction(Number(Real, 0, 1)),
         "beta_1": Number(Real, 0, 1),
         "beta_2": Number(Real, 0, 1),
         "epsilon": Number(Real, 0, closed="neither"),
@@ -132,6 +139,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         momentum,
         nesterovs_momentum,
         early_stopping,
+        early_stopping_metric,
         validation_fraction,
         beta_1,
         beta_2,
@@ -165,6 +173,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         self.momentum = momentum
         self.nesterovs_momentum = nesterovs_momentum
         self.early_stopping = early_stopping
+        self.early_stopping_metric = early_stopping_metric
         self.validation_fraction = validation_fraction
         self.beta_1 = beta_1
         self.beta_2 = beta_2
@@ -197,20 +206,33 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         """The targets to train on, in `dtype`, and their Scaling or None."""
 
     @abstractmethod
+    def _encode_validation_targets(self, y, dtype):
+        """Targets of validation rows as a matrix, after `_encode_targets`."""
+
+    def _in_training_units(self, Y):
+        """Targets, scaled as those that are trained on."""
+        return Y
+
+    @abstractmethod
     def _stratify(self, Y):
         """What the validation split is stratified by, or None."""
 
     @abstractmethod
     def _validation_score(self, z2, Y, sample_weight):
-        """Score from scores z2, (n, n_outputs), against Y, (n, n_outputs)."""
+        """What `score` would give, from scores z2, (n, n_outputs), and Y alike.
+
+        z2, which may be overwritten, and Y are in the user's units.
+        """
 
     # Training.
 
-    def _fit(self, X, y, sample_weight, incremental=False, classes=None):
-        """Fit from the start, or from where the estimator stands."""
+    def _fit(self, users, sample_weight, incremental=False, classes=None):
+        """Fit from the start, or from where the estimator stands, to UsersData."""
+        X, y = users.X, users.y
         check_y_given(y, self)
         self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
         n_hidden = self._check_parameters()
+        users.check(self.validation_fraction)
         continuing = hasattr(self, "coefs_") and (incremental or self.warm_start)
         # Sums and casts that overflow are seen to; they need no warning.
         with _all_or_nothing(self), np.errstate(over="ignore", invalid="ignore"):
@@ -228,24 +250,26 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             if sample_weight is not None:
                 n_weighty = np.count_nonzero(sample_weight)
             dtype = training_dtype(self, weights_dtype, n_weighty)
-            shares = bounded(sample_weight)
+            shares, raw = bounded(sample_weight), (X, Y)
             X, scaling = self._scale_features(X, shares, dtype, continuing)
             Y = self._scale_targets(Y, shares, dtype, continuing)
             constant, tol = None, self.tol
             if self.standardize:
                 constant, its_loss = best_constant(network.loss, Y, shares)
-                tol *= its_loss
+                tol *= its_loss if self._watches_a_loss() else 1
             shape = (X.shape[1], n_hidden, Y.shape[1])
             state = self._starting_state(
                 shape, dtype, network, constant, continuing, incremental
             )
             alpha = penalty(self, n_weighty)
+            held_out = not incremental and holds_out(self, n_weighty)
             data, validate = self._training_data(
                 network,
                 (X, Y, sample_weight, alpha),
                 scaling,
                 state.random_state,
-                not incremental and holds_out(self, n_weighty),
+                held_out,
+                (*raw, weights_dtype, users),
             )
             if self.dropout and state.dropout_stream is None:
                 state.dropout_stream = stream_of(spawn(state.random_state))
@@ -255,6 +279,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 max_iter=1 if incremental else resolved.max_iter,
                 loss_threshold=self._loss_threshold(),
                 validate=validate,
+                cost=self._cost(validate),
                 report=self._report if self.verbose else _no_report,
             )
             state.patience.tol = tol
@@ -285,17 +310,21 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             )
         return check_hidden_layer_sizes(self)
 
-    def _check_features(self, X, reset, sample_weight=None):
-        """X as numbers, float32 or float64, dense or CSR, in the fitted dtype if known.
+    def _check_features(self, X, reset, sample_weight=None, dtype=None):
+        """X as numbers, dense or CSR, in `dtype`; None: that of the fitted weights.
+
+        Where there are none (`reset`) it is float32 or float64.
 
         Integers of a large array stay as they are: they are cast block by block.
         Categories are encoded and missing values filled, unless neither scaling nor
         categories are asked for.
         """
-        if not reset and self._is_clean(X):
-            return X
+        if not reset and dtype is None:
+            if self._is_clean(X):
+                return X
+            dtype = self.coefs_[0].dtype
         self._refuse_collections(X=X)
-        dtype = [np.float64, np.float32] if reset else [self.coefs_[0].dtype]
+        dtype = [np.float64, np.float32] if reset else [dtype]
         if _is_cast_by_blocks(X):
             dtype.append(X.dtype)
         checks = {"accept_sparse": ["csr", "csc"], "dtype": dtype}
@@ -413,82 +442,124 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 n_iter=getattr(self, "n_iter_", 0) if incremental else 0,
                 t=getattr(self, "t_", 0),
                 loss_curve=list(getattr(self, "loss_curve_", [])),
+                validation_losses=list(
+                    getattr(self, "validation_loss_curve_", None) or []
+                ),
                 validation_scores=list(getattr(self, "validation_scores_", None) or []),
             )
         state.parameters = parameters
         state.loss_curve = list(self.loss_curve_)
+        state.validation_losses = list(self.validation_loss_curve_ or [])
+        state.validation_scores = list(self.validation_scores_ or [])
         if state.random_state is None:
             state.random_state = random_state
         return state
 
-    def _training_data(self, network, problem, scaling, random_state, held_out):
-        """The data to learn from, and what scores parameters on the rest, or None.
+    def _training_data(self, network, problem, scaling, random_state, held_out, raw):
+        """The data to learn from, and what measures parameters on the rest, or None.
 
         `problem` is X, Y, sample_weight and alpha; `held_out` tells whether
-        early_stopping="auto" holds rows out.
+        early_stopping="auto" holds rows out; `raw` is X and Y before they were scaled,
+        the dtype to be fitted, and the user's data.
         """
         X, Y, sample_weight, alpha = problem
-        if held_out and self.n_members > 1:
+        X_raw, Y_raw, dtype, users = raw
+        data = Data.weighted(X, Y, sample_weight, alpha, scaling=scaling)
+        if users.has_validation:
+            return data, self._validation_set(network, *self._users_rows(users, dtype))
+        if not held_out and self.early_stopping in ("auto", False):
+            return data, None
+        one_part = is_splitter(self.validation_fraction) or self._metric().is_scorer
+        if held_out and self.n_members > 1 and not one_part:
             folds = draw_folds(
                 self._strata(Y), sample_weight, self.n_members, spawn(random_state)
             )
             rows = [np.flatnonzero(folds == j) for j in range(self.n_members)]
-            data = Data.weighted(X, Y, sample_weight, alpha, scaling=scaling)
             data = data.without_folds(folds, self.n_members)
-            return data, HeldOut(network, X, Y, sample_weight, rows, scaling)
-        if not held_out and self.early_stopping in ("auto", False):
-            return Data.weighted(X, Y, sample_weight, alpha, scaling=scaling), None
-
-        if held_out:
-            part = draw_part(
-                self._strata(Y),
-                sample_weight,
-                self.validation_fraction,
-                spawn(random_state),
-            )
-            train, validation = np.flatnonzero(~part), np.flatnonzero(part)
-            self._check_enough(validation)
-        else:
-            train, validation = self._split(Y, random_state)
+            score = self._score_of(Y_raw, sample_weight, np.concatenate(rows))
+            return data, HeldOut(network, X, Y, sample_weight, rows, scaling, score)
+        train, validation = split(
+            self, Y, sample_weight, random_state, users, by_strata=held_out
+        )
         data = Data.weighted(X, Y, sample_weight, alpha, train, scaling)
-        if held_out:
-            return data, HeldOut(network, X, Y, sample_weight, [validation], scaling)
-        Y_val, weights = Y[validation], validation_weights(sample_weight, validation)
+        if held_out and not one_part:
+            score = self._score_of(Y_raw, sample_weight, validation)
+            part = [validation]
+            return data, HeldOut(network, X, Y, sample_weight, part, scaling, score)
+        weights = validation_weights(sample_weight, validation)
+        own = users, X_raw, validation, Y_raw[validation], weights, dtype
+        return data, self._validation_set(network, *own)
 
-        def validate(parameters):
-            z2 = network.scores(parameters.mean(), X, validation, scaling)
-            return self._validation_score(z2, Y_val, weights)
-
-        return data, validate
-
-    def _split(self, Y, random_state):
-        """Indices of training and validation rows."""
-        n = len(Y)
+    def _users_rows(self, users, dtype):
+        """What `_validation_set` wants, of validation data of the user's own."""
         try:
-            train, validation = train_test_split(
-                np.arange(n),
-                test_size=self.validation_fraction or None,
-                stratify=self._stratify(Y),
-                random_state=random_state,
-            )
+            X = self._check_features(users.X_val, reset=False, dtype=dtype)
+            Y = self._encode_validation_targets(users.y_val, dtype)
+            check_consistent_length(X, Y)
+            weights = check_sample_weight(users.sample_weight_val, X.shape[0])
+            self._network().loss.check_targets(Y)
         except ValueError as error:
-            raise ValueError(
-                f"early_stopping=True cannot hold out validation_fraction="
-                f"{self.validation_fraction} of {n} rows: {error} Increase "
-                "'validation_fraction' or the size of your dataset."
-            ) from error
-        self._check_enough(validation)
-        if self.shuffle == "blocks":  # read as they stand in the file
-            train.sort()
-            validation.sort()
-        return train, validation
+            raise ValueError(f"Of the validation data: {error}") from error
+        weights = self._class_weighted(users.y_val, weights)
+        return users, X, None, Y, weights, dtype
 
-    def _check_enough(self, validation):
-        if self.validation_fraction == 0 or len(validation) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or "
-                "the size of your dataset."
-            )
+    def _validation_set(self, network, users, X, rows, Y, sample_weight, dtype):
+        """What measures parameters on these rows of X, in the user's units."""
+        target_scaling, metric = self._score_scaling, self._metric()
+        score = self._score_of(Y, sample_weight)
+        if metric.is_scorer:
+            own = users.validation_rows(rows)
+
+            def score(z, parameters):
+                return metric.score(self._view(parameters, dtype), *own, sample_weight)
+
+        def kept(parameters):
+            return self._folded(parameters, dtype)
+
+        return ValidationSet(
+            network,
+            X,
+            rows,
+            self._in_training_units(Y),
+            sample_weight,
+            kept,
+            target_scaling,
+            score,
+            self.early_stopping == "auto",
+        )
+
+    def _score_of(self, Y, sample_weight, rows=None):
+        """A function of scores, in the units of training, and parameters: the score."""
+        if rows is not None:
+            Y, sample_weight = Y[rows], validation_weights(sample_weight, rows)
+        scaling = self._score_scaling
+
+        def score(z, parameters):
+            z = z.astype(np.float64)
+            z = z if scaling is None else scaling.backwards(z)
+            return self._validation_score(z, Y, sample_weight)
+
+        return score
+
+    def _view(self, parameters, dtype):
+        """An estimator as it would be fitted with these parameters, to be looked at."""
+        view = type(self).__new__(type(self))
+        view.__dict__.update(vars(self))
+        view._set_weights(self._folded(parameters, dtype))
+        view.n_outputs_ = parameters.shape[2]
+        return view
+
+    def _metric(self):
+        return Metric(self.early_stopping_metric)
+
+    def _cost(self, validate):
+        """What the patience watches on validation rows, or None: the training loss."""
+        if validate is None or not self.early_stopping:
+            return None
+        return self._metric().cost
+
+    def _watches_a_loss(self):
+        return not self.early_stopping or self._metric().is_loss
 
     def _solver(self, n_rows, resolved):
         """The object that trains, from the solver's name and parameters."""
@@ -524,20 +595,16 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
 
     def _report(self, state):
         print(f"Iteration {state.n_iter}, loss = {state.loss_curve[-1]:.8f}")
-        if state.validation_scores and self.early_stopping == "auto":
-            print(f"Validation loss: {-state.validation_scores[-1]:f}")
-        elif state.validation_scores:
+        if state.validation_scores:
+            print(f"Validation loss: {state.validation_losses[-1]:f}")
             print(f"Validation score: {state.validation_scores[-1]:f}")
 
     def _set_fitted(self, result, loss, resolved, validate, dtype):
         """All fitted attributes, at once."""
         state = result.state
-        if isinstance(validate, HeldOut):
+        if validate is not None and self.early_stopping == "auto":
             self._temper(validate.temperature(result.parameters))
-        weights = self._folded(result.parameters, dtype)
-        self.coefs_ = [weights.W1, weights.W2]
-        self.intercepts_ = [weights.b1, weights.b2]
-        self.skip_coef_ = weights.V
+        self._set_weights(self._folded(result.parameters, dtype))
         self._shifts = result.parameters.shifts()  # going on begins where it ended
         self.n_outputs_ = result.parameters.shape[2]
         self.n_layers_ = 3
@@ -546,17 +613,23 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             setattr(self, name + "_", value)
         self.n_iter_ = state.n_iter
         self.best_iter_ = result.best_iter
+        self.stop_reason_ = result.reason
         self.t_ = state.t
         self.loss_curve_ = state.loss_curve
         self.loss_ = state.loss_curve[-1]
-        self.best_loss_ = state.patience.best if validate is None else None
-        self.validation_scores_ = self.best_validation_score_ = None
-        self.validation_loss_curve_ = None
-        if isinstance(validate, HeldOut):
-            self.validation_loss_curve_ = [-score for score in state.validation_scores]
-        elif validate is not None:
-            self.validation_scores_ = state.validation_scores
-            self.best_validation_score_ = -state.patience.best
+        watched = validate is not None and bool(self.early_stopping)
+        self.best_loss_ = None if watched else state.patience.best
+        self.validation_loss_curve_ = state.validation_losses or None
+        self.validation_scores_ = state.validation_scores or None
+        self.best_validation_score_ = None
+        if watched and state.validation_scores:
+            at = len(state.validation_scores) - 1 - (state.n_iter - result.best_iter)
+            self.best_validation_score_ = state.validation_scores[at]
+
+    def _set_weights(self, weights):
+        self.coefs_ = [weights.W1, weights.W2]
+        self.intercepts_ = [weights.b1, weights.b2]
+        self.skip_coef_ = weights.V
 
     def _folded(self, parameters, dtype):
         """`Weights` of one network on the user's columns, in the user's units.
@@ -592,10 +665,10 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         Those of `state`, if it is not None, unless the weights were changed since.
         """
         if state is not None and state.parameters is not None:
-            weights = self._folded(state.kept, self.coefs_[0].dtype)
+            weights = self._folded(state.chosen, self.coefs_[0].dtype)
             if all(map(np.array_equal, weights, self._fitted_weights())):
                 return state.parameters
-            state.average = None
+            state.average = state.best = state.best_iter = None
         return self._from_fitted(dtype, self.n_members)
 
     def _from_fitted(self, dtype, n_members):
@@ -625,9 +698,10 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             del self._training_state
             return
         scalings = self._feature_scaling, self._score_scaling
-        if scalings == (None, None) and self.n_members == 1 and state.average is None:
+        one = self.n_members == 1 and state.average is state.best is None
+        if one and scalings == (None, None):
             state.parameters = None  # they are the fitted weights
-        state.loss_curve = None
+        state.loss_curve = state.validation_losses = state.validation_scores = None
         if not isinstance(self.random_state, Integral):
             state.random_state = None  # numpy's global one, or the user's own
         elif state.order is not None:
@@ -688,9 +762,12 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             )
         return True
 
-    def _check_partial_fit(self):
-        if self.early_stopping not in ("auto", False):
-            raise ValueError("partial_fit does not support early_stopping=True")
+    def _check_partial_fit(self, users):
+        if self.early_stopping not in ("auto", False) and not users.has_validation:
+            raise ValueError(
+                "partial_fit does not support early_stopping=True without validation "
+                "data of its own: pass X_val and y_val."
+            )
 
     def __getstate__(self):
         return {**super().__getstate__(), "_state_version": STATE_VERSION}

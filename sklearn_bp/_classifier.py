@@ -8,6 +8,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_bp._base import BaseTwoLayer
+from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches, labels_of
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._targets import ClassTargets, check_labels
@@ -129,13 +130,22 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         A single network holds out `validation_fraction` of the rows. Nothing is held
         out of fewer than 100 rows, with 'lbfgs', and in partial_fit.
         True holds out `validation_fraction` of the rows of all networks and stops
-        when the score on them, its accuracy, has not improved for as long. The split
+        when `early_stopping_metric` on them has not improved for as long. The split
         is stratified by class.
-        False stops by the training loss.
+        False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
+        take the place of those held out; partial_fit knows no others.
 
-    validation_fraction : float in [0, 1), default=0.1
-        Share of the rows held out with early stopping, but for 'auto' with several
-        networks.
+    early_stopping_metric : {'loss', 'score'}, str or callable, default='loss'
+        What early stopping watches: the loss without the penalty; what `score` returns;
+        the name of a scorer, or a function of (estimator, X, y) that returns a float,
+        larger being better, which gets a fitted estimator and the rows as they were
+        passed.
+
+    validation_fraction : float or splitter, default=0.1
+        Share of the rows to hold out: with early_stopping=True, and with 'auto' if
+        `n_members` is 1. Or an object with ``split(X, y, groups)``, as those of
+        sklearn.model_selection, whose last split is taken: GroupShuffleSplit for
+        grouped rows (pass `groups` to fit), TimeSeriesSplit for ordered ones.
 
     beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
         Decay rates of the moments of 'adam'.
@@ -241,8 +251,14 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         partial_fit.
 
     best_iter_ : int
-        The epoch, counted from 1, whose weights were kept: the one of the best
-        validation score, or the last.
+        The epoch, counted from 1, whose weights were kept: the one that was best by
+        `early_stopping_metric`, or the last.
+
+    stop_reason_ : str
+        Why training ended: 'tol' (the training loss no longer fell), 'patience' (the
+        validation rows' metric did not improve), 'max_iter', 'loss_threshold',
+        'interrupted', or what scipy says of 'lbfgs'. Of partial_fit 'max_iter', until
+        the patience is used up; further calls go on all the same.
 
     t_ : int
         Training rows seen: the sum over epochs.
@@ -251,20 +267,20 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         The last epoch's loss, penalty included.
 
     best_loss_ : float or None
-        The smallest loss of an epoch; None with early stopping.
+        The smallest loss of an epoch; None where early stopping watched another.
 
     loss_curve_ : list of float
         The loss of each epoch.
 
+    validation_loss_curve_ : list of float or None
+        The loss on the validation rows after each epoch, without the penalty, in the
+        units of `loss_curve_`; None if there are none.
+
     validation_scores_ : list of float or None
-        The validation score of each epoch, with early_stopping=True; else None.
+        The score on them, or what the scorer `early_stopping_metric` gave.
 
     best_validation_score_ : float or None
-        The largest of them in the last fit.
-
-    validation_loss_curve_ : list of float or None
-        The loss on the rows held out, for each epoch, where early_stopping='auto'
-        holds some out; else None.
+        That of the epoch that was kept, with early stopping.
 
     temperature_ : float
         What the scores are divided by, as chosen by the last fit that held rows out;
@@ -341,6 +357,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         momentum=0.9,
         nesterovs_momentum=True,
         early_stopping="auto",
+        early_stopping_metric="loss",
         validation_fraction=0.1,
         beta_1=0.9,
         beta_2=0.999,
@@ -376,6 +393,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             momentum=momentum,
             nesterovs_momentum=nesterovs_momentum,
             early_stopping=early_stopping,
+            early_stopping_metric=early_stopping_metric,
             validation_fraction=validation_fraction,
             beta_1=beta_1,
             beta_2=beta_2,
@@ -391,7 +409,17 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         )
         self.class_weight = class_weight
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        groups=None,
+    ):
         """Fit the network to labelled rows.
 
         Parameters
@@ -408,6 +436,17 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights >= 0, not all zero.
 
+        X_val, y_val : array-like, default=None
+            Validation rows of your own, as X and y. They are never learnt from: with
+            early stopping they take the place of rows held out, without it they are
+            only watched.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
+
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the rows, for a splitter as `validation_fraction`.
+
         Returns
         -------
         self : object
@@ -419,11 +458,26 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         DivergenceError
             A ValueError: the loss is not finite. What was fitted before is kept.
         """
-        return self._fit(X, y, sample_weight)
+        users = UsersData(X, y, groups, X_val, y_val, sample_weight_val)
+        return self._fit(users, sample_weight)
 
     @available_if(lambda self: self._check_solver())
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
+    def partial_fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        classes=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Train for one epoch, going on from where the estimator stands.
+
+        With early stopping and validation rows, the best epoch's weights so far are
+        those that predict, while training goes on from the last; `stop_reason_` tells
+        when it is time to stop.
 
         Parameters
         ----------
@@ -439,6 +493,14 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         classes : array-like of shape (n_classes,), default=None
             All classes that any call will bring; needed in the first call.
 
+        X_val, y_val : array-like, default=None
+            Validation rows of your own, as X and y. They are never learnt from: with
+            early stopping they take the place of rows held out, without it they are
+            only watched.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
+
         Returns
         -------
         self : object
@@ -448,8 +510,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         ValueError, TypeError
             For parameters or data out of range, or labels not in `classes`.
         """
-        self._check_partial_fit()
-        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+        users = UsersData(X, y, None, X_val, y_val, sample_weight_val)
+        self._check_partial_fit(users)
+        return self._fit(users, sample_weight, incremental=True, classes=classes)
 
     @available_if(lambda self: self._check_solver())
     def fit_batches(self, source, *, classes=None, epochs=1):
@@ -520,6 +583,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             )
         return known
 
+    def _encode_validation_targets(self, y, dtype):
+        return self._targets.encode(check_labels(y))
+
     def _class_weighted(self, y, sample_weight):
         if self.class_weight is None:
             return sample_weight
@@ -528,8 +594,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             of_class = of_class * sample_weight
         return check_sample_weight(of_class, len(of_class))
 
-    def _check_partial_fit(self):
-        super()._check_partial_fit()
+    def _check_partial_fit(self, users):
+        super()._check_partial_fit(users)
         if isinstance(self.class_weight, str):
             raise ValueError(
                 "class_weight='balanced' is not supported for partial_fit, which does "

@@ -27,6 +27,7 @@ MLP_DEFAULTS = {
     "momentum": 0.9,
     "nesterovs_momentum": True,
     "early_stopping": False,
+    "early_stopping_metric": "score",
     "validation_fraction": 0.1,
     "beta_1": 0.9,
     "beta_2": 0.999,

@@ -11,6 +11,8 @@ calibration of modern neural networks").
 
 import numpy as np
 
+from sklearn_bp._training import Measured
+
 # Bounds of the temperature.  Few rows, all of them right, would have any network be as
 # sure as can be; the next one that is wrong would cost all that was won.
 SMALLEST_TEMPERATURE = 0.7
@@ -77,8 +79,65 @@ def validation_weights(sample_weight, rows):
     return weights
 
 
-class HeldOut:
-    """The loss on held-out rows, each scored by the networks that did not learn it.
+class _ValidationRows:
+    """Loss and score on rows that those networks that are asked did not learn from.
+
+    A subclass may set `tempered`, whether the loss is taken at the temperature where it
+    is least, and has `scores(parameters)`, in the units of the targets.
+
+    Parameters
+    ----------
+    loss : object of `losses`
+    Y : ndarray of shape (n, n_outputs)
+    sample_weight : ndarray of shape (n,) or None
+    score : callable(z, parameters) -> float, or None
+        Larger is better; z are scores, (n, n_outputs).
+    """
+
+    tempered = True
+
+    def __init__(self, loss, Y, sample_weight, score):
+        self._loss, self._Y, self._score = loss, Y, score
+        weights = sample_weight
+        weights = np.ones(len(Y)) if weights is None else weights / weights.max()
+        self._weights = weights / weights.sum()
+
+    def scores(self, parameters):
+        """Scores of the rows, (n, n_outputs)."""
+        raise NotImplementedError
+
+    def __call__(self, parameters):
+        """Loss and score, `Measured`."""
+        z = self.scores(parameters)
+        p = z / self._temperature_of(z) if self.tempered else z.copy()
+        self._loss.forward(p)
+        loss = float(self._weights @ self._loss.value(p, self._Y))
+        score = np.nan if self._score is None else self._score(z, parameters)
+        return Measured(loss, score)
+
+    def temperature(self, parameters):
+        """The temperature at which the loss is least; 1 for what is no log-loss."""
+        return self._temperature_of(self.scores(parameters))
+
+    def _temperature_of(self, z):
+        loss = self._loss
+        if not loss.tempered:
+            return 1.0
+        weights, Y = self._weights[:, np.newaxis], self._Y
+        error = np.empty_like(z)
+
+        def slope(inverse):
+            """Derivative of the loss with respect to 1 / T, which grows with it."""
+            p = z * inverse
+            loss.forward(p)
+            loss.backward(p, Y, error)
+            return float(np.sum(weights * error * z, dtype=np.float64))
+
+        return 1 / _root(slope, 1 / LARGEST_TEMPERATURE, 1 / SMALLEST_TEMPERATURE)
+
+
+class HeldOut(_ValidationRows):
+    """Rows held out of the members in turn, each scored by those that did not learn it.
 
     Parameters
     ----------
@@ -89,15 +148,15 @@ class HeldOut:
     rows : list of ndarrays of int
         The rows held out of each member.
     scaling : callable(X) or None
+    score : callable(z, parameters) -> float, default=None
+        Of the scores of these rows, member by member.
     """
 
-    def __init__(self, network, X, Y, sample_weight, rows, scaling):
+    def __init__(self, network, X, Y, sample_weight, rows, scaling, score=None):
         self.network, self.X, self.rows, self.scaling = network, X, rows, scaling
         pooled = np.concatenate(rows)
-        self._Y = Y[pooled]
         weights = validation_weights(sample_weight, pooled)
-        weights = np.ones(len(pooled)) if weights is None else weights / weights.max()
-        self._weights = weights / weights.sum()
+        super().__init__(network.loss, Y[pooled], weights, score)
 
     def scores(self, parameters):
         """Scores of the held-out rows, member by member, (n_held_out, n_outputs)."""
@@ -114,32 +173,37 @@ class HeldOut:
             ]
         )
 
-    def __call__(self, parameters):
-        """Minus the loss, at the temperature where it is least."""
-        z = self.scores(parameters)
-        p = z / self._temperature_of(z)
-        self.network.loss.forward(p)
-        return -float(self._weights @ self.network.loss.value(p, self._Y))
 
-    def temperature(self, parameters):
-        """The temperature at which the loss is least; 1 for what is no log-loss."""
-        return self._temperature_of(self.scores(parameters))
+class ValidationSet(_ValidationRows):
+    """Rows that no network learns from, scored by what a fit would keep.
 
-    def _temperature_of(self, z):
-        loss = self.network.loss
-        if not loss.tempered:
-            return 1.0
-        weights, Y = self._weights[:, np.newaxis], self._Y
-        error = np.empty_like(z)
+    Parameters
+    ----------
+    network : TwoLayerNetwork
+    X : ndarray or CSR of shape (n_all, n_features)
+    rows : ndarray of int or None
+        Those of X; None for all.
+    Y : ndarray of shape (n, n_outputs)
+    sample_weight : ndarray of shape (n,) or None
+    kept : callable(Parameters) -> Weights
+        The one network on the columns of X.
+    rescale : callable(z) -> z, or None
+        From the units of that network's scores to those of Y.
+    score : callable(z, parameters) -> float
+    tempered : bool
+    """
 
-        def slope(inverse):
-            """Derivative of the loss with respect to 1 / T, which grows with it."""
-            p = z * inverse
-            loss.forward(p)
-            loss.backward(p, Y, error)
-            return float(np.sum(weights * error * z, dtype=np.float64))
+    def __init__(
+        self, network, X, rows, Y, sample_weight, kept, rescale, score, tempered
+    ):
+        super().__init__(network.loss, Y, sample_weight, score)
+        self.network, self.X, self.rows = network, X, rows
+        self.kept, self.rescale, self.tempered = kept, rescale, tempered
 
-        return 1 / _root(slope, 1 / LARGEST_TEMPERATURE, 1 / SMALLEST_TEMPERATURE)
+    def scores(self, parameters):
+        """Scores of the rows, (n, n_outputs)."""
+        z = self.network.scores(self.kept(parameters), self.X, self.rows)
+        return z if self.rescale is None else self.rescale(z)
 
 
 def _root(increasing, low, high):

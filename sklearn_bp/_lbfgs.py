@@ -56,7 +56,7 @@ class LBFGS:
             plan.report(state)
             if state.loss_curve[-1] < plan.loss_threshold:
                 stopped_by = "loss_threshold"
-            elif plan.validate is not None and state.patience.exhausted:
+            elif plan.cost is not None and state.patience.exhausted:
                 stopped_by = "patience"
             if stopped_by is not None:
                 raise StopIteration

@@ -4,13 +4,13 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_bp._base import BaseTwoLayer
+from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches
 from sklearn_bp._scaling import Scaling
-from sklearn_bp._targets import check_regression_targets
+from sklearn_bp._targets import check_regression_targets, r2
 from sklearn_bp._validation import OneOf
 from sklearn_bp.losses import REGRESSOR_LOSSES
 
@@ -137,12 +137,21 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         A single network holds out `validation_fraction` of the rows. Nothing is held
         out of fewer than 100 rows, with 'lbfgs', and in partial_fit.
         True holds out `validation_fraction` of the rows of all networks and stops
-        when the score on them, its R2, has not improved for as long.
-        False stops by the training loss.
+        when `early_stopping_metric` on them has not improved for as long.
+        False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
+        take the place of those held out; partial_fit knows no others.
 
-    validation_fraction : float in [0, 1), default=0.1
-        Share of the rows held out with early stopping, but for 'auto' with several
-        networks.
+    early_stopping_metric : {'loss', 'score'}, str or callable, default='loss'
+        What early stopping watches: the loss without the penalty; what `score` returns;
+        the name of a scorer, or a function of (estimator, X, y) that returns a float,
+        larger being better, which gets a fitted estimator and the rows as they were
+        passed.
+
+    validation_fraction : float or splitter, default=0.1
+        Share of the rows to hold out: with early_stopping=True, and with 'auto' if
+        `n_members` is 1. Or an object with ``split(X, y, groups)``, as those of
+        sklearn.model_selection, whose last split is taken: GroupShuffleSplit for
+        grouped rows (pass `groups` to fit), TimeSeriesSplit for ordered ones.
 
     beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
         Decay rates of the moments of 'adam'.
@@ -243,8 +252,14 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         partial_fit.
 
     best_iter_ : int
-        The epoch, counted from 1, whose weights were kept: the one of the best
-        validation score, or the last.
+        The epoch, counted from 1, whose weights were kept: the one that was best by
+        `early_stopping_metric`, or the last.
+
+    stop_reason_ : str
+        Why training ended: 'tol' (the training loss no longer fell), 'patience' (the
+        validation rows' metric did not improve), 'max_iter', 'loss_threshold',
+        'interrupted', or what scipy says of 'lbfgs'. Of partial_fit 'max_iter', until
+        the patience is used up; further calls go on all the same.
 
     t_ : int
         Training rows seen: the sum over epochs.
@@ -253,20 +268,20 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         The last epoch's loss, penalty included.
 
     best_loss_ : float or None
-        The smallest loss of an epoch; None with early stopping.
+        The smallest loss of an epoch; None where early stopping watched another.
 
     loss_curve_ : list of float
         The loss of each epoch.
 
+    validation_loss_curve_ : list of float or None
+        The loss on the validation rows after each epoch, without the penalty, in the
+        units of `loss_curve_`; None if there are none.
+
     validation_scores_ : list of float or None
-        The validation score of each epoch, with early_stopping=True; else None.
+        The score on them, or what the scorer `early_stopping_metric` gave.
 
     best_validation_score_ : float or None
-        The largest of them in the last fit.
-
-    validation_loss_curve_ : list of float or None
-        The loss on the rows held out, for each epoch, where early_stopping='auto'
-        holds some out; else None.
+        That of the epoch that was kept, with early stopping.
 
     See Also
     --------
@@ -336,6 +351,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         momentum=0.9,
         nesterovs_momentum=True,
         early_stopping="auto",
+        early_stopping_metric="loss",
         validation_fraction=0.1,
         beta_1=0.9,
         beta_2=0.999,
@@ -370,6 +386,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             momentum=momentum,
             nesterovs_momentum=nesterovs_momentum,
             early_stopping=early_stopping,
+            early_stopping_metric=early_stopping_metric,
             validation_fraction=validation_fraction,
             beta_1=beta_1,
             beta_2=beta_2,
@@ -384,7 +401,17 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             categorical_features=categorical_features,
         )
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        groups=None,
+    ):
         """Fit the network to rows with targets.
 
         Parameters
@@ -401,6 +428,17 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights >= 0, not all zero.
 
+        X_val, y_val : array-like, default=None
+            Validation rows of your own, as X and y. They are never learnt from: with
+            early stopping they take the place of rows held out, without it they are
+            only watched.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
+
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the rows, for a splitter as `validation_fraction`.
+
         Returns
         -------
         self : object
@@ -412,11 +450,25 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         DivergenceError
             A ValueError: the loss is not finite. What was fitted before is kept.
         """
-        return self._fit(X, y, sample_weight)
+        users = UsersData(X, y, groups, X_val, y_val, sample_weight_val)
+        return self._fit(users, sample_weight)
 
     @available_if(lambda self: self._check_solver())
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
         """Train for one epoch, going on from where the estimator stands.
+
+        With early stopping and validation rows, the best epoch's weights so far are
+        those that predict, while training goes on from the last; `stop_reason_` tells
+        when it is time to stop.
 
         Parameters
         ----------
@@ -429,6 +481,14 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         sample_weight : array-like of shape (n_samples,), default=None
             Weights >= 0, not all zero.
 
+        X_val, y_val : array-like, default=None
+            Validation rows of your own, as X and y. They are never learnt from: with
+            early stopping they take the place of rows held out, without it they are
+            only watched.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
+
         Returns
         -------
         self : object
@@ -438,8 +498,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         ValueError, TypeError
             For parameters or data out of range.
         """
-        self._check_partial_fit()
-        return self._fit(X, y, sample_weight, incremental=True)
+        users = UsersData(X, y, None, X_val, y_val, sample_weight_val)
+        self._check_partial_fit(users)
+        return self._fit(users, sample_weight, incremental=True)
 
     @available_if(lambda self: self._check_solver())
     def fit_batches(self, source, *, epochs=1):
@@ -527,7 +588,17 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     def _encode_targets(self, y, dtype, continuing, classes, incremental):
         # Scaled targets lose no digits to an offset in float64.
-        return check_regression_targets(y, np.float64 if self.standardize else dtype)
+        Y = check_regression_targets(y, np.float64 if self.standardize else dtype)
+        self._n_targets = Y.shape[1]
+        return Y
+
+    def _encode_validation_targets(self, y, dtype):
+        Y = check_regression_targets(y, np.float64)
+        if Y.shape[1] != self._n_targets:
+            raise ValueError(
+                f"y_val has {Y.shape[1]} columns, and y has {self._n_targets}."
+            )
+        return Y
 
     def _scale_targets(self, Y, sample_weight, dtype, continuing):
         if not continuing:
@@ -538,6 +609,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             self.target_range_ = _joined(self.target_range_, Y)
             Y = self._score_scaling(Y)
         return Y.astype(dtype, copy=False)
+
+    def _in_training_units(self, Y):
+        return Y if self._score_scaling is None else self._score_scaling(Y)
 
     def _temper(self, temperature):
         pass
@@ -552,10 +626,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         return None
 
     def _validation_score(self, z2, Y, sample_weight):
-        self._loss_object().forward(z2)
-        if not np.isfinite(z2).all():
-            return np.nan
-        return float(r2_score(Y, z2, sample_weight=sample_weight))
+        P = self._mean(z2).reshape(Y.shape)
+        return r2(Y, P, sample_weight) if np.isfinite(P).all() else np.nan
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -152,3 +152,27 @@ def check_regression_targets(y, dtype):
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     return y.reshape(len(y), -1)
+
+
+def r2(Y, P, sample_weight=None):
+    """Coefficient of determination, the mean over outputs, as scikit-learn's r2_score.
+
+    Parameters
+    ----------
+    Y, P : ndarray of shape (n, n_outputs)
+        Targets and predictions.
+    sample_weight : ndarray of shape (n,), default=None
+    """
+    weights = np.ones(len(Y))
+    if sample_weight is not None:
+        weights = sample_weight / sample_weight.max()
+    unit = np.abs(Y).max(axis=0).astype(np.float64)  # so that no square overflows
+    unit[unit == 0] = 1
+    Y, P = Y / unit, P / unit
+    mean = np.average(Y, axis=0, weights=weights)
+    residual, total = weights @ np.square(Y - P), weights @ np.square(Y - mean)
+    total[np.ptp(Y, axis=0) == 0] = 0  # whatever rounding has left of it
+    perfect = np.where(residual == 0, 1.0, 0.0)
+    # A constant target leaves nothing to explain.
+    shares = np.divide(residual, total, out=np.ones_like(total), where=total != 0)
+    return float(np.mean(np.where(total == 0, perfect, 1 - shares)))

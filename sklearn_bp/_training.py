@@ -7,7 +7,7 @@ Knows no estimator and no option's name: it gets objects, works on a
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -22,6 +22,21 @@ from sklearn_bp._stopping import Patience
 
 class DivergenceError(ValueError):
     """Training produced a loss or weights that are not finite."""
+
+
+class Measured(NamedTuple):
+    """What validation rows tell of parameters.
+
+    Attributes
+    ----------
+    loss : float
+        The mean loss, without the penalty.
+    score : float
+        Larger is better.
+    """
+
+    loss: float
+    score: float
 
 
 @dataclass
@@ -51,8 +66,12 @@ class TrainingState:
     n_iter, t, n_steps : int
         Epochs, rows and steps of the optimizer so far; the last counted only where
         a running mean is kept, or the rate changes from step to step.
-    loss_curve, validation_scores : list of float
-        A value an epoch; the second only if there is validation data.
+    loss_curve, validation_losses, validation_scores : list of float
+        A value an epoch; the last two only if there are validation rows.
+    best : ndarray or None
+        The flat vector of the best epoch, if validation rows tell which it is.
+    best_iter : int or None
+        Its number, from 1.
     """
 
     parameters: Parameters
@@ -69,13 +88,21 @@ class TrainingState:
     average: Parameters | None = None
     dropout_stream: np.ndarray | None = None
     loss_curve: list = field(default_factory=list)
+    validation_losses: list = field(default_factory=list)
     validation_scores: list = field(default_factory=list)
+    best: np.ndarray | None = None
+    best_iter: int | None = None
 
     @property
     def dtype(self):
         """What the optimizer computes in."""
         values = (self.optimizer or {}).values()
         return next(v.dtype for v in values if isinstance(v, np.ndarray))
+
+    @property
+    def chosen(self):
+        """The parameters that the last result had: the best epoch's, or `kept`."""
+        return self.kept if self.best is None else self.parameters.like(self.best)
 
     @property
     def kept(self):
@@ -93,17 +120,20 @@ class Plan:
         Epochs at most.
     loss_threshold : float
         Stop once an epoch's loss is below.
-    validate : callable(Parameters) -> float, or None
-        Score on validation data, larger is better.  If given, it is what the
-        patience watches, and the best epoch's weights are kept.
+    validate : callable(Parameters) -> Measured, or None
+        What validation rows tell.
     report : callable(state)
         Called after each epoch.
+    cost : callable(Measured) -> float, or None, default=None
+        What the patience watches, and the best epoch's weights are kept.  None: the
+        training loss, and the last epoch's.
     """
 
     max_iter: int
     loss_threshold: float
-    validate: Callable[[Parameters], float] | None
+    validate: Callable[[Parameters], Measured] | None
     report: Callable[[TrainingState], None]
+    cost: Callable[[Measured], float] | None = None
 
 
 @dataclass
@@ -319,7 +349,7 @@ def run_epochs(epoch, on_plateau, state, plan):
                 if state.loss_curve[-1] < plan.loss_threshold:
                     return watch.result("loss_threshold")
                 if state.patience.exhausted and not on_plateau():
-                    return watch.result("patience" if plan.validate else "tol")
+                    return watch.result("patience" if plan.cost else "tol")
     except KeyboardInterrupt:
         return watch.interrupted()
     return watch.result("max_iter")
@@ -330,8 +360,9 @@ class BestWeights:
 
     def __init__(self, state, plan):
         self.state, self.plan = state, plan
-        self._best = self._best_iter = None
         self._last = None
+        if plan.cost is None:
+            state.best = state.best_iter = None
 
     def epoch_ends(self, loss):
         """Enter an epoch's loss; raise DivergenceError if it or a weight is not finite.
@@ -341,35 +372,42 @@ class BestWeights:
         state, parameters = self.state, self.state.kept
         if not (np.isfinite(loss) and np.isfinite(parameters.flat.sum())):
             raise divergence(state.n_iter + 1)
-        cost, score = loss, None
-        if self.plan.validate is not None:
-            score = float(self.plan.validate(parameters))
-            cost = -score
+        cost, plan = loss, self.plan
+        if plan.validate is not None:
+            measured = plan.validate(parameters)
+            state.validation_losses.append(float(measured.loss))
+            state.validation_scores.append(float(measured.score))
+            if plan.cost is not None:
+                cost = plan.cost(measured)
         improved = state.patience.update(cost)
         last = parameters.flat.copy()
-        if improved and score is not None:
-            self._best, self._best_iter = last, state.n_iter + 1
         state.loss_curve.append(float(loss))
-        if score is not None:
-            state.validation_scores.append(score)
         state.n_iter += 1
-        self._last = (last, state.n_iter, len(state.loss_curve))
+        if improved and plan.cost is not None:
+            state.best, state.best_iter = last, state.n_iter
+        lengths = [len(curve) for curve in self._curves()]
+        self._last = (last, state.n_iter, lengths)
+
+    def _curves(self):
+        state = self.state
+        return state.loss_curve, state.validation_losses, state.validation_scores
 
     def interrupted(self):
         """The result as of the last whole epoch; with none, interrupt for good."""
         state = self.state
         if self._last is None:
             raise KeyboardInterrupt
-        state.kept.flat[:], state.n_iter, n_losses = self._last
-        del state.loss_curve[n_losses:], state.validation_scores[n_losses:]
+        state.kept.flat[:], state.n_iter, lengths = self._last
+        for curve, length in zip(self._curves(), lengths, strict=True):
+            del curve[length:]
         return self.result("interrupted")
 
     def result(self, reason):
         """The result: the best epoch's weights, or without validation the last's."""
         state = self.state
         flat, best_iter = state.kept.flat, state.n_iter
-        if self._best is not None:
-            flat, best_iter = self._best, self._best_iter
+        if state.best is not None and self.plan.cost is not None:
+            flat, best_iter = state.best, state.best_iter
         return TrainingResult(state.parameters.like(flat), state, best_iter, reason)
 
 

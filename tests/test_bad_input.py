@@ -17,6 +17,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklearn_bp import DivergenceError
+from sklearn_bp._early_stopping import UsersData, split
 from sklearn_bp.activations import ACTIVATIONS, Tanh
 
 pytestmark = pytest.mark.filterwarnings(
@@ -181,6 +182,10 @@ PARAMETERS = {
         ("no", ValueError, A_BOOL + " or 'auto'"),
         (None, TypeError, A_BOOL + " or 'auto'"),
         (1, TypeError, A_BOOL),
+    ],
+    "early_stopping_metric": [
+        ("best", ValueError, "'loss', 'score', one of .*get_scorer_names"),
+        (None, TypeError, "a function of"),
     ],
     "validation_fraction": [
         (-0.1, ValueError, A_FLOAT + r" \[0, 1\)"),
@@ -394,9 +399,13 @@ def test_weights_of_zero_on_one_side_of_the_split(task, solver):
     y = np.where(SIGNAL > 0.5, "a", "b") if task == "classifier" else SIGNAL
     options = {"early_stopping": True, "validation_fraction": 0.5, "solver": solver}
     model = fitted(task, y, **options)
-    train, validation = model._split(
+    train, validation = split(
+        model,
         np.asarray([[label == "b"] for label in y] if task == "classifier" else y),
+        None,
         drawn_on(model, y),
+        UsersData(X, y),
+        by_strata=False,
     )
     for rows, says in ((train, "training rows are zero"), (validation, "validation")):
         weights = np.ones(40)

@@ -73,10 +73,16 @@ def test_curves_are_the_fitted_ones(default):
     assert texts(display.ax_.get_legend()) == [
         "training loss",
         "validation loss",
+        "validation score",
         f"kept: epoch {kept}",
     ]
     assert display.figure_ is display.ax_.figure
-    assert display.score_ax_ is None
+
+
+def test_without_scores_there_is_one_axis():
+    settings = {"random_state": 0, "early_stopping": False}
+    network = TwoLayerClassifier(5, max_iter="auto", **settings).fit(X, y)
+    assert LossCurveDisplay.from_estimator(network).score_ax_ is None
 
 
 def test_scores_have_an_axis_of_their_own(stopped):
@@ -85,7 +91,8 @@ def test_scores_have_an_axis_of_their_own(stopped):
     assert score.axes is display.score_ax_ is not display.ax_
     assert_array_equal(score.get_ydata(), stopped.validation_scores_)
     assert mark.get_xdata() == [stopped.best_iter_]
-    assert mark.get_ydata() == [stopped.best_validation_score_]
+    kept = stopped.best_iter_ - 1
+    assert mark.get_ydata() == [stopped.validation_loss_curve_[kept]]
     assert "score" in display.score_ax_.get_ylabel()
 
 

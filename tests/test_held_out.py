@@ -24,7 +24,7 @@ from sklearn_bp._held_out import (
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._stopping import Patience
-from sklearn_bp._training import MiniBatches, Plan, TrainingState
+from sklearn_bp._training import Measured, MiniBatches, Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
@@ -45,6 +45,7 @@ SETTINGS = MLP_DEFAULTS | {
     "init": "he_normal",
     "random_state": 0,
     "early_stopping": "auto",
+    "early_stopping_metric": "loss",
     "n_iter_no_change": np.inf,
     "standardize": True,
     "n_members": 3,
@@ -304,7 +305,7 @@ def test_validation_loss(kind, weighted, n_members, watched):
     assert len(model.validation_loss_curve_) == 10
     # float32 has seven digits; the loss is flat where it is least
     assert_allclose(model.validation_loss_curve_, curve, rtol=2e-5)
-    assert model.validation_scores_ is None
+    assert len(model.validation_scores_) == 10
     assert model.best_loss_ is None
 
 
@@ -321,7 +322,7 @@ def test_the_best_epoch_is_kept(kind, n_members, average, watched):
     assert model.best_iter_ == np.argmin(curve) + 1 < 60
     held_out, kept = watched.held_out[0], watched.results[0].parameters
     assert_array_equal(kept.flat, watched.seen[model.best_iter_ - 1].flat)
-    assert_allclose(-held_out(kept), min(curve), rtol=1e-10)
+    assert_allclose(held_out(kept).loss, min(curve), rtol=1e-10)
     # The public weights are the members' mean, divided by the temperature.
     z = np.mean(
         [
@@ -406,7 +407,7 @@ def test_temperature_has_the_least_loss(kind, factor, weighted, dtype):
     assert temperature < LARGEST_TEMPERATURE / 1.3
     ours = held_out.temperature(parameters)
     assert_allclose(ours, temperature, rtol=0.011)
-    assert_allclose(-held_out(parameters), least, rtol=2e-5)
+    assert_allclose(held_out(parameters).loss, least, rtol=2e-5)
     at = np.average(plain_loss(kind, z / ours, Y), weights=w)
     assert_allclose(at, least, rtol=2e-5)
     if ours < 1.011 * SMALLEST_TEMPERATURE:
@@ -437,7 +438,7 @@ def test_temperature_is_bounded(kind):
 def test_only_log_losses_have_a_temperature():
     held_out, parameters, z, Y = held_out_of("regression", factor=30)
     assert held_out.temperature(parameters) == 1
-    assert_allclose(-held_out(parameters), plain_loss("regression", z, Y).mean())
+    assert_allclose(held_out(parameters).loss, plain_loss("regression", z, Y).mean())
     model = make("binary", loss="squared_error").fit(X, TARGETS["binary"])
     assert model.temperature_ == 1
     assert len(model.validation_loss_curve_) == 10
@@ -490,7 +491,7 @@ def test_average(batch_size, optimizer, n_calls):
 
     def validate(parameters):
         seen.append(parameters.flat.copy())
-        return float(len(seen))
+        return Measured(loss=-float(len(seen)), score=0.0)
 
     solver = MiniBatches(
         Recording(optimizer, steps), Constant(0.05), batch_size, True, average=2
@@ -498,7 +499,13 @@ def test_average(batch_size, optimizer, n_calls):
     data = Data.weighted(X[:n], TARGETS["regression"][:n], None, alpha=0.1)
     state = TrainingState(parameters.copy(), Patience(0, np.inf), rng)
     for _ in range(n_calls):
-        plan = Plan(n_epochs // n_calls, -np.inf, validate, lambda state: None)
+        plan = Plan(
+            n_epochs // n_calls,
+            -np.inf,
+            validate,
+            report=lambda state: None,
+            cost=lambda measured: measured.loss,
+        )
         result = solver.train(network, data, state, plan)
         state = result.state
 

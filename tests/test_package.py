@@ -78,6 +78,7 @@ def test_mlp_defaults(mlp, ours):
     new = {name: MLP_DEFAULTS[name] for name in MLP_DEFAULTS if name not in theirs}
     assert new == {
         "loss_threshold": None,
+        "early_stopping_metric": "score",
         "init": "glorot_uniform",
         "standardize": False,
         "n_members": 1,

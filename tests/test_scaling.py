@@ -32,6 +32,7 @@ SETTINGS = MLP_DEFAULTS | {
     "init": "he_normal",
     "random_state": 0,
     "early_stopping": "auto",
+    "early_stopping_metric": "loss",
     "n_iter_no_change": 5,
     "standardize": True,
     "n_members": 3,

@@ -1,0 +1,210 @@
+"""Which rows early stopping watches, and by what measure.
+
+`split` draws or takes the validation rows, `Given` holds those of the user, and
+`Metric` says what is watched on them.
+"""
+
+import inspect
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.model_selection import train_test_split
+from sklearn.utils import _safe_indexing, check_consistent_length
+
+from sklearn_bp._held_out import draw_part, spawn
+
+
+@dataclass(frozen=True)
+class UsersData:
+    """What fit was given: what splitters and scorers get to see.
+
+    Attributes
+    ----------
+    X, y : array-like
+    groups : array-like or None
+    X_val, y_val, sample_weight_val : array-like or None
+    """
+
+    X: Any
+    y: Any
+    groups: Any = None
+    X_val: Any = None
+    y_val: Any = None
+    sample_weight_val: Any = None
+
+    def check(self, splitter):
+        """ValueError for arguments that do not go together."""
+        if (self.X_val is None) != (self.y_val is None):
+            given, missing = (
+                ("X_val", "y_val") if self.y_val is None else ("y_val", "X_val")
+            )
+            raise ValueError(f"{given} is given without {missing}: pass both.")
+        if self.X_val is None and self.sample_weight_val is not None:
+            raise ValueError("sample_weight_val is given without X_val and y_val.")
+        if self.groups is not None:
+            if not is_splitter(splitter):
+                raise ValueError(
+                    "groups are for a splitter: set validation_fraction to "
+                    "sklearn.model_selection.GroupShuffleSplit(n_splits=1), say, or do "
+                    "not pass groups."
+                )
+            check_consistent_length(self.X, self.groups)
+
+    @property
+    def has_validation(self):
+        return self.X_val is not None
+
+    def validation_rows(self, rows):
+        """X and y of the validation rows, as the user gave them."""
+        if self.has_validation:
+            return self.X_val, self.y_val
+        return _safe_indexing(self.X, rows), _safe_indexing(self.y, rows)
+
+
+def is_splitter(validation_fraction):
+    return hasattr(validation_fraction, "split")
+
+
+class Metric:
+    """The measure that early stopping watches.
+
+    Parameters
+    ----------
+    name : "loss", "score", the name of a scorer, or callable(estimator, X, y) -> float
+    """
+
+    def __init__(self, name):
+        self.is_loss = isinstance(name, str) and name == "loss"
+        self.is_scorer = not (isinstance(name, str) and name in ("loss", "score"))
+        self._scorer: Any = get_scorer(name) if self.is_scorer else None
+
+    def cost(self, measured):
+        """What is to become small: the loss, or minus the score."""
+        return measured.loss if self.is_loss else -measured.score
+
+    def score(self, estimator, X, y, sample_weight):
+        """The scorer's value; weights go to those that take them."""
+        weights = {}
+        if sample_weight is not None and self._takes_weights:
+            weights["sample_weight"] = sample_weight
+        return float(self._scorer(estimator, X, y, **weights))
+
+    @property
+    def _takes_weights(self):
+        function = getattr(self._scorer, "_score_func", self._scorer)
+        return "sample_weight" in inspect.signature(function).parameters
+
+
+class MetricName:
+    """The constraint of the parameter `early_stopping_metric`."""
+
+    def admits(self, value):
+        if isinstance(value, str):
+            return value in ("loss", "score") or value in get_scorer_names()
+        return callable(value) and not isinstance(value, type)
+
+    def has_type(self, value):
+        return isinstance(value, str)
+
+    def __str__(self):
+        return (
+            "'loss', 'score', one of sklearn.metrics.get_scorer_names(), or a function "
+            "of (estimator, X, y)"
+        )
+
+
+class Fraction:
+    """The constraint of the parameter `validation_fraction`.
+
+    Parameters
+    ----------
+    number : constraint
+        Of a number.
+    """
+
+    def __init__(self, number):
+        self.number = number
+
+    def admits(self, value):
+        splits = is_splitter(value) and not isinstance(value, type | str)
+        return splits or self.number.admits(value)
+
+    def has_type(self, value):
+        return self.number.has_type(value)
+
+    def __str__(self):
+        return f"{self.number}, or an object with split(X, y, groups)"
+
+
+def split(estimator, Y, sample_weight, random_state, users, by_strata):
+    """Indices of training and validation rows.
+
+    Parameters
+    ----------
+    estimator : BaseTwoLayer
+    Y : ndarray of shape (n, n_outputs)
+    sample_weight : ndarray of shape (n,) or None
+    random_state : RandomState
+    users : UsersData
+    by_strata : bool
+        Whether to draw from a stream of its own, by strata, as
+        early_stopping="auto" does, and not as MLPClassifier.
+
+    Returns
+    -------
+    train, validation : ndarray of int
+    """
+    fraction = estimator.validation_fraction
+    if is_splitter(fraction):
+        train, validation = _last_split(fraction, users)
+    elif by_strata:
+        part = draw_part(
+            estimator._strata(Y), sample_weight, fraction, spawn(random_state)
+        )
+        train, validation = np.flatnonzero(~part), np.flatnonzero(part)
+    else:
+        train, validation = _train_test_split(estimator, Y, random_state)
+    if fraction == 0 or len(validation) < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or "
+            "the size of your dataset."
+        )
+    if estimator.shuffle == "blocks":  # read as they stand in the file
+        train, validation = np.sort(train), np.sort(validation)
+    return train, validation
+
+
+def _train_test_split(estimator, Y, random_state):
+    n, fraction = len(Y), estimator.validation_fraction
+    try:
+        return train_test_split(
+            np.arange(n),
+            test_size=fraction or None,
+            stratify=estimator._stratify(Y),
+            random_state=random_state,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True cannot hold out validation_fraction="
+            f"{fraction} of {n} rows: {error} Increase "
+            "'validation_fraction' or the size of your dataset."
+        ) from error
+
+
+def _last_split(splitter, users):
+    """The last of a splitter's splits, which of a time split has the most rows."""
+    y = users.y.toarray() if issparse(users.y) else users.y
+    splits = deque(splitter.split(users.X, y, users.groups), maxlen=1)
+    if not splits:
+        raise ValueError(f"validation_fraction={splitter!r} yields no split.")
+    train, validation = splits.pop()
+    if np.intersect1d(train, validation).size or len(train) == 0:
+        raise ValueError(
+            f"validation_fraction={splitter!r} yields a split whose validation rows "
+            "are training rows too, or that leaves none to train on."
+        )
+    return np.asarray(train), np.asarray(validation)
