@@ -336,6 +336,9 @@ class BackpropDisplay:
 
     def _title(self):
         title = f"loss {self.loss:.3g}"
+        if len(self.target) != len(self.output_names):  # else it stands beside each
+            told = ", ".join(_number(float(value)) for value in self.target)
+            title += f" at target {told}"
         layers = ("inputs", "hidden units", "outputs")
         cut = [
             f"{len(units)} of {len(values)} {kind}"

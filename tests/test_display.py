@@ -382,6 +382,21 @@ def test_numbers_on_edges_do_not_cover_each_other():
     assert overlaps == 0
 
 
+def test_targets_are_told_where_outputs_are_more():
+    parts = {"weights": [np.ones((1, 2)), np.ones((2, 3))], "loss": 0.25}
+    display = BackpropDisplay(
+        activations=[np.ones(1), np.ones(2), np.ones(3)],
+        deltas=[np.zeros(2), np.zeros(3)],
+        gradients=[np.zeros((1, 2)), np.zeros((2, 3))],
+        feature_names=["x"],
+        output_names=["lower", "middle", "upper"],
+        target=np.array([1.5]),
+        **parts,
+    ).plot()
+    assert display.ax_.get_title() == "loss 0.25 at target 1.5\n"
+    assert "middle" in [text.get_text() for text in display.ax_.texts]
+
+
 def test_skip_layer_has_arcs():
     settings = {"max_iter": "auto", "random_state": 0}
     fitted = TwoLayerClassifier(2, skip_layer=True, **settings).fit(X, y)
