@@ -60,8 +60,8 @@ class LossCurveDisplay:
     lines_, validation_lines_, score_lines_ : list of matplotlib Line2D or None
         Curves, one an estimator.
 
-    kept_ : list of matplotlib Line2D or None
-        Marks of the kept epochs.
+    kept_ : list of lists of matplotlib Line2D
+        Marks of the kept epochs, on each curve of each estimator.
 
     See Also
     --------
@@ -267,7 +267,7 @@ class LossCurveDisplay:
             self.lines_.append(train)
             self.validation_lines_.append(validation)
             self.score_lines_.append(score)
-            self.kept_.append(_mark(kept[i], validation or score or train, color))
+            self.kept_.append(_marks(kept[i], lines, color))
         self._label(ax, losses, losses_val, log_scale)
         return self
 
@@ -279,7 +279,8 @@ class LossCurveDisplay:
         ax.grid(alpha=0.3)
         if len(losses) == 1:
             drawn = [*self.lines_, *self.validation_lines_, *self.score_lines_]
-            handles = [line for line in [*drawn, *self.kept_] if line is not None]
+            marks = self.kept_[0][:1]  # all look alike
+            handles = [line for line in [*drawn, *marks] if line is not None]
         else:  # what dashes and dots are is told once, in grey
             handles = list(self.lines_)
             for line, label in zip(handles, _first_words(handles), strict=True):
@@ -289,7 +290,7 @@ class LossCurveDisplay:
             for lines, style, kind in kinds:
                 if any(line is not None for line in lines):
                     handles += ax.plot([], [], style, color="grey", label=kind)
-            if any(mark is not None for mark in self.kept_):
+            if any(self.kept_):
                 handles += ax.plot([], [], "o", color="grey", label="epoch kept")
         ax.legend(  # above the axes, where no curve can be
             handles=handles,
@@ -336,11 +337,14 @@ def _line(ax, curve, n_epochs, **style):
     return ax.plot(epochs, curve, **style)[0]
 
 
-def _mark(best_iter, line, color):
-    """A dot at the kept epoch, on the curve that chose it."""
-    if best_iter is None:
-        return None
-    epochs, values = line.get_data()
-    at = np.searchsorted(epochs, best_iter)
-    style = {"color": color, "linestyle": "none", "label": f"kept: epoch {best_iter}"}
-    return line.axes.plot(epochs[at], values[at], marker="o", zorder=3, **style)[0]
+def _marks(best_iter, lines, color):
+    """A dot at the kept epoch on each curve that has it."""
+    marks = []
+    for line in lines:
+        if line is None or best_iter is None:
+            continue
+        epochs, values = line.get_data()
+        at = np.flatnonzero(epochs == best_iter)
+        style = {"color": color, "label": f"kept: epoch {best_iter}", "zorder": 3}
+        marks += line.axes.plot(epochs[at], values[at], "o", **style)
+    return marks

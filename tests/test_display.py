@@ -54,19 +54,17 @@ def texts(legend):
 
 def test_curves_are_the_fitted_ones(default):
     display = LossCurveDisplay.from_estimator(default)
-    (line,), (validation,), (mark,) = (
-        display.lines_,
-        display.validation_lines_,
-        display.kept_,
-    )
+    (line,), (validation,) = display.lines_, display.validation_lines_
     epochs = np.arange(default.n_iter_) + 1
     assert_array_equal(line.get_xdata(), epochs)
     assert_array_equal(line.get_ydata(), default.loss_curve_)
     assert_array_equal(validation.get_xdata(), epochs)
     assert_array_equal(validation.get_ydata(), default.validation_loss_curve_)
     kept = default.best_iter_
-    assert mark.get_xdata() == [kept]
-    assert mark.get_ydata() == [default.validation_loss_curve_[kept - 1]]
+    curves = ("loss_curve_", "validation_loss_curve_", "validation_scores_")
+    for mark, curve in zip(display.kept_[0], curves, strict=True):
+        assert mark.get_xdata() == [kept]
+        assert mark.get_ydata() == [getattr(default, curve)[kept - 1]]
     assert display.ax_.get_xlabel() == "epoch"
     assert display.ax_.get_ylabel() == "loss"
     assert display.ax_.get_yscale() == "log"
@@ -87,12 +85,12 @@ def test_without_scores_there_is_one_axis():
 
 def test_scores_have_an_axis_of_their_own(stopped):
     display = LossCurveDisplay.from_estimator(stopped)
-    (score,), (mark,) = display.score_lines_, display.kept_
+    (score,), (*_, mark) = display.score_lines_, display.kept_[0]
     assert score.axes is display.score_ax_ is not display.ax_
     assert_array_equal(score.get_ydata(), stopped.validation_scores_)
     assert mark.get_xdata() == [stopped.best_iter_]
-    kept = stopped.best_iter_ - 1
-    assert mark.get_ydata() == [stopped.validation_loss_curve_[kept]]
+    assert mark.get_ydata() == [stopped.best_validation_score_]
+    assert mark.axes is display.score_ax_
     assert "score" in display.score_ax_.get_ylabel()
 
 
@@ -119,7 +117,7 @@ def test_kept_epoch_stands_right_after_a_warm_start():
     network.fit(X, y)
     display = LossCurveDisplay.from_estimator(network)
     assert len(display.lines_[0].get_xdata()) == n_first + network.n_iter_
-    kept = int(display.kept_[0].get_xdata()[0])
+    kept = int(display.kept_[0][0].get_xdata()[0])
     assert kept == n_first + network.best_iter_
     assert network.validation_scores_[kept - 1] == network.best_validation_score_
 
@@ -128,7 +126,7 @@ def test_shorter_validation_curves_are_of_the_last_epochs():
     display = LossCurveDisplay(loss=[3.0, 2.0, 1.0], validation_loss=[2.5, 2.0])
     display.plot()
     assert_array_equal(display.validation_lines_[0].get_xdata(), [2, 3])
-    assert display.kept_ == [None]
+    assert display.kept_ == [[]]
 
 
 def test_losses_below_zero_have_a_linear_axis():
@@ -149,7 +147,7 @@ def test_networks_are_found_where_they_are_wrapped(default):
     curves = [default.loss_curve_, regressor.regressor_.loss_curve_, mlp.loss_curve_]
     for line, curve in zip(display.lines_, curves, strict=True):
         assert_array_equal(line.get_ydata(), curve)
-    assert display.kept_[2] is None  # MLPClassifier does not tell
+    assert display.kept_[2] == []  # MLPClassifier does not tell
     assert "MLPClassifier" in texts(display.ax_.get_legend())
 
 
