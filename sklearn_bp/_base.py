@@ -60,6 +60,7 @@ from sklearn_bp._validation import (
     check_hidden_layer_sizes,
     check_parameters,
     check_sample_weight,
+    check_start,
     refuse_collections,
 )
 from sklearn_bp.activations import ACTIVATIONS, as_activation
@@ -234,6 +235,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         n_hidden = self._check_parameters()
         users.check(self.validation_fraction)
         continuing = hasattr(self, "coefs_") and (incremental or self.warm_start)
+        continuing = continuing and not users.has_start
         # Sums and casts that overflow are seen to; they need no warning.
         with _all_or_nothing(self), np.errstate(over="ignore", invalid="ignore"):
             X = self._check_features(X, not continuing, sample_weight)
@@ -261,6 +263,8 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             state = self._starting_state(
                 shape, dtype, network, constant, continuing, incremental
             )
+            if users.has_start:
+                self._start_from(users, state.parameters)
             alpha = penalty(self, n_weighty)
             held_out = not incremental and holds_out(self, n_weighty)
             data, validate = self._training_data(
@@ -454,6 +458,19 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         if state.random_state is None:
             state.random_state = random_state
         return state
+
+    def _start_from(self, users, parameters):
+        """Overwrite drawn parameters by those that the user wants to start from."""
+        coefs, intercepts, skip = check_start(
+            users.coef_init,
+            users.intercept_init,
+            parameters.shape,
+            self.n_members,
+            self.skip_layer,
+        )
+        weights = Weights(coefs[0], intercepts[0], coefs[1], intercepts[1], skip)
+        start = self._packed(weights, parameters.flat.dtype, self.n_members)
+        parameters.flat[:] = start.flat
 
     def _training_data(self, network, problem, scaling, random_state, held_out, raw):
         """The data to learn from, and what measures parameters on the rest, or None.
@@ -673,19 +690,23 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
 
     def _from_fitted(self, dtype, n_members):
         """The parameters of members whose mean, folded, is what was fitted."""
-        W1, b1, W2, b2, V = self._fitted_weights()
-        scalings = self._feature_scaling, self._score_scaling
-        if scalings != (None, None):
-            if V is not None:
-                V, b2 = unfold_skip(V, b2, *scalings)
-            (W1, W2), (b1, b2) = unfold([W1, W2], [b1, b2], *scalings)
-        parameters = Parameters.pack([W1, W2], [b1, b2], dtype, n_members, V)
+        parameters = self._packed(self._fitted_weights(), dtype, n_members)
         if self._shifts is not None:
             pairs = zip((parameters.b2, parameters.V), self._shifts, strict=True)
             for values, shifts in pairs:
                 if values is not None and np.shape(shifts) == values.shape:
                     values += shifts
         return parameters
+
+    def _packed(self, weights, dtype, n_members):
+        """The parameters, on scaled columns, of members whose mean the weights are."""
+        W1, b1, W2, b2, V = weights
+        scalings = self._feature_scaling, self._score_scaling
+        if scalings != (None, None):
+            if V is not None:
+                V, b2 = unfold_skip(V, b2, *scalings)
+            (W1, W2), (b1, b2) = unfold([W1, W2], [b1, b2], *scalings)
+        return Parameters.pack([W1, W2], [b1, b2], dtype, n_members, V)
 
     def _fitted_weights(self):
         (W1, W2), (b1, b2) = self.coefs_, self.intercepts_

@@ -27,6 +27,7 @@ class UsersData:
     X, y : array-like
     groups : array-like or None
     X_val, y_val, sample_weight_val : array-like or None
+    coef_init, intercept_init : list of arrays or None
     """
 
     X: Any
@@ -35,6 +36,8 @@ class UsersData:
     X_val: Any = None
     y_val: Any = None
     sample_weight_val: Any = None
+    coef_init: Any = None
+    intercept_init: Any = None
 
     def check(self, splitter):
         """ValueError for arguments that do not go together."""
@@ -53,6 +56,10 @@ class UsersData:
                     "not pass groups."
                 )
             check_consistent_length(self.X, self.groups)
+
+    @property
+    def has_start(self):
+        return self.coef_init is not None or self.intercept_init is not None
 
     @property
     def has_validation(self):

@@ -411,6 +411,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         y_val=None,
         sample_weight_val=None,
         groups=None,
+        coef_init=None,
+        intercept_init=None,
     ):
         """Fit the network to rows with targets.
 
@@ -439,6 +441,12 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         groups : array-like of shape (n_samples,), default=None
             Groups of the rows, for a splitter as `validation_fraction`.
 
+        coef_init, intercept_init : list of ndarrays, default=None
+            Weights to start from, in the shapes of `coefs_` and `intercepts_`, which
+            act on X as it is: those of another estimator of this package, or of
+            scikit-learn's MLPClassifier and MLPRegressor. With `skip_layer` coef_init
+            may have `skip_coef_` as a third.
+
         Returns
         -------
         self : object
@@ -450,7 +458,16 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         DivergenceError
             A ValueError: the loss is not finite. What was fitted before is kept.
         """
-        users = UsersData(X, y, groups, X_val, y_val, sample_weight_val)
+        users = UsersData(
+            X,
+            y,
+            groups,
+            X_val,
+            y_val,
+            sample_weight_val,
+            coef_init,
+            intercept_init,
+        )
         return self._fit(users, sample_weight)
 
     @available_if(lambda self: self._check_solver())

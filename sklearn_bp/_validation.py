@@ -221,6 +221,49 @@ def check_sample_weight(sample_weight, n_rows):
     return weights
 
 
+def check_start(coef_init, intercept_init, shape, n_members, skip_layer):
+    """Starting weights of the user's own, float64: coefs, intercepts and skip layer.
+
+    Parameters
+    ----------
+    coef_init : list of two arrays, or three with a skip layer
+    intercept_init : list of two arrays
+    shape : (n_features, n_hidden, n_outputs)
+    n_members : int
+    skip_layer : bool
+
+    Returns
+    -------
+    coefs, intercepts : list of two ndarrays
+    skip : ndarray of shape (n_features, n_outputs), or None
+    """
+    if coef_init is None or intercept_init is None:
+        raise ValueError("coef_init and intercept_init go together: pass both.")
+    (d, h, k), h_all = shape, shape[1] * n_members
+    wanted = [(d, h_all), (h_all, k)] + ([(d, k)] if skip_layer else [])
+    coefs = [_finite(w, "coef_init") for w in coef_init]
+    intercepts = [_finite(b, "intercept_init") for b in intercept_init]
+    found = [w.shape for w in coefs]
+    # Without the third a skip layer starts at zero.
+    if found not in (wanted, wanted[:2]) or [b.shape for b in intercepts] != [
+        (h_all,),
+        (k,),
+    ]:
+        raise ValueError(
+            f"coef_init must be arrays of shapes {wanted} and intercept_init of "
+            f"{[(h_all,), (k,)]}: n_members={n_members} times {h} hidden units. Got "
+            f"{found} and {[b.shape for b in intercepts]}."
+        )
+    skip = np.zeros((d, k)) if skip_layer else None
+    return coefs[:2], intercepts, coefs[2] if len(coefs) == 3 else skip
+
+
+def _finite(values, name):
+    return check_array(
+        values, ensure_2d=False, dtype=np.float64, input_name=name, copy=True
+    )
+
+
 def bounded(sample_weight):
     """Weights, or None, over a power of 2: at most 1, so that sums are finite."""
     if sample_weight is None:
