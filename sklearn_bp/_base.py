@@ -66,7 +66,7 @@ from sklearn_bp._validation import (
 from sklearn_bp.activations import ACTIVATIONS, as_activation
 from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.losses import best_constant
-from sklearn_bp.optimizers import OPTIMIZERS, as_optimizer
+from sklearn_bp.optimizers import OPTIMIZERS, adaptive, as_optimizer
 from sklearn_bp.schedules import SCHEDULES, as_schedule, ends_with_max_iter
 
 STATE_VERSION = 2
@@ -105,6 +105,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         "average": Boolean(),
         "dropout": Number(Real, 0, 1),
         "skip_layer": Boolean(),
+        "scaling_layer": Boolean(),
     }
 
     classes_: np.ndarray
@@ -152,6 +153,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         average,
         dropout,
         skip_layer,
+        scaling_layer,
         categorical_features,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -186,6 +188,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         self.average = average
         self.dropout = dropout
         self.skip_layer = skip_layer
+        self.scaling_layer = scaling_layer
         self.categorical_features = categorical_features
 
     # What the two classes differ in.
@@ -300,6 +303,9 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
 
     def _refuse_collections(self, **values):
         refuse_collections(self, **values)
+
+    def _learns_scales(self):
+        return bool(self.scaling_layer) and adaptive(self.solver)
 
     def _network(self):
         return TwoLayerNetwork(as_activation(self.activation), self._loss_object())
@@ -422,6 +428,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                 network.activation.glorot_factor,
                 self.n_members,
                 self.skip_layer,
+                self._learns_scales(),
             )
             if constant is not None:
                 parameters.b2[...] = np.tile(constant, self.n_members)
@@ -429,12 +436,18 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
 
         state = getattr(self, "_training_state", None) if incremental else None
         state = copy.deepcopy(state)
-        parameters = self._unfolded(state, dtype if state is None else state.dtype)
+        if state is not None:
+            dtype = state.dtype
+            if state.scaled != self._learns_scales():
+                state.parameters = state.average = state.optimizer = None
+                state.best = state.best_iter = None
+        parameters = self._unfolded(state, dtype)
         wanted = (*shape, self.n_members, bool(self.skip_layer))
-        if parameters.layout != wanted:
+        known = parameters.layout[:-1]
+        if known != wanted:
             raise ValueError(
                 "Training goes on from the fitted weights, which have (features, "
-                f"hidden units, outputs, members, skip_layer) = {parameters.layout}; "
+                f"hidden units, outputs, members, skip_layer) = {known}; "
                 f"now {wanted} are asked for. Set warm_start=False, or use clone(), to "
                 "start anew."
             )
@@ -469,7 +482,8 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             self.skip_layer,
         )
         weights = Weights(coefs[0], intercepts[0], coefs[1], intercepts[1], skip)
-        start = self._packed(weights, parameters.flat.dtype, self.n_members)
+        dtype, scaled = parameters.flat.dtype, parameters.r is not None
+        start = self._packed(weights, dtype, self.n_members, scaled)
         parameters.flat[:] = start.flat
 
     def _training_data(self, network, problem, scaling, random_state, held_out, raw):
@@ -655,14 +669,8 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         """
         scalings = self._feature_scaling, self._score_scaling
         if scalings == (None, None):
-            coefs, intercepts = parameters.unpack()
-            return Weights(
-                coefs[0],
-                intercepts[0],
-                coefs[1],
-                intercepts[1],
-                parameters.unpack_skip(),
-            )
+            (W1, W2), (b1, b2) = parameters.unpack()
+            return Weights(W1, b1, W2, b2, parameters.unpack_skip())
         if not all(s is None or s.folds_in(dtype) for s in scalings):
             dtype = np.float64
         return self._fold(parameters.mean()).astype(dtype)
@@ -682,15 +690,16 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
         Those of `state`, if it is not None, unless the weights were changed since.
         """
         if state is not None and state.parameters is not None:
-            weights = self._folded(state.chosen, self.coefs_[0].dtype)
+            weights = self._folded(state.chosen.folded(), self.coefs_[0].dtype)
             if all(map(np.array_equal, weights, self._fitted_weights())):
                 return state.parameters
             state.average = state.best = state.best_iter = None
-        return self._from_fitted(dtype, self.n_members)
+        return self._from_fitted(dtype, self.n_members, self._learns_scales())
 
-    def _from_fitted(self, dtype, n_members):
+    def _from_fitted(self, dtype, n_members, scaled=False):
         """The parameters of members whose mean, folded, is what was fitted."""
-        parameters = self._packed(self._fitted_weights(), dtype, n_members)
+        weights = self._fitted_weights()
+        parameters = self._packed(weights, dtype, n_members, scaled)
         if self._shifts is not None:
             pairs = zip((parameters.b2, parameters.V), self._shifts, strict=True)
             for values, shifts in pairs:
@@ -698,7 +707,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
                     values += shifts
         return parameters
 
-    def _packed(self, weights, dtype, n_members):
+    def _packed(self, weights, dtype, n_members, scaled=False):
         """The parameters, on scaled columns, of members whose mean the weights are."""
         W1, b1, W2, b2, V = weights
         scalings = self._feature_scaling, self._score_scaling
@@ -706,7 +715,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             if V is not None:
                 V, b2 = unfold_skip(V, b2, *scalings)
             (W1, W2), (b1, b2) = unfold([W1, W2], [b1, b2], *scalings)
-        return Parameters.pack([W1, W2], [b1, b2], dtype, n_members, V)
+        return Parameters.pack([W1, W2], [b1, b2], dtype, n_members, V, scaled)
 
     def _fitted_weights(self):
         (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
@@ -720,7 +729,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             return
         scalings = self._feature_scaling, self._score_scaling
         one = self.n_members == 1 and state.average is state.best is None
-        if one and scalings == (None, None):
+        if one and scalings == (None, None) and not state.scaled:
             state.parameters = None  # they are the fitted weights
         state.loss_curve = state.validation_losses = state.validation_scores = None
         if not isinstance(self.random_state, Integral):

@@ -39,6 +39,7 @@ MLP_DEFAULTS = {
     "average": False,
     "dropout": 0.0,
     "skip_layer": False,
+    "scaling_layer": False,
     "categorical_features": None,
 }
 """MLPClassifier's parameter values in our constructor's names (scikit-learn 1.7 to

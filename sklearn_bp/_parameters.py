@@ -9,6 +9,10 @@ all weight matrices, is one piece.  Optimizers work on the
 whole vector, whose parts they need not know.  Gradients and moments have the same
 layout.
 
+With a scaling layer b2 is followed by r (n_features,), and the kernel sees input
+weights s W1, row by row, with scales s = 1 + SCALE_SPEED r.  All members share them.
+What is kept in the end is `folded`: s W1 in place of W1, and no r.
+
 Several networks side by side, the members, share the vector.  Their hidden layers
 stand next to each other, columns of one W1, so that a single product reaches all of
 them; W2 holds their output weights one below the other, b2 their intercepts one
@@ -20,6 +24,10 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_bp._blas import blas_for
+
+# Scales move so many times as fast as weights do by an optimizer whose steps do not
+# depend on the gradient's length, which this multiplies too.
+SCALE_SPEED = 3.0
 
 
 class Weights(NamedTuple):
@@ -57,6 +65,8 @@ class Parameters:
     n_members : int, default=1
     skip : bool, default=False
         Whether there is a skip layer.
+    scaled : bool, default=False
+        Whether there is a scaling layer.
 
     Attributes
     ----------
@@ -65,11 +75,23 @@ class Parameters:
     W2, b2 : ndarrays of shape (n_members * n_hidden, n_outputs) and (n_members *
         n_outputs,)
     V : ndarray of shape (n_features, n_members * n_outputs) or None
+    r : ndarray of shape (n_features,) or None
     penalized : ndarray, 1-D
         W1, W2 and V.
+    unpenalized : tuple of two ndarrays, 1-D
+        What stands before and behind them: b1; b2 and r.
     """
 
-    def __init__(self, flat, n_features, n_hidden, n_outputs, n_members=1, skip=False):
+    def __init__(
+        self,
+        flat,
+        n_features,
+        n_hidden,
+        n_outputs,
+        n_members=1,
+        skip=False,
+        scaled=False,
+    ):
         d, h, k = n_features, n_hidden * n_members, n_outputs
         self.shape = (n_features, n_hidden, n_outputs)
         self.n_members = n_members
@@ -77,23 +99,39 @@ class Parameters:
         self.b1 = flat[:h]
         self.W1 = flat[h : h + d * h].reshape(d, h)
         self.W2 = flat[h + d * h : h + d * h + h * k].reshape(h, k)
-        self.b2 = flat[len(flat) - n_members * k :]
-        self.penalized = flat[h : len(flat) - len(self.b2)]
+        end = len(flat) - (d if scaled else 0)
+        self.b2 = flat[end - n_members * k : end]
+        self.r = flat[end:] if scaled else None
+        self.penalized = flat[h : end - len(self.b2)]
+        self.unpenalized = self.b1, flat[end - len(self.b2) :]
         self.V = None
         if skip:
             self.V = self.penalized[d * h + h * k :].reshape(d, n_members * k)
 
     @staticmethod
-    def size(n_features, n_hidden, n_outputs, n_members=1, skip=False):
+    def size(n_features, n_hidden, n_outputs, n_members=1, skip=False, scaled=False):
         """Number of parameters of such a network."""
         n_inputs = n_hidden + 1 + (n_features if skip else 0)  # of an output
-        return n_members * ((1 + n_features) * n_hidden + n_inputs * n_outputs)
+        a_member = (1 + n_features) * n_hidden + n_inputs * n_outputs
+        return n_members * a_member + (n_features if scaled else 0)
 
     @classmethod
-    def empty(cls, n_features, n_hidden, n_outputs, dtype, n_members=1, skip=False):
-        """Uninitialized parameters."""
-        shape = (n_features, n_hidden, n_outputs, n_members, skip)
-        return cls(np.empty(cls.size(*shape), dtype=dtype), *shape)
+    def empty(
+        cls,
+        n_features,
+        n_hidden,
+        n_outputs,
+        dtype,
+        n_members=1,
+        skip=False,
+        scaled=False,
+    ):
+        """Uninitialized parameters, but for r = 0."""
+        shape = (n_features, n_hidden, n_outputs, n_members, skip, scaled)
+        self = cls(np.empty(cls.size(*shape), dtype=dtype), *shape)
+        if self.r is not None:
+            self.r[...] = 0
+        return self
 
     @classmethod
     def draw(
@@ -105,10 +143,11 @@ class Parameters:
         glorot_factor,
         n_members=1,
         skip=False,
+        scaled=False,
     ):
         """Starting values, drawn layer by layer in MLPClassifier's order; V is 0."""
         d, h, k = shape
-        self = cls.empty(d, h, k, dtype, n_members, skip)
+        self = cls.empty(d, h, k, dtype, n_members, skip, scaled)
         if skip:
             self.V[...] = 0
         for W1, b1, W2, b2, _ in self.members():
@@ -117,14 +156,16 @@ class Parameters:
         return self
 
     @classmethod
-    def pack(cls, coefs, intercepts, dtype, n_members=1, skip=None):
+    def pack(cls, coefs, intercepts, dtype, n_members=1, skip=None, scaled=False):
         """Copied from arrays of scikit-learn's shapes: the inverse of `unpack`.
 
         Each of several members gets its part of the hidden units.  `skip` is V,
         (n_features, n_outputs), if there is a skip layer.
         """
         (d, h), (_, k) = np.shape(coefs[0]), np.shape(coefs[1])
-        self = cls.empty(d, h // n_members, k, dtype, n_members, skip is not None)
+        self = cls.empty(
+            d, h // n_members, k, dtype, n_members, skip is not None, scaled
+        )
         self.W1[...], self.b1[...] = coefs[0], intercepts[0]
         self.W2[...] = coefs[1]
         self.W2 *= n_members
@@ -182,8 +223,27 @@ class Parameters:
 
     @property
     def layout(self):
-        """What makes the layout: (n_features, n_hidden, n_outputs, n_members, skip)."""
-        return *self.shape, self.n_members, self.V is not None
+        """(n_features, n_hidden, n_outputs, n_members, skip, scaled)."""
+        return *self.shape, self.n_members, self.V is not None, self.r is not None
+
+    @property
+    def scales(self):
+        """What features are multiplied by, s, (n_features,)."""
+        return np.ones(self.shape[0]) if self.r is None else 1 + SCALE_SPEED * self.r
+
+    def folded(self):
+        """The same network without a scaling layer: itself, if it has none."""
+        if self.r is None:
+            return self
+        folded = Parameters(self.flat[: -len(self.r)].copy(), *self.layout[:-1])
+        folded.W1 *= self.scales[:, np.newaxis]
+        return folded
+
+    def with_input_weights(self, W1):
+        """The same views, but another W1, which is no part of `flat`."""
+        other = self.like(self.flat)
+        other.W1 = W1
+        return other
 
     def like(self, flat):
         """The same layout over another vector."""

@@ -196,6 +196,13 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         R's nnet: the network is then a linear model and what hidden units add to it.
         They start at 0, and `alpha` holds for them.
 
+    scaling_layer : bool, default=True
+        Whether to learn a scale for each feature too, which multiplies its weights to
+        all hidden units, starts at 1 and ends folded into `coefs_`. It moves three
+        times as fast as a weight; `alpha` is for the weights without it. Used by the
+        solvers whose steps do not depend on the length of the gradient: 'adam',
+        'adamw', 'rmsprop'.
+
     categorical_features : 'from_dtype', array-like of bool, int or str, or None, \
             default='from_dtype'
         Columns that hold categories, as of HistGradientBoostingClassifier: a mask,
@@ -363,6 +370,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         average=True,
         dropout=0.0,
         skip_layer=False,
+        scaling_layer=True,
         categorical_features="from_dtype",
     ):
         super().__init__(
@@ -398,6 +406,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             average=average,
             dropout=dropout,
             skip_layer=skip_layer,
+            scaling_layer=scaling_layer,
             categorical_features=categorical_features,
         )
 

@@ -17,6 +17,7 @@ from sklearn_bp._blas import blas_for
 from sklearn_bp._dropout import Dropout
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters
+from sklearn_bp._scaling_layer import scaling_inputs
 from sklearn_bp._stopping import Patience
 
 
@@ -105,6 +106,11 @@ class TrainingState:
         return self.kept if self.best is None else self.parameters.like(self.best)
 
     @property
+    def scaled(self):
+        """Whether `parameters` are kept, and have a scaling layer."""
+        return self.parameters is not None and self.parameters.r is not None
+
+    @property
     def kept(self):
         """The parameters to predict with: the running mean, if there is one."""
         return self.parameters if self.average is None else self.average
@@ -143,7 +149,7 @@ class TrainingResult:
     Attributes
     ----------
     parameters : Parameters
-        The weights to keep.
+        The weights to keep; without a scaling layer, which is folded into them.
     state : TrainingState
     best_iter : int
         Number of the epoch, from 1, after which `parameters` stood.
@@ -224,6 +230,8 @@ class MiniBatches:
         batches = Batches(
             data, self.batch_size, parameters.flat.dtype, parameters.n_members
         )
+        if parameters.r is not None:
+            optimizer, parameters = scaling_inputs(optimizer, parameters)
         dropout = Dropout(self.dropout, state.dropout_stream) if self.dropout else None
         kernels = bind_kernels(network, data, parameters, optimizer, batches, dropout)
         # In a single batch the order of rows changes nothing but rounding; it is drawn
@@ -374,7 +382,7 @@ class BestWeights:
             raise divergence(state.n_iter + 1)
         cost, plan = loss, self.plan
         if plan.validate is not None:
-            measured = plan.validate(parameters)
+            measured = plan.validate(parameters.folded())
             state.validation_losses.append(float(measured.loss))
             state.validation_scores.append(float(measured.score))
             if plan.cost is not None:
@@ -408,7 +416,8 @@ class BestWeights:
         flat, best_iter = state.kept.flat, state.n_iter
         if state.best is not None and self.plan.cost is not None:
             flat, best_iter = state.best, state.best_iter
-        return TrainingResult(state.parameters.like(flat), state, best_iter, reason)
+        parameters = state.parameters.like(flat).folded()
+        return TrainingResult(parameters, state, best_iter, reason)
 
 
 def divergence(n_iter):

@@ -75,8 +75,8 @@ class _Vector:
 
     def __init__(self, flat):
         self.flat = flat
-        self.b1 = self.b2 = flat[:0]
         self.penalized = flat
+        self.unpenalized = flat[:0], flat[:0]
 
     def like(self, flat):
         return _Vector(flat)

@@ -72,8 +72,8 @@ def _pieces(parameters, alpha, *others):
     """
     vectors = (parameters.flat, *others)
     piece = PIECE if parameters.flat.size > LONG else parameters.flat.size
-    first = len(parameters.b1)
-    last = parameters.flat.size - len(parameters.b2)
+    before, behind = parameters.unpenalized
+    first, last = len(before), parameters.flat.size - len(behind)
     pieces = []
     for start in range(0, parameters.flat.size, piece):
         stop = start + piece
@@ -112,10 +112,15 @@ class Optimizer(Option):
         of gradient descent in scikit-learn. All others do.
     decays : bool
         Whether it has a decay of the weights of its own, so that alpha="auto" is 0.
+    adaptive : bool
+        Whether its steps do not depend on the length of the gradient, so that a
+        scaling layer may be trained by it. Then `begin` moves nothing, and returns
+        beta = 0: the gradient is all that its target holds.
     """
 
     scheduled: ClassVar[bool] = False
     decays: ClassVar[bool] = False
+    adaptive: ClassVar[bool] = False
 
     def check(self):
         for name, (low, high, closed) in _RANGES.items():
@@ -185,7 +190,7 @@ class SGD(Optimizer):
         u = np.zeros_like(theta) if state is None else state["velocity"].copy()
         scale = 1.0 if state is None else state["scale"]
         target = parameters.like(u)
-        u_b1, u_b2 = target.b1, target.b2
+        u_before, u_behind = target.unpenalized
         pieces = _pieces(parameters, alpha, u)
         n_parameters = theta.size
         squared_norm = 0.0
@@ -210,8 +215,8 @@ class SGD(Optimizer):
                         scal(decay, v_pen)
                     axpy(w_pen, v_pen, n_pen, -shrink / (scale * fold))
             if fold != 1:
-                scal(1 / fold, u_b1)
-                scal(1 / fold, u_b2)
+                scal(1 / fold, u_before)
+                scal(1 / fold, u_behind)
                 scale *= fold
             return -rate / (n_rows * scale), 1.0
 
@@ -283,6 +288,7 @@ class Adam(Optimizer):
     clip_norm : float > 0 or None, default=None
     """
 
+    adaptive: ClassVar[bool] = True
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
@@ -396,6 +402,7 @@ class RMSprop(Optimizer):
     clip_norm : float > 0 or None, default=None
     """
 
+    adaptive: ClassVar[bool] = True
     rho: float = 0.99
     epsilon: float = 1e-8
     clip_norm: float | None = None
@@ -465,10 +472,16 @@ def as_optimizer(solver, settings):
 
 def decays(solver):
     """Whether a solver, a name or an object, has a weight decay of its own."""
-    return bool(
-        getattr(
-            OPTIMIZERS.get(solver) if isinstance(solver, str) else solver,
-            "decays",
-            False,
-        )
-    )
+    return _says(solver, "decays")
+
+
+def adaptive(solver):
+    """Whether the steps of a solver, a name or an object, do not depend on the length
+    of the gradient.
+    """
+    return _says(solver, "adaptive")
+
+
+def _says(solver, attribute):
+    optimizer = OPTIMIZERS.get(solver) if isinstance(solver, str) else solver
+    return bool(getattr(optimizer, attribute, False))

@@ -227,6 +227,7 @@ PARAMETERS = {
         (["a"], ValueError, "without feature names"),
     ],
     "average": [(2, TypeError, A_BOOL), (None, TypeError, A_BOOL)],
+    "scaling_layer": [(0, TypeError, A_BOOL), (None, TypeError, A_BOOL)],
     "skip_layer": [(1, TypeError, A_BOOL), ("yes", TypeError, A_BOOL)],
     "dropout": [
         (1.0, ValueError, A_FLOAT + r" \[0, 1\)"),

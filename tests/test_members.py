@@ -179,7 +179,7 @@ def test_fitted_estimator_is_one_plain_network(solver, early_stopping):
 def members_alone(model, X):
     """Predictions of each member, from what partial_fit keeps of it: nothing folded."""
     network = TwoLayerNetwork(ACTIVATIONS[model.activation], model._loss_object())
-    parameters = model._training_state.kept
+    parameters = model._training_state.kept.folded()
     if model._feature_scaling is not None:
         X = model._feature_scaling(X)
     predictions = [network.scores(alone(m).mean(), X) for m in parameters.members()]

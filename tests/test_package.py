@@ -85,6 +85,7 @@ def test_mlp_defaults(mlp, ours):
         "average": False,
         "dropout": 0.0,
         "skip_layer": False,
+        "scaling_layer": False,
         "categorical_features": None,
     }
 
