@@ -45,6 +45,7 @@ from sklearn_bp._held_out import (
     spawn,
     validation_weights,
 )
+from sklearn_bp._inspection import InspectionMixin
 from sklearn_bp._lbfgs import BLOCK_ROWS, LBFGS
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters, Weights
@@ -72,7 +73,7 @@ from sklearn_bp.schedules import SCHEDULES, as_schedule, ends_with_max_iter
 STATE_VERSION = 2
 
 
-class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
+class BaseTwoLayer(InspectionMixin, BaseEstimator, metaclass=ABCMeta):
     """A network of one hidden layer; see the two classes made from it."""
 
     _constraints: ClassVar[dict[str, Any]] = {
@@ -296,6 +297,7 @@ class BaseTwoLayer(BaseEstimator, metaclass=ABCMeta):
             with blas_threads(solver.batch_size * n_units * row_length(X)):
                 result = solver.train(network, data, state, plan)
             self._set_fitted(result, network.loss, resolved, validate, weights_dtype)
+            self._importances = self._measure_importances(raw[0], shares)
             self._keep_state(result.state if incremental else None)
         if not incremental:
             self._warn(result)

@@ -240,6 +240,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         'missingindicator_NAME' for each that missed values in training; then
         'NAME_LEVEL' for each level of the categorical columns.
 
+    feature_importances_ : ndarray of shape (n_features_in_,)
+        How much the scores change with each feature: the mean absolute derivative over
+        64 training rows times the feature's standard deviation; they sum to 1.
+
     n_outputs_ : int
         Number of output units.
 

@@ -133,6 +133,14 @@ class Columns:
         return len(self.numeric) + len(self.incomplete) + self.n_levels
 
     @property
+    def origins(self):
+        """For each column of the matrix the column of X that it comes from."""
+        origins = [self.numeric, self.numeric[self.incomplete]]
+        for j, encoder in zip(self.categorical, self.encoders, strict=True):
+            origins.append(np.full(len(encoder.categories_[0]), j))
+        return np.concatenate(origins).astype(np.intp)
+
+    @property
     def is_sparse(self):
         """Whether the matrix of a dense X is sparse, by its columns alone."""
         filled = len(self.numeric) + len(self.incomplete) + len(self.categorical)

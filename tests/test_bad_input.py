@@ -708,14 +708,14 @@ def test_divergence_by_huge_targets(solver, early_stopping):
 
 
 class InterruptedTanh(Tanh):
-    """tanh, until it has been called a number of times."""
+    """tanh, until it has been called a number of times, and once or always after."""
 
-    def __init__(self, n_calls):
-        self.n_calls = n_calls
+    def __init__(self, n_calls, once=False):
+        vars(self).update(n_calls=n_calls, once=once)
 
     def forward(self, z):
-        self.n_calls -= 1
-        if self.n_calls < 0:
+        vars(self)["n_calls"] -= 1
+        if self.n_calls == -1 or (self.n_calls < 0 and not self.once):
             raise KeyboardInterrupt
         super().forward(z)
 
@@ -768,7 +768,7 @@ def test_interrupted_within_an_epoch(task, solver, n_calls, monkeypatch):
     y = TASKS[task][1]
     model = make(task, solver=solver, max_iter=50)
     with monkeypatch.context() as patched:
-        patched.setitem(ACTIVATIONS, "tanh", InterruptedTanh(n_calls))
+        patched.setitem(ACTIVATIONS, "tanh", InterruptedTanh(n_calls, once=True))
         with pytest.warns(UserWarning, match="Training interrupted by user"):
             model.fit(X, y)
     if solver == "lbfgs":

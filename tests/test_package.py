@@ -192,7 +192,11 @@ def test_attributes_are_documented(estimator):
     with pytest.warns(ConvergenceWarning):
         model = estimator(2, max_iter=1).fit(X, y)
     fitted = {name for name in vars(model) if name.endswith("_")}
-    assert names == fitted | {"feature_names_in_", "encoded_feature_names_"}
+    assert names == fitted | {
+        "feature_names_in_",
+        "encoded_feature_names_",
+        "feature_importances_",
+    }
 
 
 PUBLIC_METHODS = [
