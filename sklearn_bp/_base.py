@@ -214,6 +214,14 @@ class BaseTwoLayer(InspectionMixin, BaseEstimator, metaclass=ABCMeta):
     def _encode_validation_targets(self, y, dtype):
         """Targets of validation rows as a matrix, after `_encode_targets`."""
 
+    @abstractmethod
+    def _calibrate(self, validate, parameters):
+        """Learn from validation rows what needs no gradient."""
+
+    def _tempers(self):
+        """Whether the loss on validation rows is taken at the best temperature."""
+        return False
+
     def _in_training_units(self, Y):
         """Targets, scaled as those that are trained on."""
         return Y
@@ -502,6 +510,11 @@ class BaseTwoLayer(InspectionMixin, BaseEstimator, metaclass=ABCMeta):
             return data, self._validation_set(network, *self._users_rows(users, dtype))
         if not held_out and self.early_stopping in ("auto", False):
             return data, None
+
+        def held_out_rows(rows, score):
+            tempered = self._tempers()
+            return HeldOut(network, X, Y, sample_weight, rows, scaling, score, tempered)
+
         one_part = is_splitter(self.validation_fraction) or self._metric().is_scorer
         if held_out and self.n_members > 1 and not one_part:
             folds = draw_folds(
@@ -510,15 +523,14 @@ class BaseTwoLayer(InspectionMixin, BaseEstimator, metaclass=ABCMeta):
             rows = [np.flatnonzero(folds == j) for j in range(self.n_members)]
             data = data.without_folds(folds, self.n_members)
             score = self._score_of(Y_raw, sample_weight, np.concatenate(rows))
-            return data, HeldOut(network, X, Y, sample_weight, rows, scaling, score)
+            return data, held_out_rows(rows, score)
         train, validation = split(
             self, Y, sample_weight, random_state, users, by_strata=held_out
         )
         data = Data.weighted(X, Y, sample_weight, alpha, train, scaling)
         if held_out and not one_part:
             score = self._score_of(Y_raw, sample_weight, validation)
-            part = [validation]
-            return data, HeldOut(network, X, Y, sample_weight, part, scaling, score)
+            return data, held_out_rows([validation], score)
         weights = validation_weights(sample_weight, validation)
         own = users, X_raw, validation, Y_raw[validation], weights, dtype
         return data, self._validation_set(network, *own)
@@ -558,7 +570,7 @@ class BaseTwoLayer(InspectionMixin, BaseEstimator, metaclass=ABCMeta):
             kept,
             target_scaling,
             score,
-            self.early_stopping == "auto",
+            self._tempers(),
         )
 
     def _score_of(self, Y, sample_weight, rows=None):
@@ -635,8 +647,8 @@ class BaseTwoLayer(InspectionMixin, BaseEstimator, metaclass=ABCMeta):
     def _set_fitted(self, result, loss, resolved, validate, dtype):
         """All fitted attributes, at once."""
         state = result.state
-        if validate is not None and self.early_stopping == "auto":
-            self._temper(validate.temperature(result.parameters))
+        if validate is not None:
+            self._calibrate(validate, result.parameters)
         self._set_weights(self._folded(result.parameters, dtype))
         self._shifts = result.parameters.shifts()  # going on begins where it ended
         self.n_outputs_ = result.parameters.shape[2]

@@ -12,7 +12,7 @@ from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches, labels_of
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._targets import ClassTargets, check_labels
-from sklearn_bp._validation import ClassWeight, OneOf, check_sample_weight
+from sklearn_bp._validation import Boolean, ClassWeight, OneOf, check_sample_weight
 from sklearn_bp.losses import CLASSIFIER_LOSSES
 
 
@@ -211,6 +211,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         matrices a dict a column. partial_fit, which does not see all rows, takes no
         'balanced'.
 
+    temperature_scaling : bool or 'auto', default='auto'
+        Whether to divide the scores by the temperature at which the log-loss on the
+        validation rows is least [5]_, wherever there are such rows; the likeliest class
+        stays. 'auto': with early_stopping='auto'.
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
@@ -343,6 +348,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         **BaseTwoLayer._constraints,
         "loss": OneOf(CLASSIFIER_LOSSES),
         "class_weight": ClassWeight(),
+        "temperature_scaling": Boolean(also=("auto",)),
     }
 
     def __init__(
@@ -383,6 +389,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         scaling_layer=True,
         categorical_features="from_dtype",
         class_weight=None,
+        temperature_scaling="auto",
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -421,6 +428,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             categorical_features=categorical_features,
         )
         self.class_weight = class_weight
+        self.temperature_scaling = temperature_scaling
 
     def fit(
         self,
@@ -641,6 +649,15 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         if not continuing:
             self._temper(1.0)
         return Y
+
+    def _calibrate(self, validate, parameters):
+        if self._tempers():
+            self._temper(validate.temperature(parameters))
+
+    def _tempers(self):
+        if self.temperature_scaling == "auto":
+            return self.early_stopping == "auto"
+        return bool(self.temperature_scaling)
 
     def _temper(self, temperature):
         """Divide the fitted scores by a temperature."""

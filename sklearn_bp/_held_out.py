@@ -82,8 +82,7 @@ def validation_weights(sample_weight, rows):
 class _ValidationRows:
     """Loss and score on rows that those networks that are asked did not learn from.
 
-    A subclass may set `tempered`, whether the loss is taken at the temperature where it
-    is least, and has `scores(parameters)`, in the units of the targets.
+    A subclass has `scores(parameters)`, in the units of the targets.
 
     Parameters
     ----------
@@ -92,12 +91,12 @@ class _ValidationRows:
     sample_weight : ndarray of shape (n,) or None
     score : callable(z, parameters) -> float, or None
         Larger is better; z are scores, (n, n_outputs).
+    tempered : bool
+        Whether the loss is taken at the temperature where it is least.
     """
 
-    tempered = True
-
-    def __init__(self, loss, Y, sample_weight, score):
-        self._loss, self._Y, self._score = loss, Y, score
+    def __init__(self, loss, Y, sample_weight, score, tempered):
+        self._loss, self._Y, self._score, self.tempered = loss, Y, score, tempered
         weights = sample_weight
         weights = np.ones(len(Y)) if weights is None else weights / weights.max()
         self._weights = weights / weights.sum()
@@ -114,6 +113,15 @@ class _ValidationRows:
         loss = float(self._weights @ self._loss.value(p, self._Y))
         score = np.nan if self._score is None else self._score(z, parameters)
         return Measured(loss, score)
+
+    def errors(self, parameters):
+        """Absolute errors of the predictions, (n, n_outputs), in the units of Y.
+
+        With their weights, (n,).
+        """
+        p = self.scores(parameters)
+        self._loss.forward(p)
+        return np.abs(p - self._Y), self._weights
 
     def temperature(self, parameters):
         """The temperature at which the loss is least; 1 for what is no log-loss."""
@@ -133,7 +141,9 @@ class _ValidationRows:
             loss.backward(p, Y, error)
             return float(np.sum(weights * error * z, dtype=np.float64))
 
-        return 1 / _root(slope, 1 / LARGEST_TEMPERATURE, 1 / SMALLEST_TEMPERATURE)
+        found = 1 / _root(slope, 1 / LARGEST_TEMPERATURE, 1 / SMALLEST_TEMPERATURE)
+        # It is found to 1 %: what is as near to 1 might be worse than 1.
+        return 1.0 if abs(np.log(found)) < 0.02 else found
 
 
 class HeldOut(_ValidationRows):
@@ -150,13 +160,16 @@ class HeldOut(_ValidationRows):
     scaling : callable(X) or None
     score : callable(z, parameters) -> float, default=None
         Of the scores of these rows, member by member.
+    tempered : bool, default=True
     """
 
-    def __init__(self, network, X, Y, sample_weight, rows, scaling, score=None):
+    def __init__(
+        self, network, X, Y, sample_weight, rows, scaling, score=None, tempered=True
+    ):
         self.network, self.X, self.rows, self.scaling = network, X, rows, scaling
         pooled = np.concatenate(rows)
         weights = validation_weights(sample_weight, pooled)
-        super().__init__(network.loss, Y[pooled], weights, score)
+        super().__init__(network.loss, Y[pooled], weights, score, tempered)
 
     def scores(self, parameters):
         """Scores of the held-out rows, member by member, (n_held_out, n_outputs)."""
@@ -196,9 +209,9 @@ class ValidationSet(_ValidationRows):
     def __init__(
         self, network, X, rows, Y, sample_weight, kept, rescale, score, tempered
     ):
-        super().__init__(network.loss, Y, sample_weight, score)
+        super().__init__(network.loss, Y, sample_weight, score, tempered)
         self.network, self.X, self.rows = network, X, rows
-        self.kept, self.rescale, self.tempered = kept, rescale, tempered
+        self.kept, self.rescale = kept, rescale
 
     def scores(self, parameters):
         """Scores of the rows, (n, n_outputs)."""

@@ -1,14 +1,17 @@
 """The regressor."""
 
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_bp._base import BaseTwoLayer
 from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches
+from sklearn_bp._intervals import calibrate, half_width
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._targets import check_regression_targets, r2
 from sklearn_bp._validation import OneOf
@@ -320,6 +323,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
        better generalization. UAI.
     .. [5] Srivastava, N. et al. (2014). Dropout: a simple way to prevent neural
        networks from overfitting. JMLR 15, 1929-1958.
+    .. [6] Lei, J. et al. (2018). Distribution-free predictive inference for regression.
+       Journal of the American Statistical Association 113, 1094-1111.
 
     Examples
     --------
@@ -590,6 +595,52 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             return self._mean(self._scores(X)), self._member_spread(X)
         return self._mean(self._scores(X))
 
+    def predict_interval(self, X, coverage=0.9):
+        """Intervals that hold the target with a given probability.
+
+        `predict` plus and minus a quantile of the absolute errors on the validation
+        rows of fit (split-conformal prediction [6]_): those held out by early stopping,
+        or `X_val`. Over rows that are exchangeable with those, the share of targets
+        within is at least `coverage` in the mean; slightly less where early stopping
+        has chosen an epoch by the same rows. The width is the same for all rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        coverage : float in (0, 1), default=0.9
+            Of each output by itself.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
+            Lower and upper ends.
+
+        Raises
+        ------
+        ValueError
+            Where fit had no validation rows, or too few for such a coverage.
+        """
+        check_is_fitted(self)
+        if isinstance(coverage, bool) or not isinstance(coverage, Real):
+            raise TypeError(f"coverage must be a number. Got {coverage!r} instead.")
+        if not 0 < float(coverage) < 1:
+            raise ValueError(f"coverage must be in (0, 1). Got {coverage!r} instead.")
+        if self._errors is None:
+            raise ValueError(
+                "predict_interval needs the errors on validation rows, and this fit "
+                "had none: pass X_val and y_val to fit, or set early_stopping=True (or "
+                "'auto', which holds rows out of 100 or more)."
+            )
+        quantiles, n = self._errors
+        width = half_width(quantiles, n, coverage)
+        p = self.predict(X)
+        width = width[0] if p.ndim == 1 else width
+        interval = np.stack([p - width, p + width], axis=-1)
+        if self._loss_object().out_activation == "exp":
+            np.maximum(interval, 0, out=interval)
+        return interval
+
     def _member_spread(self, X):
         """Standard deviation of the members' predictions, over their number.
 
@@ -631,6 +682,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         return Y
 
     def _scale_targets(self, Y, sample_weight, dtype, continuing):
+        self._errors = None
         if not continuing:
             self._score_scaling = self.target_range_ = None
             if self.standardize and self._loss_object().scalable:
@@ -643,8 +695,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     def _in_training_units(self, Y):
         return Y if self._score_scaling is None else self._score_scaling(Y)
 
-    def _temper(self, temperature):
-        pass
+    def _calibrate(self, validate, parameters):
+        errors, weights = validate.errors(parameters)
+        if self._score_scaling is not None:
+            width = self._score_scaling.factor  # 0 for a constant target
+            errors = np.divide(
+                errors, width, out=np.zeros_like(errors), where=width > 0
+            )
+        equal = weights.min() == weights.max()
+        self._errors = calibrate(errors, None if equal else weights)
 
     def _strata(self, Y):
         return np.zeros(len(Y))

@@ -303,8 +303,9 @@ def test_validation_loss(kind, weighted, n_members, watched):
         else:
             curve.append(least_loss(kind, z, targets[pooled], w)[0])
     assert len(model.validation_loss_curve_) == 10
-    # float32 has seven digits; the loss is flat where it is least
-    assert_allclose(model.validation_loss_curve_, curve, rtol=2e-5)
+    # float32 has seven digits; the loss is flat where it is least, and a temperature
+    # within 2 % of 1 is 1
+    assert_allclose(model.validation_loss_curve_, curve, rtol=1e-4)
     assert len(model.validation_scores_) == 10
     assert model.best_loss_ is None
 
@@ -407,7 +408,7 @@ def test_temperature_has_the_least_loss(kind, factor, weighted, dtype):
     assert temperature < LARGEST_TEMPERATURE / 1.3
     ours = held_out.temperature(parameters)
     assert_allclose(ours, temperature, rtol=0.011)
-    assert_allclose(held_out(parameters).loss, least, rtol=2e-5)
+    assert_allclose(held_out(parameters).loss, least, rtol=1e-4)
     at = np.average(plain_loss(kind, z / ours, Y), weights=w)
     assert_allclose(at, least, rtol=2e-5)
     if ours < 1.011 * SMALLEST_TEMPERATURE:

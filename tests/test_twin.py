@@ -341,7 +341,7 @@ def test_mlp_defaults_are_those_of_mlp():
         theirs.pop("loss", None)
         assert theirs.items() <= MLP_DEFAULTS.items()
     ours = set(inspect.signature(sklearn_bp.TwoLayerClassifier).parameters)
-    assert set(MLP_DEFAULTS) | {"loss", "class_weight"} == ours
+    assert set(MLP_DEFAULTS) | {"loss", "class_weight", "temperature_scaling"} == ours
 
 
 # The plain network of reference.py, where MLP is no measure.
