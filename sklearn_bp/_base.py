@@ -47,6 +47,7 @@ from sklearn_bp._held_out import (
 )
 from sklearn_bp._inspection import InspectionMixin
 from sklearn_bp._lbfgs import BLOCK_ROWS, LBFGS
+from sklearn_bp._mlp_exchange import MLPExchangeMixin
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters, Weights
 from sklearn_bp._scaling import Scaling, fold, fold_skip, unfold, unfold_skip
@@ -73,7 +74,7 @@ from sklearn_bp.schedules import SCHEDULES, as_schedule, ends_with_max_iter
 STATE_VERSION = 2
 
 
-class BaseTwoLayer(InspectionMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseTwoLayer(InspectionMixin, MLPExchangeMixin, BaseEstimator, metaclass=ABCMeta):
     """A network of one hidden layer; see the two classes made from it."""
 
     _constraints: ClassVar[dict[str, Any]] = {

@@ -79,6 +79,11 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         sum over its columns; all together they sum to 1.
         """
         check_is_fitted(self)
+        if not hasattr(self, "_importances"):
+            raise AttributeError(
+                "feature_importances_ come from training rows, and this estimator took "
+                "its weights from elsewhere: fit it to have them."
+            )
         return self._importances
 
     def _measure_importances(self, X, sample_weight):
