@@ -21,7 +21,9 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 
 from sklearn_bp._batches import SMALL_BYTES, Data, row_length
 from sklearn_bp._blas import blas_threads
+from sklearn_bp._callbacks import Run
 from sklearn_bp._columns import Columns
+from sklearn_bp._compat import EXTRA_FRAMES, CallbackSupportMixin
 from sklearn_bp._defaults import (
     AVERAGED_EPOCHS,
     FEW_ROWS,
@@ -50,6 +52,13 @@ from sklearn_bp._lbfgs import BLOCK_ROWS, LBFGS
 from sklearn_bp._mlp_exchange import MLPExchangeMixin
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters, Weights
+from sklearn_bp._reports import (
+    EpochTable,
+    ending,
+    next_step,
+    next_step_of_lbfgs,
+    page_template,
+)
 from sklearn_bp._scaling import Scaling, fold, fold_skip, unfold, unfold_skip
 from sklearn_bp._stopping import Patience
 from sklearn_bp._targets import check_y_given
@@ -74,7 +83,13 @@ from sklearn_bp.schedules import SCHEDULES, as_schedule, ends_with_max_iter
 STATE_VERSION = 2
 
 
-class BaseTwoLayer(InspectionMixin, MLPExchangeMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseTwoLayer(
+    InspectionMixin,
+    MLPExchangeMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
     """A network of one hidden layer; see the two classes made from it."""
 
     _constraints: ClassVar[dict[str, Any]] = {
@@ -109,6 +124,9 @@ class BaseTwoLayer(InspectionMixin, MLPExchangeMixin, BaseEstimator, metaclass=A
         "skip_layer": Boolean(),
         "scaling_layer": Boolean(),
     }
+
+    _doc_link_module = "sklearn_bp"
+    _doc_link_template = page_template()
 
     classes_: np.ndarray
     coefs_: list[np.ndarray]
@@ -247,10 +265,12 @@ class BaseTwoLayer(InspectionMixin, MLPExchangeMixin, BaseEstimator, metaclass=A
         self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
         n_hidden = self._check_parameters()
         users.check(self.validation_fraction)
+        given = X, y, sample_weight
         continuing = hasattr(self, "coefs_") and (incremental or self.warm_start)
         continuing = continuing and not users.has_start
         # Sums and casts that overflow are seen to; they need no warning.
-        with _all_or_nothing(self), np.errstate(over="ignore", invalid="ignore"):
+        overflow = np.errstate(over="ignore", invalid="ignore")
+        with _all_or_nothing(self) as before, overflow:
             X = self._check_features(X, not continuing, sample_weight)
             weights_dtype = X.dtype
             if X.dtype.kind != "f":  # integers, to be cast block by block
@@ -297,19 +317,29 @@ class BaseTwoLayer(InspectionMixin, MLPExchangeMixin, BaseEstimator, metaclass=A
                 loss_threshold=self._loss_threshold(),
                 validate=validate,
                 cost=self._cost(validate),
-                report=self._report if self.verbose else _no_report,
+                onlookers=self._tables(validate),
             )
             state.patience.tol = tol
             state.patience.n_iter_no_change = resolved.n_iter_no_change
             solver = self._solver(data.n_rows, resolved)
             n_units = n_hidden * self.n_members
-            with blas_threads(solver.batch_size * n_units * row_length(X)):
-                result = solver.train(network, data, state, plan)
-            self._set_fitted(result, network.loss, resolved, validate, weights_dtype)
-            self._importances = self._measure_importances(raw[0], shares)
-            self._keep_state(result.state if incremental else None)
+
+            def set_fitted(estimator, result):
+                estimator._set_fitted(
+                    result, network.loss, resolved, validate, weights_dtype
+                )
+                estimator._importances = estimator._measure_importances(raw[0], shares)
+
+            training = solver, state, plan
+            with Run(self, given, training, set_fitted, before) as run:
+                with blas_threads(solver.batch_size * n_units * row_length(X)):
+                    result = run.train(network, data)
+                set_fitted(self, result)
+                self._keep_state(result.state if incremental else None)
         if not incremental:
-            self._warn(result)
+            if self.verbose:
+                print(ending(result))
+            self._warn(result, None if self.standardize else X)
         return self
 
     def _refuse_collections(self, **values):
@@ -615,7 +645,7 @@ class BaseTwoLayer(InspectionMixin, MLPExchangeMixin, BaseEstimator, metaclass=A
             warnings.warn(
                 f"Got batch_size={self.batch_size}, larger than the {n_rows} training "
                 "rows. It is going to be clipped",
-                stacklevel=4,
+                stacklevel=4 + EXTRA_FRAMES,
             )
         optimizer = as_optimizer(
             self.solver, lambda name, default: _as_python(getattr(self, name, default))
@@ -639,11 +669,17 @@ class BaseTwoLayer(InspectionMixin, MLPExchangeMixin, BaseEstimator, metaclass=A
     def _loss_threshold(self):
         return -np.inf if self.loss_threshold is None else self.loss_threshold
 
-    def _report(self, state):
-        print(f"Iteration {state.n_iter}, loss = {state.loss_curve[-1]:.8f}")
-        if state.validation_scores:
-            print(f"Validation loss: {state.validation_losses[-1]:f}")
-            print(f"Validation score: {state.validation_scores[-1]:f}")
+    def _tables(self, validate):
+        """What prints the epochs, if that is asked for."""
+        if not self.verbose:
+            return ()
+        columns = []
+        if validate is not None:
+            columns = [
+                ("validation loss", lambda state: state.validation_losses[-1]),
+                ("validation score", lambda state: state.validation_scores[-1]),
+            ]
+        return (EpochTable(max(1, int(self.verbose)), columns),)
 
     def _set_fitted(self, result, loss, resolved, validate, dtype):
         """All fitted attributes, at once."""
@@ -661,12 +697,12 @@ class BaseTwoLayer(InspectionMixin, MLPExchangeMixin, BaseEstimator, metaclass=A
         self.best_iter_ = result.best_iter
         self.stop_reason_ = result.reason
         self.t_ = state.t
-        self.loss_curve_ = state.loss_curve
+        self.loss_curve_ = list(state.loss_curve)
         self.loss_ = state.loss_curve[-1]
         watched = validate is not None and bool(self.early_stopping)
         self.best_loss_ = None if watched else state.patience.best
-        self.validation_loss_curve_ = state.validation_losses or None
-        self.validation_scores_ = state.validation_scores or None
+        self.validation_loss_curve_ = list(state.validation_losses) or None
+        self.validation_scores_ = list(state.validation_scores) or None
         self.best_validation_score_ = None
         if watched and state.validation_scores:
             at = len(state.validation_scores) - 1 - (state.n_iter - result.best_iter)
@@ -752,27 +788,29 @@ class BaseTwoLayer(InspectionMixin, MLPExchangeMixin, BaseEstimator, metaclass=A
         elif state.order is not None:
             state.order = state.order.astype(np.min_scalar_type(len(state.order)))
 
-    def _warn(self, result):
+    def _warn(self, result, X):
+        """Warn of what a user should change; X, if it was not scaled, may tell what."""
         if result.reason == "interrupted":
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            text, category = "Training interrupted by user.", UserWarning
         elif self.max_iter == "auto" or ends_with_max_iter(self.learning_rate):
-            pass  # to reach max_iter is what is expected
+            return  # to reach max_iter is what is expected
         elif result.reason == "max_iter":
-            warnings.warn(
+            text, category = (
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
-                "reached and the optimization hasn't converged yet. Increase "
-                "max_iter or tol.",
+                "reached and the optimization hasn't converged yet. "
+                f"{next_step(result, X, self.learning_rate_init_)}",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         elif result.reason.startswith("status="):
-            warnings.warn(
+            text, category = (
                 f"lbfgs failed to converge after {self.n_iter_} iteration(s) "
-                f"({result.reason}). Increase max_iter ({self.max_iter}) or max_fun "
-                f"({self.max_fun}), or scale the data.",
+                f"({result.reason}). "
+                f"{next_step_of_lbfgs(result.reason, X, self.max_iter, self.max_fun)}",
                 ConvergenceWarning,
-                stacklevel=4,
             )
+        else:
+            return
+        warnings.warn(text, category, stacklevel=4 + EXTRA_FRAMES)
 
     # Prediction.
 
@@ -845,16 +883,12 @@ def _as_python(value):
     return value if isinstance(value, bool | np.bool_ | None) else float(value)
 
 
-def _no_report(state):
-    pass
-
-
 @contextmanager
 def _all_or_nothing(estimator):
-    """Put the estimator back as it was if the block raises."""
+    """Put the estimator back as it was if the block raises; yields what it was."""
     before = vars(estimator).copy()
     try:
-        yield
+        yield before
     except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)

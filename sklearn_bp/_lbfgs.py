@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from sklearn_bp._network import Objective
-from sklearn_bp._training import BestWeights, TrainingResult, divergence
+from sklearn_bp._training import BestWeights, divergence
 
 # Their hidden layer stays in a second-level cache: 10 % faster than all at once.
 BLOCK_ROWS = 256
@@ -41,23 +41,28 @@ class LBFGS:
         parameters = state.parameters.astype(np.float64)
         state.parameters = parameters.astype(np.float64)  # of the last iterate
         objective = self._objective(network, parameters, data)
-        watch = BestWeights(state, plan)
-        stopped_by = None
+        watch = BestWeights(state, plan, dtype)
+        stopped_by, within = None, False
 
         def loss_and_gradient(x):
+            nonlocal within
+            if not within:  # after the last iteration nothing is evaluated
+                within = True
+                plan.epoch_begins(state)
             parameters.flat[:] = x
             return objective(), objective.gradient.flat.copy()
 
         def iteration_ends(intermediate_result):
-            nonlocal stopped_by
+            nonlocal stopped_by, within
+            within = False
             state.parameters.flat[:] = intermediate_result.x
             state.t += data.n_rows
             watch.epoch_ends(float(intermediate_result.fun) / parameters.n_members)
-            plan.report(state)
             if state.loss_curve[-1] < plan.loss_threshold:
                 stopped_by = "loss_threshold"
             elif plan.cost is not None and state.patience.exhausted:
                 stopped_by = "patience"
+            stopped_by = watch.tell(stopped_by)
             if stopped_by is not None:
                 raise StopIteration
 
@@ -76,17 +81,14 @@ class LBFGS:
                     },
                 )
         except KeyboardInterrupt:
-            result = watch.interrupted()
+            return watch.interrupted()
         else:
             if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
                 raise divergence(state.n_iter)
             state.parameters.flat[:] = found.x
             if not state.loss_curve:  # the start was a minimum
                 state.loss_curve.append(float(found.fun) / parameters.n_members)
-            result = watch.result(stopped_by or _reason(found))
-        return TrainingResult(
-            result.parameters.astype(dtype), state, result.best_iter, result.reason
-        )
+            return watch.result(stopped_by or _reason(found))
 
     def _objective(self, network, parameters, data):
         """What gives loss and gradient, as `_network.Objective` does."""

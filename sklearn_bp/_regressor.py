@@ -9,6 +9,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_bp._base import BaseTwoLayer
+from sklearn_bp._compat import with_callbacks
 from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches
 from sklearn_bp._intervals import calibrate, half_width
@@ -120,7 +121,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         at which it ends.
 
     verbose : bool or int, default=False
-        Whether to print a line an epoch.
+        Whether to print a table of the epochs: the loss, that of the rows held out,
+        the learning rate, the seconds so far. An int prints every so many epochs.
 
     warm_start : bool, default=False
         Whether fit goes on from the weights of the last fit. Optimizer and
@@ -272,8 +274,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     stop_reason_ : str
         Why training ended: 'tol' (the training loss no longer fell), 'patience' (the
         validation rows' metric did not improve), 'max_iter', 'loss_threshold',
-        'interrupted', or what scipy says of 'lbfgs'. Of partial_fit 'max_iter', until
-        the patience is used up; further calls go on all the same.
+        'callback', 'interrupted', or what scipy says of 'lbfgs'. Of partial_fit
+        'max_iter', until the patience is used up; further calls go on all the same.
 
     t_ : int
         Training rows seen: the sum over epochs.
@@ -419,6 +421,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             categorical_features=categorical_features,
         )
 
+    @with_callbacks
     def fit(
         self,
         X,
@@ -489,6 +492,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         return self._fit(users, sample_weight)
 
     @available_if(lambda self: self._check_solver())
+    @with_callbacks
     def partial_fit(
         self,
         X,

@@ -5,7 +5,7 @@ Knows no estimator and no option's name: it gets objects, works on a
 `TrainingResult`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -128,18 +128,24 @@ class Plan:
         Stop once an epoch's loss is below.
     validate : callable(Parameters) -> Measured, or None
         What validation rows tell.
-    report : callable(state)
-        Called after each epoch.
     cost : callable(Measured) -> float, or None, default=None
         What the patience watches, and the best epoch's weights are kept.  None: the
         training loss, and the last epoch's.
+    onlookers : sequence of objects
+        Told of each epoch, by `epoch_begins(state)` and, once it is decided whether
+        training goes on, `epoch_ends(books, reason)`: the books are a `BestWeights`,
+        the reason is what ends training, or None. A true answer ends it too.
     """
 
     max_iter: int
     loss_threshold: float
     validate: Callable[[Parameters], Measured] | None
-    report: Callable[[TrainingState], None]
     cost: Callable[[Measured], float] | None = None
+    onlookers: Sequence[Any] = ()
+
+    def epoch_begins(self, state):
+        for onlooker in self.onlookers:
+            onlooker.epoch_begins(state)
 
 
 @dataclass
@@ -154,7 +160,7 @@ class TrainingResult:
     best_iter : int
         Number of the epoch, from 1, after which `parameters` stood.
     reason : str
-        "tol", "patience" (validation), "max_iter", "loss_threshold",
+        "tol", "patience" (validation), "max_iter", "loss_threshold", "callback",
         "interrupted", or what else ended it, in the solver's words.
     """
 
@@ -352,22 +358,35 @@ def run_epochs(epoch, on_plateau, state, plan):
     try:
         with np.errstate(all="ignore"):  # a loss that is not finite is an error
             for _ in range(plan.max_iter):
+                plan.epoch_begins(state)
                 watch.epoch_ends(epoch())
-                plan.report(state)
+                reason = None
                 if state.loss_curve[-1] < plan.loss_threshold:
-                    return watch.result("loss_threshold")
-                if state.patience.exhausted and not on_plateau():
-                    return watch.result("patience" if plan.cost else "tol")
+                    reason = "loss_threshold"
+                elif state.patience.exhausted and not on_plateau():
+                    reason = "patience" if plan.cost else "tol"
+                reason = watch.tell(reason)
+                if reason is not None:
+                    return watch.result(reason)
     except KeyboardInterrupt:
         return watch.interrupted()
     return watch.result("max_iter")
 
 
 class BestWeights:
-    """Keeps the books of a run: curves, the weights to keep, the last whole epoch."""
+    """Keeps the books of a run: curves, the weights to keep, the last whole epoch.
 
-    def __init__(self, state, plan):
+    Parameters
+    ----------
+    state : TrainingState
+    plan : Plan
+    dtype : dtype, default=None
+        Of the results; None for that of the parameters.
+    """
+
+    def __init__(self, state, plan, dtype=None):
         self.state, self.plan = state, plan
+        self._dtype = state.parameters.flat.dtype if dtype is None else dtype
         self._last = None
         if plan.cost is None:
             state.best = state.best_iter = None
@@ -400,6 +419,14 @@ class BestWeights:
         state = self.state
         return state.loss_curve, state.validation_losses, state.validation_scores
 
+    def tell(self, reason):
+        """Tell the onlookers of an epoch's end; return what ends training, or None.
+
+        They look on after the decision, and may ask for an end themselves.
+        """
+        asked = [o.epoch_ends(self, reason) for o in self.plan.onlookers]
+        return "callback" if reason is None and any(asked) else reason
+
     def interrupted(self):
         """The result as of the last whole epoch; with none, interrupt for good."""
         state = self.state
@@ -416,6 +443,7 @@ class BestWeights:
         flat, best_iter = state.kept.flat, state.n_iter
         if state.best is not None and self.plan.cost is not None:
             flat, best_iter = state.best, state.best_iter
+        flat = flat.astype(self._dtype, copy=False)
         parameters = state.parameters.like(flat).folded()
         return TrainingResult(parameters, state, best_iter, reason)
 

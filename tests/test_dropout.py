@@ -151,7 +151,7 @@ def test_training_is_the_plain_networks_with_these_masks(optimizer, monkeypatch)
     )
     solver = MiniBatches(optimizer, Constant(0.05), 8, shuffle=True, dropout=0.3)
     data = Data.weighted(X, Y, WEIGHTS, 0.2)
-    plan = Plan(5, -np.inf, None, lambda state: None)
+    plan = Plan(5, -np.inf, None)
     solver.train(network, data, state, plan)
     rule = reference.sgd if isinstance(optimizer, SGD) else reference.adam
     curve = reference.train(

@@ -504,7 +504,6 @@ def test_average(batch_size, optimizer, n_calls):
             n_epochs // n_calls,
             -np.inf,
             validate,
-            report=lambda state: None,
             cost=lambda measured: measured.loss,
         )
         result = solver.train(network, data, state, plan)

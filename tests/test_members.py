@@ -58,7 +58,7 @@ def train(network, data, parameters, optimizer):
         parameters.copy(), Patience(0, np.inf), np.random.RandomState(3)
     )
     solver = MiniBatches(optimizer, Constant(0.05), batch_size=8, shuffle=True)
-    plan = Plan(4, -np.inf, None, lambda state: None)
+    plan = Plan(4, -np.inf, None)
     return solver.train(network, data, state, plan)
 
 

@@ -222,7 +222,7 @@ def test_one_step(example, parameters, x):
     seen, network = watched_network(example)
     data = Data.weighted(x, np.array(example.y), None, alpha=0.0)
     state = TrainingState(parameters, Patience(1e-4, 10), np.random.RandomState(0))
-    plan = Plan(1, -np.inf, validate=None, report=lambda state: None)
+    plan = Plan(1, -np.inf, validate=None)
     descent = MiniBatches(SGD(0.0, False), Constant(RATE), batch_size=1, shuffle=False)
     result = descent.train(network, data, state, plan)
 

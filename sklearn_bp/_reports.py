@@ -1,0 +1,154 @@
+"""What a fit tells people: a table of its epochs, how it ended, what to do next."""
+
+import time
+
+import numpy as np
+from scipy import sparse
+
+# The address of the site, once it has one, with a slash at its end.  The HTML
+# representation of an estimator links to its page there, and to none without.
+SITE = ""
+PAGE = "api/{estimator_module}.{estimator_name}.html"
+
+# Rows that the spread of the features is judged by.
+SAMPLE = 1000
+# Standard deviations as far apart as this, or as far from 1, slow training down.
+WIDE = 100
+
+
+def page_template():
+    """Where on the site an estimator's page is, for scikit-learn to fill in."""
+    return SITE + PAGE if SITE else ""
+
+
+class EpochTable:
+    """Prints a table of the epochs, with a header before the first line.
+
+    Parameters
+    ----------
+    every : int
+        Prints the first epoch, every so many, and one that stopping is decided in.
+    columns : list of (str, callable(TrainingState) -> float)
+        Further columns, after the loss: their titles and values.
+    """
+
+    def __init__(self, every, columns=()):
+        self.every, self.columns = every, columns
+        self._began: float | None = None
+        self._rate = 0.0
+
+    def epoch_begins(self, state):
+        self._rate = state.rate
+        if self._began is None:
+            self._began = time.perf_counter()
+            if state.n_iter == 0:
+                print(_line("epoch", [title for title, _ in self._cells(state)]))
+
+    def epoch_ends(self, books, reason):
+        state = books.state
+        if getattr(state.schedule, "by_step", None) is not None:
+            self._rate = state.rate
+        if state.n_iter % self.every and state.n_iter > 1 and reason is None:
+            return
+        values = [f"{value(state):.6g}" for _, value in self._cells(state)]
+        print(_line(state.n_iter, values))
+
+    def _cells(self, state):
+        cells = [("loss", lambda state: state.loss_curve[-1]), *self.columns]
+        if state.schedule is not None:
+            cells.append(("rate", lambda state: self._rate))
+        cells.append(("seconds", lambda state: self._seconds()))
+        return cells
+
+    def _seconds(self):
+        return round(time.perf_counter() - (self._began or 0.0), 2)
+
+
+def _line(first, rest):
+    """A line of the table: titles, none wider than its column, or values."""
+    return f"{first:>6}" + "".join(f"{cell:>18}" for cell in rest)
+
+
+def ending(result):
+    """How training ended, in a sentence."""
+    n_iter, best = result.state.n_iter, result.best_iter
+    why = {
+        "tol": "the loss no longer improves by tol",
+        "patience": "the rows held out no longer improve by tol",
+        "max_iter": "max_iter is reached",
+        "loss_threshold": "the loss is below loss_threshold",
+        "callback": "a callback asked for it",
+        "interrupted": "it was interrupted",
+    }.get(result.reason, result.reason)
+    kept = "" if best == n_iter else f" The weights are those of epoch {best}."
+    return f"Ended after epoch {n_iter}: {why}.{kept}"
+
+
+def next_step(result, X, learning_rate_init):
+    """What to do where training by mini-batches reached max_iter.
+
+    Parameters
+    ----------
+    result : TrainingResult
+    X : ndarray or CSR, or None
+        The features, unless they were scaled.
+    learning_rate_init : float
+    """
+    sentences = [_about_scale(X)]
+    curve = np.asarray(result.state.loss_curve)
+    steps = np.diff(curve[-max(10, len(curve) // 4) - 1 :])
+    n_rises, travelled = int((steps > 0).sum()), np.abs(steps).sum()
+    if len(steps) < 3 or travelled == 0:
+        sentences.append("Increase max_iter or tol.")
+    elif -steps.sum() < travelled / 4 and n_rises >= len(steps) / 4:
+        sentences.append(
+            f"The loss goes up and down: in {n_rises} of the last {len(steps)} epochs "
+            f"it rose. Lower learning_rate_init ({learning_rate_init:g}), or increase "
+            "batch_size; if it is low enough, increase tol."
+        )
+    else:
+        fall = -steps.sum() / abs(curve[-len(steps) - 1])
+        sentences.append(
+            f"The loss is still falling, by {fall:.2g} of itself in the last "
+            f"{len(steps)} epochs: increase max_iter, learning_rate_init "
+            f"({learning_rate_init:g}) or tol."
+        )
+    return " ".join(filter(None, sentences))
+
+
+def next_step_of_lbfgs(reason, X, max_iter, max_fun):
+    """What to do where scipy's minimizer gave up; see `next_step`."""
+    if "ITERATIONS" in reason:
+        step = f"Increase max_iter ({max_iter}) or tol."
+    elif "EVALUATIONS" in reason:
+        step = f"Increase max_fun ({max_fun}) or tol."
+    else:
+        step = (
+            "Along its direction no lower loss was found, which happens where the loss "
+            "has kinks or weights are huge. Scale the data, increase tol, or try a "
+            "smooth activation ('tanh')."
+        )
+    return " ".join(filter(None, [_about_scale(X), step]))
+
+
+def _about_scale(X):
+    """A sentence if features differ much in their spread, or are far from 1; or ''."""
+    if X is None:
+        return ""
+    sample = X[:: -(-X.shape[0] // SAMPLE)].astype(np.float64)
+    with np.errstate(all="ignore"):  # squares may overflow
+        if sparse.issparse(sample):
+            mean_square = sample.multiply(sample).mean(axis=0)
+            spread = np.sqrt(np.asarray(mean_square).ravel())
+        else:
+            spread = np.std(sample, axis=0)
+    spread = spread[spread > 0]
+    if not len(spread):
+        return ""
+    low, high = float(spread.min()), float(spread.max())
+    if high < WIDE * low and low > 1 / WIDE and high < WIDE:
+        return ""
+    return (
+        f"The features' standard deviations are from {low:.2g} to {high:.2g}: set "
+        "standardize=True, or scale them (StandardScaler)."
+    )

@@ -1,0 +1,221 @@
+"""What a fit tells people: the table of `verbose`, warnings, the link to the site."""
+
+import re
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import estimator_html_repr
+
+from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp._reports import PAGE, next_step, next_step_of_lbfgs
+
+RNG = np.random.RandomState(0)
+X = RNG.normal(size=(130, 3))
+SIGNAL = X[:, 0] + X[:, 1] ** 2
+y = np.digitize(SIGNAL, [0, 1])
+
+quiet = pytest.mark.filterwarnings(
+    f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
+)
+
+
+def classifier(**options):
+    settings = {"hidden_layer_sizes": 5, "max_iter": 7, "random_state": 0}
+    return TwoLayerClassifier(**MLP_DEFAULTS | settings | options)
+
+
+def table(printed):
+    """The columns of what was printed, by their titles, and the last line."""
+    header, *rows, last = printed.splitlines()
+    titles = re.split(r"\s{2,}", header.strip())
+    assert {len(row) for row in rows} == {len(header)}
+    columns = np.array([row.split() for row in rows], float).T
+    return dict(zip(titles, columns, strict=True)), last
+
+
+VALIDATION = ["validation loss", "validation score"]
+CASES = {
+    "sgd": ({"solver": "sgd"}, []),
+    "held out": ({"early_stopping": True}, VALIDATION),
+    "in turn": ({"early_stopping": "auto", "n_members": 2}, VALIDATION),
+}
+
+
+@quiet
+@pytest.mark.parametrize("case", list(CASES))
+def test_table_of_epochs(case, capsys):
+    options, extra = CASES[case]
+    model = classifier(verbose=True, **options).fit(X, y)
+    columns, last = table(capsys.readouterr().out)
+    assert list(columns) == ["epoch", "loss", *extra, "rate", "seconds"]
+    np.testing.assert_array_equal(columns["epoch"], np.arange(1, model.n_iter_ + 1))
+    np.testing.assert_allclose(columns["loss"], model.loss_curve_, rtol=1e-5)
+    np.testing.assert_array_equal(columns["rate"], model.learning_rate_init_)
+    assert (np.diff(columns["seconds"]) >= 0).all()
+    curves = {
+        "validation score": model.validation_scores_,
+        "validation loss": model.validation_loss_curve_,
+    }
+    for name in extra:
+        np.testing.assert_allclose(columns[name], curves[name], rtol=1e-5)
+    assert last.startswith("Ended after epoch 7: max_iter is reached.")
+    kept = re.search(r"The weights are those of epoch (\d+)\.$", last)
+    assert model.best_iter_ == (int(kept[1]) if kept else 7)
+
+
+@quiet
+def test_rates_are_those_of_the_epoch(capsys):
+    def rates(**options):
+        classifier(verbose=True, batch_size=130, shuffle=False, **options).fit(X, y)
+        return table(capsys.readouterr().out)[0]["rate"]
+
+    # One step an epoch, so the rate of the step is that of the epoch.
+    falling = {"solver": "sgd", "learning_rate": "invscaling", "power_t": 1.0}
+    t = 130 * np.arange(7)
+    np.testing.assert_allclose(rates(**falling), 0.001 / (t + 1), rtol=1e-5)
+    by_step = rates(learning_rate=lambda step: 0.5**step)
+    np.testing.assert_allclose(by_step, 0.001 * 0.5 ** np.arange(7), rtol=1e-5)
+
+
+@quiet
+def test_every_so_many_epochs(capsys):
+    classifier(verbose=3).fit(X, y)
+    columns, _ = table(capsys.readouterr().out)
+    assert list(columns["epoch"]) == [1, 3, 6]
+    model = classifier(verbose=100, tol=10.0, n_iter_no_change=1).fit(X, y)
+    columns, last = table(capsys.readouterr().out)
+    assert list(columns["epoch"]) == [1, model.n_iter_]
+    assert last == "Ended after epoch 3: the loss no longer improves by tol."
+
+
+@quiet
+def test_table_of_lbfgs_has_no_rate(capsys):
+    model = classifier(verbose=True, solver="lbfgs").fit(X, y)
+    columns, last = table(capsys.readouterr().out)
+    assert list(columns) == ["epoch", "loss", "seconds"]
+    np.testing.assert_allclose(columns["loss"], model.loss_curve_, rtol=1e-5)
+    assert last.startswith("Ended after epoch 7: status=1: STOP")
+
+
+def test_partial_fit_continues_the_table(capsys):
+    model = classifier(verbose=True)
+    for _ in range(4):
+        model.partial_fit(X, y, classes=[0, 1, 2])
+    columns, _ = table(capsys.readouterr().out + "and no last line")
+    np.testing.assert_array_equal(columns["epoch"], [1, 2, 3, 4])
+    np.testing.assert_allclose(columns["loss"], model.loss_curve_, rtol=1e-5)
+
+
+def test_silence_is_the_default(capsys):
+    with pytest.warns(ConvergenceWarning):
+        classifier().fit(X, y)
+    assert capsys.readouterr() == ("", "")
+
+
+# What to do next.
+
+
+def advice(curve, X=None):
+    result = SimpleNamespace(state=SimpleNamespace(loss_curve=list(curve)))
+    return next_step(result, X, 0.1)
+
+
+def test_advice_by_the_curve():
+    epochs = np.arange(40)
+    falling = advice(np.exp(-epochs / 20))
+    fall = 1 - np.exp(-10 / 20)
+    assert f"still falling, by {fall:.2g} of itself in the last 10" in falling
+    assert "increase max_iter" in falling
+    swinging = advice(1 + 0.1 * (-1.0) ** epochs)
+    assert "rose. Lower learning_rate_init (0.1)" in swinging
+    assert "in 5 of the last 10 epochs" in swinging
+    # Falling with noise is falling; what is flat does not swing.
+    noise = 0.002 * np.random.RandomState(0).normal(size=40)
+    assert "still falling" in advice(np.exp(-epochs / 20) + noise)
+    for flat in ([1.0], [1.0, 0.9], np.ones(40)):
+        assert advice(flat) == "Increase max_iter or tol."
+    for curve in (falling, swinging):
+        assert "deviations" not in curve
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_advice_by_the_features(kind):
+    def about(factors):
+        return advice(np.ones(9), kind(X * factors))
+
+    assert about([1, 2, 0.5]) == "Increase max_iter or tol."
+    assert about([1, 0, 1]) == "Increase max_iter or tol."
+    assert about([0, 0, 0]) == "Increase max_iter or tol."
+    for factors in ([1, 1e4, 1], [1e3, 1e3, 1e3], [1e-3] * 3, [1, 1e300, 1]):
+        assert "standardize=True" in about(factors)
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_advice_leads_on(regression):
+    """Who follows it gets what the warning said was missing."""
+    estimator = TwoLayerRegressor if regression else TwoLayerClassifier
+    target = SIGNAL if regression else y
+    settings = {"hidden_layer_sizes": 5, "random_state": 0, "solver": "sgd"}
+    if regression:
+        settings["alpha"] = 0.1
+
+    def fitted(X, **options):
+        model = estimator(**MLP_DEFAULTS | settings | options)
+        with pytest.warns(ConvergenceWarning, match="hasn't converged yet") as caught:
+            model.fit(X, target)
+        return model, str(caught[0].message)
+
+    short, message = fitted(X, max_iter=20)
+    assert "increase max_iter" in message
+    assert "deviations" not in message
+    assert fitted(X, max_iter=40)[0].loss_ < short.loss_
+
+    # Steps too large for some columns, and too small for others.
+    wide = X * [1, 1e-3, 1e3 if not regression else 30]
+    badly, message = fitted(wide, max_iter=40, n_iter_no_change=1000)
+    assert "set standardize=True" in message
+    better, message = fitted(wide, max_iter=40, n_iter_no_change=1000, standardize=True)
+    assert "standardize" not in message
+    assert better.score(wide, target) > badly.score(wide, target)
+
+
+def test_advice_against_swinging():
+    rough = classifier(learning_rate_init=2.0, max_iter=60, n_iter_no_change=1000)
+    with pytest.warns(ConvergenceWarning, match="Lower learning_rate_init") as caught:
+        rough.fit(X, y)
+    assert "(2)" in str(caught[0].message)
+    smooth = classifier(learning_rate_init=0.01, max_iter=60, n_iter_no_change=1000)
+    with pytest.warns(ConvergenceWarning):
+        smooth.fit(X, y)
+    assert smooth.loss_ < rough.loss_
+
+
+def test_advice_for_lbfgs():
+    options = {"solver": "lbfgs", "alpha": 1.0}
+    with pytest.warns(ConvergenceWarning, match=r"Increase max_iter \(3\)"):
+        classifier(max_iter=3, **options).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match=r"Increase max_fun \(4\)"):
+        classifier(max_iter=500, max_fun=4, **options).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier(max_iter=5000, **options).fit(X, y)
+    abnormal = next_step_of_lbfgs("status=2: ABNORMAL: ", 1e5 * X, 3, 4)
+    assert abnormal.startswith("The features' standard deviations")
+    assert "no lower loss was found" in abnormal
+
+
+# The link to the site.
+
+
+def test_html_links_to_the_page_of_the_site(monkeypatch):
+    model = classifier()
+    assert model._get_doc_link() == ""
+    assert "TwoLayerClassifier</a>" not in estimator_html_repr(model)
+    site = "https://site.example/"
+    monkeypatch.setattr(TwoLayerClassifier, "_doc_link_template", site + PAGE)
+    page = "https://site.example/api/sklearn_bp.TwoLayerClassifier.html"
+    assert f'href="{page}"' in estimator_html_repr(model)
