@@ -265,7 +265,7 @@ class BaseTwoLayer(
         self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
         n_hidden = self._check_parameters()
         users.check(self.validation_fraction)
-        given = X, y, sample_weight
+        given_weight = sample_weight
         continuing = hasattr(self, "coefs_") and (incremental or self.warm_start)
         continuing = continuing and not users.has_start
         # Sums and casts that overflow are seen to; they need no warning.
@@ -317,7 +317,7 @@ class BaseTwoLayer(
                 loss_threshold=self._loss_threshold(),
                 validate=validate,
                 cost=self._cost(validate),
-                onlookers=self._tables(validate),
+                onlookers=self._tables(validate, not incremental or state.n_iter == 0),
             )
             state.patience.tol = tol
             state.patience.n_iter_no_change = resolved.n_iter_no_change
@@ -331,7 +331,8 @@ class BaseTwoLayer(
                 estimator._importances = estimator._measure_importances(raw[0], shares)
 
             training = solver, state, plan
-            with Run(self, given, training, set_fitted, before) as run:
+            given = users, given_weight
+            with Run(self, *given, training, incremental, set_fitted, before) as run:
                 with blas_threads(solver.batch_size * n_units * row_length(X)):
                     result = run.train(network, data)
                 set_fitted(self, result)
@@ -669,7 +670,7 @@ class BaseTwoLayer(
     def _loss_threshold(self):
         return -np.inf if self.loss_threshold is None else self.loss_threshold
 
-    def _tables(self, validate):
+    def _tables(self, validate, header):
         """What prints the epochs, if that is asked for."""
         if not self.verbose:
             return ()
@@ -679,7 +680,7 @@ class BaseTwoLayer(
                 ("validation loss", lambda state: state.validation_losses[-1]),
                 ("validation score", lambda state: state.validation_scores[-1]),
             ]
-        return (EpochTable(max(1, int(self.verbose)), columns),)
+        return (EpochTable(max(1, int(self.verbose)), columns, header),)
 
     def _set_fitted(self, result, loss, resolved, validate, dtype):
         """All fitted attributes, at once."""

@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sklearn_bp._compat import listens
+from sklearn_bp._training import BestWeights
 
 # The runs at work, by their estimators, for callbacks that reach further in.
 _RUNS: WeakKeyDictionary = WeakKeyDictionary()
@@ -25,10 +26,12 @@ class Run:
     Parameters
     ----------
     estimator : BaseTwoLayer
-    given : tuple
-        X, y and sample_weight as the user gave them.
+    users, sample_weight : UsersData and array-like or None
+        What the user gave.
     training : tuple
         The solver, the TrainingState and the Plan.
+    incremental : bool
+        Whether it is a call of partial_fit.
     set_fitted : callable(estimator, TrainingResult)
         Writes the fitted attributes to an estimator.
     restored : dict
@@ -36,10 +39,21 @@ class Run:
         failure is added.
     """
 
-    def __init__(self, estimator, given, training, set_fitted, restored):
-        self.estimator = estimator
+    def __init__(
+        self,
+        estimator,
+        users,
+        sample_weight,
+        training,
+        incremental,
+        set_fitted,
+        restored,
+    ):
+        self.estimator, self.incremental = estimator, incremental
         self.solver, self.state, self.plan = training
-        self._X, self._y, sample_weight = given
+        self.ended = None  # what ended it before, if it goes on from there
+        self.reason = None  # what ends it now
+        self._users, self._sample_weight = users, sample_weight
         self._metadata = None
         if sample_weight is not None:
             self._metadata = {"sample_weight": sample_weight}
@@ -70,7 +84,16 @@ class Run:
 
     def train(self, network, data):
         """Train as planned; return the TrainingResult."""
-        return self.solver.train(network, data, self.state, self.plan)
+        if self.ended is not None:
+            result = BestWeights(self.state, self.plan).result(self.ended)
+        else:
+            result = self.solver.train(network, data, self.state, self.plan)
+        self.reason = result.reason
+        return result
+
+    def data(self):
+        """All that the user gave, by its names."""
+        return {**vars(self._users), "sample_weight": self._sample_weight}
 
     def epoch_begins(self, state):
         self._epoch = self._task.subcontext(task_name="epoch")
@@ -78,6 +101,7 @@ class Run:
 
     def epoch_ends(self, books, reason):
         """Whether a callback asks for the end."""
+        self.reason = reason
         return self._epoch.call_on_fit_task_end(
             **self._given(),
             reconstruction_attributes=lambda: self._fitted(books, reason),
@@ -97,8 +121,8 @@ class Run:
     def _given(self):
         return {
             "estimator": self.estimator,
-            "X": self._X,
-            "y": self._y,
+            "X": self._users.X,
+            "y": self._users.y,
             "metadata": self._metadata,
         }
 

@@ -30,10 +30,11 @@ class EpochTable:
         Prints the first epoch, every so many, and one that stopping is decided in.
     columns : list of (str, callable(TrainingState) -> float)
         Further columns, after the loss: their titles and values.
+    header : bool, default=True
     """
 
-    def __init__(self, every, columns=()):
-        self.every, self.columns = every, columns
+    def __init__(self, every, columns=(), header=True):
+        self.every, self.columns, self.header = every, columns, header
         self._began: float | None = None
         self._rate = 0.0
 
@@ -41,7 +42,7 @@ class EpochTable:
         self._rate = state.rate
         if self._began is None:
             self._began = time.perf_counter()
-            if state.n_iter == 0:
+            if self.header:
                 print(_line("epoch", [title for title, _ in self._cells(state)]))
 
     def epoch_ends(self, books, reason):

@@ -7,7 +7,7 @@ Knows no estimator and no option's name: it gets objects, works on a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -38,6 +38,10 @@ class Measured(NamedTuple):
 
     loss: float
     score: float
+
+
+# Of fields that follow from the solver, and are not written to a file.
+GIVEN = {"given": True}
 
 
 @dataclass
@@ -80,8 +84,8 @@ class TrainingState:
     random_state: Any
     rate: float = 0.0
     optimizer: dict | None = None
-    optimizer_type: type | None = None
-    schedule: Any = None
+    optimizer_type: type | None = field(default=None, metadata=GIVEN)
+    schedule: Any = field(default=None, metadata=GIVEN)
     order: np.ndarray | None = None
     n_iter: int = 0
     t: int = 0
@@ -192,13 +196,18 @@ class MiniBatches:
     shuffle: bool | str
     average: float = 0
     dropout: float = 0
+    resumes: ClassVar[bool] = True  # a state read from a file leads to the same bits
 
-    def train(self, network, data, state, plan):
-        """Train from `state`, which is changed, until `plan` says stop."""
+    def begin(self, state):
+        """Set what a state that comes from elsewhere has not, or has for another."""
         if state.optimizer_type is not type(self.optimizer):
             state.optimizer, state.optimizer_type = None, type(self.optimizer)
         if state.schedule != self.schedule:
             state.rate, state.schedule = self.schedule.learning_rate_init, self.schedule
+
+    def train(self, network, data, state, plan):
+        """Train from `state`, which is changed, until `plan` says stop."""
+        self.begin(state)
         parameters = state.parameters
         optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
         steps_an_epoch = -(-data.n_rows // self.batch_size)
@@ -358,14 +367,16 @@ def run_epochs(epoch, on_plateau, state, plan):
     try:
         with np.errstate(all="ignore"):  # a loss that is not finite is an error
             for _ in range(plan.max_iter):
-                plan.epoch_begins(state)
+                if plan.onlookers:
+                    plan.epoch_begins(state)
                 watch.epoch_ends(epoch())
                 reason = None
                 if state.loss_curve[-1] < plan.loss_threshold:
                     reason = "loss_threshold"
                 elif state.patience.exhausted and not on_plateau():
                     reason = "patience" if plan.cost else "tol"
-                reason = watch.tell(reason)
+                if plan.onlookers:
+                    reason = watch.tell(reason)
                 if reason is not None:
                     return watch.result(reason)
     except KeyboardInterrupt:

@@ -59,7 +59,7 @@ def state_of(model):
     return {
         name: pickle.dumps(value)
         for name, value in sorted(vars(model).items())
-        if name.endswith("_") or name == "_shifts"
+        if name.endswith("_") or name in ("_shifts", "_importances")
         if name not in ("max_iter_", "stop_reason_")
     }
 
