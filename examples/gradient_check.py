@@ -2,7 +2,7 @@
 Backpropagation's gradient against central differences
 ======================================================
 
-For each loss, activation and number of outputs: a small random network with a
+For each loss, activation and number of targets: a small random network with a
 penalty and sample weights, the gradient by backpropagation and the gradient by
 moving each parameter a little either way. Prints the relative error
 
@@ -49,7 +49,8 @@ def relative_error(loss, activation, n_outputs, seed=0):
     """How far the gradient by backpropagation is from central differences."""
     rng = np.random.default_rng(seed)
     network = TwoLayerNetwork(ACTIVATIONS[activation], LOSSES[loss])
-    parameters = Parameters.empty(N_FEATURES, N_HIDDEN, n_outputs, np.float64)
+    n_scores = LOSSES[loss].n_scores(n_outputs)
+    parameters = Parameters.empty(N_FEATURES, N_HIDDEN, n_scores, np.float64)
     theta = parameters.flat
     theta[:] = rng.normal(scale=0.5, size=theta.size)
     X = rng.normal(size=(N_ROWS, N_FEATURES))

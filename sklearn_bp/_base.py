@@ -215,7 +215,7 @@ class BaseTwoLayer(
 
     @abstractmethod
     def _encode_targets(self, y, dtype, continuing, classes, incremental):
-        """Check y; return the matrix Y that the loss wants, (n, n_outputs)."""
+        """Check y; return the matrix Y that the loss wants, (n, n_targets)."""
 
     @abstractmethod
     def _loss_object(self):
@@ -251,9 +251,10 @@ class BaseTwoLayer(
 
     @abstractmethod
     def _validation_score(self, z2, Y, sample_weight):
-        """What `score` would give, from scores z2, (n, n_outputs), and Y alike.
+        """What `score` would give, from scores z2, (n, n_outputs), and targets Y.
 
-        z2, which may be overwritten, and Y are in the user's units.
+        z2, which may be overwritten, are those of the fitted weights; Y is in the
+        user's units.
         """
 
     # Training.
@@ -291,8 +292,8 @@ class BaseTwoLayer(
             constant, tol = None, self.tol
             if self.standardize:
                 constant, its_loss = best_constant(network.loss, Y, shares)
-                tol *= its_loss if self._watches_a_loss() else 1
-            shape = (X.shape[1], n_hidden, Y.shape[1])
+                tol *= abs(its_loss) if self._watches_a_loss() else 1
+            shape = (X.shape[1], n_hidden, network.loss.n_scores(Y.shape[1]))
             state = self._starting_state(
                 shape, dtype, network, constant, continuing, incremental
             )
@@ -537,6 +538,7 @@ class BaseTwoLayer(
         """
         X, Y, sample_weight, alpha = problem
         X_raw, Y_raw, dtype, users = raw
+        network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         data = Data.weighted(X, Y, sample_weight, alpha, scaling=scaling)
         if users.has_validation:
             return data, self._validation_set(network, *self._users_rows(users, dtype))

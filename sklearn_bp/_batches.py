@@ -9,7 +9,7 @@ memmap or of another dtype.
 In a block of s batches of b rows, dense arrays, all in C order, are
 
     X (s * b, n_features)
-    Y, P (s * b, n_outputs): targets and predictions
+    Y (s * b, n_targets), P (s * b, n_outputs): targets and predictions
     weights (s * b, 1), or None
 
 and for K networks side by side P is (s, K, b, n_outputs), weights (s, K, b, 1): each
@@ -39,8 +39,8 @@ class Data:
     Parameters
     ----------
     X : ndarray or CSR of shape (n, n_features)
-    Y : ndarray of shape (n, n_outputs)
-        Targets as the loss wants them.
+    Y : ndarray of shape (n, n_targets)
+        Targets as the loss wants them, mostly one an output.
     weights : ndarray of shape (n,) or None
         Sample weights with mean 1 over `rows`.
     alpha : float
@@ -130,11 +130,12 @@ class Block:
     `steps` lists, for each batch, X (transposed, or a CSR), Y, P and the weights.
     """
 
-    def __init__(self, data, n_batches, n_rows, dtype, n_members=1):
-        n, k = n_batches * n_rows, data.Y.shape[1]
+    def __init__(self, data, n_batches, n_rows, dtype, n_members=1, n_outputs=None):
+        n, n_targets = n_batches * n_rows, data.Y.shape[1]
+        k = n_outputs or n_targets
         self.data = data
         self.n_batches, self.n_rows, self.n_members = n_batches, n_rows, n_members
-        self.Y = np.empty((n, k), dtype)
+        self.Y = np.empty((n, n_targets), dtype)
         # By batches, members and rows, whether or not there are several members.
         self._P = np.empty((n_batches, n_members, n_rows, k), dtype)
         self._weights = None
@@ -191,7 +192,7 @@ class Block:
     def value(self, loss):
         """Sum over rows and members of weight times loss, from the predictions."""
         if self.n_members == 1:
-            P, Y = self._P.reshape(self.Y.shape), self.Y
+            P, Y = self._P.reshape(len(self.Y), -1), self.Y
         else:
             P = self._P
             Y = self.Y.reshape(self.n_batches, 1, self.n_rows, -1)
@@ -220,9 +221,11 @@ class Batches:
     dtype : dtype
         Of the buffers: what the network computes in.
     n_members : int, default=1
+    n_outputs : int, default=None
+        None: as many as there are targets.
     """
 
-    def __init__(self, data, batch_size, dtype, n_members=1):
+    def __init__(self, data, batch_size, dtype, n_members=1, n_outputs=None):
         self.data = data
         n, b = data.n_rows, batch_size
         row_bytes = np.dtype(dtype).itemsize * (
@@ -241,7 +244,7 @@ class Batches:
             n_batches = (stop - start) // rows
             key = (n_batches, rows)
             if key not in buffers:
-                buffers[key] = Block(data, n_batches, rows, dtype, n_members)
+                buffers[key] = Block(data, n_batches, rows, dtype, n_members, n_outputs)
             self._plan.append((start, stop, buffers[key]))
             start = stop
 

@@ -13,8 +13,8 @@ from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches, labels_of
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._targets import ClassTargets, check_labels
-from sklearn_bp._validation import Boolean, ClassWeight, OneOf, check_sample_weight
-from sklearn_bp.losses import CLASSIFIER_LOSSES
+from sklearn_bp._validation import Boolean, ClassWeight, Part, check_sample_weight
+from sklearn_bp.losses import CLASSIFIER_LOSSES, as_class_loss
 
 
 class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
@@ -77,11 +77,13 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Epochs at most; for 'lbfgs', iterations. 'auto' is 400, and 200 for fewer than
         100 rows; to reach it is no reason for a warning.
 
-    loss : {'log_loss', 'squared_error'}, default='log_loss'
+    loss : {'log_loss', 'squared_error'} or object, default='log_loss'
         'log_loss' is the cross-entropy on a softmax (two classes and labels: a
         sigmoid). 'squared_error' is half the sum of squares of the early texts on
         sigmoid outputs, one a class (two classes share one), differentiated
-        through the sigmoid; predict_proba divides them by their sum.
+        through the sigmoid; predict_proba divides them by their sum. Or an object,
+        say LogLoss(label_smoothing=0.1) of `sklearn_bp.losses`, or one of your own,
+        derived from ClassLoss.
 
     loss_threshold : float, default=None
         Stop as soon as an epoch's loss is below it.
@@ -348,7 +350,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     _constraints: ClassVar = {
         **BaseTwoLayer._constraints,
-        "loss": OneOf(CLASSIFIER_LOSSES),
+        "loss": Part(CLASSIFIER_LOSSES, ("variant",)),
         "class_weight": ClassWeight(),
         "temperature_scaling": Boolean(also=("auto",)),
     }
@@ -647,7 +649,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             )
 
     def _loss_object(self):
-        return CLASSIFIER_LOSSES[self.loss][self._targets.exclusive]
+        return as_class_loss(self.loss, self._targets.exclusive)
 
     def _scale_targets(self, Y, sample_weight, dtype, continuing):
         if not continuing:

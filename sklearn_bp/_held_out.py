@@ -115,13 +115,13 @@ class _ValidationRows:
         return Measured(loss, score)
 
     def errors(self, parameters):
-        """Absolute errors of the predictions, (n, n_outputs), in the units of Y.
+        """Errors that intervals are to hold, (n, n_targets), in the units of Y.
 
         With their weights, (n,).
         """
         p = self.scores(parameters)
         self._loss.forward(p)
-        return np.abs(p - self._Y), self._weights
+        return self._loss.interval_error(p, self._Y), self._weights
 
     def temperature(self, parameters):
         """The temperature at which the loss is least; 1 for what is no log-loss."""

@@ -76,7 +76,7 @@ class TwoLayerNetwork:
 
         forward(X, P) : writes predictions to P, ([K,] n_rows, n_outputs)
         output_error(P, Y, weights) : delta2, times the weights, ([K,] n_rows, 1), if
-            not None; Y is (n_rows, n_outputs)
+            not None; Y is (n_rows, n_targets)
         hidden_error() : delta1
         gradient(X, scale, beta) : target = beta target + scale (gradient of
             the sum over the batch)
@@ -404,7 +404,11 @@ class Objective:
         self.gradient = parameters.like(np.empty_like(parameters.flat))
         n_rows = min(block_rows, data.n_rows)
         self._batches = Batches(
-            data, n_rows, parameters.flat.dtype, parameters.n_members
+            data,
+            n_rows,
+            parameters.flat.dtype,
+            parameters.n_members,
+            parameters.shape[2],
         )
         is_sparse = sparse.issparse(data.X)
         self._kernels = {

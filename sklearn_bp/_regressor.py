@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.utils import check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,9 +15,9 @@ from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches
 from sklearn_bp._intervals import calibrate, half_width
 from sklearn_bp._scaling import Scaling
-from sklearn_bp._targets import check_regression_targets, r2
-from sklearn_bp._validation import OneOf
-from sklearn_bp.losses import REGRESSOR_LOSSES
+from sklearn_bp._targets import check_regression_targets, d2_pinball, r2
+from sklearn_bp._validation import Part, check_sample_weight
+from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile, as_loss
 
 # Predictions of a standardized regression go beyond the range of the training targets
 # by at most this share of it: a row far from all that was learnt is not carried away
@@ -33,8 +34,8 @@ def _joined(known, Y):
 class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     """Regressor of one hidden layer, trained by backpropagation.
 
-    Minimizes the squared error, or the Poisson deviance, of one or several
-    outputs by mini-batch gradient descent or L-BFGS [1]_.
+    Predicts the mean, the median or other quantiles, or mean and spread, of one or
+    several targets; trained by mini-batch gradient descent or L-BFGS [1]_.
 
     Parameters
     ----------
@@ -89,10 +90,16 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Epochs at most; for 'lbfgs', iterations. 'auto' is 400, and 200 for fewer than
         100 rows; to reach it is no reason for a warning.
 
-    loss : {'squared_error', 'poisson'}, default='squared_error'
-        'squared_error' is half the mean over the outputs of the squared error.
-        'poisson' is half the Poisson deviance, with predictions exp(z2) > 0, for
-        counts and other targets >= 0; summed over the outputs.
+    loss : {'squared_error', 'absolute_error', 'huber', 'quantile', 'gaussian_nll', \
+            'poisson', 'gamma'} or object, default='squared_error'
+        'squared_error' is half the mean over the targets of the squared error;
+        'absolute_error' leads to the median, 'huber' lies between the two, 'quantile'
+        leads to the median or other quantiles, never crossing, 'gaussian_nll' to mean
+        and standard deviation. 'poisson' and 'gamma' are half the deviances, summed
+        over the targets, with predictions exp(z2) > 0: for counts and other targets
+        >= 0, and for amounts > 0. Or an object of `sklearn_bp.losses`, say
+        Quantile([0.1, 0.5, 0.9]) or Huber(delta=0.5); or one of your own with
+        ``value(p, y)`` and ``backward(p, y, out)``, as described there.
 
     loss_threshold : float, default=None
         Stop as soon as an epoch's loss is below it.
@@ -172,15 +179,17 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Evaluations of loss and gradient at most, for 'lbfgs'.
 
     standardize : bool, default=True
-        Whether to train on scaled features, and for the squared error on targets of
-        mean 0 and variance 1. A feature becomes
+        Whether to train on scaled features, and for all losses but 'poisson' and
+        'gamma' on scaled targets, of mean 0 and variance 1; for 'absolute_error',
+        'huber' and 'quantile' of median 0 and the quartiles of the standard normal.
+        Parameters of the loss, as Huber's delta, count in these units. A feature is
         (x - median) / max(interquartile range, largest deviation / 8), one of two
         values (x - mean) / (difference of the two); sparse ones are divided by their
         largest absolute value. The scaling is folded into `coefs_` and
         `intercepts_`, which act on X as it is. The output intercepts start at the
         best constant, and `tol` counts in units of its loss. `alpha` and
-        `loss_curve_` refer to scaled data. partial_fit keeps the scaling of its
-        first call.
+        `loss_curve_` refer to scaled data, and so do scores of which there are several
+        a target. partial_fit keeps the scaling of its first call.
 
     n_members : int, default=8
         Networks trained side by side, of `hidden_layer_sizes` units each, from
@@ -242,7 +251,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         'missingindicator_NAME' for each that missed values in training; then
         'NAME_LEVEL' for each level of the categorical columns.
 
-    target_range_ : ndarray of shape (2, n_outputs) or None
+    target_range_ : ndarray of shape (2, n_targets) or None
         Smallest and largest training targets, where they are standardized; else
         None. predict goes beyond them by at most a twentieth of their distance.
 
@@ -251,7 +260,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         64 training rows times the feature's standard deviation; they sum to 1.
 
     n_outputs_ : int
-        Number of output units.
+        Number of output units: one a target, but one a quantile, and two for
+        'gaussian_nll', means before spreads.
 
     n_layers_ : int
         3, as in scikit-learn, which counts the inputs.
@@ -327,6 +337,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
        networks from overfitting. JMLR 15, 1929-1958.
     .. [6] Lei, J. et al. (2018). Distribution-free predictive inference for regression.
        Journal of the American Statistical Association 113, 1094-1111.
+    .. [7] Lakshminarayanan, B., Pritzel, A. and Blundell, C. (2017). Simple and
+       scalable predictive uncertainty estimation using deep ensembles. NeurIPS.
 
     Examples
     --------
@@ -343,8 +355,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     _constraints: ClassVar = {
         **BaseTwoLayer._constraints,
-        "loss": OneOf(REGRESSOR_LOSSES),
+        "loss": Part(REGRESSOR_LOSSES, ("backward", "value")),
     }
+
+    _n_targets: int
+    _prediction_scaling: Scaling | None = None  # of targets, if not folded
 
     def __init__(
         self,
@@ -577,15 +592,18 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         return_std : bool, default=False
-            Whether to return a standard deviation of each prediction too: that of the
+            Whether to return a standard deviation too. With loss='gaussian_nll' that
+            of the targets, as learnt: the root of the mean variance that the members
+            predict and the variance of their means [7]_. With other losses that of the
             predictions of the `n_members` networks, which agree where there was much
-            to learn from and part where there was not. It tells nothing of the noise
+            to learn from and part where there was not; it tells nothing of the noise
             of the targets.
 
         Returns
         -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            In the dtype of the weights.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            In the dtype of the weights. With loss=Quantile([...]) of shape (n_samples,
+            n_quantiles) or (n_samples, n_targets, n_quantiles).
 
         std : ndarray of the same shape
             Only with `return_std`.
@@ -593,11 +611,10 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Raises
         ------
         ValueError
-            If `return_std` is asked of a single network.
+            If `return_std` is asked of a single network whose loss has no spread.
         """
-        if return_std:
-            return self._mean(self._scores(X)), self._member_spread(X)
-        return self._mean(self._scores(X))
+        y = self._mean(self._scores(X))
+        return (y, self._spread(X)) if return_std else y
 
     def predict_interval(self, X, coverage=0.9):
         """Intervals that hold the target with a given probability.
@@ -606,7 +623,10 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         rows of fit (split-conformal prediction [6]_): those held out by early stopping,
         or `X_val`. Over rows that are exchangeable with those, the share of targets
         within is at least `coverage` in the mean; slightly less where early stopping
-        has chosen an epoch by the same rows. The width is the same for all rows.
+        has chosen an epoch by the same rows. The width is the same for all rows; but
+        with loss='gaussian_nll' it is in proportion to the predicted standard
+        deviation, and with several quantiles the interval is that of the outer two,
+        wider or narrower by the same length everywhere.
 
         Parameters
         ----------
@@ -638,43 +658,103 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             )
         quantiles, n = self._errors
         width = half_width(quantiles, n, coverage)
-        p = self.predict(X)
-        width = width[0] if p.ndim == 1 else width
-        interval = np.stack([p - width, p + width], axis=-1)
-        if self._loss_object().out_activation == "exp":
+        p, loss = self._predictions(self._scores(X)), self._loss_object()
+        n_targets = self._n_targets_of(p)
+        predicted = self._cut(loss.predicted(p, n_targets))
+        ends = loss.interval(predicted, loss.spread(p, n_targets), width)
+        interval = np.stack(ends, axis=-1)
+        if loss.out_activation == "exp":
             np.maximum(interval, 0, out=interval)
-        return interval
+        return interval[:, 0] if n_targets == 1 else interval
 
-    def _member_spread(self, X):
-        """Standard deviation of the members' predictions, over their number.
+    def score(self, X, y, sample_weight=None):
+        """The coefficient of determination, R2, of the predictions; for quantiles, D2.
 
-        As of an equal mixture; they are not cut at the range of the targets, beyond
-        which all would agree.
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            True targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+            1 at best, 0 for the best constant. With loss='quantile' the mean of
+            sklearn.metrics.d2_pinball_score over all quantiles.
         """
-        p = np.array(self._member_scores(X))
-        if len(p) == 1:
+        loss = self._loss_object()
+        if not isinstance(loss, Quantile):
+            return super().score(X, y, sample_weight)
+        P = self.predict(X)
+        Y = check_regression_targets(y, np.float64)
+        check_consistent_length(X, Y)
+        sample_weight = check_sample_weight(sample_weight, len(Y))
+        return d2_pinball(Y, P.reshape(*Y.shape, -1), loss.levels, sample_weight)
+
+    def _spread(self, X):
+        """Standard deviation of the targets, as far as it is known; as `predict`.
+
+        That of an equal mixture of what the members predict: the root of the variance
+        of their means, and of the mean of the variances that they predict if the loss
+        has one. They are not cut at the range of the targets, beyond which all would
+        agree.
+        """
+        p = self._predictions(np.array(self._member_scores(X)))
+        loss, n_targets = self._loss_object(), self._n_targets_of(p)
+        std = loss.predicted(p, n_targets).std(axis=0)
+        own = loss.spread(p, n_targets)
+        if own is not None:
+            std = np.hypot(std, np.hypot.reduce(own, axis=0) / np.sqrt(len(p)))
+        elif len(p) == 1:
             raise ValueError(
                 "return_std=True needs the predictions of several networks, and this "
-                "was fitted with n_members=1: set n_members=8, say, and fit again."
+                "was fitted with n_members=1: set n_members=8, say, and fit again; or "
+                "set loss='gaussian_nll', with which a network predicts the spread of "
+                "the targets."
             )
-        self._loss_object().forward(p)
-        std = p.std(axis=0)
         return std[:, 0] if std.shape[1] == 1 else std
 
-    def _mean(self, p):
-        """Predictions from scores, which are overwritten."""
-        self._loss_object().forward(p)
+    def _predictions(self, z):
+        """Predictions of the loss, in the user's units, from scores (overwritten)."""
+        loss, scaling = self._loss_object(), self._prediction_scaling
+        if scaling is not None and not scaling.folds_in(z.dtype):
+            z = z.astype(np.float64)
+        loss.forward(z)
+        if scaling is not None:
+            loss.rescale(z, *scaling.inverse(z.dtype))
+        return z
+
+    def _n_targets_of(self, p):
+        return p.shape[-1] // self._loss_object().n_scores(1)
+
+    def _mean(self, z):
+        """What `predict` returns, from scores, which are overwritten."""
+        p = self._predictions(z)
+        p = self._cut(self._loss_object().predicted(p, self._n_targets_of(p)))
+        return p[:, 0] if p.shape[1] == 1 else p
+
+    def _cut(self, p):
+        """Predictions, in place, not far beyond the range of the training targets."""
         known = getattr(self, "target_range_", None)
         if known is not None:
-            low, high = known
+            low, high = known.reshape(2, -1, *[1] * (p.ndim - 2))
             margin = BEYOND_THE_RANGE * (high - low)
             np.clip(p, low - margin, high + margin, out=p)
-        return p[:, 0] if p.shape[1] == 1 else p
+        return p
 
     def _encode_targets(self, y, dtype, continuing, classes, incremental):
         # Scaled targets lose no digits to an offset in float64.
         Y = check_regression_targets(y, np.float64 if self.standardize else dtype)
-        self._n_targets = Y.shape[1]
+        n, n_scores = Y.shape[1], self._loss_object().n_scores(Y.shape[1])
+        if continuing and n != self._n_targets and n_scores == self.n_outputs_:
+            raise ValueError(
+                f"y has {n} columns, and the fitted network has been trained on "
+                f"{self._n_targets}. Use clone() to start anew."
+            )
+        self._n_targets = n
         return Y
 
     def _encode_validation_targets(self, y, dtype):
@@ -688,21 +768,32 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     def _scale_targets(self, Y, sample_weight, dtype, continuing):
         self._errors = None
         if not continuing:
-            self._score_scaling = self.target_range_ = None
-            if self.standardize and self._loss_object().scalable:
-                self._score_scaling = Scaling.of_targets(Y, sample_weight)
-        if self._score_scaling is not None:
+            self._score_scaling = self._prediction_scaling = self.target_range_ = None
+            loss = self._loss_object()
+            if self.standardize and loss.scalable:
+                scaling = Scaling.of_targets(Y, sample_weight, loss.robust)
+                if loss.n_scores(1) == 1:
+                    self._score_scaling = scaling
+                else:
+                    self._prediction_scaling = scaling
+        if self._target_scaling() is not None:
             self.target_range_ = _joined(self.target_range_, Y)
-            Y = self._score_scaling(Y)
-        return Y.astype(dtype, copy=False)
+        return self._in_training_units(Y).astype(dtype, copy=False)
+
+    def _target_scaling(self):
+        """The one that is folded into the weights, or the one that cannot be."""
+        folded = self._score_scaling
+        return self._prediction_scaling if folded is None else folded
 
     def _in_training_units(self, Y):
-        return Y if self._score_scaling is None else self._score_scaling(Y)
+        scaling = self._target_scaling()
+        return Y if scaling is None else scaling(Y)
 
     def _calibrate(self, validate, parameters):
         errors, weights = validate.errors(parameters)
-        if self._score_scaling is not None:
-            width = self._score_scaling.factor  # 0 for a constant target
+        scaling = self._target_scaling()
+        if scaling is not None and not self._loss_object().relative_errors:
+            width = scaling.factor  # 0 for a constant target
             errors = np.divide(
                 errors, width, out=np.zeros_like(errors), where=width > 0
             )
@@ -713,17 +804,24 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         return np.zeros(len(Y))
 
     def _loss_object(self):
-        return REGRESSOR_LOSSES[self.loss]
+        return as_loss(self.loss)
 
     def _stratify(self, Y):
         return None
 
     def _validation_score(self, z2, Y, sample_weight):
-        P = self._mean(z2).reshape(Y.shape)
-        return r2(Y, P, sample_weight) if np.isfinite(P).all() else np.nan
+        P, loss = self._mean(z2), self._loss_object()
+        if not np.isfinite(P).all():
+            return np.nan
+        if isinstance(loss, Quantile):
+            return d2_pinball(Y, P.reshape(*Y.shape, -1), loss.levels, sample_weight)
+        return r2(Y, P.reshape(Y.shape), sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
-        tags.target_tags.positive_only = self.loss == "poisson"
+        loss = (
+            REGRESSOR_LOSSES.get(self.loss) if isinstance(self.loss, str) else self.loss
+        )
+        tags.target_tags.positive_only = bool(getattr(loss, "positive_only", False))
         return tags

@@ -35,6 +35,9 @@ QUANTILE_ROWS = 20_000
 FEWEST_QUANTILE_ROWS = 2_000
 QUANTILE_SIZE = 2**22
 
+# The interquartile range of the standard normal distribution.
+NORMAL_QUARTILES = 1.3489795003921634
+
 # Numbers of X that are looked at in one go.
 BLOCK_SIZE = 2**20
 
@@ -123,8 +126,11 @@ class Scaling:
         return cls(None, _inverse(largest))
 
     @classmethod
-    def of_targets(cls, Y, sample_weight=None):
-        """Mean 0 and standard deviation 1 for the columns of Y, (n, n_outputs)."""
+    def of_targets(cls, Y, sample_weight=None, robust=False):
+        """Mean 0 and standard deviation 1 for the columns of Y, (n, n_targets).
+
+        If `robust`, median 0 and the interquartile range of the standard normal.
+        """
         largest = np.abs(Y).max(axis=0)
         unit = np.where(largest > 0, largest, 1.0)  # so that no square overflows
         Y = Y / unit
@@ -133,6 +139,17 @@ class Scaling:
         deviation = np.sqrt(variance)
         # What rounding leaves of a constant is no deviation.
         deviation[deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 0
+        if robust:
+            rows = None
+            if sample_weight is not None:
+                rows = np.flatnonzero(sample_weight)
+                sample_weight = sample_weight[rows]
+            median, first, third = quartiles(*_some_rows(Y, rows, sample_weight))
+            spread = (third - first) / NORMAL_QUARTILES
+            # Where half of the targets are equal, the deviation still tells of width.
+            known = (spread > 0) & (deviation > 0)
+            mean = np.where(known, median, mean)
+            deviation = np.where(known, spread, deviation)
         return cls(mean * unit, _inverse(deviation * unit))
 
     def __call__(self, X, out=None):
@@ -163,10 +180,15 @@ class Scaling:
 
     def backwards(self, Y):
         """Y / factor + centre, in place; a constant column is its centre."""
-        Y *= _inverse(self.factor).astype(Y.dtype)
-        if self.centre is not None:
-            Y += self.centre.astype(Y.dtype)
+        scale, shift = self.inverse(Y.dtype)
+        Y *= scale
+        Y += shift
         return Y
+
+    def inverse(self, dtype):
+        """1 / factor and the centre, (n_columns,) each, in a dtype."""
+        centre = np.zeros_like(self.factor) if self.centre is None else self.centre
+        return _inverse(self.factor).astype(dtype), centre.astype(dtype)
 
     def folds_in(self, dtype):
         """Whether weights folded with it keep their digits and range in a dtype."""

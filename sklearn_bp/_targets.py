@@ -7,6 +7,8 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
+from sklearn_bp.losses import weighted_quantiles
+
 _ANY_SHAPE = {"ensure_2d": False, "ensure_min_samples": 0, "input_name": "y"}
 
 
@@ -176,3 +178,29 @@ def r2(Y, P, sample_weight=None):
     # A constant target leaves nothing to explain.
     shares = np.divide(residual, total, out=np.ones_like(total), where=total != 0)
     return float(np.mean(np.where(total == 0, perfect, 1 - shares)))
+
+
+def d2_pinball(Y, P, quantile, sample_weight=None):
+    """1 - pinball loss / that of the best constants, the mean over all quantiles.
+
+    The mean of scikit-learn's d2_pinball_score over targets and quantiles.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n, n_targets)
+    P : ndarray of shape (n, n_targets, n_quantiles)
+    quantile : ndarray of shape (n_quantiles,)
+    sample_weight : ndarray of shape (n,), default=None
+    """
+    weights = np.ones(len(Y)) if sample_weight is None else sample_weight
+    best = weighted_quantiles(Y, weights, quantile)
+    shares = []
+    for j, q in enumerate(quantile):
+        ours, theirs = (
+            np.average(np.maximum(q * r, (q - 1) * r), axis=0, weights=weights)
+            for r in (Y - P[..., j], Y - best[:, j])
+        )
+        # A constant target leaves nothing to explain.
+        share = np.divide(ours, theirs, out=np.ones_like(ours), where=theirs != 0)
+        shares.append(np.where(ours == 0, 1.0, 1 - share))
+    return float(np.mean(shares))

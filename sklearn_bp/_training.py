@@ -243,7 +243,11 @@ class MiniBatches:
         """A function that trains for one pass over the rows; it returns the loss."""
         parameters = state.parameters
         batches = Batches(
-            data, self.batch_size, parameters.flat.dtype, parameters.n_members
+            data,
+            self.batch_size,
+            parameters.flat.dtype,
+            parameters.n_members,
+            parameters.shape[2],
         )
         if parameters.r is not None:
             optimizer, parameters = scaling_inputs(optimizer, parameters)

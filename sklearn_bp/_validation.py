@@ -46,22 +46,6 @@ class Number:
         return " or ".join([text, *(repr(also) for also in self.also)])
 
 
-class OneOf:
-    """One of the names in a table."""
-
-    def __init__(self, table):
-        self.names = list(table)
-
-    def admits(self, value):
-        return isinstance(value, str) and value in self.names
-
-    def has_type(self, value):
-        return isinstance(value, str)
-
-    def __str__(self):
-        return "one of " + ", ".join(repr(name) for name in self.names)
-
-
 class Part:
     """A name in a table, or an object that has some methods.
 

@@ -84,6 +84,91 @@ def half_deviance(p, y):
     return (xlogy(y, y / p) - y + p).sum(axis=1)
 
 
+def absolute(p, y):
+    return np.abs(p - y).mean(axis=1)
+
+
+def mean_sign(p, y):
+    return np.sign(p - y) / y.shape[1]
+
+
+def huber(p, y, d=1.35):
+    r = np.abs(p - y)
+    return np.where(r <= d, r**2 / 2, d * (r - d / 2)).mean(axis=1)
+
+
+def huber_error(p, y, d=1.35):
+    r = p - y
+    return np.where(np.abs(r) <= d, r, d * np.sign(r)) / y.shape[1]
+
+
+def quantile_columns(y, levels):
+    """Of the columns of p: that of y, the first of its target's, and the level."""
+    for k in range(y.shape[1]):
+        for j, q in enumerate(levels):
+            yield k, k * len(levels), k * len(levels) + j, q
+
+
+def increasing(z, levels):
+    p = z.copy()
+    for column in range(z.shape[1]):
+        if column % len(levels):
+            p[:, column] = p[:, column - 1] + np.log(1 + np.exp(z[:, column]))
+    return p
+
+
+def pinball(p, y, levels):
+    total = np.zeros(len(y))
+    for k, _, c, q in quantile_columns(y, levels):
+        r = y[:, k] - p[:, c]
+        total += np.where(r > 0, q * r, (q - 1) * r)
+    return total / p.shape[1]
+
+
+def pinball_error(p, y, levels):
+    error = np.zeros_like(p)
+    for k, first, c, q in quantile_columns(y, levels):
+        slope = np.where(y[:, k] > p[:, c], -q, 1 - q) / p.shape[1]
+        error[:, first] += slope
+        for below in range(first + 1, c + 1):  # a score moves all quantiles above it
+            step = p[:, below] - p[:, below - 1]
+            error[:, below] += slope * (np.exp(step) - 1) / np.exp(step)
+    return error
+
+
+def mean_and_spread(z):
+    m, s = np.hsplit(z, 2)
+    return np.hstack([m, 0.01 + np.log(1 + np.exp(s))])
+
+
+def gaussian(p, y):
+    m, s = np.hsplit(p, 2)
+    return (np.log(s) + (y - m) ** 2 / (2 * s**2)).sum(axis=1)
+
+
+def gaussian_error(p, y):
+    m, s = np.hsplit(p, 2)
+    slope = 1 - np.exp(-(s - 0.01))
+    return np.hstack([(m - y) / s**2, slope * (1 / s - (y - m) ** 2 / s**3)])
+
+
+def half_gamma_deviance(p, y):
+    return (np.log(p / y) + y / p - 1).sum(axis=1)
+
+
+def relative_error(p, y):
+    return (p - y) / p
+
+
+def smoothed(value, error, n_classes):
+    """Value and error at (1 - e) y + e / K, e = 0.1; K None: the number of columns."""
+
+    def targets(y):
+        return 0.9 * y + 0.1 / (n_classes or y.shape[1])
+
+    return lambda p, y: value(p, targets(y)), lambda p, y: error(p, targets(y))
+
+
 def error(p, y):
     return p - y
 
@@ -104,6 +189,22 @@ LOSSES = {
     ("squared_error", False): (sigmoid, half_squares, error_through_sigmoid),
     "squared_error": (lambda z: z, half_mean_squares, mean_error),
     "poisson": (np.exp, half_deviance, error),
+    "gamma": (np.exp, half_gamma_deviance, relative_error),
+    "absolute_error": (lambda z: z, absolute, mean_sign),
+    "huber": (lambda z: z, huber, huber_error),
+    "quantile": (
+        lambda z: z,
+        lambda p, y: pinball(p, y, [0.5]),
+        lambda p, y: pinball_error(p, y, [0.5]),
+    ),
+    "three quantiles": (
+        lambda z: increasing(z, [0.1, 0.5, 0.9]),
+        lambda p, y: pinball(p, y, [0.1, 0.5, 0.9]),
+        lambda p, y: pinball_error(p, y, [0.1, 0.5, 0.9]),
+    ),
+    "gaussian_nll": (mean_and_spread, gaussian, gaussian_error),
+    ("smoothed", True): (softmax, *smoothed(categorical, error, None)),
+    ("smoothed", False): (sigmoid, *smoothed(binary, error, 2)),
 }
 
 

@@ -19,14 +19,28 @@ from sklearn_bp._network import Objective, TwoLayerNetwork, loss_and_gradient
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._targets import ClassTargets
 from sklearn_bp.activations import ACTIVATIONS
-from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sklearn_bp.losses import (
+    CLASSIFIER_LOSSES,
+    REGRESSOR_LOSSES,
+    LogLoss,
+    Quantile,
+)
 
 # The keys of reference.LOSSES: (name, exclusive) for classes, name for regression.
-LOSSES = {
-    (name, exclusive): loss
-    for name, variants in CLASSIFIER_LOSSES.items()
-    for exclusive, loss in variants.items()
-} | REGRESSOR_LOSSES
+FURTHER_LOSSES = {
+    ("smoothed", True): LogLoss(0.1).variant(True),
+    ("smoothed", False): LogLoss(0.1).variant(False),
+    "three quantiles": Quantile([0.1, 0.5, 0.9]),
+}
+LOSSES = (
+    FURTHER_LOSSES
+    | {
+        (name, exclusive): loss
+        for name, variants in CLASSIFIER_LOSSES.items()
+        for exclusive, loss in variants.items()
+    }
+    | REGRESSOR_LOSSES
+)
 
 N_ROWS, N_FEATURES, N_HIDDEN = 20, 3, 4
 
@@ -46,16 +60,18 @@ def problem(loss, n_outputs):
     weights = rng.uniform(0, 3, size=N_ROWS)
     weights[3] = 0
     classes = rng.randint(n_outputs, size=N_ROWS)
-    if loss in REGRESSOR_LOSSES:
+    if isinstance(loss, str):
         Y = rng.poisson(2, size=(N_ROWS, n_outputs)) + rng.uniform(
             size=(N_ROWS, n_outputs)
         )
-        Y[:5] = 0  # on the edge of what poisson admits
+        if loss != "gamma":
+            Y[:5] = 0  # on the edge of what poisson admits
     elif loss[1]:
         Y = classes[:, np.newaxis] == np.arange(n_outputs)
     else:
         Y = rng.uniform(size=(N_ROWS, n_outputs)) < 0.5
-    parameters = Parameters.empty(N_FEATURES, N_HIDDEN, n_outputs, np.float64)
+    n_scores = LOSSES[loss].n_scores(n_outputs)
+    parameters = Parameters.empty(N_FEATURES, N_HIDDEN, n_scores, np.float64)
     parameters.flat[:] = rng.uniform(-1, 1, size=parameters.flat.size)
     return parameters, X, Y, weights
 

@@ -13,7 +13,7 @@ from sklearn_bp._parameters import Parameters
 from sklearn_bp._stopping import Patience
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import INITIALIZERS
-from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, GaussianNLL
 from sklearn_bp.optimizers import OPTIMIZERS, SGD, Adam, AdamW, RMSprop
 from sklearn_bp.schedules import (
     SCHEDULES,
@@ -151,6 +151,8 @@ def predictions(loss, z):
 
 
 def targets(name, n, k, rng):
+    if name == "gamma":
+        return rng.gamma(2, size=(n, k))
     if name in REGRESSOR_LOSSES:
         return rng.poisson(1.5, size=(n, k)).astype(float)
     if name.endswith("exclusive"):
@@ -164,11 +166,12 @@ def test_backward_is_the_derivative_of_the_value(loss, n_outputs):
     rng = np.random.RandomState(0)
     y = targets(loss, 200, n_outputs, rng)
     loss = LOSSES[loss]
-    z = rng.uniform(-8, 8, size=(200, n_outputs))
+    n_scores = loss.n_scores(n_outputs)
+    z = rng.uniform(-8, 8, size=(200, n_scores))
     delta2 = np.empty_like(z)
     loss.backward(predictions(loss, z), y, delta2)
     step = 1e-5
-    for k in range(n_outputs):
+    for k in range(n_scores):
         up, down = z.copy(), z.copy()
         up[:, k] += step
         down[:, k] -= step
@@ -184,10 +187,15 @@ def test_value_is_a_number_a_row_and_least_at_the_target(loss):
     rng = np.random.RandomState(0)
     y = targets(loss, 12, 3, rng)
     loss = LOSSES[loss]
-    values = loss.value(predictions(loss, rng.normal(size=(2, 12, 3))), y)
+    z = rng.normal(size=(2, 12, loss.n_scores(3)))
+    values = loss.value(predictions(loss, z), y)
     assert values.shape == (2, 12)
-    assert (values > 0).all()
-    assert_allclose(loss.value(np.maximum(y.astype(float), 1e-300), y), 0, atol=1e-14)
+    right, least = np.maximum(y.astype(float), 1e-300), 0.0
+    if isinstance(loss, GaussianNLL):
+        right = np.hstack([right, np.full_like(right, loss.min_std)])
+        least = 3 * np.log(loss.min_std)
+    assert (values > least).all()
+    assert_allclose(loss.value(right, y), least, atol=1e-14)
 
 
 @over_losses
@@ -196,12 +204,13 @@ def test_value_is_a_number_a_row_and_least_at_the_target(loss):
 def test_bound_loss_is_the_plain_one(loss, dtype, n_outputs):
     loss, eps = LOSSES[loss], np.finfo(dtype).eps
     rng = np.random.RandomState(0)
-    run = loss.bind((20, n_outputs), dtype)
+    shape = (20, loss.n_scores(n_outputs))
+    run = loss.bind(shape, dtype)
     for scale, shift in [
         (1, 0), (3, 5), (3, -5), (30, 0), (1, 55), (1, -55), (1, 62), (1, -62),
         (100, 0), (1, 590), (1, -590), (1, 1000), (1000, -1000), (1e6, 0), (1, 0),
     ]:  # fmt: skip
-        z = (scale * rng.normal(size=(20, n_outputs)) + shift).astype(dtype)
+        z = (scale * rng.normal(size=shape) + shift).astype(dtype)
         p = z.copy()
         with np.errstate(all="ignore"):  # as in training
             run(p)

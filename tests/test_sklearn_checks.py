@@ -1,6 +1,7 @@
 """scikit-learn's checks of estimators, over several configurations of both classes.
 
-Poisson regression is left out: most checks fit targets of either sign.
+Poisson and gamma regression are left out, since most checks fit targets of either sign,
+and so are several quantiles, which are several predictions a target.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp.losses import Huber, LogLoss, Quantile
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -31,6 +33,12 @@ ESTIMATORS = [
     TwoLayerClassifier(learning_rate_init=0.01, **STOPPING),
     TwoLayerRegressor(learning_rate_init=0.01, **STOPPING),
     TwoLayerClassifier(solver="lbfgs", **STOPPING),
+    TwoLayerClassifier(loss=LogLoss(label_smoothing=0.1)),
+    TwoLayerRegressor(loss="absolute_error"),
+    TwoLayerRegressor(loss="gaussian_nll", **SMALL),
+    TwoLayerRegressor(loss="gaussian_nll", learning_rate_init=0.01, **STOPPING),
+    TwoLayerRegressor(loss=Huber(delta=0.5), standardize=False),
+    TwoLayerRegressor(loss=Quantile(0.7), solver="lbfgs", **SMALL),
 ]
 
 
