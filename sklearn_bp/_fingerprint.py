@@ -7,12 +7,11 @@ that another machine finds the same.
 
 import functools
 import hashlib
+import math
 from dataclasses import fields
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples
 
 # Numbers of an array that are looked at, or a little more.
 LOOKED_AT = 2**20
@@ -57,35 +56,47 @@ def describe(value):
 
 
 def of_data(data):
-    """A text for an array, a sparse matrix, a table, a list, or None."""
+    """A text for an array, a sparse matrix, a table, a list of any, or None."""
     if data is None:
         return "None"
     digest = hashlib.blake2b(digest_size=16)
-    shape = np.shape(data) if not hasattr(data, "shape") else data.shape
-    _update(digest, str(tuple(shape)))
-    n_rows = _num_samples(data)
-    n_columns = max(1, int(np.prod(shape[1:])))
-    n_looked_at = min(n_rows, max(1000, LOOKED_AT // n_columns))
-    if n_looked_at < n_rows:
-        rows = np.linspace(0, n_rows - 1, n_looked_at).astype(np.intp)
-        data = (
-            data.tocsr()[rows] if sparse.issparse(data) else _safe_indexing(data, rows)
-        )
     for part in _arrays(data):
-        _update(digest, part.dtype.str if part.dtype.kind in "biufcMm" else "text")
-        _update(digest, part)
+        is_number = part.dtype.kind in "biufcMm"
+        _update(digest, f"{part.shape} {part.dtype.str if is_number else 'text'}")
+        _update(digest, part if part.ndim == 0 else part[_rows(*part.shape)])
     return digest.hexdigest()
 
 
 def _arrays(data):
-    """The arrays that data consists of."""
+    """The arrays that data consists of, one after the other."""
     if sparse.issparse(data):
         data = data.tocsr()
-        return [data.data, data.indices.astype(np.int64), data.indptr.astype(np.int64)]
-    if hasattr(data, "columns"):
-        names = [str(name) for name in data.columns]
-        return [np.array(names), *(np.asarray(data[name]) for name in data.columns)]
-    return [np.asarray(data)]
+        yield np.array(data.shape)
+        data = data[_rows(data.shape[0], data.nnz // max(1, data.shape[0]))]
+        yield from (data.data, data.indices, data.indptr)
+    elif hasattr(data, "columns"):
+        names = getattr(data, "column_names", data.columns)  # the former in arrow
+        yield np.array([str(name) for name in names])
+        for name in names:
+            column = np.asarray(data[name])
+            yield column[_rows(len(column), len(names))]
+    else:
+        try:
+            whole = np.asarray(data)
+        except ValueError:  # a list of arrays of different shapes
+            yield np.array(len(data))
+            for part in data:
+                yield from _arrays(part)
+        else:
+            yield whole
+
+
+def _rows(n_rows, *n_columns):
+    """Which rows are looked at: all, or an array of their numbers."""
+    n_looked_at = max(1000, LOOKED_AT // max(1, math.prod(n_columns)))
+    if n_rows <= n_looked_at:
+        return slice(None)
+    return np.linspace(0, n_rows - 1, n_looked_at).astype(np.intp)
 
 
 def _update(digest, value):

@@ -40,6 +40,13 @@ class _Callback(Option):
 
     def setup(self, estimator, context):
         """Called before a fit."""
+        if run_of(estimator) is None:
+            name = type(self).__name__
+            raise TypeError(
+                f"{name} must be set on the network itself, as in "
+                f"pipeline[-1].set_callbacks({name}(...)). Got it on a "
+                f"{type(estimator).__name__}."
+            )
 
     def on_fit_task_begin(self, estimator, context):
         """Called where a fit, or one of its epochs, begins."""
@@ -150,15 +157,6 @@ class Checkpoint(_Callback):
             raise TypeError(
                 "The 'every' parameter of Checkpoint must be an int. Got "
                 f"{self.every!r} instead."
-            )
-
-    def setup(self, estimator, context):
-        """Called before a fit."""
-        if run_of(estimator) is None:
-            raise TypeError(
-                "Checkpoint must be set on the network itself, as in "
-                "pipeline[-1].set_callbacks(...). Got it on a "
-                f"{type(estimator).__name__}."
             )
 
     def on_fit_task_begin(self, estimator, context):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import sparse
 from sklearn.base import clone
@@ -23,9 +24,15 @@ from sklearn.model_selection import GridSearchCV, GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor, optimizers
+from sklearn_bp import (
+    MLP_DEFAULTS,
+    TwoLayerClassifier,
+    TwoLayerRegressor,
+    _fingerprint,
+    optimizers,
+)
 from sklearn_bp._compat import HAS_CALLBACKS
-from sklearn_bp._fingerprint import LOOKED_AT, describe, of_data
+from sklearn_bp._fingerprint import describe, of_data
 from sklearn_bp._state import read
 from sklearn_bp.activations import LeakyReLU
 from sklearn_bp.callbacks import Checkpoint, TimeLimit
@@ -381,8 +388,9 @@ def test_places_where_it_does_not_belong(path):
     with pytest.raises(ValueError, match="Checkpoint is for fit"):
         model.partial_fit(X, LABELS, classes=[0, 1, 2])
     pipeline = make_pipeline(StandardScaler(), made("sgd"))
-    with pytest.raises(TypeError, match=r"on the network itself.*Got it on a Pipeline"):
-        pipeline.set_callbacks(Checkpoint(path)).fit(X, LABELS)
+    for callback in (Checkpoint(path), TimeLimit(60)):
+        with pytest.raises(TypeError, match=r"on the network itself.*on a Pipeline"):
+            pipeline.set_callbacks(callback).fit(X, LABELS)
     # In a search the second fit finds the file of the first.
     search = GridSearchCV(model, {"alpha": [0.1, 1.0]}, cv=2, error_score="raise")
     with pytest.raises(ValueError, match="is of another fit: X differs; y differs"):
@@ -477,7 +485,12 @@ KINDS_OF_DATA = {
     "other strings": ["ab", "c"],
     "pandas": TABLE,
     "polars": pl.DataFrame({"a": [0.5, None], "b": ["x", "y"]}),
+    "arrow": pa.table({"a": [0.5, None], "b": ["x", "y"], "c": [1, 2]}),
     "series": TABLE["b"],
+    "list of arrays": [np.zeros((2, 3)), np.zeros((3, 1))],
+    "other list of arrays": [np.zeros((3, 2)), np.zeros((3, 1))],
+    "no rows": np.empty((0, 3)),
+    "a number": 5,
     "bool": np.array([True, False]),
     "empty column": np.empty((3, 0)),
     "none": None,
@@ -499,14 +512,25 @@ def test_data_is_told_by_its_content(kind):
         assert of_data(np.asfortranarray(X)) == text
 
 
-def test_of_large_data_a_part_is_looked_at():
-    large = np.zeros((2 * LOOKED_AT, 2), np.float32)
-    text = of_data(large)
-    large[-1, 0] = 1  # first and last rows always
-    assert of_data(large) != text
-    large[-1, 0] = 0
-    large[RNG.randint(len(large), size=100), 1] = 1  # a hundred others, almost surely
-    assert of_data(large) != text
+LARGE = RNG.normal(size=(5000, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind", [np.asarray, sparse.csr_array, pd.DataFrame, lambda a: pa.array(a[:, 0])]
+)
+def test_of_large_data_evenly_spaced_rows_are_looked_at(kind, monkeypatch):
+    monkeypatch.setattr(_fingerprint, "LOOKED_AT", 2000)  # 1000 rows, or 2000
+    text = of_data(kind(LARGE))
+    n_told = 0
+    for row in range(0, 5000, 7):
+        changed = LARGE.copy()
+        changed[row] += 1
+        told = of_data(kind(changed)) != text
+        n_told += told
+        assert told or row not in (0, 4999)
+    share = n_told / len(range(0, 5000, 7))
+    assert 0.15 < share < 0.45  # of the rows are looked at
+    assert of_data(kind(LARGE[:-1])) != text
 
 
 # Killed.
