@@ -52,6 +52,7 @@ from sklearn_bp._lbfgs import BLOCK_ROWS, LBFGS
 from sklearn_bp._mlp_exchange import MLPExchangeMixin
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters, Weights
+from sklearn_bp._pickling import attributes_of, state_of
 from sklearn_bp._reports import (
     EpochTable,
     ending,
@@ -79,8 +80,6 @@ from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.losses import best_constant
 from sklearn_bp.optimizers import OPTIMIZERS, adaptive, as_optimizer
 from sklearn_bp.schedules import SCHEDULES, as_schedule, ends_with_max_iter
-
-STATE_VERSION = 2
 
 
 class BaseTwoLayer(
@@ -135,6 +134,7 @@ class BaseTwoLayer(
     _columns: Any = None  # a Columns, if features are encoded
     _feature_scaling: Scaling | None = None
     _score_scaling: Scaling | None = None
+    _errors: Any = None  # of validation rows, from `calibrate`
     _shifts: Any = None  # Parameters.shifts, once fitted
 
     @abstractmethod
@@ -856,17 +856,10 @@ class BaseTwoLayer(
             )
 
     def __getstate__(self):
-        return {**super().__getstate__(), "_state_version": STATE_VERSION}
+        return state_of(super().__getstate__())
 
     def __setstate__(self, state):
-        state = dict(state)
-        version = state.pop("_state_version", None)
-        if version != STATE_VERSION:
-            raise ValueError(
-                f"This {type(self).__name__} was pickled with state version {version}; "
-                f"this version of sklearn_bp reads {STATE_VERSION}."
-            )
-        super().__setstate__(state)
+        super().__setstate__(attributes_of(state, type(self)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

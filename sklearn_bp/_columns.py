@@ -609,6 +609,11 @@ def _levels_like(values, categories, label):
     return values.astype(np.result_type(values, categories), copy=False)
 
 
+def encoder_of(categories):
+    """The encoder that has these categories, as it has sorted them."""
+    return _fitted_encoder(categories, "A column")
+
+
 def _fitted_encoder(values, label):
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=True)
     encoder.set_output(transform="default")
