@@ -34,10 +34,12 @@ def identify(run):
             "instance. set_callbacks() without arguments takes Checkpoint off."
         )
     if not getattr(solver, "resumes", False):
+        why = getattr(
+            solver, "why_not", "its state is within scipy and cannot be written"
+        )
         raise ValueError(
-            f"Checkpoint cannot go on with solver={estimator.solver!r}: its state is "
-            "within scipy and cannot be written. Use another solver, or warm_start, "
-            "which goes on from the weights alone."
+            f"Checkpoint cannot go on with solver={estimator.solver!r}: {why}. Use "
+            "another solver, or warm_start, which goes on from the weights alone."
         )
     if not isinstance(estimator.random_state, Integral):
         raise ValueError(

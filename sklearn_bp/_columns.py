@@ -6,7 +6,7 @@ categorical column.
 """
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Number
 from typing import Any
 
@@ -116,6 +116,26 @@ class Columns:
             encoders,
             table.names,
         )
+
+    def with_medians_of(self, X, sample_weight=None):
+        """The same, but with the medians of other rows, where these have numbers.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or sparse matrix of shape (n, n_features)
+        sample_weight : ndarray of shape (n,), default=None
+            None of them 0.
+        """
+        table = _table_of(X)
+        if isinstance(table, _Sparse):
+            return self
+        medians = self.medians.copy()
+        for i, j in enumerate(self.numeric.tolist()):
+            values = _numbers(table.column(j), table.label(j), "")
+            missing = np.isnan(values) if values.dtype.kind == "f" else np.False_
+            if not np.all(missing):
+                medians[i], _ = _median_of(values, sample_weight, True)
+        return replace(self, medians=medians)
 
     @property
     def is_plain(self):
@@ -420,6 +440,35 @@ def _chosen(dtype, own):
     """The dtype of the result, from the one or ones that it may have."""
     choice = dtype if isinstance(dtype, tuple | list) else [dtype]
     return own if own in choice else np.dtype(choice[0])
+
+
+def witnesses(X, categorical_features):
+    """Rows that tell all that other rows do of levels and of what is missing.
+
+    Sorted positions: the first row, and of each column the first that misses its value,
+    and, where it may hold categories, the first of each level.
+    """
+    table = _table_of(X)
+    if isinstance(table, _Sparse):
+        return np.zeros(1, int)
+    named = _named(categorical_features, table)
+    found = {0}
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspect = table.suspect()
+        for j in range(table.shape[1]):
+            values = table.column(j)
+            if named is not None and not named[j] and not suspect[j]:
+                continue
+            if values.dtype == object:
+                first: dict = {}
+                for i, value in enumerate(values.tolist()):
+                    first.setdefault(value, i)
+                found.update(first.values())
+            elif table.is_category(j, values) if named is None else named[j]:
+                found.update(np.unique(values, return_index=True)[1].tolist())
+            elif values.dtype.kind == "f":
+                found.update(np.flatnonzero(np.isnan(values))[:1].tolist())
+    return np.array(sorted(found))
 
 
 # Which columns are categories.

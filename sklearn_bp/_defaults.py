@@ -90,6 +90,11 @@ def rows_a_batch(n_rows):
     return min(max(2 ** round(math.log2(n_rows / 67)), 32), 256)
 
 
+def rows_a_round(n_rows):
+    """Likewise, but from 256 to 8192, where each step is a round over a cluster."""
+    return min(max(2 ** round(math.log2(n_rows / 67)), 256), 8192)
+
+
 def penalty(estimator, n_rows):
     """`alpha`, for so many rows, held out or not.
 
@@ -114,16 +119,17 @@ def starting_rate(n_features):
     return min(max(0.01 * math.sqrt(10 / n_features), 0.002), 0.01)
 
 
-def resolve(estimator, n_rows, n_features, alpha, few):
+def resolve(estimator, n_rows, n_features, alpha, few, by_rows=rows_a_batch):
     """What "auto" and "full" stand for, for a training set of this shape.
 
-    `few` tells whether fewer than FEW_ROWS of the rows have weight.
+    `few` tells whether fewer than FEW_ROWS of the rows have weight; `by_rows` is the
+    rule for batch_size="by_rows".
     """
     batch_size = estimator.batch_size
     if batch_size == "auto":
         batch_size = 200
     elif batch_size == "by_rows":
-        batch_size = n_rows if few else rows_a_batch(n_rows)
+        batch_size = n_rows if few else by_rows(n_rows)
     elif batch_size == "full":
         batch_size = n_rows
     batch_size = min(batch_size, n_rows)

@@ -36,16 +36,21 @@ class Dropout:
     def __init__(self, rate, stream):
         self._threshold = np.uint16(min(round(rate * 2**16), 2**16 - 1))
         self._bits = np.random.SFC64(0)
-        state = self._bits.state
-        state["state"]["state"] = stream
-        self._bits.state = state
-        self._pools = []
+        self._pools: list[list] = []
+        self.restart(stream)
 
     def epoch_ends(self):
         """Where the stream stands now; masks that were not used are forgotten."""
         for pool in self._pools:
             pool.clear()
         return self._bits.state["state"]["state"]
+
+    def restart(self, stream):
+        """Go on with another stream."""
+        self.epoch_ends()
+        state = self._bits.state
+        state["state"]["state"] = stream
+        self._bits.state = state
 
     def bind(self, shape, dtype):
         """A function that returns the next mask of this shape, good until the next."""

@@ -43,7 +43,7 @@ def draw_folds(strata, sample_weight, n_members, random_state):
     """
     n = len(strata)
     folds = np.empty(n, np.min_scalar_type(n_members - 1))
-    folds[_spread(strata, sample_weight, random_state)] = np.arange(n) % n_members
+    folds[spread_rows(strata, sample_weight, random_state)] = np.arange(n) % n_members
     return folds
 
 
@@ -55,11 +55,13 @@ def draw_part(strata, sample_weight, fraction, random_state):
     n = len(strata)
     part = np.empty(n, bool)
     steps = np.arange(n) * int(np.ceil(fraction * n)) // n
-    part[_spread(strata, sample_weight, random_state)] = np.diff(steps, prepend=-1) > 0
+    part[spread_rows(strata, sample_weight, random_state)] = (
+        np.diff(steps, prepend=-1) > 0
+    )
     return part
 
 
-def _spread(strata, sample_weight, random_state):
+def spread_rows(strata, sample_weight, random_state):
     """Rows at random, but by strata, and those of weight 0 last."""
     n = len(strata)
     idle = np.zeros(n, bool) if sample_weight is None else sample_weight == 0

@@ -90,8 +90,7 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Importances from the encoded training rows X, on the fitted network."""
         n, d = X.shape
         rows = np.arange(n) if sample_weight is None else np.flatnonzero(sample_weight)
-        most = max(2, min(IMPORTANCE_ROWS, IMPORTANCE_SIZE // d))
-        rows = rows[:: -(-len(rows) // most)]
+        rows = rows[:: importance_step(len(rows), d)]
         weights = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
         weights = weights / weights.sum()
         some = X[rows].astype(np.float64)  # columns may be of any size
@@ -108,6 +107,11 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if not np.isfinite(total).all():
             total = (~np.isfinite(total)).astype(np.float64)
         return total / (total.sum() or 1.0)
+
+
+def importance_step(n, d):
+    """Every so many of n rows of d columns tell the importances."""
+    return -(-n // max(2, min(IMPORTANCE_ROWS, IMPORTANCE_SIZE // d)))
 
 
 def _parts(n, length):

@@ -399,7 +399,7 @@ class Objective:
     `gradient`.  The data passes through `block_rows` rows at a time.
     """
 
-    def __init__(self, network, parameters, data, block_rows=256):
+    def __init__(self, network, parameters, data, block_rows=256, dropout=None):
         self.network, self.parameters, self.data = network, parameters, data
         self.gradient = parameters.like(np.empty_like(parameters.flat))
         n_rows = min(block_rows, data.n_rows)
@@ -412,7 +412,7 @@ class Objective:
         )
         is_sparse = sparse.issparse(data.X)
         self._kernels = {
-            b: network.bind(parameters, self.gradient, b, is_sparse=is_sparse)
+            b: network.bind(parameters, self.gradient, b, is_sparse, dropout)
             for b in self._batches.lengths
         }
 

@@ -25,7 +25,7 @@ from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile, as_loss
 BEYOND_THE_RANGE = 0.05
 
 
-def _joined(known, Y):
+def joined_range(known, Y):
     """The range of targets, (2, n_outputs), with more targets Y."""
     both = Y if known is None else np.vstack([known, Y])
     return np.array([both.min(axis=0), both.max(axis=0)])
@@ -777,7 +777,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
                 else:
                     self._prediction_scaling = scaling
         if self._target_scaling() is not None:
-            self.target_range_ = _joined(self.target_range_, Y)
+            self.target_range_ = joined_range(self.target_range_, Y)
         return self._in_training_units(Y).astype(dtype, copy=False)
 
     def _target_scaling(self):

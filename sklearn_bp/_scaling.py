@@ -123,6 +123,11 @@ class Scaling:
             centre = np.append(dense.centre, np.zeros_like(rest.factor))
             return cls(centre, np.append(dense.factor, rest.factor), n_dense)
         largest = abs(X).max(axis=0).toarray().ravel().astype(np.float64)
+        return cls.of_largest(largest)
+
+    @classmethod
+    def of_largest(cls, largest):
+        """For sparse columns whose largest absolute values are known."""
         return cls(None, _inverse(largest))
 
     @classmethod
@@ -136,15 +141,26 @@ class Scaling:
         Y = Y / unit
         mean = np.average(Y, axis=0, weights=sample_weight)
         variance = np.average(np.square(Y - mean), axis=0, weights=sample_weight)
-        deviation = np.sqrt(variance)
-        # What rounding leaves of a constant is no deviation.
-        deviation[deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 0
+        three = None
         if robust:
             rows = None
             if sample_weight is not None:
                 rows = np.flatnonzero(sample_weight)
                 sample_weight = sample_weight[rows]
-            median, first, third = quartiles(*_some_rows(Y, rows, sample_weight))
+            three = quartiles(*_some_rows(Y, rows, sample_weight))
+        return cls.of_moments(mean, variance, unit, three)
+
+    @classmethod
+    def of_moments(cls, mean, variance, unit, three_quartiles=None):
+        """For targets whose mean, variance and, if `robust`, quartiles are known.
+
+        These are of the targets over `unit`.
+        """
+        deviation = np.sqrt(variance)
+        # What rounding leaves of a constant is no deviation.
+        deviation[deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 0
+        if three_quartiles is not None:
+            median, first, third = three_quartiles
             spread = (third - first) / NORMAL_QUARTILES
             # Where half of the targets are equal, the deviation still tells of width.
             known = (spread > 0) & (deviation > 0)

@@ -185,6 +185,14 @@ def check_sample_weight(sample_weight, n_rows):
     """
     if sample_weight is None:
         return None
+    weights = check_weights(sample_weight, n_rows)
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def check_weights(sample_weight, n_rows):
+    """Finite, non-negative float64 weights, (n_rows,), which may all be zero."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, sample_weight)
     weights = check_array(
@@ -200,8 +208,6 @@ def check_sample_weight(sample_weight, n_rows):
         )
     if (weights < 0).any():
         raise ValueError("Negative values in data passed to `sample_weight`.")
-    if not weights.any():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights
 
 

@@ -1,0 +1,496 @@
+"""fit over partitions, from end to end: the way of `_base.BaseTwoLayer._fit`.
+
+Each step is a round over the partitions and a sum of what comes back.  Everything
+that is not such a sum is done by the estimator's own methods.
+"""
+
+import itertools
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.validation import validate_data
+
+from sklearn_bp._base import _all_or_nothing
+from sklearn_bp._callbacks import Run
+from sklearn_bp._columns import Columns
+from sklearn_bp._dask_partitions import (
+    HoldingOut,
+    Problem,
+    Reading,
+    assign,
+    count,
+    encode,
+    encoded_rows,
+    facts,
+    is_sparse,
+    prepare,
+    read,
+    some_rows,
+    spaced_targets,
+    statistics,
+    sum_of_losses,
+    sum_of_squares,
+    sum_of_targets,
+    sum_of_weights,
+    survey,
+    with_targets,
+)
+from sklearn_bp._dask_training import (
+    PartitionedData,
+    PartitionedLBFGS,
+    PartitionedMiniBatches,
+    PartitionedValidation,
+    added,
+)
+from sklearn_bp._defaults import (
+    FEW_ROWS,
+    holds_out,
+    penalty,
+    resolve,
+    rows_a_round,
+    training_dtype,
+)
+from sklearn_bp._early_stopping import is_splitter
+from sklearn_bp._held_out import spawn
+from sklearn_bp._inspection import importance_step
+from sklearn_bp._reports import ending
+from sklearn_bp._scaling import Scaling, quantile_step, quartiles
+from sklearn_bp._targets import ClassTargets
+from sklearn_bp._training import Plan
+from sklearn_bp.losses import SEARCHED_ROWS
+
+
+def fit(estimator, parts, empty_rows, users, sample_weight=None):
+    """Fit a plain estimator's subclass to parts.
+
+    Parameters
+    ----------
+    estimator : estimator of `sklearn_bp.dask`
+    parts : Parts of `Block`
+    empty_rows : ndarray or DataFrame
+        X without any row.
+    users : UsersData
+    sample_weight : dask array or None
+        What callbacks see of what the user gave.
+    """
+    n_hidden = estimator._check_parameters()
+    _check_validation(estimator)
+    overflow = np.errstate(over="ignore", invalid="ignore")
+    with _all_or_nothing(estimator) as before, overflow:
+        given = users, sample_weight
+        result = _trained(estimator, parts, empty_rows, n_hidden, given, before)
+    if estimator.verbose:
+        print(ending(result))
+    estimator._warn(result, None)
+
+
+def _trained(estimator, parts, empty_rows, n_hidden, given, before):
+    continuing = hasattr(estimator, "coefs_") and estimator.warm_start
+    validate_data(estimator, empty_rows, skip_check_array=True, reset=not continuing)
+    rows = _read(estimator, parts, continuing)
+    network = estimator._network()
+    rows, known = _weighty(rows, network.loss)
+    n_weighty = known.n_rows
+    rows, dtype = _encoded(estimator, rows, known, continuing)
+    trains_in = training_dtype(estimator, dtype, n_weighty)
+    n_inputs = _scale_features(estimator, rows, known, dtype, empty_rows, continuing)
+    scaling = estimator._feature_scaling
+    estimator._scale_partitioned_targets(rows, known, continuing)
+    targets_in = np.dtype(bool) if estimator._labelled else trains_in
+    rows = rows.then(with_targets, estimator._target_scaling(), targets_in)
+    constant, tol = None, estimator.tol
+    n_outputs = network.loss.n_scores(estimator._n_columns(known))
+    if estimator.standardize:
+        constant, its_loss = _best_constant(network.loss, rows, known)
+        tol *= abs(its_loss) if estimator._watches_a_loss() else 1
+    state = estimator._starting_state(
+        (n_inputs, n_hidden, n_outputs),
+        trains_in,
+        network,
+        constant,
+        continuing,
+        False,
+    )
+    alpha = penalty(estimator, n_weighty)
+    seed = spawn(state.random_state).randint(2**31, size=4).tolist()
+    holding = _held_out(estimator, n_weighty, seed)
+    offsets = [(i, offset) for i, offset in enumerate(known.offsets)]
+    lessons = rows.then(assign, holding, per=offsets)
+    n_members = estimator.n_members
+    counts = lessons.each(count, known.largest, n_members)
+    counted = added([tuple(c) for c in counts])
+    n_rows, weight, by_member, n_held, weight_held = counted
+    _check_enough(holding, n_rows, by_member)
+    in_float64 = estimator.solver == "lbfgs"
+    problem = Problem(
+        network,
+        state.parameters.folded().layout,
+        np.dtype("f8") if in_float64 else state.parameters.flat.dtype,
+        scaling,
+        known.largest,
+        weight / n_rows,
+        by_member / weight if holding.n_members else None,
+        getattr(estimator, "_targets", None),
+        bool(estimator.shuffle),
+        float(estimator.dropout),
+        seed,
+    )
+    trains = [i for i, c in enumerate(counts) if c.n_rows]
+    numbers = [(i,) for i in range(len(counts))]
+    partitions = lessons.then(prepare, problem, per=numbers)
+    validate: Any = None
+    if n_held:
+        scored = partitions.only([i for i, c in enumerate(counts) if c.n_held_out])
+        validate = PartitionedValidation(
+            scored,
+            n_held,
+            weight_held,
+            network.loss.tempered and estimator._tempers(),
+            estimator._labelled,
+        )
+    data = PartitionedData(
+        partitions.only(trains),
+        [counts[i].n_rows for i in trains],
+        alpha / (weight / n_rows) / known.largest,
+    )
+    few = n_weighty < FEW_ROWS
+    resolved = resolve(estimator, n_rows, n_inputs, alpha, few, rows_a_round)
+    plan = Plan(
+        max_iter=resolved.max_iter,
+        loss_threshold=estimator._loss_threshold(),
+        validate=validate,
+        cost=estimator._cost(validate),
+        onlookers=estimator._tables(validate, header=True),
+    )
+    state.patience.tol = tol
+    state.patience.n_iter_no_change = resolved.n_iter_no_change
+    solver = _partitioned(estimator._solver(n_rows, resolved))
+    important = _importance_rows(rows, known, n_inputs)
+
+    def set_fitted(estimator, result):
+        estimator._set_fitted(result, network.loss, resolved, validate, dtype)
+        estimator._importances = estimator._measure_importances(*important)
+
+    users, weights = given
+    training = solver, state, plan
+    with Run(estimator, users, weights, training, False, set_fitted, before) as run:
+        result = run.train(network, data)
+        set_fitted(estimator, result)
+        estimator._keep_state(None)
+    return result
+
+
+def _partitioned(solver):
+    """The same solver for partitions."""
+    settings = {field.name: getattr(solver, field.name) for field in fields(solver)}
+    if hasattr(solver, "max_fun"):
+        return PartitionedLBFGS(**settings)
+    return PartitionedMiniBatches(**settings)
+
+
+# Reading.
+
+
+def _read(estimator, parts, continuing):
+    """Parts of `Rows`, targets encoded; the labels found go to the estimator."""
+    surveys = [s for s in parts.each(survey, estimator._labelled) if s.n_rows]
+    if not surveys:
+        raise ValueError(
+            "Found array with 0 sample(s) while a minimum of 1 is required by "
+            f"{type(estimator).__name__}."
+        )
+    targets, class_weights = None, None
+    if estimator._labelled:
+        labels = _joined_labels(surveys)
+        estimator._set_targets(labels, surveys[0].y_ndim, continuing)
+        targets = estimator._targets
+        class_weights = _class_weights(estimator.class_weight, labels)
+    reading = Reading(
+        type(estimator).__name__, estimator._encodes(), targets, class_weights
+    )
+    return parts.then(read, reading)
+
+
+def _joined_labels(surveys):
+    """Labels and their numbers over all blocks, for each column of y."""
+    if len({(s.y_ndim, len(s.labels)) for s in surveys}) > 1:
+        raise ValueError("Blocks of y differ in their number of columns.")
+    joined = []
+    for found in zip(*(s.labels for s in surveys), strict=True):
+        kinds = {values.dtype.kind in "biuf" for values, _ in found}
+        if len(kinds) > 1:
+            raise ValueError(
+                "y has numbers in some blocks and strings or other objects in others: "
+                "make its labels all of one kind."
+            )
+        values, codes = np.unique(
+            np.concatenate([values for values, _ in found]), return_inverse=True
+        )
+        numbers = np.concatenate([n for _, n in found])
+        joined.append((values, np.bincount(codes, weights=numbers)))
+    return joined
+
+
+def targets_of(labels, y_ndim):
+    """The `ClassTargets` for labels by columns of y."""
+    if y_ndim == 2 and len(labels) > 1:
+        return ClassTargets(np.arange(len(labels)), multilabel=True)
+    return ClassTargets(labels[0][0])
+
+
+def _class_weights(class_weight, labels):
+    """Labels and their weights, for each column of y; None without any."""
+    if class_weight is None:
+        return None
+    weights = []
+    for j, (values, numbers) in enumerate(labels):
+        if isinstance(class_weight, str):
+            of_values = numbers.sum() / (len(values) * numbers)
+        else:
+            own = class_weight
+            if isinstance(class_weight, list):
+                own = class_weight[j]
+            of_values = compute_class_weight(own, classes=values, y=values)
+        weights.append((values, of_values))
+    return weights
+
+
+class Known:
+    """What is known of all rows of weight.
+
+    Attributes
+    ----------
+    n_rows : int
+    offsets : list of int
+        Rows before each partition.
+    largest : float
+        The largest weight.
+    exponent : int
+        `largest` is at most 2 ** exponent.
+    dtype : dtype
+    low, high : ndarray of shape (n_outputs,)
+        Range of the targets.
+    """
+
+    def __init__(self, found):
+        counts = [f.n_weighty for f in found]
+        self.n_rows = sum(counts)
+        self.offsets = [0, *itertools.accumulate(counts)][: len(counts)]
+        self.largest = max(f.largest for f in found)
+        self.exponent = int(np.frexp(self.largest)[1])
+        self.dtype = np.result_type(*(f.dtype for f in found))
+        self.low = np.min([f.low for f in found], axis=0)
+        self.high = np.max([f.high for f in found], axis=0)
+
+    def starts(self, step):
+        """Where every step-th row of all begins in each partition, and the step."""
+        return [(-offset % step, step) for offset in self.offsets]
+
+
+def _weighty(rows, loss):
+    """The parts that have rows of weight, and what is `Known` of them."""
+    found = rows.each(facts, loss)
+    chosen = [i for i, f in enumerate(found) if f.n_weighty]
+    if not chosen:
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return rows.only(chosen), Known([found[i] for i in chosen])
+
+
+# Features.
+
+
+def _encoded(estimator, rows, known, continuing):
+    """Parts whose X is the matrix that the network sees, and its dtype."""
+    dtype = known.dtype
+    if continuing:
+        dtype = estimator.coefs_[0].dtype
+        if estimator._columns is None:
+            return rows, dtype
+    elif not estimator._encodes():
+        estimator._columns = None
+        return rows, dtype
+    else:
+        estimator._columns, dtype = _columns(estimator, rows, known)
+    name = type(estimator).__name__
+    return rows.then(encode, estimator._columns, dtype, name), dtype
+
+
+def _columns(estimator, rows, known):
+    """What becomes of the columns, and the dtype of the matrix."""
+    features = estimator.categorical_features
+    starts = known.starts(quantile_step(known.n_rows, estimator.n_features_in_))
+    samples = rows.each(some_rows, features, per=starts)
+    spaced, weights, telling = zip(*samples, strict=True)
+    spaced = _stacked([x for x in spaced if x.shape[0]])
+    table = _stacked([spaced, *telling])
+    columns = Columns.fit(table, features)
+    shares = None
+    if weights[0] is not None:
+        shares = np.concatenate(weights) / known.largest
+    columns = columns.with_medians_of(spaced, shares)
+    return columns, columns.transform(table[:1], (np.float64, np.float32)).dtype
+
+
+def _stacked(tables):
+    """Tables one below the other, categories joined."""
+    first = tables[0]
+    if sparse.issparse(first):
+        return sparse.vstack(tables, format="csr")
+    if isinstance(first, np.ndarray):
+        return np.concatenate(tables)
+    from dask.dataframe.dispatch import concat
+
+    return concat(tables)
+
+
+def _scale_features(estimator, rows, known, dtype, empty_rows, continuing):
+    """Take the features' scaling, if any; return the number of the network's inputs."""
+    columns = estimator._columns
+    n_inputs = empty_rows.shape[1] if columns is None else columns.n_encoded
+    if continuing:
+        return n_inputs
+    estimator._feature_scaling = None
+    if not estimator.standardize:
+        return n_inputs
+    made_sparse = columns is not None and columns.is_sparse
+    n_dense = n_inputs
+    if made_sparse:
+        n_dense = len(columns.numeric) + len(columns.incomplete)
+    elif any(rows.each(is_sparse)):
+        n_dense = 0
+    starts = known.starts(quantile_step(known.n_rows, max(n_dense, 1)))
+    found = rows.each(statistics, n_dense, known.exponent, per=starts)
+    estimator._feature_scaling = _scaling(found, n_inputs, n_dense, dtype, made_sparse)
+    return n_inputs
+
+
+def _scaling(found, n_inputs, n_dense, dtype, made_sparse):
+    """The scaling from all partitions' `Statistics`."""
+    dense = None
+    if n_dense:
+        low = np.min([s.low for s in found], axis=0)
+        high = np.max([s.high for s in found], axis=0)
+        two_valued = low < high
+        of_high = np.zeros_like(high)
+        for s in found:
+            within = ((s.low == low) | (s.low == high)) & (
+                (s.high == low) | (s.high == high)
+            )
+            two_valued &= s.few & within
+            of_high = of_high + np.where(s.high == high, s.of_high, 0)
+        share = of_high / added([s.weight for s in found])
+        columns = np.ascontiguousarray(np.concatenate([s.spaced for s in found]).T)
+        weights = None
+        if found[0].spaced_weights is not None:
+            weights = np.concatenate([s.spaced_weights for s in found])
+        three = quartiles(columns, weights)
+        dense = Scaling.of_statistics(
+            columns.dtype if columns.dtype.kind != "f" else np.dtype(dtype),
+            low,
+            high,
+            two_valued,
+            share,
+            three,
+        )
+    if dense is not None and n_dense == n_inputs and not made_sparse:
+        return dense
+    rest = Scaling.of_largest(np.max([s.largest for s in found], axis=0))
+    if dense is None:
+        return rest
+    centre = np.append(dense.centre, np.zeros_like(rest.factor))
+    return Scaling(centre, np.append(dense.factor, rest.factor), n_dense)
+
+
+def _importance_rows(rows, known, n_inputs):
+    """The encoded rows, and their weights, that the plain class would take."""
+    step = importance_step(known.n_rows, n_inputs)
+    starts = [(known.exponent, *start) for start in known.starts(step)]
+    spaced, shares = zip(*rows.each(encoded_rows, per=starts), strict=True)
+    X = _stacked([x for x in spaced if x.shape[0]])
+    weights = None if shares[0] is None else np.concatenate(shares)
+    return X, weights
+
+
+# Targets.
+
+
+def target_scaling(rows, known, robust):
+    """`Scaling.of_targets`, by sums."""
+    largest = np.maximum(abs(known.low), abs(known.high))
+    unit = np.where(largest > 0, largest, 1.0)
+    weight = added(rows.each(sum_of_weights, known.exponent))
+    mean = added(rows.each(sum_of_targets, known.exponent, unit)) / weight
+    squares = added(rows.each(sum_of_squares, known.exponent, unit, mean))
+    three = None
+    if robust:
+        step = quantile_step(known.n_rows, len(unit))
+        Y, shares = _some_targets(rows, known, step)
+        three = quartiles(np.ascontiguousarray((Y / unit).T), shares)
+    return Scaling.of_moments(mean, squares / weight, unit, three)
+
+
+def _some_targets(rows, known, step):
+    """Evenly spaced targets, and their weights or None."""
+    starts = [(known.exponent, *start) for start in known.starts(step)]
+    Y, shares = zip(*rows.each(spaced_targets, per=starts), strict=True)
+    return np.concatenate(Y), None if shares[0] is None else np.concatenate(shares)
+
+
+def _best_constant(loss, rows, known):
+    """As `losses.best_constant`."""
+    weight = added(rows.each(sum_of_weights, known.exponent))
+    if loss.of_mean:
+        mean = added(rows.each(sum_of_targets, known.exponent, 1.0)) / weight
+        scores = loss.best_constant(mean, 0.5 / known.n_rows)
+    else:
+        Y, shares = _some_targets(rows, known, -(-known.n_rows // SEARCHED_ROWS))
+        shares = np.ones(len(Y)) if shares is None else shares
+        scores = loss.constant(Y, shares, 0.5 / known.n_rows)
+    total = added(rows.each(sum_of_losses, known.exponent, loss, scores))
+    return scores, float(total / weight)
+
+
+# Rows held out.
+
+
+def _check_validation(estimator):
+    """ValueError for what needs rows in memory: scorers and splitters."""
+    name = f"sklearn_bp.dask.{type(estimator).__name__}"
+    if estimator._metric().is_scorer:
+        raise ValueError(
+            f"early_stopping_metric={estimator.early_stopping_metric!r}: {name} takes "
+            "'loss' or 'score', which are sums over partitions."
+        )
+    if is_splitter(estimator.validation_fraction):
+        raise ValueError(
+            f"validation_fraction={estimator.validation_fraction!r}: {name} takes a "
+            "number, since no process holds all rows to split them."
+        )
+
+
+def _held_out(estimator, n_weighty, seed):
+    """Whether, and of whom, rows are held out: `HoldingOut`."""
+    n_members, fraction = 0, 0.0
+    in_turn = holds_out(estimator, n_weighty)
+    if in_turn and estimator.n_members > 1:
+        n_members = estimator.n_members
+    elif in_turn or estimator.early_stopping not in ("auto", False):
+        fraction = estimator.validation_fraction
+        if int(fraction * n_weighty) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or "
+                "the size of your dataset."
+            )
+    return HoldingOut(n_members, fraction, estimator._exclusive(), seed)
+
+
+def _check_enough(holding, n_rows, by_member):
+    """ValueError if too little is left to learn from."""
+    if n_rows == 0 or (holding.n_members and not by_member.all()):
+        raise ValueError(
+            "No rows of weight are left to learn from: set early_stopping=False or "
+            "lower 'validation_fraction'."
+        )
