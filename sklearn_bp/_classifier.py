@@ -249,7 +249,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         'missingindicator_NAME' for each that missed values in training; then
         'NAME_LEVEL' for each level of the categorical columns.
 
-    feature_importances_ : ndarray of shape (n_features_in_,)
+    feature_importances_ : ndarray of shape (n_features,)
         How much the scores change with each feature: the mean absolute derivative over
         64 training rows times the feature's standard deviation; they sum to 1.
 

@@ -72,7 +72,7 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     @property
     def feature_importances_(self):
-        """How much the scores change with each feature, ndarray (n_features_in_,).
+        """How much the scores change with each feature, ndarray of shape (n_features,).
 
         The mean absolute derivative of the scores, over some training rows and over
         the outputs, times the feature's standard deviation; of an encoded feature the

@@ -255,7 +255,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Smallest and largest training targets, where they are standardized; else
         None. predict goes beyond them by at most a twentieth of their distance.
 
-    feature_importances_ : ndarray of shape (n_features_in_,)
+    feature_importances_ : ndarray of shape (n_features,)
         How much the scores change with each feature: the mean absolute derivative over
         64 training rows times the feature's standard deviation; they sum to 1.
 
@@ -322,6 +322,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     After fit only the weights are kept, so a later partial_fit begins with a
     fresh optimizer. partial_fit keeps the optimizer, so with an int
     `random_state` n calls of it on the same data equal fit with max_iter=n.
+
+    The intervals of `predict_interval` are those of split-conformal prediction [6]_.
 
     References
     ----------
@@ -620,13 +622,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         """Intervals that hold the target with a given probability.
 
         `predict` plus and minus a quantile of the absolute errors on the validation
-        rows of fit (split-conformal prediction [6]_): those held out by early stopping,
-        or `X_val`. Over rows that are exchangeable with those, the share of targets
-        within is at least `coverage` in the mean; slightly less where early stopping
-        has chosen an epoch by the same rows. The width is the same for all rows; but
-        with loss='gaussian_nll' it is in proportion to the predicted standard
-        deviation, and with several quantiles the interval is that of the outer two,
-        wider or narrower by the same length everywhere.
+        rows of fit (split-conformal prediction, Lei et al. 2018): those held out by
+        early stopping, or `X_val`. Over rows that are exchangeable with those, the
+        share of targets within is at least `coverage` in the mean; slightly less where
+        early stopping has chosen an epoch by the same rows. The width is the same for
+        all rows.
 
         Parameters
         ----------
