@@ -14,13 +14,18 @@ from sklearn_bp._parameters import Parameters
 from sklearn_bp._stopping import Patience
 from sklearn_bp._training import TrainingResult, TrainingState
 from sklearn_bp.activations import Identity, Logistic, ReLU, Tanh, as_activation
+from sklearn_bp.losses import LogLoss, Poisson, SquaredError
 
-# scikit-learn's names; its losses are those of the same name.
+# scikit-learn's names.
 MLP_ACTIVATIONS = {
     Identity: "identity",
     Logistic: "logistic",
     Tanh: "tanh",
     ReLU: "relu",
+}
+MLP_LOSSES: dict[str, dict[str, Any]] = {
+    "MLPClassifier": {"log_loss": LogLoss},
+    "MLPRegressor": {"squared_error": SquaredError, "poisson": Poisson},
 }
 MLP_SOLVERS = ("lbfgs", "sgd", "adam")
 MLP_SCHEDULES = ("constant", "invscaling", "adaptive")
@@ -100,8 +105,8 @@ class MLPExchangeMixin:
                 f"activation={self.activation!r}: it knows "
                 f"{sorted(MLP_ACTIVATIONS.values())}."
             )
-        known = ("log_loss",) if is_classifier(self) else ("squared_error", "poisson")
-        if self.loss not in known:
+        known = list(MLP_LOSSES[name])
+        if _loss_name(self.loss) not in known:
             refuse(f"loss={self.loss!r}: it knows {', '.join(map(repr, known))}.")
         if self.skip_coef_ is not None:
             refuse("skip_layer=True: all its weights lead through hidden units.")
@@ -192,6 +197,18 @@ class MLPExchangeMixin:
         self._set_fitted(result, self._network().loss, resolved, None, dtype)
 
 
+def _loss_name(loss):
+    """scikit-learn's name of a loss; of one that it lacks, the loss itself.
+
+    Smoothed labels are for training: a network so trained predicts as any other.
+    """
+    for known in MLP_LOSSES.values():
+        for name, kind in known.items():
+            if type(loss) is kind:
+                return name
+    return loss
+
+
 def _mlp_parameters(model, kind):
     """Those of our parameters that an MLP has, in values that it takes."""
     values = model.get_params(deep=False) | {
@@ -202,6 +219,7 @@ def _mlp_parameters(model, kind):
         "learning_rate_init": model.learning_rate_init_,
         "max_iter": model.max_iter_,
         "n_iter_no_change": model.n_iter_no_change_,
+        "loss": _loss_name(model.loss),
         "shuffle": bool(model.shuffle),
         "early_stopping": model.early_stopping is True,
     }

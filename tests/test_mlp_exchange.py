@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor, losses
 from sklearn_bp._mlp_exchange import MLP_ACTIVATIONS
 from sklearn_bp.activations import LeakyReLU
 
@@ -107,6 +107,32 @@ def test_parameters_that_both_have():
     assert (other.solver, other.learning_rate) == ("adam", "constant")
     other._validate_params()
     assert clone(mlp).get_params() == mlp.get_params()
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "name"),
+    [
+        ("multiclass", losses.LogLoss(label_smoothing=0.1), "log_loss"),
+        ("binary", losses.LogLoss(), "log_loss"),
+        ("outputs", losses.SquaredError(), "squared_error"),
+        ("poisson", losses.Poisson(), "poisson"),
+    ],
+)
+def test_losses_as_objects(kind, loss, name):
+    ours = type(make(kind))(loss=loss, **BRIEF).fit(X, TARGETS[kind])
+    if hasattr(ours, "target_range_"):
+        ours.target_range_ = None
+    mlp = ours.to_mlp()
+    assert getattr(mlp, "loss", "log_loss") == name
+    mlp._validate_params()
+    assert_same_predictions(ours, mlp, X, 1e-10)
+
+
+@pytest.mark.parametrize("loss", ["huber", losses.Gamma(), losses.Quantile([0.1, 0.9])])
+def test_losses_without_equivalent(loss):
+    ours = TwoLayerRegressor(loss=loss, **BRIEF).fit(X, np.exp(SIGNAL))
+    with pytest.raises(ValueError, match="MLPRegressor has no equivalent of loss="):
+        ours.to_mlp()
 
 
 @pytest.mark.parametrize("warm_start", [True, False])
