@@ -46,6 +46,15 @@ def headings(page):
 # The pages.
 
 
+# What other packages warn of themselves where a page uses them.
+OF_OTHERS = (
+    "ignore:OptunaSearchCV is experimental",
+    "ignore:`optuna.terminator` module has been deprecated:FutureWarning",
+    "ignore::PendingDeprecationWarning:shap",
+)
+
+
+@pytest.mark.filterwarnings(*OF_OTHERS)
 @over_pages
 def test_python_blocks_hold(page):
     # Blocks go on from each other; what they claim they assert.
