@@ -95,9 +95,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         'squared_error' is half the mean over the targets of the squared error;
         'absolute_error' leads to the median, 'huber' lies between the two, 'quantile'
         leads to the median or other quantiles, never crossing, 'gaussian_nll' to mean
-        and standard deviation. 'poisson' and 'gamma' are half the deviances, summed
-        over the targets, with predictions exp(z2) > 0: for counts and other targets
-        >= 0, and for amounts > 0. Or an object of `sklearn_bp.losses`, say
+        and standard deviation [7]_. 'poisson' and 'gamma' are half the deviances,
+        summed over the targets, with predictions exp(z2) > 0: for counts and other
+        targets >= 0, and for amounts > 0. Or an object of `sklearn_bp.losses`, say
         Quantile([0.1, 0.5, 0.9]) or Huber(delta=0.5); or one of your own with
         ``value(p, y)`` and ``backward(p, y, out)``, as described there.
 
@@ -596,7 +596,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         return_std : bool, default=False
             Whether to return a standard deviation too. With loss='gaussian_nll' that
             of the targets, as learnt: the root of the mean variance that the members
-            predict and the variance of their means [7]_. With other losses that of the
+            predict and the variance of their means. With other losses that of the
             predictions of the `n_members` networks, which agree where there was much
             to learn from and part where there was not; it tells nothing of the noise
             of the targets.
@@ -626,7 +626,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         early stopping, or `X_val`. Over rows that are exchangeable with those, the
         share of targets within is at least `coverage` in the mean; slightly less where
         early stopping has chosen an epoch by the same rows. The width is the same for
-        all rows.
+        all rows; but with loss='gaussian_nll' it is in proportion to the predicted
+        standard deviation, and with several quantiles the interval is that of the outer
+        two, wider or narrower by the same length everywhere.
 
         Parameters
         ----------

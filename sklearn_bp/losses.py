@@ -172,7 +172,7 @@ class Loss(Option):
         p += shift
 
     def interval_error(self, p, y):
-        """How far targets are from predictions, (n, n_targets): |predicted - y|."""
+        """How far targets are from predictions, (n, n_targets), without the sign."""
         return np.abs(self.predicted(p, y.shape[-1]) - y)
 
     def interval(self, predicted, spread, width):
@@ -409,7 +409,7 @@ class SquaredError(Loss):
 
 
 class AbsoluteError(Loss):
-    """mean_k |p_k - y_k|, p = z; delta2 = sign(p - y) / n_targets: the median."""
+    """mean_k abs(p_k - y_k), p = z; delta2 = sign(p - y) / n_targets: the median."""
 
     scalable = True
     robust = True
@@ -428,10 +428,10 @@ class AbsoluteError(Loss):
 
 @dataclass(frozen=True)
 class Huber(Loss):
-    """mean_k r_k^2 / 2 where |r_k| <= d, else d (|r_k| - d / 2); r = p - y, p = z.
+    """mean_k r_k^2 / 2 where -d <= r_k <= d, else d (abs(r_k) - d / 2); r = p - y.
 
-    delta2 = min(max(r, -d), d) / n_targets: between the mean and the median (Huber
-    1964).
+    p = z; delta2 = min(max(r, -d), d) / n_targets: between the mean and the median
+    (Huber 1964).
 
     Parameters
     ----------
@@ -700,7 +700,7 @@ class Gamma(Loss):
     of_mean = True
 
     def best_constant(self, mean, margin):
-        return np.log(mean)
+        return np.log(np.maximum(mean, np.finfo(float).tiny))
 
     def forward(self, z):
         np.exp(z, out=z)
@@ -788,7 +788,8 @@ def best_constant(loss, Y, sample_weight=None):
     for rows in blocks:
         P = np.tile(scores, (len(Y[rows]), 1))
         loss.forward(P)
-        value += weights[rows] @ loss.value(P, Y[rows])
+        with np.errstate(all="ignore"):  # of targets beyond their dtype; training tells
+            value += weights[rows] @ loss.value(P, Y[rows])
     return scores, float(value / total)
 
 

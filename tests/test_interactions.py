@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp.activations import ACTIVATIONS, LeakyReLU
-from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, LogLoss, Quantile
 from sklearn_bp.optimizers import OPTIMIZERS, SGD
 from sklearn_bp.schedules import SCHEDULES
 
@@ -56,13 +56,16 @@ OF_THE_DATA = ["rows", "weights", "validation", "way", "targets"]
 OPTIONS = {
     TwoLayerClassifier: SHARED
     | {
-        "loss": list(CLASSIFIER_LOSSES),
+        "loss": [*CLASSIFIER_LOSSES, LogLoss(label_smoothing=0.1)],
         "class_weight": [None, {0: 2.0, 1: 1.0}],
         "temperature_scaling": ["auto", True, False],
         "targets": ["binary", "multiclass", "multilabel"],
     },
     TwoLayerRegressor: SHARED
-    | {"loss": list(REGRESSOR_LOSSES), "targets": ["one", "two"]},
+    | {
+        "loss": [*REGRESSOR_LOSSES, Quantile((0.1, 0.5, 0.9))],
+        "targets": ["one", "two"],
+    },
 }
 # What each sentence that refuses must say, and whom it may refuse.
 REFUSALS = {
