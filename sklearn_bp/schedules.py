@@ -104,9 +104,9 @@ class OneCycle(Option):
     def factor(self, step, n_steps):
         low = 1 / self.div_factor
         peak, last = self.pct_start * n_steps - 1, n_steps - 1
-        if step <= peak:
+        if step < peak:
             return _by_cosine(low, 1.0, step / peak)
-        share = min((step - peak) / max(last - peak, 1), 1.0)
+        share = (step - peak) / (last - peak)
         return _by_cosine(1.0, low / self.final_div_factor, share)
 
 

@@ -359,6 +359,16 @@ def test_one_cycle_schedule():
     assert OneCycle().factor(0, 1) > 0  # a single step
 
 
+@pytest.mark.parametrize("pct_start", [0.01, 0.1, 0.3, 0.5, 0.9, 0.99])
+def test_one_cycle_of_few_steps_ends_at_its_end(pct_start):
+    rule = OneCycle(pct_start)
+    for n_steps in range(1, 30):
+        factors = [rule.factor(step, n_steps) for step in range(n_steps)]
+        assert_allclose(factors[-1], 1 / 25 / 1e4)
+        assert min(factors) > 0
+        assert max(factors) <= 1 + 1e-15
+
+
 @pytest.mark.parametrize("name", [n for n in SCHEDULES if n not in SCIKIT_LEARNS])
 def test_factors_are_between_0_and_1(name):
     for n_steps in (1, 2, 3, 10, 1000):
