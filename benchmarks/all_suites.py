@@ -1,6 +1,7 @@
 """The table of all suites."""
 
 from benchmarks import suites, use_suites
+from benchmarks.cluster_suite import cluster
 from benchmarks.memory import memory
 
 SUITES = {
@@ -16,5 +17,6 @@ SUITES = {
     "memory": memory,
     "scaling": suites.scaling,
     "loss": suites.loss,
+    "cluster": cluster,
 }
 """Name -> function of the options that yields cases."""
