@@ -193,7 +193,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         R's nnet: the network is then a linear model and what hidden units add to it.
         They start at 0, and `alpha` holds for them.
 
-    scaling_layer : bool, default=True
+    scaling_layer : bool, default=False
         Whether to learn a scale for each feature too, which multiplies its weights to
         all hidden units, starts at 1 and ends folded into `coefs_`. It moves three
         times as fast as a weight; `alpha` is for the weights without it. Used by the
@@ -390,7 +390,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         average=True,
         dropout=0.0,
         skip_layer=False,
-        scaling_layer=True,
+        scaling_layer=False,
         categorical_features="from_dtype",
         class_weight=None,
         temperature_scaling="auto",
