@@ -740,12 +740,19 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     def _cut(self, p):
         """Predictions, in place, not far beyond the range of the training targets."""
-        known = getattr(self, "target_range_", None)
-        if known is not None:
-            low, high = known.reshape(2, -1, *[1] * (p.ndim - 2))
-            margin = BEYOND_THE_RANGE * (high - low)
-            np.clip(p, low - margin, high + margin, out=p)
+        limits = self._limits()
+        if limits is not None:
+            low, high = limits.reshape(2, -1, *[1] * (p.ndim - 2))
+            np.clip(p, low, high, out=p)
         return p
+
+    def _limits(self):
+        """The smallest and the largest prediction of each target, (2, n), or None."""
+        known = getattr(self, "target_range_", None)
+        if known is None:
+            return None
+        margin = BEYOND_THE_RANGE * (known[1] - known[0])
+        return np.stack([known[0] - margin, known[1] + margin])
 
     def _encode_targets(self, y, dtype, continuing, classes, incremental):
         # Scaled targets lose no digits to an offset in float64.

@@ -1,0 +1,443 @@
+"""ONNX: converters for the two estimators, registered with skl2onnx by the import.
+
+    import sklearn_bp.onnx
+    from skl2onnx import to_onnx
+
+    model = to_onnx(estimator, X[:1], options={"zipmap": False})
+
+A graph does what predicting does, in its order: X in the dtype of the weights, missing
+values filled, the layers, the inverse link, the limits of predictions.  It is made of
+operators that onnxruntime has for float32 and float64, which Elu, Selu, Softplus and
+Mish are not, so that these are put together from others.  Erf has no substitute: of
+GELU it is float32 also in a float64 graph.
+
+To add an activation or a loss: a line in the tables `ACTIVATIONS` and `LINKS`, whose
+functions get a `Graph`, the name of the net inputs (of the scores) and the object; they
+return the name of the result.  An activation of your own goes in by
+``ACTIVATIONS[YourClass] = function``.
+"""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_bp import activations, losses
+from sklearn_bp._classifier import TwoLayerClassifier
+from sklearn_bp._regressor import TwoLayerRegressor
+
+try:
+    from onnx import TensorProto
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.data_types import (
+        BooleanTensorType,
+        DoubleTensorType,
+        FloatTensorType,
+        Int64TensorType,
+        StringTensorType,
+    )
+    from skl2onnx.common.utils import (
+        check_input_and_output_numbers,
+        check_input_and_output_types,
+    )
+except ImportError as error:
+    raise ImportError(
+        "sklearn_bp.onnx needs skl2onnx: pip install 'sklearn-bp[onnx]'."
+    ) from error
+
+__all__ = ["ACTIVATIONS", "LINKS", "Graph"]
+
+INPUT_TYPES = [BooleanTensorType, DoubleTensorType, FloatTensorType, Int64TensorType]
+_TENSORS = {
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.float64): TensorProto.DOUBLE,
+    np.dtype(np.int64): TensorProto.INT64,
+    np.dtype(np.bool_): TensorProto.BOOL,
+}
+
+
+class Graph:
+    """Nodes, appended one by one; values go by their names.
+
+    Parameters
+    ----------
+    scope, container : objects of skl2onnx
+    dtype : dtype
+        Of numbers in the graph: float32 or float64.
+    """
+
+    def __init__(self, scope, container, dtype):
+        self.scope, self.container = scope, container
+        self.dtype = np.dtype(dtype)
+
+    def node(self, operator, *inputs, out=None, **attributes):
+        """Append a node, and return the name of its result.
+
+        Parameters
+        ----------
+        operator : str
+            Of ONNX's default domain.
+        *inputs : str or array-like
+            Names of values; all else is a constant in `dtype`.
+        out : str, default=None
+            The name of the result; a new one if None.
+        **attributes
+            Of the operator.
+        """
+        if out is None:
+            out = self.scope.get_unique_variable_name(operator.lower())
+        names = [x if isinstance(x, str) else self.constant(x) for x in inputs]
+        name = self.scope.get_unique_operator_name(operator)
+        self.container.add_node(operator, names, out, name=name, **attributes)
+        return out
+
+    def constant(self, values, dtype=None):
+        """The name of a constant, in `dtype` or another: int64, or str."""
+        name = self.scope.get_unique_variable_name("constant")
+        if dtype is str:
+            kind, values = TensorProto.STRING, np.array(values, object)
+            flat = [value.encode("utf-8") for value in values.ravel()]
+        else:
+            values = np.asarray(values, self.dtype if dtype is None else dtype)
+            kind, flat = _TENSORS[values.dtype], values.ravel()
+        self.container.add_initializer(name, kind, values.shape, flat)
+        return name
+
+    def cast(self, value, dtype=None, out=None):
+        """`value` in `dtype` or another."""
+        to = _TENSORS[np.dtype(self.dtype if dtype is None else dtype)]
+        return self.node("Cast", value, to=to, out=out)
+
+    def columns(self, value, indices):
+        """These columns of a matrix."""
+        indices = self.constant(indices, np.int64)
+        return self.node("Gather", value, indices, axis=1)
+
+
+# Activations.  Attributes of ONNX's operators are float32; parameters are constants in
+# the dtype of the graph instead.
+
+
+def _leaky_relu(graph, z, activation):
+    return graph.node("Max", z, graph.node("Mul", z, activation.negative_slope))
+
+
+def _elu(graph, z, activation, scale=1.0):
+    below = graph.node("Sub", graph.node("Exp", graph.node("Min", z, 0.0)), 1.0)
+    below = graph.node("Mul", below, scale * activation.alpha)
+    above = graph.node("Mul", graph.node("Relu", z), scale)
+    return graph.node("Add", above, below)
+
+
+def _gelu(graph, z, activation):
+    # erf in float32, the only one that onnxruntime has.
+    single = graph.cast(graph.node("Mul", z, np.sqrt(0.5)), np.float32)
+    erf = graph.cast(graph.node("Erf", single))
+    phi = graph.node("Mul", graph.node("Add", erf, 1.0), 0.5)
+    return graph.node("Mul", z, phi)
+
+
+def _softplus(graph, z, activation=None):
+    # log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), which does not overflow.
+    small = graph.node("Exp", graph.node("Neg", graph.node("Abs", z)))
+    rest = graph.node("Log", graph.node("Add", small, 1.0))
+    return graph.node("Add", graph.node("Relu", z), rest)
+
+
+def _mish(graph, z, activation):
+    return graph.node("Mul", z, graph.node("Tanh", _softplus(graph, z)))
+
+
+#: Functions of a graph, the name of the net inputs and the activation.
+ACTIVATIONS: dict[type, Any] = {
+    activations.Identity: lambda graph, z, activation: z,
+    activations.Logistic: lambda graph, z, activation: graph.node("Sigmoid", z),
+    activations.Tanh: lambda graph, z, activation: graph.node("Tanh", z),
+    activations.ReLU: lambda graph, z, activation: graph.node("Relu", z),
+    activations.LeakyReLU: _leaky_relu,
+    activations.ELU: _elu,
+    activations.SELU: lambda graph, z, selu: _elu(graph, z, selu, selu.scale),
+    activations.GELU: _gelu,
+    activations.SiLU: lambda graph, z, activation: graph.node(
+        "Mul", z, graph.node("Sigmoid", z)
+    ),
+    activations.Mish: _mish,
+    activations.Softplus: _softplus,
+}
+
+
+# Inverse links, of the losses: from scores to predictions; to probabilities from one
+# score a class.
+
+
+def _identity(graph, z, loss):
+    return z
+
+
+def _exp(graph, z, loss):
+    return graph.node("Exp", z)
+
+
+def _softmax(graph, z, loss):
+    return graph.node("Softmax", z, axis=1)
+
+
+def _sigmoid(graph, z, loss):
+    return graph.node("Sigmoid", z)
+
+
+def _shares_of_sigmoids(graph, z, loss):
+    # p_k / sum_j p_j is the softmax of log p = -log(1 + exp(-z)).
+    minus_log = _softplus(graph, graph.node("Neg", z))
+    return _softmax(graph, graph.node("Neg", minus_log), loss)
+
+
+def _quantiles(graph, z, loss):
+    n_levels = len(loss.levels)
+    if n_levels == 1:
+        return z
+    # A row a target: the first score, and steps from each quantile to the next, are
+    # summed up by a product with ones on and above the diagonal.
+    rows = graph.node("Reshape", z, graph.constant([-1, n_levels], np.int64))
+    first = graph.constant([np.arange(n_levels) == 0], np.bool_)
+    steps = graph.node("Where", first, rows, _softplus(graph, rows))
+    sums = graph.node("MatMul", steps, np.triu(np.ones((n_levels, n_levels))))
+    return graph.node("Reshape", sums, graph.node("Shape", z))
+
+
+#: Functions of a graph, the name of the scores and the loss.
+LINKS: dict[type, Any] = {
+    losses.CategoricalLogLoss: _softmax,
+    losses.BinaryLogLoss: _sigmoid,
+    losses._SmoothCategoricalLogLoss: _softmax,
+    losses._SmoothBinaryLogLoss: _sigmoid,
+    losses.CategoricalSquaredError: _shares_of_sigmoids,
+    losses.BinarySquaredError: _sigmoid,
+    losses.SquaredError: _identity,
+    losses.AbsoluteError: _identity,
+    losses.Huber: _identity,
+    losses.Quantile: _quantiles,
+    losses.GaussianNLL: _identity,  # the mean; the graph does not give the spread
+    losses.Poisson: _exp,
+    losses.Gamma: _exp,
+}
+
+
+# From the features to the scores.
+
+
+def _filled(graph, X, columns):
+    """Encoded columns: numbers, what they missed, categories; see `Columns`."""
+    raw, X = X, graph.cast(X)
+    numeric = columns.numeric
+    n_features = columns.n_features
+    numbers = X if len(numeric) == n_features else graph.columns(X, numeric)
+    parts = []
+    if len(numeric):
+        missing = graph.node("IsNaN", numbers)
+        parts.append(graph.node("Where", missing, columns.medians, numbers))
+        if len(columns.incomplete):
+            indicators = graph.cast(graph.node("IsNaN", numbers))
+            parts.append(graph.columns(indicators, columns.incomplete))
+    wide = graph.cast(raw, np.float64) if len(columns.encoders) else X
+    for j, encoder in zip(columns.categorical, columns.encoders, strict=True):
+        levels = encoder.categories_[0]
+        if levels.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Column {j} holds categories that are not numbers, and there is no "
+                "ONNX form for them here: encode them before the estimator, by a "
+                "OneHotEncoder in a ColumnTransformer within a Pipeline."
+            )
+        levels = levels.astype(np.float64)
+        column = graph.columns(wide, [j])
+        equal = graph.node("Equal", column, graph.constant([levels], np.float64))
+        indicators = graph.cast(equal)
+        if np.isnan(levels).any():  # NaN is a level too, and equals nothing
+            is_nan = graph.cast(graph.node("IsNaN", column))
+            at = np.isnan([levels])
+            indicators = graph.node("Max", indicators, graph.node("Mul", is_nan, at))
+        parts.append(indicators)
+    return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
+
+
+def _scores(graph, estimator, X):
+    """The name of the scores z2, (n, n_outputs)."""
+    activation = activations.as_activation(estimator.activation)
+    to_onnx = _found(ACTIVATIONS, activation, "activation", estimator.activation)
+    columns = estimator._columns
+    X = graph.cast(X) if columns is None else _filled(graph, X, columns)
+    W1, b1, W2, b2, V = estimator._fitted_weights()
+    z1 = graph.node("Add", graph.node("MatMul", X, W1), b1)
+    a1 = to_onnx(graph, z1, activation)
+    z2 = graph.node("MatMul", a1, W2)
+    if V is not None:
+        z2 = graph.node("Add", z2, graph.node("MatMul", X, V))
+    return graph.node("Add", z2, b2)
+
+
+def _found(table, part, name, given):
+    if type(part) not in table:
+        raise ValueError(
+            f"There is no ONNX form of {name}={given!r}. Known are those of the "
+            "package; an activation of your own goes into "
+            "sklearn_bp.onnx.ACTIVATIONS, a loss into LINKS."
+        )
+    return table[type(part)]
+
+
+def _graph(scope, operator, container):
+    """A graph in the dtype of the weights, and the name of its input."""
+    dtype = operator.raw_operator.coefs_[0].dtype
+    return Graph(scope, container, dtype), operator.inputs[0].full_name
+
+
+def _float_type(operator):
+    """The type of results: float64 only if the input is."""
+    is_double = isinstance(operator.inputs[0].type, DoubleTensorType)
+    return DoubleTensorType if is_double else FloatTensorType
+
+
+def _float_dtype(operator):
+    return np.float64 if _float_type(operator) is DoubleTensorType else np.float32
+
+
+# What skl2onnx wants of the classifier.
+
+
+def _integers(classes):
+    """Class labels as int64, or None for strings."""
+    if all(isinstance(label, str) for label in classes):
+        return None
+    if classes.dtype.kind in "biuf":
+        with np.errstate(invalid="ignore"):
+            whole = classes.astype(np.int64)
+        if (whole == classes).all():
+            return whole
+    raise ValueError(
+        "Labels in ONNX are all integers or all strings. Those of this classifier are "
+        f"{classes!r}: encode them before fit."
+    )
+
+
+def _classifier_shapes(operator):
+    _check(operator, 2)
+    estimator = operator.raw_operator
+    n, n_classes = operator.inputs[0].get_first_dimension(), len(estimator.classes_)
+    shape = [n, n_classes] if estimator._targets.multilabel else [n]
+    of_labels = StringTensorType
+    if _integers(estimator.classes_) is not None:
+        of_labels = Int64TensorType
+    operator.outputs[0].set_type(of_labels(shape))
+    operator.outputs[1].set_type(_float_type(operator)([n, n_classes]))
+
+
+def _convert_classifier(scope, operator, container):
+    estimator = operator.raw_operator
+    graph, X = _graph(scope, operator, container)
+    loss = estimator._loss_object()
+    link = _found(LINKS, loss, "loss", estimator.loss)
+    z = _scores(graph, estimator, X)
+    labels, proba = (output.full_name for output in operator.outputs)
+
+    if estimator._targets.exclusive:
+        code = graph.node("ArgMax", z, axis=1, keepdims=0)
+    else:
+        decided = graph.node("Greater", z, 0.0)
+        code = graph.cast(decided, np.int64)
+    if estimator._targets.multilabel:
+        graph.node("Identity", code, out=labels)
+    else:
+        code = graph.node("Reshape", code, graph.constant([-1], np.int64))
+        whole = _integers(estimator.classes_)
+        if whole is None:
+            classes = graph.constant(estimator.classes_, str)
+        else:
+            classes = graph.constant(whole, np.int64)
+        graph.node("Gather", classes, code, out=labels, axis=0)
+
+    if estimator._shares_score():
+        z = graph.node("Concat", graph.node("Neg", z), z, axis=1)
+    p = graph.node("Max", link(graph, z, loss), np.finfo(graph.dtype).tiny)
+    graph.cast(p, _float_dtype(operator), out=proba)
+
+
+# And of the regressor.
+
+
+def _predicted(estimator):
+    """Which columns of the loss's predictions are predicted, in what shape.
+
+    Returns
+    -------
+    columns : ndarray of int, (n_targets,) or (n_targets, several)
+    """
+    loss, k = estimator._loss_object(), estimator.n_outputs_
+    n_targets = estimator._n_targets_of(np.empty((1, k)))
+    return loss.predicted(np.arange(k)[np.newaxis], n_targets)[0]
+
+
+def _shape(columns):
+    """The shape of what is predicted for a row; (1,) of one number."""
+    return list(columns.shape[1:] if len(columns) == 1 else columns.shape) or [1]
+
+
+def _regressor_shapes(operator):
+    _check(operator, 1)
+    n = operator.inputs[0].get_first_dimension()
+    columns = _predicted(operator.raw_operator)
+    operator.outputs[0].set_type(_float_type(operator)([n, *_shape(columns)]))
+
+
+def _convert_regressor(scope, operator, container):
+    estimator = operator.raw_operator
+    graph, X = _graph(scope, operator, container)
+    loss, columns = estimator._loss_object(), _predicted(estimator)
+    link = _found(LINKS, loss, "loss", estimator.loss)
+    z, scaling = _scores(graph, estimator, X), estimator._prediction_scaling
+    if scaling is not None and not scaling.folds_in(graph.dtype):
+        graph = Graph(scope, container, np.float64)
+        z = graph.cast(z)
+    p = link(graph, z, loss)
+    if scaling is not None:
+        scale, shift = scaling.inverse(graph.dtype)
+        factors, offsets = (
+            np.ones((1, estimator.n_outputs_)),
+            np.zeros((1, estimator.n_outputs_)),
+        )
+        loss.rescale(factors, scale, np.zeros_like(shift))
+        loss.rescale(offsets, scale, shift)
+        p = graph.node("Add", graph.node("Mul", p, factors), offsets)
+    p = graph.columns(p, columns.ravel())
+    limits = estimator._limits()
+    if limits is not None:
+        several = columns.size // len(columns)
+        low, high = np.repeat(limits, several, axis=1)
+        p = graph.node("Min", graph.node("Max", p, low), high)
+    shape = graph.constant([-1, *_shape(columns)], np.int64)
+    p = graph.node("Reshape", p, shape)
+    graph.cast(p, _float_dtype(operator), out=operator.outputs[0].full_name)
+
+
+def _check(operator, n_outputs):
+    check_is_fitted(operator.raw_operator)
+    counts = {"input_count_range": 1, "output_count_range": n_outputs}
+    check_input_and_output_numbers(operator, **counts)
+    check_input_and_output_types(operator, good_input_types=INPUT_TYPES)
+
+
+CLASSIFIER_OPTIONS = {
+    "zipmap": [True, False, "columns"],
+    "output_class_labels": [False, True],
+    "nocl": [True, False],
+}
+
+for _estimator in (TwoLayerClassifier, TwoLayerRegressor):
+    _is_classifier = is_classifier(_estimator())
+    update_registered_converter(
+        _estimator,
+        f"SklearnBp{_estimator.__name__}",
+        _classifier_shapes if _is_classifier else _regressor_shapes,
+        _convert_classifier if _is_classifier else _convert_regressor,
+        options=CLASSIFIER_OPTIONS if _is_classifier else None,
+    )

@@ -1,0 +1,275 @@
+"""What onnxruntime computes from a converted network equals what it predicts."""
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType
+from sklearn.base import is_classifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import sklearn_bp.onnx
+from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp.activations import ACTIVATIONS, ELU, Activation, LeakyReLU
+from sklearn_bp.losses import (
+    CLASSIFIER_LOSSES,
+    REGRESSOR_LOSSES,
+    Huber,
+    LogLoss,
+    Quantile,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RNG = np.random.RandomState(0)
+X = RNG.normal(size=(140, 4)) * [1, 100, 0.01, 1] + [0, 300, 0, 0]
+SCALED = (X - X.mean(axis=0)) / X.std(axis=0)
+SIGNAL = SCALED[:, 0] + 0.5 * np.sin(2 * SCALED[:, 1])
+CLASSES = {
+    "binary": SIGNAL > 0,
+    "names": np.where(SIGNAL > 0, "yes", "no"),
+    "objects": np.array(["low", "mid", "high"], object)[np.digitize(SIGNAL, [-1, 1])],
+    "integers": np.digitize(SIGNAL, [-1, 0, 1]) * 5 - 3,
+    "floats": np.digitize(SIGNAL, [-1, 0, 1]) * 1.0,
+    "one": np.full(140, 7),
+    "multilabel": np.c_[SIGNAL > 0, SCALED[:, 3] > 0].astype(int),
+}
+TARGETS = {
+    "one": 3 * np.abs(SIGNAL) + 1,
+    "column": (3 * np.abs(SIGNAL) + 1)[:, np.newaxis],
+    "two": np.c_[np.abs(SIGNAL), 50 + SIGNAL],
+}
+TOLERANCE = {np.float32: 1e-6, np.float64: 1e-12}
+BRIEF = {"hidden_layer_sizes": 5, "n_members": 3, "max_iter": 8, "random_state": 0}
+over_dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
+
+
+def run(model, X, sample=None):
+    """The outputs of the converted model, by onnxruntime."""
+    last = model[-1] if hasattr(model, "steps") else model
+    options = {"zipmap": False} if is_classifier(last) else None
+    sample = X[:1] if sample is None else sample
+    if isinstance(sample, np.ndarray):
+        graph = to_onnx(model, sample, options=options)
+    else:
+        graph = to_onnx(model, initial_types=sample, options=options)
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {"X": X})
+
+
+def assert_same(model, X, tolerance=None, sample=None):
+    tolerance = tolerance or TOLERANCE[X.dtype.type]
+    if is_classifier(model):
+        labels, p = run(model, X, sample)
+        assert_array_equal(labels, model.predict(X))
+        assert_allclose(p, model.predict_proba(X), rtol=0, atol=tolerance)
+        assert p.dtype == X.dtype
+        return
+    (p,) = run(model, X, sample)
+    expected = model.predict(X)
+    shape = (len(X), 1) if expected.ndim == 1 else expected.shape
+    assert p.shape == shape
+    assert_allclose(
+        p, expected.reshape(p.shape), rtol=tolerance, atol=tolerance * np.ptp(expected)
+    )
+
+
+@over_dtypes
+@pytest.mark.parametrize("loss", [*CLASSIFIER_LOSSES, LogLoss(0.1)], ids=repr)
+@pytest.mark.parametrize("kind", CLASSES)
+def test_labels_and_probabilities(kind, loss, dtype):
+    model = TwoLayerClassifier(loss=loss, **BRIEF).fit(X.astype(dtype), CLASSES[kind])
+    assert_same(model, X.astype(dtype))
+
+
+@over_dtypes
+@pytest.mark.parametrize(
+    "loss", [*REGRESSOR_LOSSES, Huber(0.5), Quantile([0.1, 0.5, 0.7])], ids=repr
+)
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+def test_predictions_in_their_shape(kind, loss, dtype):
+    model = TwoLayerRegressor(loss=loss, **BRIEF).fit(X.astype(dtype), TARGETS[kind])
+    assert_same(model, X.astype(dtype), 5e-6 if dtype == np.float32 else None)
+
+
+@over_dtypes
+@pytest.mark.parametrize(
+    "activation", [*ACTIVATIONS, LeakyReLU(0.3), ELU(0.7)], ids=repr
+)
+def test_activations(activation, dtype):
+    """Also where net inputs are large, on either side."""
+    settings = MLP_DEFAULTS | {"activation": activation, "max_iter": 8}
+    settings["random_state"] = 0
+    rows = SCALED.astype(dtype)
+    model = TwoLayerRegressor(**settings).fit(rows, TARGETS["two"])
+    far = np.concatenate([rows, 300 * rows])
+    # There is no Erf for float64 in onnxruntime.
+    tolerance = 1e-6 if activation == "gelu" else TOLERANCE[dtype]
+    (p,) = run(model, far)
+    largest = np.abs(far @ model.coefs_[0]).max(axis=1, keepdims=True) + 1
+    assert (np.abs(p - model.predict(far)) / largest).max() < tolerance
+
+
+def test_every_name_of_the_package_has_a_form():
+    for part in ACTIVATIONS.values():
+        assert type(part) in sklearn_bp.onnx.ACTIVATIONS
+    variants = [v for pair in CLASSIFIER_LOSSES.values() for v in pair.values()]
+    for part in [*variants, *REGRESSOR_LOSSES.values()]:
+        assert type(part) in sklearn_bp.onnx.LINKS
+
+
+@over_dtypes
+def test_skip_layer_and_limits_of_predictions(dtype):
+    settings = BRIEF | {"skip_layer": True}
+    rows = X.astype(dtype)
+    model = TwoLayerRegressor(**settings).fit(rows, TARGETS["two"])
+    far = np.concatenate([rows, 1000 * rows, -1000 * rows])
+    limits = model.target_range_
+    width = limits[1] - limits[0]
+    p = model.predict(far)
+    assert_allclose(p.max(axis=0), limits[1] + 0.05 * width, rtol=1e-6)  # all are met
+    assert_allclose(p.min(axis=0), limits[0] - 0.05 * width, rtol=1e-5)
+    assert_same(model, far, 5e-6 if dtype == np.float32 else None)
+    model.target_range_ = None
+    (free,) = run(model, far)
+    assert free.max() > p.max() + 1
+    assert_allclose(free, model.predict(far), rtol=1e-4)
+
+
+@over_dtypes
+def test_missing_values_are_filled(dtype):
+    rows = X.astype(dtype)
+    rows[::7, 1] = np.nan
+    model = TwoLayerClassifier(**BRIEF).fit(rows, CLASSES["integers"])
+    later = X.astype(dtype)
+    later[::3, 1] = later[::4, 2] = np.nan  # the latter was complete in training
+    assert_same(model, later)
+    filled = later.copy()
+    filled[:, 2] = np.nan
+    assert_same(model, filled)
+
+
+@over_dtypes
+def test_categories_that_are_numbers(dtype):
+    rows = X.astype(dtype)
+    rows[:, 1] = RNG.choice([1, 4, 9], size=140)
+    rows[:, 3] = RNG.choice([0.5, np.nan, 2], size=140)
+    rows[::5, 0] = np.nan
+    model = TwoLayerClassifier(**BRIEF, categorical_features=[1, 3])
+    model.fit(rows, CLASSES["objects"])
+    later = rows[::-1].copy()
+    later[::4, 1] = 77  # unknown
+    assert_same(model, later)
+    model = TwoLayerRegressor(**BRIEF, categorical_features=[0, 1, 2, 3])
+    codes = RNG.choice([1.0, 2.0], size=(140, 4)).astype(dtype)
+    assert_same(model.fit(codes, SIGNAL), codes, 5e-6 if dtype == np.float32 else None)
+
+
+def test_categories_are_compared_as_they_come_in():
+    """Numbers that float32, the dtype of the weights, cannot tell apart."""
+    codes = 2.0**24 + np.digitize(SIGNAL, [0])[:, np.newaxis]
+    model = TwoLayerClassifier(**BRIEF, categorical_features=[0])
+    model.fit(codes, CLASSES["binary"])
+    model.coefs_ = [w.astype(np.float32) for w in model.coefs_]
+    model.intercepts_ = [b.astype(np.float32) for b in model.intercepts_]
+    assert_same(model, codes, 1e-6)
+    assert len(np.unique(run(model, codes)[1], axis=0)) == 2
+
+
+def test_categories_that_are_strings_are_refused():
+    frame = pd.DataFrame({"a": X[:, 0], "b": np.where(SIGNAL > 0, "u", "v")})
+    model = TwoLayerClassifier(**BRIEF).fit(frame, CLASSES["binary"])
+    with pytest.raises(ValueError, match="Column 1 holds categories that are not num"):
+        run(model, X[:, :2])
+
+
+@over_dtypes
+def test_in_a_pipeline(dtype):
+    rows = X.astype(dtype)
+    # The scaler's own rounding comes on top.
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    for last, y in [
+        (TwoLayerClassifier(**BRIEF), CLASSES["names"]),
+        (TwoLayerClassifier(**BRIEF), CLASSES["multilabel"]),
+        (TwoLayerRegressor(**BRIEF), TARGETS["two"]),
+    ]:
+        pipe = make_pipeline(StandardScaler(), last).fit(rows, y)
+        got, expected = run(pipe, rows), [pipe.predict(rows)]
+        if is_classifier(last):
+            assert_array_equal(got[0], expected[0])
+            got, expected = got[1:], [pipe.predict_proba(rows)]
+        assert_allclose(got[0], expected[0], rtol=0, atol=tolerance * 50)
+
+
+def test_inputs_of_other_types():
+    """Like predict, the graph computes in the dtype of the weights."""
+    model = TwoLayerClassifier(**BRIEF).fit(X, CLASSES["integers"])
+    single = X.astype(np.float32)
+    assert_same(model, single)
+    double = TwoLayerClassifier(**BRIEF).fit(single, CLASSES["integers"])
+    assert double.coefs_[0].dtype == np.float32
+    labels, p = run(double, X)
+    assert p.dtype == np.float64
+    assert_allclose(p, double.predict_proba(X), rtol=0, atol=1e-6)
+    integers = np.rint(X).astype(np.int64)
+    labels, p = run(model, integers, [("X", Int64TensorType([None, 4]))])
+    assert_array_equal(labels, model.predict(integers))
+    assert_allclose(p, model.predict_proba(integers), rtol=0, atol=1e-6)
+
+
+def test_large_offsets_keep_their_digits():
+    rows = (SCALED + 1e5).astype(np.float32)
+    model = TwoLayerClassifier(**BRIEF).fit(rows, CLASSES["integers"])
+    assert model.coefs_[0].dtype == np.float64
+    assert_same(model, rows)
+
+
+def test_any_number_of_rows():
+    model = TwoLayerClassifier(**BRIEF).fit(X, CLASSES["names"])
+    for rows in (X[:1], X[:2], X):
+        labels, p = run(model, rows, [("X", DoubleTensorType([None, 4]))])
+        assert_array_equal(labels, model.predict(rows))
+        assert_allclose(p, model.predict_proba(rows), rtol=0, atol=1e-12)
+
+
+class Cube(Activation):
+    def forward(self, z):
+        z **= 3
+
+    def backward(self, a, delta):
+        delta *= 3 * np.abs(a) ** (2 / 3)
+
+
+def test_activations_of_ones_own(monkeypatch):
+    settings = BRIEF | {"activation": Cube(), "max_iter": 2}
+    model = TwoLayerClassifier(**settings).fit(X, CLASSES["binary"])
+    with pytest.raises(ValueError, match=r"no ONNX form of activation=.*Cube"):
+        run(model, X)
+    cube = lambda graph, z, own: graph.node("Mul", z, graph.node("Mul", z, z))  # noqa: E731
+    monkeypatch.setitem(sklearn_bp.onnx.ACTIVATIONS, Cube, cube)
+    assert_same(model, X)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_predictions_of_targets_that_float32_cannot_hold(standardize):
+    rows = SCALED.astype(np.float32)
+    loss = Quantile([0.1, 0.9])
+    model = TwoLayerRegressor(loss=loss, standardize=standardize, **BRIEF)
+    model.fit(rows, SIGNAL + 1e5)
+    (p,) = run(model, rows)
+    assert_allclose(p, model.predict(rows), rtol=1e-6)
+
+
+def test_labels_that_onnx_lacks():
+    dates = np.where(
+        SIGNAL > 0, np.datetime64("2020-01-01"), np.datetime64("2021-01-01")
+    )
+    model = TwoLayerClassifier(**BRIEF).fit(X, dates)
+    with pytest.raises(ValueError, match="all integers or all strings"):
+        run(model, X)
