@@ -8,8 +8,7 @@
 A graph does what predicting does, in its order: X in the dtype of the weights, missing
 values filled, the layers, the inverse link, the limits of predictions.  It is made of
 operators that onnxruntime has for float32 and float64, which Elu, Selu, Softplus and
-Mish are not, so that these are put together from others.  Erf has no substitute: of
-GELU it is float32 also in a float64 graph.
+Mish are not, nor is Erf, so that these are put together from others.
 
 To add an activation or a loss: a line in the tables `ACTIVATIONS` and `LINKS`, whose
 functions get a `Graph`, the name of the net inputs (of the scores) and the object; they
@@ -20,6 +19,8 @@ return the name of the result.  An activation of your own goes in by
 from typing import Any
 
 import numpy as np
+from numpy.polynomial.chebyshev import cheb2poly, chebinterpolate
+from scipy.special import erfcx
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -119,6 +120,16 @@ class Graph:
 # the dtype of the graph instead.
 
 
+def _erfcx_of(t):
+    """erfcx(x) for t = (x - 3) / (x + 3); 0 for an infinite x."""
+    x = 3 * (1 + t) / np.maximum(1 - t, np.finfo(np.float64).tiny)
+    return erfcx(x)
+
+
+# In powers of t, from 0 on.
+_ERFCX = cheb2poly(chebinterpolate(_erfcx_of, 20))
+
+
 def _leaky_relu(graph, z, activation):
     return graph.node("Max", z, graph.node("Mul", z, activation.negative_slope))
 
@@ -131,11 +142,18 @@ def _elu(graph, z, activation, scale=1.0):
 
 
 def _gelu(graph, z, activation):
-    # erf in float32, the only one that onnxruntime has.
-    single = graph.cast(graph.node("Mul", z, np.sqrt(0.5)), np.float32)
-    erf = graph.cast(graph.node("Erf", single))
-    phi = graph.node("Mul", graph.node("Add", erf, 1.0), 0.5)
-    return graph.node("Mul", z, phi)
+    # z Phi(z) = max(z, 0) - |z| erfc(x) / 2, x = |z| / sqrt(2), which keeps the digits
+    # of small values.  erfc(x) = exp(-x^2) erfcx(x), and erfcx is a polynomial in
+    # t = (x - 3) / (x + 3), from -1 to 1, to 3e-15.
+    size = graph.node("Abs", z)
+    x = graph.node("Mul", size, np.sqrt(0.5))
+    t = graph.node("Div", graph.node("Sub", x, 3.0), graph.node("Add", x, 3.0))
+    erfcx = graph.constant(_ERFCX[-1])
+    for coefficient in _ERFCX[-2::-1]:  # Horner's scheme
+        erfcx = graph.node("Add", graph.node("Mul", erfcx, t), coefficient)
+    density = graph.node("Exp", graph.node("Neg", graph.node("Mul", x, x)))
+    tail = graph.node("Mul", graph.node("Mul", density, erfcx), 0.5)
+    return graph.node("Sub", graph.node("Relu", z), graph.node("Mul", size, tail))
 
 
 def _softplus(graph, z, activation=None):
