@@ -16,6 +16,8 @@ return the name of the result.  An activation of your own goes in by
 ``ACTIVATIONS[YourClass] = function``.
 """
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,15 @@ except ImportError as error:
 
 __all__ = ["ACTIVATIONS", "LINKS", "Graph"]
 
-INPUT_TYPES = [BooleanTensorType, DoubleTensorType, FloatTensorType, Int64TensorType]
+INPUT_TYPES = [
+    BooleanTensorType,
+    DoubleTensorType,
+    FloatTensorType,
+    Int64TensorType,
+    StringTensorType,
+]
+# What None, NaN and NA are in a tensor of strings, and what users may write for them.
+MISSING_STRINGS = ("", "nan", "None", "<NA>")
 _TENSORS = {
     np.dtype(np.float32): TensorProto.FLOAT,
     np.dtype(np.float64): TensorProto.DOUBLE,
@@ -245,46 +255,140 @@ LINKS: dict[type, Any] = {
 # From the features to the scores.
 
 
-def _filled(graph, X, columns):
+class _Features:
+    """The columns of X, from one input or from several side by side.
+
+    Parameters
+    ----------
+    graph : Graph
+    operator : object of skl2onnx
+        Inputs are numbers or strings, (n, 1) or (n, several).
+    """
+
+    def __init__(self, graph, operator):
+        self.graph = graph
+        d = operator.raw_operator.n_features_in_
+        self._places = []  # of each column: its input, and where in it
+        for variable in operator.inputs:
+            width = _width(variable) if len(operator.inputs) > 1 else d
+            self._places += [(variable, i) for i in range(width)]
+        if len(self._places) != d:
+            raise ValueError(
+                f"The inputs have {len(self._places)} columns together, and this "
+                f"{type(operator.raw_operator).__name__} was fitted to {d}."
+            )
+
+    def is_string(self, j):
+        """Whether a column comes in as strings."""
+        return isinstance(self._places[j][0].type, StringTensorType)
+
+    def columns(self, indices):
+        """The names of these columns in pieces, as they lie in the inputs."""
+        pieces = []
+        for variable, places in groupby(
+            (self._places[j] for j in indices), key=itemgetter(0)
+        ):
+            at = [i for _, i in places]
+            name = variable.full_name
+            whole = sum(other is variable for other, _ in self._places)
+            pieces.append(
+                name if at == list(range(whole)) else self.graph.columns(name, at)
+            )
+        return pieces
+
+    def numbers(self, indices, dtype=None):
+        """The name of these columns as a matrix of numbers, in the graph's dtype."""
+        for j in indices:
+            if self.is_string(j):
+                raise ValueError(
+                    f"Column {j} was numbers in fit: its input must be a tensor of "
+                    "numbers, not of strings."
+                )
+        pieces = [self.graph.cast(piece, dtype) for piece in self.columns(indices)]
+        return _side_by_side(self.graph, pieces)
+
+
+def _width(variable):
+    """Columns of an input; one that does not tell has one."""
+    shape = variable.type.shape
+    return shape[1] if len(shape) > 1 and isinstance(shape[1], int) else 1
+
+
+def _side_by_side(graph, parts):
+    return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
+
+
+def _filled(graph, features, columns):
     """Encoded columns: numbers, what they missed, categories; see `Columns`."""
-    raw, X = X, graph.cast(X)
-    numeric = columns.numeric
-    n_features = columns.n_features
-    numbers = X if len(numeric) == n_features else graph.columns(X, numeric)
     parts = []
-    if len(numeric):
+    if len(columns.numeric):
+        numbers = features.numbers(columns.numeric)
         missing = graph.node("IsNaN", numbers)
         parts.append(graph.node("Where", missing, columns.medians, numbers))
         if len(columns.incomplete):
             indicators = graph.cast(graph.node("IsNaN", numbers))
             parts.append(graph.columns(indicators, columns.incomplete))
-    wide = graph.cast(raw, np.float64) if len(columns.encoders) else X
     for j, encoder in zip(columns.categorical, columns.encoders, strict=True):
         levels = encoder.categories_[0]
-        if levels.dtype.kind not in "biuf":
-            raise ValueError(
-                f"Column {j} holds categories that are not numbers, and there is no "
-                "ONNX form for them here: encode them before the estimator, by a "
-                "OneHotEncoder in a ColumnTransformer within a Pipeline."
-            )
-        levels = levels.astype(np.float64)
-        column = graph.columns(wide, [j])
-        equal = graph.node("Equal", column, graph.constant([levels], np.float64))
-        indicators = graph.cast(equal)
-        if np.isnan(levels).any():  # NaN is a level too, and equals nothing
-            is_nan = graph.cast(graph.node("IsNaN", column))
-            at = np.isnan([levels])
-            indicators = graph.node("Max", indicators, graph.node("Mul", is_nan, at))
-        parts.append(indicators)
-    return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
+        indicators = _of_strings if features.is_string(j) else _of_numbers
+        parts.append(indicators(graph, features, j, levels))
+    return _side_by_side(graph, parts)
 
 
-def _scores(graph, estimator, X):
+def _of_numbers(graph, features, j, levels):
+    """An indicator for each level of a column of numbers, compared in float64."""
+    if any(isinstance(level, str | bytes) for level in levels):
+        raise ValueError(
+            f"Column {j} holds categories that are strings, and its input is a tensor "
+            "of numbers. Give it one of its own, a StringTensorType([None, 1]), as "
+            "to_onnx does for the columns of a DataFrame."
+        )
+    levels = levels.astype(np.float64)
+    column = features.numbers([j], np.float64)
+    equal = graph.node("Equal", column, graph.constant([levels], np.float64))
+    indicators = graph.cast(equal)
+    if np.isnan(levels).any():  # NaN is a level too, and equals nothing
+        is_nan = graph.cast(graph.node("IsNaN", column))
+        at = np.isnan([levels])
+        indicators = graph.node("Max", indicators, graph.node("Mul", is_nan, at))
+    return indicators
+
+
+def _of_strings(graph, features, j, levels):
+    """An indicator for each level of a column of strings."""
+    codes = {level: i for i, level in enumerate(levels) if isinstance(level, str)}
+    for i, level in enumerate(levels):
+        if not isinstance(level, str):
+            if level == level:
+                raise ValueError(
+                    f"Column {j} holds categories that are no strings, such as "
+                    f"{level!r}, and its input is a tensor of strings."
+                )
+            for missing in MISSING_STRINGS:
+                codes.setdefault(missing, i)
+    (column,) = features.columns([j])
+    code = graph.node(
+        "LabelEncoder",
+        column,
+        op_domain="ai.onnx.ml",
+        op_version=2,
+        keys_strings=list(codes),
+        values_int64s=list(codes.values()),
+        default_int64=-1,  # unknown
+    )
+    numbers = graph.constant([np.arange(len(levels))], np.int64)
+    return graph.cast(graph.node("Equal", code, numbers))
+
+
+def _scores(graph, estimator, features):
     """The name of the scores z2, (n, n_outputs)."""
     activation = activations.as_activation(estimator.activation)
     to_onnx = _found(ACTIVATIONS, activation, "activation", estimator.activation)
     columns = estimator._columns
-    X = graph.cast(X) if columns is None else _filled(graph, X, columns)
+    if columns is None:
+        X = features.numbers(range(estimator.n_features_in_))
+    else:
+        X = _filled(graph, features, columns)
     W1, b1, W2, b2, V = estimator._fitted_weights()
     z1 = graph.node("Add", graph.node("MatMul", X, W1), b1)
     a1 = to_onnx(graph, z1, activation)
@@ -305,14 +409,15 @@ def _found(table, part, name, given):
 
 
 def _graph(scope, operator, container):
-    """A graph in the dtype of the weights, and the name of its input."""
+    """A graph in the dtype of the weights, and the features that come in."""
     dtype = operator.raw_operator.coefs_[0].dtype
-    return Graph(scope, container, dtype), operator.inputs[0].full_name
+    graph = Graph(scope, container, dtype)
+    return graph, _Features(graph, operator)
 
 
 def _float_type(operator):
-    """The type of results: float64 only if the input is."""
-    is_double = isinstance(operator.inputs[0].type, DoubleTensorType)
+    """The type of results: float64 only if an input is."""
+    is_double = any(isinstance(v.type, DoubleTensorType) for v in operator.inputs)
     return DoubleTensorType if is_double else FloatTensorType
 
 
@@ -352,10 +457,10 @@ def _classifier_shapes(operator):
 
 def _convert_classifier(scope, operator, container):
     estimator = operator.raw_operator
-    graph, X = _graph(scope, operator, container)
+    graph, features = _graph(scope, operator, container)
     loss = estimator._loss_object()
     link = _found(LINKS, loss, "loss", estimator.loss)
-    z = _scores(graph, estimator, X)
+    z = _scores(graph, estimator, features)
     labels, proba = (output.full_name for output in operator.outputs)
 
     if estimator._targets.exclusive:
@@ -409,10 +514,10 @@ def _regressor_shapes(operator):
 
 def _convert_regressor(scope, operator, container):
     estimator = operator.raw_operator
-    graph, X = _graph(scope, operator, container)
+    graph, features = _graph(scope, operator, container)
     loss, columns = estimator._loss_object(), _predicted(estimator)
     link = _found(LINKS, loss, "loss", estimator.loss)
-    z, scaling = _scores(graph, estimator, X), estimator._prediction_scaling
+    z, scaling = _scores(graph, estimator, features), estimator._prediction_scaling
     if scaling is not None and not scaling.folds_in(graph.dtype):
         graph = Graph(scope, container, np.float64)
         z = graph.cast(z)
@@ -439,7 +544,7 @@ def _convert_regressor(scope, operator, container):
 
 def _check(operator, n_outputs):
     check_is_fitted(operator.raw_operator)
-    counts = {"input_count_range": 1, "output_count_range": n_outputs}
+    counts = {"input_count_range": [1, None], "output_count_range": n_outputs}
     check_input_and_output_numbers(operator, **counts)
     check_input_and_output_types(operator, good_input_types=INPUT_TYPES)
 

@@ -6,7 +6,11 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from skl2onnx import to_onnx
-from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType
+from skl2onnx.common.data_types import (
+    DoubleTensorType,
+    Int64TensorType,
+    StringTensorType,
+)
 from sklearn.base import is_classifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -181,11 +185,73 @@ def test_categories_are_compared_as_they_come_in():
     assert len(np.unique(run(model, codes)[1], axis=0)) == 2
 
 
-def test_categories_that_are_strings_are_refused():
-    frame = pd.DataFrame({"a": X[:, 0], "b": np.where(SIGNAL > 0, "u", "v")})
+MIXED = pd.DataFrame(
+    {
+        "size": np.where(np.arange(140) % 7, X[:, 1], np.nan),
+        "town": np.array(["Aachen", "Bonn", "", None], object)[np.arange(140) % 4],
+        "count": np.arange(140) % 5,
+        "kind": np.where(SIGNAL > 0, "u", "v"),
+        "known": SIGNAL > 0.3,
+    }
+)
+
+
+def as_inputs(frame):
+    return {name: frame[[name]].to_numpy() for name in frame}
+
+
+@pytest.mark.parametrize("categorical", ["from_dtype", ["town", "kind", "count"]])
+@pytest.mark.parametrize("last", [TwoLayerClassifier, TwoLayerRegressor])
+def test_tables_have_an_input_a_column(last, categorical):
+    """Strings among them; a level that training has not seen; missing ones."""
+    y = CLASSES["names"] if is_classifier(last()) else SIGNAL
+    model = last(**BRIEF, categorical_features=categorical).fit(MIXED, y)
+    later = MIXED[::-1].reset_index(drop=True)
+    later.loc[::9, "town"] = "Celle"
+    later.loc[::8, "kind"] = None  # never missed in training: unknown
+    later.loc[::6, "size"] = np.nan
+    options = {"zipmap": False} if is_classifier(model) else None
+    graph = to_onnx(model, MIXED[:1], options=options)
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    results = session.run(None, as_inputs(later))
+    if is_classifier(model):
+        assert_array_equal(results[0], model.predict(later))
+        assert_allclose(results[1], model.predict_proba(later), rtol=0, atol=1e-12)
+    else:
+        assert_allclose(results[0][:, 0], model.predict(later), rtol=1e-12, atol=1e-12)
+    p = model.predict(MIXED.assign(town=np.where(MIXED["town"] == "", "x", "Bonn")))
+    assert len(np.unique(p)) > 1  # the columns do tell
+
+
+def test_inputs_of_several_columns():
+    model = TwoLayerClassifier(**BRIEF).fit(X, CLASSES["names"])
+    pieces = {"a": X[:, :1], "b": X[:, 1:3], "c": X[:, 3:]}
+    types = [(k, DoubleTensorType([None, v.shape[1]])) for k, v in pieces.items()]
+    graph = to_onnx(model, initial_types=types, options={"zipmap": False})
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    labels, p = session.run(None, pieces)
+    assert_array_equal(labels, model.predict(X))
+    assert_allclose(p, model.predict_proba(X), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"have 3 columns together, .* fitted to 4"):
+        to_onnx(model, initial_types=types[:2])
+
+
+def test_inputs_of_the_wrong_kind_are_refused():
+    frame = MIXED[["size", "kind"]]
     model = TwoLayerClassifier(**BRIEF).fit(frame, CLASSES["binary"])
-    with pytest.raises(ValueError, match="Column 1 holds categories that are not num"):
+    with pytest.raises(ValueError, match="Column 1 holds categories that are strings"):
         run(model, X[:, :2])
+    strings = [(name, StringTensorType([None, 1])) for name in frame]
+    with pytest.raises(ValueError, match="Column 0 was numbers in fit"):
+        to_onnx(model, initial_types=strings)
+    coded = TwoLayerClassifier(**BRIEF, categorical_features=[0])
+    coded.fit(np.digitize(SIGNAL, [-1, 0])[:, np.newaxis], CLASSES["binary"])
+    with pytest.raises(ValueError, match="Column 0 holds categories that are no str"):
+        to_onnx(coded, initial_types=strings[:1])
 
 
 @over_dtypes
