@@ -481,6 +481,9 @@ def _convert_classifier(scope, operator, container):
 
     if estimator._shares_score():
         z = graph.node("Concat", graph.node("Neg", z), z, axis=1)
+    if container.get_options(estimator, {"raw_scores": False})["raw_scores"]:
+        graph.cast(z, _float_dtype(operator), out=proba)  # of two classes, -z and z
+        return
     p = graph.node("Max", link(graph, z, loss), np.finfo(graph.dtype).tiny)
     graph.cast(p, _float_dtype(operator), out=proba)
 
@@ -553,6 +556,7 @@ CLASSIFIER_OPTIONS = {
     "zipmap": [True, False, "columns"],
     "output_class_labels": [False, True],
     "nocl": [True, False],
+    "raw_scores": [True, False],
 }
 
 for _estimator in (TwoLayerClassifier, TwoLayerRegressor):

@@ -11,7 +11,10 @@ from skl2onnx.common.data_types import (
     Int64TensorType,
     StringTensorType,
 )
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -51,10 +54,11 @@ BRIEF = {"hidden_layer_sizes": 5, "n_members": 3, "max_iter": 8, "random_state":
 over_dtypes = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
-def run(model, X, sample=None):
+def run(model, X, sample=None, options=None):
     """The outputs of the converted model, by onnxruntime."""
     last = model[-1] if hasattr(model, "steps") else model
-    options = {"zipmap": False} if is_classifier(last) else None
+    if is_classifier(last):
+        options = {"zipmap": False} | (options or {})
     sample = X[:1] if sample is None else sample
     if isinstance(sample, np.ndarray):
         graph = to_onnx(model, sample, options=options)
@@ -270,6 +274,36 @@ def test_in_a_pipeline(dtype):
             assert_array_equal(got[0], expected[0])
             got, expected = got[1:], [pipe.predict_proba(rows)]
         assert_allclose(got[0], expected[0], rtol=0, atol=tolerance * 50)
+
+
+ENSEMBLES = {
+    "calibrated": CalibratedClassifierCV(TwoLayerClassifier(**BRIEF), cv=2),
+    "one_vs_rest": OneVsRestClassifier(TwoLayerClassifier(**BRIEF)),
+    "stacking": StackingClassifier([("a", TwoLayerClassifier(**BRIEF))], cv=2),
+}
+
+
+@pytest.mark.parametrize("kind", ["names", "integers"])
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_within_other_estimators(name, kind):
+    """Some of them take scores in place of probabilities, and ask for `raw_scores`."""
+    model = clone(ENSEMBLES[name]).fit(X, CLASSES[kind])
+    labels, p = run(model, X)
+    assert_array_equal(labels, model.predict(X))
+    assert_allclose(p, model.predict_proba(X), rtol=0, atol=1e-12)
+
+
+@over_dtypes
+@pytest.mark.parametrize("kind", ["names", "integers", "multilabel"])
+def test_raw_scores(kind, dtype):
+    rows = SCALED.astype(dtype)
+    model = TwoLayerClassifier(**BRIEF).fit(rows, CLASSES[kind])
+    expected = model.decision_function(rows)
+    if expected.ndim == 1:
+        expected = np.c_[-expected, expected]  # as of skl2onnx's own classifiers
+    labels, scores = run(model, rows, options={"raw_scores": True})
+    assert_array_equal(labels, model.predict(rows))
+    assert_allclose(scores, expected, rtol=0, atol=10 * TOLERANCE[dtype])
 
 
 def test_inputs_of_other_types():
