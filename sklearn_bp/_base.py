@@ -329,7 +329,7 @@ class BaseTwoLayer(
                 estimator._set_fitted(
                     result, network.loss, resolved, validate, weights_dtype
                 )
-                estimator._importances = estimator._measure_importances(raw[0], shares)
+                estimator._keep_importance_rows(raw[0], shares)
 
             training = solver, state, plan
             given = users, given_weight
@@ -856,6 +856,7 @@ class BaseTwoLayer(
             )
 
     def __getstate__(self):
+        self._measure_importances()  # a file has no use for rows
         return state_of(super().__getstate__())
 
     def __setstate__(self, state):

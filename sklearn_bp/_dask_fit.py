@@ -172,7 +172,7 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
 
     def set_fitted(estimator, result):
         estimator._set_fitted(result, network.loss, resolved, validate, dtype)
-        estimator._importances = estimator._measure_importances(*important)
+        estimator._keep_importance_rows(*important)
 
     users, weights = given
     training = solver, state, plan

@@ -56,6 +56,7 @@ def made(estimator, name, **options):
 
 def state_of(model):
     """All fitted attributes, as bytes, but for what tells why it was the end."""
+    model._measure_importances()
     return {
         name: pickle.dumps(value)
         for name, value in sorted(vars(model).items())

@@ -153,6 +153,7 @@ def fit(model, case, **options):
 
 def state_of(model):
     """All fitted attributes, as bytes."""
+    model._measure_importances()
     return {
         name: pickle.dumps(value)
         for name, value in sorted(vars(model).items())

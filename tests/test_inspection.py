@@ -1,5 +1,7 @@
 """Looking inside: hidden activations, derivatives by the inputs, importances."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -179,6 +181,19 @@ def test_importances_of_encoded_columns():
     assert model.feature_importances_[1] > 0.8
     selected = SelectFromModel(TwoLayerRegressor(random_state=0)).fit(frame, y)
     assert_array_equal(selected.get_feature_names_out(), ["kind"])
+
+
+def test_importances_are_those_of_the_fit():
+    """They are measured when asked for: not on other rows, and not put in a pickle."""
+    y, rows = TARGETS["regression"], X.copy()
+    model = TwoLayerRegressor(**PLAIN).fit(rows, y)
+    expected = TwoLayerRegressor(**PLAIN).fit(rows, y).feature_importances_
+    rows[:] = 0
+    model.set_params(activation="no activation")
+    twin = pickle.loads(pickle.dumps(model))
+    assert_array_equal(twin.feature_importances_, expected)
+    assert_array_equal(model.feature_importances_, expected)
+    assert twin._importance_rows is None
 
 
 def test_rows_of_weight_zero_have_no_say():
