@@ -355,7 +355,8 @@ class BaseTwoLayer(
 
     def _check_parameters(self):
         check_parameters(self, self._constraints)
-        check_random_state(self.random_state)
+        if not isinstance(self.random_state, Integral):  # ints are checked as seeds
+            check_random_state(self.random_state)
         if self.dropout and self.solver == "lbfgs":
             raise ValueError(
                 f"dropout={self.dropout} changes the loss from step to step, and "

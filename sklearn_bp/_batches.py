@@ -231,7 +231,10 @@ class Batches:
         row_bytes = np.dtype(dtype).itemsize * (
             row_length(data.X) + (1 + n_members) * data.Y.shape[1]
         )
-        block_bytes = SMALL_BYTES if n * row_bytes <= SMALL_BYTES else BLOCK_BYTES
+        block_bytes = BLOCK_BYTES
+        if n * row_bytes <= SMALL_BYTES:
+            block_bytes = SMALL_BYTES
+            data = replace(data, Y=data.Y.astype(dtype, copy=False))  # bools, once
         most = max(1, int(block_bytes // (b * row_bytes)))
         stops = [*range(most * b, n - n % b, most * b), n - n % b]
         if n % b:

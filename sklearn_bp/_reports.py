@@ -11,7 +11,7 @@ SITE = ""
 PAGE = "api/{estimator_module}.{estimator_name}.html"
 
 # Rows that the spread of the features is judged by.
-SAMPLE = 1000
+SAMPLE = 200
 # Standard deviations as far apart as this, or as far from 1, slow training down.
 WIDE = 100
 

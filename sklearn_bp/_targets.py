@@ -35,6 +35,8 @@ def check_labels(y):
     y = check_array(y, **_ANY_SHAPE, dtype=None)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
+    if _are_few_ints(y):
+        return y
     check_classification_targets(y)
     if y.ndim > 1 and type_of_target(y) == "multiclass-multioutput":
         raise ValueError(
@@ -44,6 +46,13 @@ def check_labels(y):
             "MultiOutputClassifier."
         )
     return y
+
+
+def _are_few_ints(y):
+    """Whether there is nothing to say against labels, which takes scikit-learn long."""
+    if y.ndim != 1 or y.dtype.kind not in "iu" or not len(y):
+        return False
+    return 2 * (int(y.max()) - int(y.min()) + 1) <= len(y)
 
 
 def _natural_dtype(y):

@@ -255,7 +255,7 @@ class CategoricalLogLoss(LogLoss):
 
         def forward(z):
             scores = z.ravel()
-            if not abs(scores[amax(scores)]) < most:
+            if not -most < scores.item(amax(scores)) < most:
                 return _softmax(z)
             np.exp(z, z)
             gemv(1.0, z.T, ones, 0.0, sums, 0, 1, 0, 1, 1, 1)
