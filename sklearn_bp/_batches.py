@@ -223,11 +223,15 @@ class Batches:
     n_members : int, default=1
     n_outputs : int, default=None
         None: as many as there are targets.
+    n_rows : int, default=None
+        Rows an epoch; None for all of the data.
     """
 
-    def __init__(self, data, batch_size, dtype, n_members=1, n_outputs=None):
+    def __init__(
+        self, data, batch_size, dtype, n_members=1, n_outputs=None, n_rows=None
+    ):
         self.data = data
-        n, b = data.n_rows, batch_size
+        n, b = n_rows or data.n_rows, batch_size
         row_bytes = np.dtype(dtype).itemsize * (
             row_length(data.X) + (1 + n_members) * data.Y.shape[1]
         )

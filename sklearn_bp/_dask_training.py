@@ -20,6 +20,7 @@ from sklearn_bp._dask_partitions import (
     step_gradient,
 )
 from sklearn_bp._held_out import LARGEST_TEMPERATURE, SMALLEST_TEMPERATURE
+from sklearn_bp._large_batches import take_step
 from sklearn_bp._lbfgs import LBFGS
 from sklearn_bp._scaling_layer import scaling_inputs
 from sklearn_bp._training import Measured, MiniBatches
@@ -125,14 +126,7 @@ class PartitionedMiniBatches(MiniBatches):
                 seen = parameters.folded().flat
                 sums = data.parts.each(step_gradient, seen, per=per)
                 loss, gradient = added(sums)
-                target = optimizer.target.flat[: gradient.size]
-                scale, beta = optimizer.begin(n_rows, rate)
-                if beta == 0:  # the target may hold anything, NaN too
-                    target[:] = 0
-                elif beta != 1:
-                    target *= target.dtype.type(beta)
-                target += target.dtype.type(scale) * gradient
-                squared_norms += optimizer.finish(n_rows, rate)
+                squared_norms += take_step(optimizer, gradient, n_rows, rate)
                 total += loss
             total += 0.5 * data.alpha * squared_norms
             return total / (data.n_rows * parameters.n_members)

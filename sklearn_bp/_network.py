@@ -426,17 +426,32 @@ class Objective:
 
     def sums(self, scale):
         """The sum of the rows' losses; `scale` times its gradient is in `gradient`."""
-        total, beta = 0.0, 0.0
-        for block in self._batches.epoch():
-            forward, output_error, hidden_error, gradient = self._kernels[block.n_rows]
-            for X, Y, P, weights in block.steps:
-                forward(X, P)
-                output_error(P, Y, weights)
-                hidden_error()
-                gradient(X, scale, beta)
-                beta = 1.0
-            total += block.value(self.network.loss)
-        return total
+        blocks = self._batches.epoch()
+        return add_up(blocks, self._kernels, self.network.loss, scale)
+
+
+def add_up(blocks, kernels, loss, scale):
+    """Sum of the rows' losses; the kernels' target is then `scale` times its gradient.
+
+    Parameters
+    ----------
+    blocks : iterable of Block
+    kernels : dict of int to Kernel
+        By the rows of a batch; all have the same target.
+    loss : object of `losses`
+    scale : float
+    """
+    total, beta = 0.0, 0.0
+    for block in blocks:
+        forward, output_error, hidden_error, gradient = kernels[block.n_rows]
+        for X, Y, P, weights in block.steps:
+            forward(X, P)
+            output_error(P, Y, weights)
+            hidden_error()
+            gradient(X, scale, beta)
+            beta = 1.0
+        total += block.value(loss)
+    return total
 
 
 def loss_and_gradient(network, parameters, X, Y, sample_weight=None, alpha=0.0):

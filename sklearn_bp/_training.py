@@ -15,6 +15,7 @@ from scipy import sparse
 from sklearn_bp._batches import Batches, Data, next_block_order, next_order
 from sklearn_bp._blas import blas_for
 from sklearn_bp._dropout import Dropout
+from sklearn_bp._large_batches import LARGE_BATCH, LargeBatches
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._scaling_layer import scaling_inputs
@@ -240,19 +241,22 @@ class MiniBatches:
         return result
 
     def _passes(self, network, data, state, optimizer):
-        """A function that trains for one pass over the rows; it returns the loss."""
+        """A function that trains for one pass over the rows.
+
+        It returns the mean loss, penalty included; of several members, of all.
+        """
         parameters = state.parameters
-        batches = Batches(
-            data,
-            self.batch_size,
-            parameters.flat.dtype,
-            parameters.n_members,
-            parameters.shape[2],
-        )
         if parameters.r is not None:
             optimizer, parameters = scaling_inputs(optimizer, parameters)
         dropout = Dropout(self.dropout, state.dropout_stream) if self.dropout else None
-        kernels = bind_kernels(network, data, parameters, optimizer, batches, dropout)
+        large, b = None, self.batch_size
+        if b > LARGE_BATCH:
+            large = LargeBatches(network, data, parameters, b, dropout)
+        else:
+            sizes = parameters.n_members, parameters.shape[2]
+            batches = Batches(data, b, parameters.flat.dtype, *sizes)
+            bound = network, data, parameters, optimizer
+            kernels = bind_kernels(*bound, batches, dropout)
         # In a single batch the order of rows changes nothing but rounding; it is drawn
         # all the same, so that random numbers drawn later are MLPClassifier's.
         in_order = not self.shuffle or self.batch_size == data.n_rows
@@ -262,11 +266,17 @@ class MiniBatches:
                 state.order = next_block_order(data, state.random_state)
             elif self.shuffle:
                 state.order = next_order(state.order, data.n_rows, state.random_state)
-            blocks = batches.epoch(None if in_order else state.order)
-            loss = run_epoch(network, data, state, blocks, kernels, optimizer)
+            order = None if in_order else state.order
+            if large is not None:
+                sums = large.epoch(order, state.rate, optimizer)
+            else:
+                blocks = batches.epoch(order)
+                sums = run_epoch(network, state.rate, blocks, kernels, optimizer)
+            total, squared_norms = sums
             if dropout is not None:
                 state.dropout_stream = dropout.epoch_ends()
-            return loss
+            total += 0.5 * data.alpha * squared_norms
+            return total / (data.n_rows * parameters.n_members)
 
         return pass_over_rows
 
@@ -335,14 +345,17 @@ def averaging(optimizer, state, n_steps):
     return optimizer._replace(finish=finish)
 
 
-def run_epoch(network, data, state, blocks, kernels, optimizer):
-    """One pass over the blocks; return the mean loss, penalty included.
+def run_epoch(network, rate, blocks, kernels, optimizer):
+    """One pass over the blocks.
 
-    The loss of a row is the one before the update that the row takes part in; of
-    several members, the mean of theirs.
+    Returns
+    -------
+    total, squared_norms : float
+        Sums of the rows' losses, a row's from before the update that it takes part
+        in, and of the squared norms of the weights before each update.
     """
     total = squared_norms = 0.0
-    rate, begin, finish = state.rate, optimizer.begin, optimizer.finish
+    begin, finish = optimizer.begin, optimizer.finish
     for block in blocks:
         n_rows = block.n_rows
         forward, output_error, hidden_error, gradient = kernels[n_rows]
@@ -353,8 +366,7 @@ def run_epoch(network, data, state, blocks, kernels, optimizer):
             gradient(X, *begin(n_rows, rate))
             squared_norms += finish(n_rows, rate)
         total += block.value(network.loss)
-    total += 0.5 * data.alpha * squared_norms
-    return total / (data.n_rows * state.parameters.n_members)
+    return total, squared_norms
 
 
 def run_epochs(epoch, on_plateau, state, plan):
