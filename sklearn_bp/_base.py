@@ -539,10 +539,10 @@ class BaseTwoLayer(
         """
         X, Y, sample_weight, alpha = problem
         X_raw, Y_raw, dtype, users = raw
-        network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         data = Data.weighted(X, Y, sample_weight, alpha, scaling=scaling)
         if users.has_validation:
-            return data, self._validation_set(network, *self._users_rows(users, dtype))
+            return data, self._users_validation(network, users, dtype)
+        network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         if not held_out and self.early_stopping in ("auto", False):
             return data, None
 
@@ -569,6 +569,11 @@ class BaseTwoLayer(
         weights = validation_weights(sample_weight, validation)
         own = users, X_raw, validation, Y_raw[validation], weights, dtype
         return data, self._validation_set(network, *own)
+
+    def _users_validation(self, network, users, dtype):
+        """What measures parameters on validation data of the user's own."""
+        network = TwoLayerNetwork(network.activation, network.loss.for_validation())
+        return self._validation_set(network, *self._users_rows(users, dtype))
 
     def _users_rows(self, users, dtype):
         """What `_validation_set` wants, of validation data of the user's own."""
@@ -623,11 +628,15 @@ class BaseTwoLayer(
 
     def _view(self, parameters, dtype):
         """An estimator as it would be fitted with these parameters, to be looked at."""
-        view = type(self).__new__(type(self))
+        view = self._kind_in_memory().__new__(self._kind_in_memory())
         view.__dict__.update(vars(self))
         view._set_weights(self._folded(parameters, dtype))
         view.n_outputs_ = parameters.shape[2]
         return view
+
+    def _kind_in_memory(self):
+        """The class that predicts from arrays."""
+        return type(self)
 
     def _metric(self):
         return Metric(self.early_stopping_metric)

@@ -77,7 +77,9 @@ def fit(estimator, parts, empty_rows, users, sample_weight=None):
         What callbacks see of what the user gave.
     """
     n_hidden = estimator._check_parameters()
-    _check_validation(estimator)
+    users.check(estimator.validation_fraction)
+    if not users.has_validation:
+        _check_validation(estimator)
     overflow = np.errstate(over="ignore", invalid="ignore")
     with _all_or_nothing(estimator) as before, overflow:
         given = users, sample_weight
@@ -88,7 +90,9 @@ def fit(estimator, parts, empty_rows, users, sample_weight=None):
 
 
 def _trained(estimator, parts, empty_rows, n_hidden, given, before):
+    users, weights = given
     continuing = hasattr(estimator, "coefs_") and estimator.warm_start
+    continuing = continuing and not users.has_start
     validate_data(estimator, empty_rows, skip_check_array=True, reset=not continuing)
     rows = _read(estimator, parts, continuing)
     network = estimator._network()
@@ -114,9 +118,13 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
         continuing,
         False,
     )
+    if users.has_start:
+        estimator._start_from(users, state.parameters)
     alpha = penalty(estimator, n_weighty)
     seed = spawn(state.random_state).randint(2**31, size=4).tolist()
-    holding = _held_out(estimator, n_weighty, seed)
+    holding = HoldingOut(0, 0.0, estimator._exclusive(), seed)
+    if not users.has_validation:
+        holding = _held_out(estimator, n_weighty, seed)
     offsets = [(i, offset) for i, offset in enumerate(known.offsets)]
     lessons = rows.then(assign, holding, per=offsets)
     n_members = estimator.n_members
@@ -142,7 +150,9 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     numbers = [(i,) for i in range(len(counts))]
     partitions = lessons.then(prepare, problem, per=numbers)
     validate: Any = None
-    if n_held:
+    if users.has_validation:
+        validate = estimator._users_validation(network, users, dtype)
+    elif n_held:
         scored = partitions.only([i for i, c in enumerate(counts) if c.n_held_out])
         validate = PartitionedValidation(
             scored,
@@ -174,7 +184,6 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
         estimator._set_fitted(result, network.loss, resolved, validate, dtype)
         estimator._keep_importance_rows(*important)
 
-    users, weights = given
     training = solver, state, plan
     with Run(estimator, users, weights, training, False, set_fitted, before) as run:
         result = run.train(network, data)

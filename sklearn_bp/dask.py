@@ -42,13 +42,78 @@ class _OnCluster(BaseTwoLayer):
     _plain: Any
     _labelled: bool
 
-    def _fit_collections(self, X, y, sample_weight, client):
+    @with_callbacks
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        client=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        coef_init=None,
+        intercept_init=None,
+    ):
+        """Fit the network to rows on a cluster.
+
+        Parameters
+        ----------
+        X : dask array or DataFrame of shape (n_samples, n_features)
+            Features, in blocks of rows; else as of the plain class.
+
+        y : dask array, Series or DataFrame of shape (n_samples,) or \
+                (n_samples, n_outputs)
+            In blocks as those of X: class labels, or a label indicator matrix; of the
+            regressor targets.
+
+        sample_weight : dask array or Series of shape (n_samples,), default=None
+            Weights >= 0, not all zero.
+
+        client : distributed.Client, default=None
+            The cluster's; None for the default client.
+
+        X_val, y_val, sample_weight_val : array-like, default=None
+            Validation rows, in memory: they are looked at in this process after each
+            epoch, so some thousands will do. In place of rows that would be held out;
+            with them `early_stopping_metric` may be a scorer.
+
+        coef_init, intercept_init : list of two arrays, default=None
+            Weights and intercepts to start from, as of the plain class.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters or data out of range; the message says which.
+        RuntimeError
+            If the cluster lost data that it cannot compute again, or all its workers.
+        DivergenceError
+            A ValueError: the loss is not finite. What was fitted before is kept.
+        """
         check_y_given(y, self)
         check_collections(self, X=X, y=y, sample_weight=sample_weight)
+        users = UsersData(
+            X, y, None, X_val, y_val, sample_weight_val, coef_init, intercept_init
+        )
+        for name in ("X_val", "y_val", "sample_weight_val"):
+            if is_dask_collection(getattr(users, name)):
+                raise TypeError(
+                    f"{name} is a dask {type(getattr(users, name)).__name__}: "
+                    "validation rows are looked at in this process after each epoch. "
+                    f"Pass {name}.compute() of some rows."
+                )
         client = client_of(client)
         blocks = blocks_of(X, y, sample_weight, client)
-        fit_parts(self, blocks, empty_rows(X), UsersData(X, y), sample_weight)
+        fit_parts(self, blocks, empty_rows(X), users, sample_weight)
         return self
+
+    def _kind_in_memory(self):
+        return self._plain
 
     def _train_blocks(self, X, y, sample_weight, client, **options):
         """Train on block after block, each where it is: what travels is the model."""
@@ -141,9 +206,8 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
       a 67th of the rows, from 256 to 8192. A step takes its share of the rows of each
       partition, in an order that depends on `random_state`, the partition and the
       epoch; shuffle='blocks' means True.
-    - Rows held out are drawn within each partition. `early_stopping_metric` is 'loss'
-      or 'score', `validation_fraction` a number; fit takes no `X_val` and no
-      `coef_init`.
+    - Rows held out are drawn within each partition; `validation_fraction` is a number
+      and `early_stopping_metric` 'loss' or 'score', unless `X_val` is given.
     - Rows of weight 0 take no part: they neither count as rows nor fill batches.
     - Medians and quartiles are taken from at most 20,000 evenly spaced rows, as those
       of large arrays are anyway, and here also where values are missing.
@@ -160,40 +224,6 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
 
     _plain = _classifier.TwoLayerClassifier
     _labelled = True
-
-    @with_callbacks
-    def fit(self, X, y, sample_weight=None, client=None):
-        """Fit the network to labelled rows on a cluster.
-
-        Parameters
-        ----------
-        X : dask array or DataFrame of shape (n_samples, n_features)
-            Features, in blocks of rows; else as of `sklearn_bp.TwoLayerClassifier`.
-
-        y : dask array, Series or DataFrame of shape (n_samples,) or \
-                (n_samples, n_labels)
-            Class labels, or a label indicator matrix, in blocks as those of X.
-
-        sample_weight : dask array or Series of shape (n_samples,), default=None
-            Weights >= 0, not all zero.
-
-        client : distributed.Client, default=None
-            The cluster's; None for the default client.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError, TypeError
-            For parameters or data out of range; the message says which.
-        RuntimeError
-            If the cluster lost data that it cannot compute again, or all its workers.
-        DivergenceError
-            A ValueError: the loss is not finite. What was fitted before is kept.
-        """
-        return self._fit_collections(X, y, sample_weight, client)
 
     @available_if(lambda self: self._check_solver())
     def partial_fit(self, X, y, sample_weight=None, classes=None, client=None):
@@ -346,9 +376,8 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
       a 67th of the rows, from 256 to 8192. A step takes its share of the rows of each
       partition, in an order that depends on `random_state`, the partition and the
       epoch; shuffle='blocks' means True.
-    - Rows held out are drawn within each partition. `early_stopping_metric` is 'loss'
-      or 'score', `validation_fraction` a number; fit takes no `X_val` and no
-      `coef_init`.
+    - Rows held out are drawn within each partition; `validation_fraction` is a number
+      and `early_stopping_metric` 'loss' or 'score', unless `X_val` is given.
     - Rows of weight 0 take no part: they neither count as rows nor fill batches.
     - Medians and quartiles are taken from at most 20,000 evenly spaced rows, as those
       of large arrays are anyway, and here also where values are missing.
@@ -365,40 +394,6 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
 
     _plain = _regressor.TwoLayerRegressor
     _labelled = False
-
-    @with_callbacks
-    def fit(self, X, y, sample_weight=None, client=None):
-        """Fit the network to rows with targets on a cluster.
-
-        Parameters
-        ----------
-        X : dask array or DataFrame of shape (n_samples, n_features)
-            Features, in blocks of rows; else as of `sklearn_bp.TwoLayerRegressor`.
-
-        y : dask array, Series or DataFrame of shape (n_samples,) or \
-                (n_samples, n_outputs)
-            Targets, in blocks as those of X.
-
-        sample_weight : dask array or Series of shape (n_samples,), default=None
-            Weights >= 0, not all zero.
-
-        client : distributed.Client, default=None
-            The cluster's; None for the default client.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError, TypeError
-            For parameters or data out of range; the message says which.
-        RuntimeError
-            If the cluster lost data that it cannot compute again, or all its workers.
-        DivergenceError
-            A ValueError: the loss is not finite. What was fitted before is kept.
-        """
-        return self._fit_collections(X, y, sample_weight, client)
 
     @available_if(lambda self: self._check_solver())
     def partial_fit(self, X, y, sample_weight=None, client=None):

@@ -17,6 +17,7 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 
 import sklearn_bp
@@ -207,6 +208,57 @@ def frame():
     table["y"] = LABELS
     table["w"] = WEIGHTS
     return table.sort_values("town", ignore_index=True)  # levels absent from most
+
+
+@pytest.mark.parametrize("name", ["TwoLayerClassifier", "TwoLayerRegressor"])
+def test_validation_rows_and_given_starts(client, name):
+    """As of the plain class: curves, the best epoch, and where training begins."""
+    y = LABELS if name == "TwoLayerClassifier" else TARGETS
+    kind, plain = getattr(ours, name), getattr(sklearn_bp, name)
+    settings = SETTINGS["lbfgs"] | {"early_stopping": True}
+    start = plain(**settings).fit(X, y)
+    rows = {
+        "X_val": X[::3],
+        "y_val": y[::3],
+        "sample_weight_val": WEIGHTS[::3],
+        "coef_init": start.coefs_,
+        "intercept_init": start.intercepts_,
+    }
+    model = kind(**settings).fit(array(X), array(y), client=client, **rows)
+    other = plain(**settings).fit(X, y, **rows)
+    assert_allclose(model.loss_curve_, other.loss_curve_, rtol=1e-8)
+    assert_allclose(
+        model.validation_loss_curve_, other.validation_loss_curve_, rtol=1e-8
+    )
+    assert_allclose(model.validation_scores_, other.validation_scores_, rtol=1e-8)
+    assert model.best_iter_ == other.best_iter_
+    assert_allclose(model.coefs_[0], other.coefs_[0], rtol=1e-6)
+    assert model.loss_curve_[0] < start.loss_curve_[0]
+
+
+def test_scorers_on_validation_rows(client):
+    """With rows in memory any metric may be watched; the best epoch's weights stay."""
+    settings = SETTINGS["adam"] | {"max_iter": 6, "learning_rate_init": 0.1}
+    model = ours.TwoLayerClassifier(
+        **settings, early_stopping=True, early_stopping_metric="balanced_accuracy"
+    )
+    model.fit(array(X), array(LABELS), client=client, X_val=X[::2], y_val=LABELS[::2])
+    predicted = model.to_local().predict(X[::2])
+    score = balanced_accuracy_score(LABELS[::2], predicted)
+    assert_allclose(score, max(model.validation_scores_))
+    assert model.validation_scores_[model.best_iter_ - 1] == max(
+        model.validation_scores_
+    )
+
+
+def test_validation_rows_are_in_memory(client):
+    rows = {"X_val": array(X), "y_val": LABELS}
+    with pytest.raises(TypeError, match=r"Pass X_val.compute\(\)"):
+        ours.TwoLayerClassifier().fit(array(X), array(LABELS), client=client, **rows)
+    with pytest.raises(ValueError, match="y_val is given without X_val"):
+        ours.TwoLayerClassifier().fit(
+            array(X), array(LABELS), client=client, y_val=LABELS
+        )
 
 
 def test_frames_of_unknown_sizes(client):
