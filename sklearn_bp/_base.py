@@ -250,11 +250,11 @@ class BaseTwoLayer(
         """What the validation split is stratified by, or None."""
 
     @abstractmethod
-    def _validation_score(self, z2, Y, sample_weight):
-        """What `score` would give, from scores z2, (n, n_outputs), and targets Y.
+    def _validation_score(self, Y, sample_weight):
+        """A function of scores z2, (n, n_outputs): what `score` would give.
 
-        z2, which may be overwritten, are those of the fitted weights; Y is in the
-        user's units.
+        z2, which may be overwritten, are those of the fitted weights; the targets Y are
+        in the user's units.
         """
 
     # Training.
@@ -617,12 +617,11 @@ class BaseTwoLayer(
         """A function of scores, in the units of training, and parameters: the score."""
         if rows is not None:
             Y, sample_weight = Y[rows], validation_weights(sample_weight, rows)
-        scaling = self._score_scaling
+        scaling, measure = self._score_scaling, self._validation_score(Y, sample_weight)
 
         def score(z, parameters):
             z = z.astype(np.float64)
-            z = z if scaling is None else scaling.backwards(z)
-            return self._validation_score(z, Y, sample_weight)
+            return measure(z if scaling is None else scaling.backwards(z))
 
         return score
 

@@ -135,6 +135,9 @@ class Block:
         k = n_outputs or n_targets
         self.data = data
         self.n_batches, self.n_rows, self.n_members = n_batches, n_rows, n_members
+        self._shares = None  # what a row of each fold weighs for each member
+        if data.folds is not None:
+            self._shares = (1 - np.eye(n_members, dtype=dtype)) / data.fold_means
         self.Y = np.empty((n, n_targets), dtype)
         # By batches, members and rows, whether or not there are several members.
         self._P = np.empty((n_batches, n_members, n_rows, k), dtype)
@@ -179,15 +182,13 @@ class Block:
 
     def _weights_of(self, rows):
         """By batches, members (one, if all give the same) and rows."""
-        data, shape = self.data, (self.n_batches, 1, self.n_rows)
+        data, shape = self.data, (self.n_batches, self.n_rows, -1)
         weights: Any = 1.0
         if data.weights is not None:
             weights = data.weights[rows].reshape(shape)
-        if data.folds is not None:
-            members = np.arange(self.n_members)[:, np.newaxis]
-            learns = data.folds[rows].reshape(shape) != members
-            weights = learns * weights / data.fold_means[:, np.newaxis]
-        return weights
+        if self._shares is not None:
+            weights = self._shares[data.folds[rows]].reshape(shape) * weights
+        return weights.transpose(0, 2, 1)
 
     def value(self, loss):
         """Sum over rows and members of weight times loss, from the predictions."""

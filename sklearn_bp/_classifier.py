@@ -684,8 +684,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             return None
         return self.classes_[Y.argmax(axis=1)] if self._targets.exclusive else Y
 
-    def _validation_score(self, z2, Y, sample_weight):
-        return self._targets.accuracy(z2, Y, sample_weight)
+    def _validation_score(self, Y, sample_weight):
+        return lambda z2: self._targets.accuracy(z2, Y, sample_weight)
 
     def predict(self, X):
         """The likeliest class of each row.

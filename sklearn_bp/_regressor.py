@@ -15,7 +15,7 @@ from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches
 from sklearn_bp._intervals import calibrate, half_width
 from sklearn_bp._scaling import Scaling
-from sklearn_bp._targets import check_regression_targets, d2_pinball, r2
+from sklearn_bp._targets import R2, check_regression_targets, d2_pinball
 from sklearn_bp._validation import Part, check_sample_weight
 from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile, as_loss
 
@@ -818,13 +818,21 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     def _stratify(self, Y):
         return None
 
-    def _validation_score(self, z2, Y, sample_weight):
-        P, loss = self._mean(z2), self._loss_object()
-        if not np.isfinite(P).all():
-            return np.nan
-        if isinstance(loss, Quantile):
-            return d2_pinball(Y, P.reshape(*Y.shape, -1), loss.levels, sample_weight)
-        return r2(Y, P.reshape(Y.shape), sample_weight)
+    def _validation_score(self, Y, sample_weight):
+        loss, of = self._loss_object(), None
+        if not isinstance(loss, Quantile):
+            of = R2(Y, sample_weight)
+
+        def score(z2):
+            P = self._mean(z2)
+            if not np.isfinite(P).all():
+                return np.nan
+            if of is not None:
+                return of(P.reshape(Y.shape))
+            P = P.reshape(*Y.shape, -1)
+            return d2_pinball(Y, P, loss.levels, sample_weight)
+
+        return score
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

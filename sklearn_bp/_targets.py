@@ -150,7 +150,7 @@ class ClassTargets:
     def accuracy(self, z2, Y, sample_weight=None):
         """Weighted share of rows that are right in every output."""
         right = (
-            np.take_along_axis(Y, self.decide(z2)[:, np.newaxis], axis=1)[:, 0]
+            Y[np.arange(len(Y)), self.decide(z2)]
             if self.exclusive
             else (self.decide(z2) == Y).all(axis=1)
         )
@@ -165,28 +165,39 @@ def check_regression_targets(y, dtype):
     return y.reshape(len(y), -1)
 
 
-def r2(Y, P, sample_weight=None):
+class R2:
     """Coefficient of determination, the mean over outputs, as scikit-learn's r2_score.
 
     Parameters
     ----------
-    Y, P : ndarray of shape (n, n_outputs)
-        Targets and predictions.
+    Y : ndarray of shape (n, n_outputs)
+        Targets.
     sample_weight : ndarray of shape (n,), default=None
     """
-    weights = np.ones(len(Y))
-    if sample_weight is not None:
-        weights = sample_weight / sample_weight.max()
-    unit = np.abs(Y).max(axis=0).astype(np.float64)  # so that no square overflows
-    unit[unit == 0] = 1
-    Y, P = Y / unit, P / unit
-    mean = np.average(Y, axis=0, weights=weights)
-    residual, total = weights @ np.square(Y - P), weights @ np.square(Y - mean)
-    total[np.ptp(Y, axis=0) == 0] = 0  # whatever rounding has left of it
-    perfect = np.where(residual == 0, 1.0, 0.0)
-    # A constant target leaves nothing to explain.
-    shares = np.divide(residual, total, out=np.ones_like(total), where=total != 0)
-    return float(np.mean(np.where(total == 0, perfect, 1 - shares)))
+
+    def __init__(self, Y, sample_weight=None):
+        weights = np.ones(len(Y))
+        if sample_weight is not None:
+            weights = sample_weight / sample_weight.max()
+        unit = np.abs(Y).max(axis=0).astype(np.float64)  # so that no square overflows
+        unit[unit == 0] = 1
+        Y = Y / unit
+        mean = np.average(Y, axis=0, weights=weights)
+        total = weights @ np.square(Y - mean)
+        total[np.ptp(Y, axis=0) == 0] = 0  # whatever rounding has left of it
+        self._Y, self._unit, self._weights, self._total = Y, unit, weights, total
+        self._varies = total != 0
+
+    def __call__(self, P):
+        """Of predictions, (n, n_outputs)."""
+        residual = self._weights @ np.square(self._Y - P / self._unit)
+        if self._varies.all():
+            return float(np.mean(1 - residual / self._total))
+        # A constant target leaves nothing to explain.
+        scores = np.where(residual == 0, 1.0, 0.0)
+        varies = self._varies
+        scores[varies] = 1 - residual[varies] / self._total[varies]
+        return float(np.mean(scores))
 
 
 def d2_pinball(Y, P, quantile, sample_weight=None):

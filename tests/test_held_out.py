@@ -361,6 +361,37 @@ def test_patience_counts_on_the_held_out_rows():
     assert stops == model.n_iter_ == len(curve) < 100
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("lengths", [(40,), (7, 6, 5), (1, 9)])
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_scores_of_few_rows_are_those_of_many(
+    monkeypatch, activation, skip, lengths, dtype
+):
+    """Few go through one product of stacks, whatever the lengths of these."""
+    rng = np.random.RandomState(0)
+    rows = np.split(rng.permutation(N)[: sum(lengths)], np.cumsum(lengths)[:-1])
+    network = TwoLayerNetwork(
+        ACTIVATIONS[activation], REGRESSOR_LOSSES["squared_error"]
+    )
+    features = rng.normal(size=(N, 4)).astype(dtype)
+    layout = (4, 5, 2, len(rows), skip)
+    size = Parameters.size(*layout)
+
+    def scores(weights):
+        parameters = Parameters(weights.astype(dtype), *layout)
+        return held_out.scores(parameters)
+
+    both = [rng.normal(size=size), rng.normal(size=size)]
+    args = (network, features, np.zeros((N, 2)), None, rows, None)
+    held_out = HeldOut(*args)
+    at_once = [scores(weights) for weights in both]
+    monkeypatch.setattr("sklearn_bp._held_out.BLOCK_BYTES", 0)
+    held_out = HeldOut(*args)
+    one_by_one = [scores(weights) for weights in both]
+    assert_allclose(at_once, one_by_one, rtol=1e-4 if dtype == np.float32 else 1e-12)
+
+
 # The temperature.
 
 
