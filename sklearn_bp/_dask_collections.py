@@ -1,8 +1,9 @@
 """Dask collections: cut into blocks of rows, sent to a cluster, predicted lazily.
 
-What runs on the cluster are plain tasks, functions of `_dask_partitions` on futures:
-no actors, and nothing is scattered, so that whatever a lost worker held is computed
-again from where it came from.  Results are taken in the order of the blocks.
+What runs on the cluster are plain tasks, functions of `_dask_rows` and
+`_dask_partitions` on futures: no actors, and nothing is scattered, so that whatever a
+lost worker held is computed again from where it came from.  Results are taken in the
+order of the blocks.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import numpy as np
 from dask import delayed
 from distributed import default_client
 
-from sklearn_bp._dask_partitions import Block
+from sklearn_bp._dask_rows import Block
 from sklearn_bp._validation import is_dask_collection
 
 # Seconds that a cluster may be without any worker before a fit gives up, and from one

@@ -16,17 +16,13 @@ from sklearn.utils.validation import validate_data
 from sklearn_bp._base import _all_or_nothing
 from sklearn_bp._callbacks import Run
 from sklearn_bp._columns import Columns
-from sklearn_bp._dask_partitions import (
-    HoldingOut,
-    Problem,
+from sklearn_bp._dask_partitions import HoldingOut, Problem, assign, count, prepare
+from sklearn_bp._dask_rows import (
     Reading,
-    assign,
-    count,
     encode,
     encoded_rows,
     facts,
     is_sparse,
-    prepare,
     read,
     some_rows,
     spaced_targets,

@@ -25,7 +25,7 @@ from sklearn_bp._dask_collections import (
 )
 from sklearn_bp._dask_fit import fit as fit_parts
 from sklearn_bp._dask_fit import target_scaling, targets_of
-from sklearn_bp._dask_partitions import hits, moments, train_block
+from sklearn_bp._dask_rows import hits, moments, train_block
 from sklearn_bp._dask_training import r2
 from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._regressor import joined_range

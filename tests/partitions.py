@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_bp._dask_fit import fit
-from sklearn_bp._dask_partitions import Block
+from sklearn_bp._dask_rows import Block
 from sklearn_bp._early_stopping import UsersData
 
 
