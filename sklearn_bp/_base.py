@@ -318,6 +318,7 @@ class BaseTwoLayer(
                 loss_threshold=self._loss_threshold(),
                 validate=validate,
                 cost=self._cost(validate),
+                relaxes=self._relaxes(alpha) and not incremental,
                 onlookers=self._tables(validate, not incremental or state.n_iter == 0),
             )
             state.patience.tol = tol
@@ -645,6 +646,10 @@ class BaseTwoLayer(
         if validate is None or not self.early_stopping:
             return None
         return self._metric().cost
+
+    def _relaxes(self, alpha):
+        """Whether the penalty `alpha` is dropped where it helps no more."""
+        return False
 
     def _watches_a_loss(self):
         return not self.early_stopping or self._metric().is_loss

@@ -169,6 +169,7 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
         loss_threshold=estimator._loss_threshold(),
         validate=validate,
         cost=estimator._cost(validate),
+        relaxes=estimator._relaxes(alpha),
         onlookers=estimator._tables(validate, header=True),
     )
     state.patience.tol = tol

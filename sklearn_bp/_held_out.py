@@ -104,7 +104,7 @@ class _ValidationRows:
         weights = sample_weight
         weights = np.ones(len(Y)) if weights is None else weights / weights.max()
         self._weights = weights / weights.sum()
-        self._forward = None
+        self._forwards: dict = {}  # by dtypes
 
     def scores(self, parameters):
         """Scores of the rows, (n, n_outputs)."""
@@ -121,9 +121,9 @@ class _ValidationRows:
 
     def _predict(self, z):
         """Turn scores of the rows into predictions, in place."""
-        if self._forward is None:
-            self._forward = self._loss.bind(z.shape, z.dtype)
-        self._forward(z)
+        if z.dtype not in self._forwards:
+            self._forwards[z.dtype] = self._loss.bind(z.shape, z.dtype)
+        self._forwards[z.dtype](z)
 
     def errors(self, parameters):
         """Errors that intervals are to hold, (n, n_targets), in the units of Y.

@@ -61,7 +61,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         (not the intercepts). It is divided by the number of rows, or by the sum
         of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
         'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows and for
-        'lbfgs', and 0 for 'adamw'.
+        'lbfgs', and 0 for 'adamw'. Where rows held out tell when to stop, and
+        n_iter_no_change='auto', fit drops it once it has used up its patience, and
+        goes on from the best weights with half the patience and a tenth of `tol`.
 
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the
@@ -173,7 +175,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many epochs in a row without
-        an improvement of `tol`. 'auto' is 300 steps, and 8 epochs at least.
+        an improvement of `tol`. 'auto' is 300 steps, and 8 epochs at least; then
+        half as many without penalty (see `alpha`).
 
     max_fun : int, default=15000
         Evaluations of loss and gradient at most, for 'lbfgs'.
@@ -808,6 +811,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             )
         equal = weights.min() == weights.max()
         self._errors = calibrate(errors, None if equal else weights)
+
+    def _relaxes(self, alpha):
+        return self.alpha == self.n_iter_no_change == "auto" and alpha > 0
 
     def _strata(self, Y):
         return np.zeros(len(Y))

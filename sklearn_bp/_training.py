@@ -6,7 +6,7 @@ Knows no estimator and no option's name: it gets objects, works on a
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -78,6 +78,8 @@ class TrainingState:
         The flat vector of the best epoch, if validation rows tell which it is.
     best_iter : int or None
         Its number, from 1.
+    relaxed : bool
+        Whether the penalty has been dropped.
     """
 
     parameters: Parameters
@@ -98,6 +100,7 @@ class TrainingState:
     validation_scores: list = field(default_factory=list)
     best: np.ndarray | None = None
     best_iter: int | None = None
+    relaxed: bool = False
 
     @property
     def dtype(self):
@@ -136,6 +139,9 @@ class Plan:
     cost : callable(Measured) -> float, or None, default=None
         What the patience watches, and the best epoch's weights are kept.  None: the
         training loss, and the last epoch's.
+    relaxes : bool, default=False
+        With `cost`, drop the penalty once the patience is used up, and go on from the
+        best weights, with half the patience and a tenth of its `tol`.
     onlookers : sequence of objects
         Told of each epoch, by `epoch_begins(state)` and, once it is decided whether
         training goes on, `epoch_ends(books, reason)`: the books are a `BestWeights`,
@@ -146,6 +152,7 @@ class Plan:
     loss_threshold: float
     validate: Callable[[Parameters], Measured] | None
     cost: Callable[[Measured], float] | None = None
+    relaxes: bool = False
     onlookers: Sequence[Any] = ()
 
     def epoch_begins(self, state):
@@ -209,17 +216,7 @@ class MiniBatches:
     def train(self, network, data, state, plan):
         """Train from `state`, which is changed, until `plan` says stop."""
         self.begin(state)
-        parameters = state.parameters
-        optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
-        steps_an_epoch = -(-data.n_rows // self.batch_size)
-        by_step = getattr(self.schedule, "by_step", None)
-        if self.average or by_step:
-            optimizer = counting(optimizer, state)
-        if by_step:
-            optimizer = scheduled(optimizer, state, by_step(steps_an_epoch))
-        if self.average:
-            optimizer = averaging(optimizer, state, self.average * steps_an_epoch)
-        pass_over_rows = self._passes(network, data, state, optimizer)
+        optimizer, pass_over_rows = self._bind(network, data, state)
 
         def epoch():
             loss = pass_over_rows()
@@ -229,16 +226,37 @@ class MiniBatches:
             return loss
 
         def on_plateau():
+            nonlocal optimizer, pass_over_rows
             lower = self.schedule.on_plateau(state.rate)
-            if lower is None:
+            if lower is not None:
+                state.rate, state.patience.count = lower, 0
+                return True
+            if state.relaxed or not plan.relaxes or plan.cost is None:
                 return False
-            state.rate, state.patience.count = lower, 0
+            relax(state)
+            optimizer, pass_over_rows = self._bind(network, data, state)
             return True
 
         result = run_epochs(epoch, on_plateau, state, plan)
         if not all(np.isfinite(np.sum(value)) for value in state.optimizer.values()):
             raise divergence(state.n_iter)  # Adam's steps are 0 behind an infinite v
         return result
+
+    def _bind(self, network, data, state):
+        """The optimizer at work from `state`, and a function that trains an epoch."""
+        parameters = state.parameters
+        if state.relaxed:
+            data = replace(data, alpha=0.0)
+        optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
+        steps_an_epoch = -(-data.n_rows // self.batch_size)
+        by_step = getattr(self.schedule, "by_step", None)
+        if self.average or by_step:
+            optimizer = counting(optimizer, state)
+        if by_step:
+            optimizer = scheduled(optimizer, state, by_step(steps_an_epoch))
+        if self.average:
+            optimizer = averaging(optimizer, state, self.average * steps_an_epoch)
+        return optimizer, self._passes(network, data, state, optimizer)
 
     def _passes(self, network, data, state, optimizer):
         """A function that trains for one pass over the rows.
@@ -290,6 +308,18 @@ def bind_kernels(
         b: network.bind(parameters, optimizer.target, b, is_sparse, dropout)
         for b in batches.lengths
     }
+
+
+def relax(state):
+    """Go back to the best weights, to go on without penalty."""
+    state.relaxed = True
+    for parameters in (state.parameters, state.average):
+        if parameters is not None:
+            parameters.flat[:] = state.best
+    patience = state.patience
+    patience.count = 0
+    patience.tol /= 10
+    patience.n_iter_no_change /= 2
 
 
 def counting(optimizer, state):
