@@ -335,7 +335,7 @@ class BaseTwoLayer(
             training = solver, state, plan
             given = users, given_weight
             with Run(self, *given, training, incremental, set_fitted, before) as run:
-                with blas_threads(solver.batch_size * n_units * row_length(X)):
+                with blas_threads(solver.rows_at_once * n_units * row_length(X)):
                     result = run.train(network, data)
                 set_fitted(self, result)
                 self._keep_state(result.state if incremental else None)

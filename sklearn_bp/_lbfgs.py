@@ -27,13 +27,13 @@ class LBFGS:
         Ends when no component of the gradient is larger.
     max_fun : int
         Evaluations of loss and gradient at most.
-    batch_size : int
+    rows_at_once : int
         Rows that an evaluation takes at a time; no matter for the result.
     """
 
     tol: float
     max_fun: int
-    batch_size: int
+    rows_at_once: int
 
     def train(self, network, data, state, plan):
         """Train from `state`, which is changed, until `plan` says stop."""
@@ -92,7 +92,7 @@ class LBFGS:
 
     def _objective(self, network, parameters, data):
         """What gives loss and gradient, as `_network.Objective` does."""
-        return Objective(network, parameters, data, self.batch_size)
+        return Objective(network, parameters, data, self.rows_at_once)
 
 
 def _reason(found):

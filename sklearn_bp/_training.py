@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn_bp._batches import Batches, Data, next_block_order, next_order
 from sklearn_bp._blas import blas_for
 from sklearn_bp._dropout import Dropout
-from sklearn_bp._large_batches import LARGE_BATCH, LargeBatches
+from sklearn_bp._large_batches import LARGE_BATCH, PART_ROWS, LargeBatches
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._scaling_layer import scaling_inputs
@@ -205,6 +205,11 @@ class MiniBatches:
     average: float = 0
     dropout: float = 0
     resumes: ClassVar[bool] = True  # a state read from a file leads to the same bits
+
+    @property
+    def rows_at_once(self):
+        """Rows that go through the network together."""
+        return PART_ROWS if self.batch_size > LARGE_BATCH else self.batch_size
 
     def begin(self, state):
         """Set what a state that comes from elsewhere has not, or has for another."""
