@@ -300,7 +300,6 @@ def _member_outputs(parameters, target, a1, delta1, delta2):
     target_W2_flat = target.W2.reshape(-1)
     product = np.empty_like(W2)
     product_flat = product.reshape(-1)
-    outer = k == 1  # a product of a column and a row, which matmul is slow at
     # A member's rows are summed up by a product with ones at these rows: a fifth of
     # the time of a sum over the middle axis.
     delta2_T = delta2.reshape(-1, k).T
@@ -313,10 +312,10 @@ def _member_outputs(parameters, target, a1, delta1, delta2):
         return P.reshape(-1, k)
 
     def propagate():
-        if outer:
-            np.multiply(delta2, W2_T, D1)
-        else:
-            np.matmul(delta2, W2_T, D1)
+        np.matmul(delta2, W2_T, D1)
+
+    if k == 1:
+        propagate = _outer_products(W2_T[:, 0], delta1, delta2[..., 0])
 
     def gradient(scale, beta):
         gemm(scale, delta2_T, rows_of_T, beta, target_b2_T, 0, 1, 1)
@@ -329,6 +328,41 @@ def _member_outputs(parameters, target, a1, delta1, delta2):
         axpy(product_flat, target_W2_flat, product.size, scale)
 
     return scores, propagate, gradient
+
+
+def _outer_products(W2, delta1, delta2):
+    """For one output a member: delta1 = delta2 W2^T, which matmul is slow at.
+
+    As one product with the members' rows as the blocks of a matrix whose other numbers
+    are 0: half the time of multiplying them out, 12 % of a step of 256 rows and eight
+    members of 64 units.  Of many members that is too much work.
+
+    Parameters
+    ----------
+    W2 : ndarray of shape (n_members, n_hidden)
+    delta1 : ndarray of shape (n_rows, n_members * n_hidden)
+    delta2 : ndarray of shape (n_members, n_rows)
+
+    Returns
+    -------
+    propagate() : writes delta1
+    """
+    (n_members, h), n_rows = W2.shape, len(delta1)
+    if n_members > 16:
+        D1 = delta1.reshape(n_rows, n_members, h).transpose(1, 0, 2)
+        return lambda: np.multiply(delta2[..., np.newaxis], W2[:, np.newaxis], D1)
+    gemm = blas_for(W2.dtype).gemm
+    blocks = np.zeros((n_members, n_members * h), W2.dtype)
+    diagonal = np.einsum("kkh->kh", blocks.reshape(n_members, n_members, h))  # a view
+    blocks_T, delta2_T = blocks.T, delta2.T
+    parts = [(delta2_T[s], delta1[s].T) for s in row_parts(n_rows, blocks.size, 8)]
+
+    def propagate():
+        diagonal[...] = W2
+        for rows, out_T in parts:
+            gemm(1.0, blocks_T, rows, 0.0, out_T, 0, 1, 1)
+
+    return propagate
 
 
 def _dense_layer(W1, target_W1, a1, delta1):

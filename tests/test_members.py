@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._batches import Data
-from sklearn_bp._network import Objective, TwoLayerNetwork
+from sklearn_bp._network import Objective, TwoLayerNetwork, _outer_products
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._stopping import Patience
 from sklearn_bp._training import MiniBatches, Plan, TrainingState
@@ -116,6 +116,24 @@ def test_gradient_of_members_is_each_ones_own(loss, skip):
     for ours, single in zip(together.gradient.members(), singles, strict=True):
         for a, b in zip(ours.arrays(), single.gradient.mean().arrays(), strict=True):
             assert_allclose(a, b, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("n_members", "n_rows", "h"), [(2, 1, 3), (8, 300, 64), (16, 7, 5), (17, 7, 5)]
+)
+def test_one_output_a_member_is_an_outer_product(n_members, n_rows, h, dtype):
+    """To the last bit: what is added to each number is 0."""
+    rng = np.random.RandomState(0)
+    delta1 = np.full((n_rows, n_members * h), np.nan, dtype)
+    delta2 = rng.normal(size=(n_members, n_rows)).astype(dtype)
+    W2 = np.empty((n_members, h), dtype)
+    propagate = _outer_products(W2, delta1, delta2)
+    for _ in range(2):
+        W2[...] = rng.normal(size=W2.shape)
+        propagate()
+        expected = delta2.T[:, :, np.newaxis] * W2
+        assert_array_equal(delta1, expected.reshape(delta1.shape))
 
 
 @cases
