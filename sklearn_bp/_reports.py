@@ -10,8 +10,8 @@ from scipy import sparse
 SITE = ""
 PAGE = "api/{estimator_module}.{estimator_name}.html"
 
-# Rows that the spread of the features is judged by.
-SAMPLE = 200
+# Rows that the spread of the features is judged by, and how many numbers they may have.
+SAMPLE, SAMPLE_SIZE = 200, 2**16
 # Standard deviations as far apart as this, or as far from 1, slow training down.
 WIDE = 100
 
@@ -136,7 +136,9 @@ def _about_scale(X):
     """A sentence if features differ much in their spread, or are far from 1; or ''."""
     if X is None:
         return ""
-    sample = X[:: -(-X.shape[0] // SAMPLE)].astype(np.float64)
+    n, d = X.shape
+    n_rows = max(20, min(SAMPLE, SAMPLE_SIZE // d))
+    sample = X[:: -(-n // n_rows)].astype(np.float64)
     with np.errstate(all="ignore"):  # squares may overflow
         if sparse.issparse(sample):
             mean_square = sample.multiply(sample).mean(axis=0)
