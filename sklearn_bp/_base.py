@@ -9,6 +9,7 @@ import copy
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -37,6 +38,7 @@ from sklearn_bp._early_stopping import (
     Fraction,
     Metric,
     MetricName,
+    UsersData,
     is_splitter,
     split,
 )
@@ -62,6 +64,8 @@ from sklearn_bp._reports import (
 )
 from sklearn_bp._scaling import Scaling, fold, fold_skip, unfold, unfold_skip
 from sklearn_bp._stopping import Patience
+from sklearn_bp._tables.inputs import Inputs, NewRows
+from sklearn_bp._tables.reexpress import Reexpression, Scalings
 from sklearn_bp._targets import check_y_given
 from sklearn_bp._training import MiniBatches, Plan, TrainingState
 from sklearn_bp._validation import (
@@ -133,6 +137,7 @@ class BaseTwoLayer(
     skip_coef_: np.ndarray | None
     _columns: Any = None  # a Columns, if features are encoded
     _feature_scaling: Scaling | None = None
+    _running: Any = None  # statistics of all rows so far, `Running`
     _score_scaling: Scaling | None = None
     _errors: Any = None  # of validation rows, from `calibrate`
     _shifts: Any = None  # Parameters.shifts, once fitted
@@ -226,8 +231,8 @@ class BaseTwoLayer(
         return sample_weight
 
     @abstractmethod
-    def _scale_targets(self, Y, sample_weight, dtype, continuing):
-        """The targets to train on, in `dtype`, and their Scaling or None."""
+    def _scale_targets(self, Y, part, dtype, continuing):
+        """The targets of `NewRows` to train on, in `dtype`; learn how to scale them."""
 
     @abstractmethod
     def _encode_validation_targets(self, y, dtype):
@@ -272,35 +277,45 @@ class BaseTwoLayer(
         # Sums and casts that overflow are seen to; they need no warning.
         overflow = np.errstate(over="ignore", invalid="ignore")
         with _all_or_nothing(self) as before, overflow:
-            X = self._check_features(X, not continuing, sample_weight)
+            previous = self._resumed(incremental) if continuing else None
+            before = Inputs(self._columns, self._feature_scaling, self._running)
+            scored_by = self._score_scaling
+            X = self._check_features(X, not continuing, sample_weight, joins=continuing)
             weights_dtype = X.dtype
             if X.dtype.kind != "f":  # integers, to be cast block by block
                 weights_dtype = self.coefs_[0].dtype if continuing else np.dtype("f8")
             Y = self._encode_targets(y, weights_dtype, continuing, classes, incremental)
             check_consistent_length(X, Y)
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
-            sample_weight = self._class_weighted(y, sample_weight)
+            X, Y, sample_weight, users = self._of_weight(X, Y, sample_weight, users)
             network = self._network()
             network.loss.check_targets(Y)
-            n_weighty = X.shape[0]
-            if sample_weight is not None:
-                n_weighty = np.count_nonzero(sample_weight)
-            dtype = training_dtype(self, weights_dtype, n_weighty)
-            shares, raw = bounded(sample_weight), (X, Y)
-            X, scaling = self._scale_features(X, shares, dtype, continuing)
-            Y = self._scale_targets(Y, shares, dtype, continuing)
+            n_rows = X.shape[0]
+            dtype = training_dtype(self, weights_dtype, n_rows)
+            shares, exponent = bounded(sample_weight)
+            n_before = before.running.n_rows if continuing and before.running else 0
+            part = NewRows(n_rows, shares, exponent, n_before if incremental else None)
+            X = self._learn_inputs(X, part, before if continuing else None)
+            raw = X, Y
+            X, scaling = self._scaled(X, dtype)
+            Y = self._scale_targets(Y, part, dtype, continuing)
             constant, tol = None, self.tol
             if self.standardize:
                 constant, its_loss = best_constant(network.loss, Y, shares)
                 tol *= abs(its_loss) if self._watches_a_loss() else 1
             shape = (X.shape[1], n_hidden, network.loss.n_scores(Y.shape[1]))
-            state = self._starting_state(
-                shape, dtype, network, constant, continuing, incremental
-            )
+            if previous is None:
+                state = self._starting_state(shape, dtype, network, constant)
+            else:
+                change = self._reexpression(before, scored_by)
+                state = self._going_on(previous, change, shape, dtype)
             if users.has_start:
                 self._start_from(users, state.parameters)
-            alpha = penalty(self, n_weighty)
-            held_out = not incremental and holds_out(self, n_weighty)
+            n_seen = n_rows
+            if incremental and self._running is not None:
+                n_seen = self._running.n_rows
+            alpha = penalty(self, n_seen)
+            held_out = not incremental and holds_out(self, n_rows)
             data, validate = self._training_data(
                 network,
                 (X, Y, sample_weight, alpha),
@@ -311,8 +326,15 @@ class BaseTwoLayer(
             )
             if self.dropout and state.dropout_stream is None:
                 state.dropout_stream = stream_of(spawn(state.random_state))
-            few = n_weighty < FEW_ROWS
-            resolved = resolve(self, data.n_rows, X.shape[1], alpha, few)
+            few = n_seen < FEW_ROWS
+            resolved = resolve(
+                self,
+                data.n_rows,
+                X.shape[1],
+                alpha,
+                few,
+                n_seen=n_seen if incremental else None,
+            )
             plan = Plan(
                 max_iter=1 if incremental else resolved.max_iter,
                 loss_threshold=self._loss_threshold(),
@@ -365,14 +387,15 @@ class BaseTwoLayer(
             )
         return check_hidden_layer_sizes(self)
 
-    def _check_features(self, X, reset, sample_weight=None, dtype=None):
+    def _check_features(self, X, reset, sample_weight=None, dtype=None, joins=False):
         """X as numbers, dense or CSR, in `dtype`; None: that of the fitted weights.
 
         Where there are none (`reset`) it is float32 or float64.
 
         Integers of a large array stay as they are: they are cast block by block.
         Categories are encoded and missing values filled, unless neither scaling nor
-        categories are asked for.
+        categories are asked for.  With `joins`, levels that are new become columns, and
+        so does that a column misses values.
         """
         if not reset and dtype is None:
             if self._is_clean(X):
@@ -398,6 +421,12 @@ class BaseTwoLayer(
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(sample_weight, _num_samples(X))
                 self._columns = Columns.fit(X, self.categorical_features, sample_weight)
+            elif joins and self._running is not None:
+                if sample_weight is not None:
+                    sample_weight = check_sample_weight(sample_weight, _num_samples(X))
+                self._columns = self._columns.joined(
+                    X, self.categorical_features, sample_weight
+                )
             X = self._columns.transform(X, dtype)
             X = check_array(X, **checks, **named)
         return X.tocsr() if sparse.issparse(X) else X
@@ -436,16 +465,41 @@ class BaseTwoLayer(
             and bool(np.isfinite(X.sum()))
         )
 
-    def _scale_features(self, X, sample_weight, dtype, continuing):
+    def _of_weight(self, X, Y, sample_weight, users):
+        """Rows that have weight, once classes have theirs: all others are absent."""
+        for weigh in (False, True):
+            if weigh:
+                sample_weight = self._class_weighted(users.y, sample_weight)
+            if sample_weight is not None and not sample_weight.all():
+                rows = np.flatnonzero(sample_weight)
+                X, Y, sample_weight = X[rows], Y[rows], sample_weight[rows]
+                users = users.taken(rows)
+        return X, Y, sample_weight, users
+
+    def _learn_inputs(self, X, part, before):
+        """Learn what turns columns into inputs; return X, missing values filled anew.
+
+        Parameters
+        ----------
+        X : ndarray or CSR of shape (n, n_encoded)
+        part : NewRows
+        before : Inputs or None
+            Those of the fit that goes on.
+        """
+        if before is None:
+            found = Inputs.of(self._columns, X, part, self.standardize)
+        else:
+            found, X = before.going_on(
+                self._columns, before.format(X, self._columns), part
+            )
+        self._columns, self._feature_scaling, self._running = found
+        return X
+
+    def _scaled(self, X, dtype):
         """X to train on, and what is yet to be applied to its rows, or None.
 
         Large dense data is scaled block by block on its way to the network.
         """
-        if not continuing:
-            self._feature_scaling = None
-            if self.standardize:
-                n_dense = 0 if self._columns is None else self._columns.n_dense(X)
-                self._feature_scaling = Scaling.of_features(X, sample_weight, n_dense)
         scaling = self._feature_scaling
         if scaling is None:
             return X, None
@@ -455,52 +509,38 @@ class BaseTwoLayer(
             return scaling(X, np.empty(X.shape, dtype)), None
         return X, scaling
 
-    def _starting_state(self, shape, dtype, network, constant, continuing, incremental):
-        """A fresh state, or one with the weights and counters of the estimator.
+    def _starting_state(self, shape, dtype, network, constant):
+        """A fresh state, with weights that are drawn."""
+        random_state = check_random_state(self.random_state)
+        parameters = Parameters.draw(
+            shape,
+            dtype,
+            INITIALIZERS[self.init] if isinstance(self.init, str) else self.init,
+            random_state,
+            network.activation.glorot_factor,
+            self.n_members,
+            self.skip_layer,
+            self._learns_scales(),
+        )
+        if constant is not None:
+            parameters.b2[...] = np.tile(constant, self.n_members)
+        patience = Patience(self.tol, self.n_iter_no_change)
+        return TrainingState(parameters, patience, random_state)
+
+    def _resumed(self, incremental):
+        """The state that the estimator stands at, for the scalings that it has.
 
         fit with warm_start goes on from the weights, t_ and the curves, but its
         optimizer, patience and random numbers start anew.  partial_fit goes on
         with all of them.
         """
-        patience = Patience(self.tol, self.n_iter_no_change)
-        random_state = check_random_state(self.random_state)
-        if not continuing:
-            parameters = Parameters.draw(
-                shape,
-                dtype,
-                INITIALIZERS[self.init] if isinstance(self.init, str) else self.init,
-                random_state,
-                network.activation.glorot_factor,
-                self.n_members,
-                self.skip_layer,
-                self._learns_scales(),
-            )
-            if constant is not None:
-                parameters.b2[...] = np.tile(constant, self.n_members)
-            return TrainingState(parameters, patience, random_state)
-
         state = getattr(self, "_training_state", None) if incremental else None
         state = copy.deepcopy(state)
-        if state is not None:
-            dtype = state.dtype
-            if state.scaled != self._learns_scales():
-                state.parameters = state.average = state.optimizer = None
-                state.best = state.best_iter = None
-        parameters = self._unfolded(state, dtype)
-        wanted = (*shape, self.n_members, bool(self.skip_layer))
-        known = parameters.layout[:-1]
-        if known != wanted:
-            raise ValueError(
-                "Training goes on from the fitted weights, which have (features, "
-                f"hidden units, outputs, members, skip_layer) = {known}; "
-                f"now {wanted} are asked for. Set warm_start=False, or use clone(), to "
-                "start anew."
-            )
         if state is None:
             return TrainingState(
-                parameters,
-                patience,
-                random_state,
+                self._unfolded(None, np.float64),
+                Patience(self.tol, self.n_iter_no_change),
+                check_random_state(self.random_state),
                 n_iter=getattr(self, "n_iter_", 0) if incremental else 0,
                 t=getattr(self, "t_", 0),
                 loss_curve=list(getattr(self, "loss_curve_", [])),
@@ -509,12 +549,59 @@ class BaseTwoLayer(
                 ),
                 validation_scores=list(getattr(self, "validation_scores_", None) or []),
             )
-        state.parameters = parameters
+        dtype = state.dtype
+        if state.scaled != self._learns_scales():
+            state.parameters = state.average = state.optimizer = None
+            state.best = state.best_iter = None
+        state.parameters = self._unfolded(state, dtype)
         state.loss_curve = list(self.loss_curve_)
         state.validation_losses = list(self.validation_loss_curve_ or [])
         state.validation_scores = list(self.validation_scores_ or [])
         if state.random_state is None:
-            state.random_state = random_state
+            state.random_state = check_random_state(self.random_state)
+        return state
+
+    def _reexpression(self, before, scored_by):
+        """What keeps the function that weights compute, with the scalings of now.
+
+        Parameters
+        ----------
+        before : Inputs
+        scored_by : Scaling or None
+            That of the scores, before.
+        """
+        d, k = self.coefs_[0].shape[0], self.n_outputs_
+        origins = np.arange(d)
+        if self._columns is not None:
+            origins, _ = before.origins(self._columns)
+        elif self._feature_scaling is not None:
+            origins = np.arange(len(self._feature_scaling.factor))
+        return Reexpression(
+            Scalings.of(d, k, before.scaling, scored_by),
+            Scalings.of(len(origins), k, self._feature_scaling, self._score_scaling),
+            origins,
+            before.fills(self._columns),
+            before.running.n_rows if before.running else np.inf,
+            self._loss_object().degree,
+        )
+
+    def _going_on(self, state, change, shape, dtype):
+        """The state to go on from, its weights re-expressed; ValueError if they do not
+        fit.
+        """
+        if not change.is_none:
+            change.of_state(state, self._watches_a_loss())
+        if state.optimizer_type is None:  # from the fitted weights, in float64
+            state.parameters = state.parameters.astype(dtype)
+        wanted = (*shape, self.n_members, bool(self.skip_layer))
+        known = state.parameters.layout[:-1]
+        if known != wanted:
+            raise ValueError(
+                "Training goes on from the fitted weights, which have (features, "
+                f"hidden units, outputs, members, skip_layer) = {known}; "
+                f"now {wanted} are asked for. Set warm_start=False, or use clone(), to "
+                "start anew."
+            )
         return state
 
     def _start_from(self, users, parameters):
@@ -583,10 +670,12 @@ class BaseTwoLayer(
             Y = self._encode_validation_targets(users.y_val, dtype)
             check_consistent_length(X, Y)
             weights = check_sample_weight(users.sample_weight_val, X.shape[0])
+            own = UsersData(users.X_val, users.y_val)
+            X, Y, weights, own = self._of_weight(X, Y, weights, own)
             self._network().loss.check_targets(Y)
         except ValueError as error:
             raise ValueError(f"Of the validation data: {error}") from error
-        weights = self._class_weighted(users.y_val, weights)
+        users = replace(users, X_val=own.X, y_val=own.y)
         return users, X, None, Y, weights, dtype
 
     def _validation_set(self, network, users, X, rows, Y, sample_weight, dtype):

@@ -651,7 +651,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     def _loss_object(self):
         return as_class_loss(self.loss, self._targets.exclusive)
 
-    def _scale_targets(self, Y, sample_weight, dtype, continuing):
+    def _scale_targets(self, Y, part, dtype, continuing):
         if not continuing:
             self._temper(1.0)
         return Y

@@ -24,6 +24,9 @@ MEDIAN_ROWS = 20_000
 DENSE_LEVELS = 100
 DENSE_RATIO = 4
 
+# Numbers of a sparse matrix that are made dense in one go, to be encoded.
+DENSE_SIZE = 2**22
+
 NUMERIC_KINDS = "biuf"
 STRINGS = str | bytes
 MISSING = ("NoneType", "NAType", "NaTType")
@@ -49,6 +52,8 @@ class Columns:
         One for each categorical column.
     input_names : list or None
         Names of the columns of X, if it had some.
+    empty : tuple of int
+        Columns of X among `numeric` of which no value was observed.
     """
 
     n_features: int
@@ -58,6 +63,7 @@ class Columns:
     categorical: np.ndarray
     encoders: list
     input_names: list | None = None
+    empty: tuple = ()
 
     @classmethod
     def fit(cls, X, categorical_features, sample_weight=None):
@@ -90,6 +96,7 @@ class Columns:
         incomplete: list[int] = []
         categorical: list[int] = []
         encoders: list[OneHotEncoder] = []
+        empty: list[int] = []
         with np.errstate(over="ignore", invalid="ignore"):
             suspect = table.suspect()
             for j in range(table.shape[1]):
@@ -105,6 +112,8 @@ class Columns:
                 median, missed = _median_of(values[rows], weights, suspect[j])
                 if missed:
                     incomplete.append(len(numeric))
+                    if np.isnan(values[rows]).all():
+                        empty.append(j)
                 numeric.append(j)
                 medians.append(median)
         return cls(
@@ -115,7 +124,107 @@ class Columns:
             np.array(categorical, int),
             encoders,
             table.names,
+            tuple(empty),
         )
+
+    def joined(self, X, categorical_features, sample_weight=None):
+        """The same, and what further rows bring: levels, columns that miss values.
+
+        A column of which nothing was observed so far is whatever these rows show it to
+        be.  It gets the median of these rows, all others keep theirs.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or sparse matrix of shape (n, n_features)
+        categorical_features : None, "from_dtype", or array-like of bool, int or str
+        sample_weight : ndarray of shape (n,), default=None
+            Rows of weight 0 take no part.
+        """
+        table = _table_of(X)
+        self._check_width(table)
+        if isinstance(table, _Sparse):
+            if self.is_plain:
+                return self
+            table = _Array(table.X.toarray())
+        if self.is_plain and table.is_complete():
+            return self
+        rows: Any = slice(None)
+        if sample_weight is not None:
+            rows = np.flatnonzero(sample_weight)
+            sample_weight = sample_weight[rows]
+        by_dtype = _named(categorical_features, table) is None
+        medians = dict(zip(self.numeric.tolist(), self.medians.tolist(), strict=True))
+        encoders = dict(zip(self.categorical.tolist(), self.encoders, strict=True))
+        incomplete = set(self.numeric[self.incomplete].tolist())
+        empty = set(self.empty)
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspect = table.suspect()
+            for j in range(table.shape[1]):
+                values, label = table.column(j), table.label(j)
+                if j in empty and by_dtype and table.is_category(j, values):
+                    levels = _levels(values, label)[rows].astype(object)
+                    encoders[j] = _fitted_encoder(np.append(levels, np.nan), label)
+                    del medians[j]
+                    empty.discard(j)
+                    incomplete.discard(j)
+                elif j in encoders:
+                    encoders[j] = _with_levels(encoders[j], values, rows, label)
+                else:
+                    values = _numbers(values, label, "It held numbers in fit.")[rows]
+                    median, missed = _median_of(values, sample_weight, suspect[j])
+                    if missed:
+                        incomplete.add(j)
+                    if j in empty and not np.isnan(values).all():
+                        medians[j] = median
+                        empty.discard(j)
+        numeric = np.array(sorted(medians), int)
+        return replace(
+            self,
+            numeric=numeric,
+            medians=np.array([medians[j] for j in numeric.tolist()], np.float64),
+            incomplete=np.flatnonzero(np.isin(numeric, list(incomplete))),
+            categorical=np.array(sorted(encoders), int),
+            encoders=[encoders[j] for j in sorted(encoders)],
+            empty=tuple(sorted(empty)),
+        )
+
+    def origins(self, before):
+        """Where each column of the matrix stood in that of `before`, as `joined` to it.
+
+        Returns
+        -------
+        origins : ndarray of int, (n_encoded,)
+            -1 for a column that is new.
+        values : ndarray of float64, (n_encoded,)
+            What rows so far hold in a column that is new.
+        """
+        known = {key: i for i, key in enumerate(before._keys())}
+        for j in before.empty:
+            if j not in self.empty:
+                del known["number", j]
+        medians = dict(zip(self.numeric.tolist(), self.medians.tolist(), strict=True))
+        origins, values = [], []
+        for key in self._keys():
+            value = medians[key[1]] if key[0] == "number" else 0.0
+            if key[0] == "level" and key[2] is None and key[1] in before.empty:
+                value = 1.0
+            origins.append(known.get(key, -1))
+            values.append(value)
+        return np.array(origins, np.intp), np.array(values)
+
+    def _keys(self):
+        """A name for each column of the matrix: kind, column of X, and level."""
+        keys: list[tuple] = [("number", j) for j in self.numeric.tolist()]
+        keys += [("missing", j) for j in self.numeric[self.incomplete].tolist()]
+        for j, encoder in zip(self.categorical.tolist(), self.encoders, strict=True):
+            levels = encoder.categories_[0].tolist()
+            # NaN, which equals nothing, stands for what is missing.
+            keys += [("level", j, None if v != v else v) for v in levels]
+        return keys
+
+    def with_medians(self, medians):
+        """The same, but with these medians, (n_numeric,)."""
+        return replace(self, medians=medians)
 
     def with_medians_of(self, X, sample_weight=None):
         """The same, but with the medians of other rows, where these have numbers.
@@ -135,7 +244,7 @@ class Columns:
             missing = np.isnan(values) if values.dtype.kind == "f" else np.False_
             if not np.all(missing):
                 medians[i], _ = _median_of(values, sample_weight, True)
-        return replace(self, medians=medians)
+        return self.with_medians(medians)
 
     @property
     def is_plain(self):
@@ -153,7 +262,7 @@ class Columns:
         return len(self.numeric) + len(self.incomplete) + self.n_levels
 
     @property
-    def origins(self):
+    def sources(self):
         """For each column of the matrix the column of X that it comes from."""
         origins = [self.numeric, self.numeric[self.incomplete]]
         for j, encoder in zip(self.categorical, self.encoders, strict=True):
@@ -189,13 +298,12 @@ class Columns:
             The latter if X or `is_sparse`.
         """
         table = _table_of(X)
-        if table.shape[1] != self.n_features:
-            raise ValueError(
-                f"X has {table.shape[1]} features, but {self.n_features} are expected."
-            )
+        self._check_width(table)
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(table, _Sparse):
-                return table.matrix(dtype)
+                if self.is_plain:
+                    return table.matrix(dtype)
+                return self._transform_sparse(table.X, dtype)
             if self.is_plain and table.is_complete():
                 order = "K" if table.X is X else "C"
                 dtype = _chosen(dtype, table.X.dtype)
@@ -219,6 +327,25 @@ class Columns:
                 out[rows, k + indicator.indices] = 1
                 k += indicator.shape[1]
             return out
+
+    def _check_width(self, table):
+        if table.shape[1] != self.n_features:
+            raise ValueError(
+                f"X has {table.shape[1]} features, but {self.n_features} are expected."
+            )
+
+    def _transform_sparse(self, X, dtype):
+        """The matrix for the rows of a CSR whose columns are to be encoded."""
+        length = max(1, DENSE_SIZE // X.shape[1])
+        parts = [
+            self.transform(X[i : i + length].toarray(), dtype)
+            for i in range(0, X.shape[0], length)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        if self.is_sparse:
+            return sparse.vstack(parts, format="csr")
+        return np.concatenate(parts)
 
     def _fill(self, out, table, columns):
         """Write the numeric columns, imputed, and what they miss to `out`, zeros."""
@@ -656,6 +783,21 @@ def _levels_like(values, categories, label):
     values = _levels(values, label)
     values = _numbers(values, label, "Its categories were numbers in fit.")
     return values.astype(np.result_type(values, categories), copy=False)
+
+
+def _with_levels(encoder, values, rows, label):
+    """The encoder, or one with the further levels of these rows."""
+    known = encoder.categories_[0]
+    if all(level != level for level in known.tolist()):
+        levels = _levels(values, label)[rows]
+        known = known.astype(levels.dtype if levels.dtype.kind == "f" else object)
+    else:
+        levels = _levels_like(values, known, label)[rows]
+    old = {None if level != level else level for level in known.tolist()}
+    found = {None if level != level else level for level in levels.tolist()}
+    if found <= old:
+        return encoder
+    return _fitted_encoder(np.concatenate([known, levels]), label)
 
 
 def encoder_of(categories):

@@ -53,7 +53,8 @@ from sklearn_bp._early_stopping import is_splitter
 from sklearn_bp._held_out import spawn
 from sklearn_bp._inspection import importance_step
 from sklearn_bp._reports import ending
-from sklearn_bp._scaling import Scaling, quantile_step, quartiles
+from sklearn_bp._scaling import Scaling
+from sklearn_bp._tables.statistics import QUARTILES, quantile_step, quantiles
 from sklearn_bp._targets import ClassTargets
 from sklearn_bp._training import Plan
 from sklearn_bp.losses import SEARCHED_ROWS
@@ -392,7 +393,7 @@ def _scaling(found, n_inputs, n_dense, dtype, made_sparse):
         weights = None
         if found[0].spaced_weights is not None:
             weights = np.concatenate([s.spaced_weights for s in found])
-        three = quartiles(columns, weights)
+        three = quantiles(columns, weights, QUARTILES)
         dense = Scaling.of_statistics(
             columns.dtype if columns.dtype.kind != "f" else np.dtype(dtype),
             low,
@@ -434,7 +435,7 @@ def target_scaling(rows, known, robust):
     if robust:
         step = quantile_step(known.n_rows, len(unit))
         Y, shares = _some_targets(rows, known, step)
-        three = quartiles(np.ascontiguousarray((Y / unit).T), shares)
+        three = quantiles(np.ascontiguousarray((Y / unit).T), shares, QUARTILES)
     return Scaling.of_moments(mean, squares / weight, unit, three)
 
 

@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _num_samples
 
 from sklearn_bp._columns import Columns, witnesses
-from sklearn_bp._scaling import extremes, weight_of
+from sklearn_bp._tables.statistics import extremes, weight_of
 from sklearn_bp._targets import check_labels, check_regression_targets
 from sklearn_bp._validation import check_weights
 from sklearn_bp.losses import CONSTANT_ROWS

@@ -119,17 +119,19 @@ def starting_rate(n_features):
     return min(max(0.01 * math.sqrt(10 / n_features), 0.002), 0.01)
 
 
-def resolve(estimator, n_rows, n_features, alpha, few, by_rows=rows_a_batch):
+def resolve(
+    estimator, n_rows, n_features, alpha, few, by_rows=rows_a_batch, n_seen=None
+):
     """What "auto" and "full" stand for, for a training set of this shape.
 
     `few` tells whether fewer than FEW_ROWS of the rows have weight; `by_rows` is the
-    rule for batch_size="by_rows".
+    rule for batch_size="by_rows".  `n_seen` are the rows of a stream so far.
     """
     batch_size = estimator.batch_size
     if batch_size == "auto":
         batch_size = 200
     elif batch_size == "by_rows":
-        batch_size = n_rows if few else by_rows(n_rows)
+        batch_size = n_rows if few else by_rows(n_seen or n_rows)
     elif batch_size == "full":
         batch_size = n_rows
     batch_size = min(batch_size, n_rows)

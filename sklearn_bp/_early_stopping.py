@@ -6,7 +6,7 @@
 
 import inspect
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,14 @@ class UsersData:
                 )
             check_consistent_length(self.X, self.groups)
 
+    def taken(self, rows):
+        """The same, with some of the rows to learn from."""
+        X, y, groups = (
+            None if data is None else rows_of(data, rows)
+            for data in (self.X, self.y, self.groups)
+        )
+        return replace(self, X=X, y=y, groups=groups)
+
     @property
     def has_start(self):
         return self.coef_init is not None or self.intercept_init is not None
@@ -69,7 +77,14 @@ class UsersData:
         """X and y of the validation rows, as the user gave them."""
         if self.has_validation:
             return self.X_val, self.y_val
-        return _safe_indexing(self.X, rows), _safe_indexing(self.y, rows)
+        return rows_of(self.X, rows), rows_of(self.y, rows)
+
+
+def rows_of(data, rows):
+    """Some rows of what a user passed."""
+    if issparse(data):
+        return data.tocsr()[rows]
+    return _safe_indexing(data, rows)
 
 
 def is_splitter(validation_fraction):

@@ -121,7 +121,7 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         deviation = np.sqrt(np.maximum(variance, 0))
         slopes = np.abs(_gradient(self, some, activation)).mean(axis=1)
         changes = weights @ slopes * deviation
-        origins = np.arange(d) if self._columns is None else self._columns.origins
+        origins = np.arange(d) if self._columns is None else self._columns.sources
         total = np.bincount(origins, changes, minlength=self.n_features_in_)
         if not np.isfinite(total).all():
             total = (~np.isfinite(total)).astype(np.float64)

@@ -15,6 +15,8 @@ from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches
 from sklearn_bp._intervals import calibrate, half_width
 from sklearn_bp._scaling import Scaling
+from sklearn_bp._tables.reexpress import VERY_FEW_ROWS
+from sklearn_bp._tables.running import of_targets, settled
 from sklearn_bp._targets import R2, check_regression_targets, d2_pinball
 from sklearn_bp._validation import Part, check_sample_weight
 from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile, as_loss
@@ -777,20 +779,39 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             )
         return Y
 
-    def _scale_targets(self, Y, sample_weight, dtype, continuing):
+    def _scale_targets(self, Y, part, dtype, continuing):
         self._errors = None
+        loss, running = self._loss_object(), self._running
         if not continuing:
             self._score_scaling = self._prediction_scaling = self.target_range_ = None
-            loss = self._loss_object()
             if self.standardize and loss.scalable:
-                scaling = Scaling.of_targets(Y, sample_weight, loss.robust)
-                if loss.n_scores(1) == 1:
-                    self._score_scaling = scaling
-                else:
-                    self._prediction_scaling = scaling
+                self._running = running.merged(of_targets(Y, part, loss.robust))
+                self._settle_targets(loss)
+        elif running is not None and running.targets is not None:
+            robust = running.targets.columns is not None
+            if Y.shape[1] == len(running.targets.mean):
+                self._running = running.merged(of_targets(Y, part, robust))
+                self._settle_targets(loss)
         if self._target_scaling() is not None:
             self.target_range_ = joined_range(self.target_range_, Y)
         return self._in_training_units(Y).astype(dtype, copy=False)
+
+    def _settle_targets(self, loss):
+        """Scale targets by the statistics so far."""
+        before = self._target_scaling()
+        scaling = Scaling.of_target_statistics(self._running.targets)
+        if before is not None:
+            scaling = settled(before, scaling)
+        if loss.n_scores(1) == 1:
+            self._score_scaling = scaling
+        elif (
+            before is None
+            or not before.factor.all()
+            or self._running.n_rows < VERY_FEW_ROWS
+        ):
+            # Weights whose predictions are no linear function of the scores cannot be
+            # re-expressed for another scaling: one that is known stays.
+            self._prediction_scaling = scaling
 
     def _target_scaling(self):
         """The one that is folded into the weights, or the one that cannot be."""

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+
 # Training values end at most this far from 0.
 LARGEST = 8.0
 
@@ -28,18 +30,8 @@ LARGEST = 8.0
 LARGE_OFFSET = 1000
 LARGE_SIZE = 1e30
 
-# Medians and quartiles are taken from at most so many rows, evenly spaced, and fewer
-# of long ones, so that sorting them takes little memory: a quartile of 20,000 rows is
-# right to 0.3 % of the rows, of 2,000 to 1 %.
-QUANTILE_ROWS = 20_000
-FEWEST_QUANTILE_ROWS = 2_000
-QUANTILE_SIZE = 2**22
-
 # The interquartile range of the standard normal distribution.
 NORMAL_QUARTILES = 1.3489795003921634
-
-# Numbers of X that are looked at in one go.
-BLOCK_SIZE = 2**20
 
 
 @dataclass(frozen=True)
@@ -67,24 +59,19 @@ class Scaling:
 
         The first `n_dense` of a CSR are full, and scaled as dense ones are.
         """
-        rows = None
-        if sample_weight is not None and not sample_weight.all():
-            rows = np.flatnonzero(sample_weight)
-            sample_weight = sample_weight[rows]
         if sparse.issparse(X):
-            X = X if rows is None else X[rows]
-            return cls._of_csr(X, sample_weight, n_dense)
-        low, high, two_valued = extremes(X, rows)
-        pairs = np.flatnonzero(two_valued)
-        share = np.zeros_like(high)
-        if len(pairs):
-            weight = len(X) if rows is None else len(rows)
             if sample_weight is not None:
-                weight = sample_weight.sum()
-            found = weight_of(high[pairs], X, rows, pairs, sample_weight)
-            share[pairs] = found / weight
-        three = quartiles(*_some_rows(X, rows, sample_weight))
-        return cls.of_statistics(X.dtype, low, high, two_valued, share, three)
+                rows = np.flatnonzero(sample_weight)
+                X, sample_weight = X[rows], sample_weight[rows]
+            return cls._of_csr(X, sample_weight, n_dense)
+        return cls.of_columns(X.dtype, ColumnStatistics.of(X, sample_weight))
+
+    @classmethod
+    def of_columns(cls, dtype, found):
+        """For dense columns of a dtype, of which these `ColumnStatistics` are known."""
+        return cls.of_statistics(
+            dtype, found.low, found.high, found.pair, found.share, found.quartiles
+        )
 
     @classmethod
     def of_statistics(cls, dtype, low, high, two_valued, share, three_quartiles):
@@ -117,13 +104,16 @@ class Scaling:
 
     @classmethod
     def _of_csr(cls, X, sample_weight, n_dense):
-        if n_dense:
-            dense = cls.of_features(X[:, :n_dense].toarray(), sample_weight)
-            rest = cls.of_features(X[:, n_dense:])
-            centre = np.append(dense.centre, np.zeros_like(rest.factor))
-            return cls(centre, np.append(dense.factor, rest.factor), n_dense)
-        largest = abs(X).max(axis=0).toarray().ravel().astype(np.float64)
-        return cls.of_largest(largest)
+        if not n_dense:
+            return cls.of_largest(largest_of(X))
+        dense = cls.of_features(X[:, :n_dense].toarray(), sample_weight)
+        return dense.beside(cls.of_largest(largest_of(X[:, n_dense:])))
+
+    def beside(self, rest):
+        """For columns that are scaled by this one, and sparse ones to their right."""
+        centre = np.append(self.centre, np.zeros_like(rest.factor))
+        factor = np.append(self.factor, rest.factor)
+        return Scaling(centre, factor, len(self.factor))
 
     @classmethod
     def of_largest(cls, largest):
@@ -136,19 +126,16 @@ class Scaling:
 
         If `robust`, median 0 and the interquartile range of the standard normal.
         """
-        largest = np.abs(Y).max(axis=0)
-        unit = np.where(largest > 0, largest, 1.0)  # so that no square overflows
-        Y = Y / unit
-        mean = np.average(Y, axis=0, weights=sample_weight)
-        variance = np.average(np.square(Y - mean), axis=0, weights=sample_weight)
+        columns = ColumnStatistics.of(Y, sample_weight) if robust else None
+        return cls.of_target_statistics(TargetStatistics.of(Y, sample_weight, columns))
+
+    @classmethod
+    def of_target_statistics(cls, found):
+        """For targets of which these `TargetStatistics` are known."""
         three = None
-        if robust:
-            rows = None
-            if sample_weight is not None:
-                rows = np.flatnonzero(sample_weight)
-                sample_weight = sample_weight[rows]
-            three = quartiles(*_some_rows(Y, rows, sample_weight))
-        return cls.of_moments(mean, variance, unit, three)
+        if found.columns is not None:
+            three = found.columns.quartiles / found.unit
+        return cls.of_moments(found.mean, found.variance, found.unit, three)
 
     @classmethod
     def of_moments(cls, mean, variance, unit, three_quartiles=None):
@@ -171,7 +158,9 @@ class Scaling:
     def __call__(self, X, out=None):
         """Scaled rows of X, (n, n_columns); new, or in `out`, in its dtype."""
         if sparse.issparse(X):
-            return self._scaled_csr(X)
+            if self.centre is None or self.n_dense:
+                return self._scaled_csr(X)
+            X = X.toarray()
         if out is None:
             dtype = X.dtype if X.dtype.kind == "f" else np.float64
             out = np.empty(X.shape, dtype)
@@ -180,9 +169,11 @@ class Scaling:
         # Integers become float64 first, whatever their size: they equal that array.
         own = X.dtype if X.dtype.kind == "f" else np.float64
         wide = np.result_type(own, out.dtype)
-        scaled = np.subtract(
-            X, self.centre.astype(wide), out=out if out.dtype == wide else None
-        )
+        scaled = X
+        if self.centre is not None:
+            scaled = np.subtract(
+                X, self.centre.astype(wide), out=out if out.dtype == wide else None
+            )
         np.multiply(scaled, self.factor.astype(wide), out=out, casting="same_kind")
         return out
 
@@ -218,6 +209,12 @@ class Scaling:
             sizes = np.append(sizes, np.abs(self.centre))
         extreme = (sizes > LARGE_SIZE) | ((sizes < 1 / LARGE_SIZE) & (sizes > 0))
         return not extreme.any()
+
+
+def largest_of(X):
+    """The largest absolute value of each column of a CSR, (n_columns,), float64."""
+    ends = X.max(axis=0).toarray().ravel(), X.min(axis=0).toarray().ravel()
+    return np.maximum(*(abs(end.astype(np.float64)) for end in ends))
 
 
 def fold(coefs, intercepts, features=None, targets=None):
@@ -299,89 +296,3 @@ def _inverse(x):
     """1 / x, and 0 for 0 and for what is so small that 1 / x is infinite."""
     tiny = np.finfo(x.dtype).tiny
     return np.divide(1.0, x, out=np.zeros_like(x), where=np.abs(x) >= tiny)
-
-
-def _blocks(X, rows):
-    """X, or these rows of it, in parts of about BLOCK_SIZE numbers."""
-    n, d = X.shape if rows is None else (len(rows), X.shape[1])
-    length = max(1, BLOCK_SIZE // d)
-    for start in range(0, n, length):
-        part = slice(start, start + length)
-        yield X[part] if rows is None else X[rows[part]]
-
-
-def extremes(X, rows=None):
-    """Smallest and largest of each column, and whether it has just these values."""
-    extremes = [(x.min(axis=0), x.max(axis=0)) for x in _blocks(X, rows)]
-    low = np.min([least for least, _ in extremes], axis=0)
-    high = np.max([most for _, most in extremes], axis=0)
-    candidates = np.flatnonzero(low < high)
-    for block in _blocks(X, rows):
-        if len(candidates) == 0:
-            break
-        values = block[:, candidates]
-        pair = (values == low[candidates]) | (values == high[candidates])
-        candidates = candidates[pair.all(axis=0)]
-    two_valued = np.zeros(X.shape[1], bool)
-    two_valued[candidates] = True
-    return low.astype(np.float64), high.astype(np.float64), two_valued
-
-
-def weight_of(values, X, rows, columns, sample_weight):
-    """Rows, or their weight, in which these columns have these values.
-
-    Sums of counts and of whole weights are exact.
-    """
-    found, start = np.zeros(len(columns)), 0
-    for block in _blocks(X, rows):
-        equal, stop = block[:, columns] == values, start + len(block)
-        if sample_weight is None:
-            found += equal.sum(axis=0)
-        else:
-            found += sample_weight[start:stop] @ equal
-        start = stop
-    return found
-
-
-def quantile_step(n, d):
-    """Every so many of n rows of d numbers serve for quartiles."""
-    most = min(max(QUANTILE_SIZE // d, FEWEST_QUANTILE_ROWS), QUANTILE_ROWS)
-    return -(-n // most)
-
-
-def _some_rows(X, rows, sample_weight):
-    """Evenly spaced rows for quartiles, as columns (d, n), and weights or None."""
-    n, d = X.shape if rows is None else (len(rows), X.shape[1])
-    step = quantile_step(n, d)
-    rows = np.arange(0, n, step) if rows is None else rows[::step]
-    columns, start = np.empty((d, len(rows)), X.dtype), 0
-    for block in _blocks(X, rows):
-        columns[:, start : start + len(block)] = block.T
-        start += len(block)
-    return columns, None if sample_weight is None else sample_weight[::step]
-
-
-def quartiles(columns, sample_weight):
-    """Median, first and third quartile of each of the columns, (d, n), float64.
-
-    The averaged inverse of the distribution function (Hyndman and Fan 1996, type 2),
-    so that integer weights are as good as repeated rows.  Sorts in place.
-    """
-    levels = np.array([0.5, 0.25, 0.75])
-    d, n = columns.shape
-    if sample_weight is None:
-        columns.sort(axis=1)
-        at = levels * n
-        upper = np.minimum(np.floor(at).astype(int), n - 1)
-        lower = np.where(at == np.floor(at), upper - 1, upper)
-        return (columns[:, lower].astype(np.float64) + columns[:, upper]).T / 2
-    three = np.empty((3, d))
-    for j, column in enumerate(columns):
-        order = np.argsort(column)
-        x, weights = column[order], np.cumsum(sample_weight[order])
-        at = levels * weights[-1]
-        lower = np.searchsorted(weights, at * (1 - 1e-12), side="left")
-        upper = np.searchsorted(weights, at * (1 + 1e-12), side="right")
-        upper = np.minimum(upper, n - 1)
-        three[:, j] = (x[lower].astype(np.float64) + x[upper]) / 2
-    return three

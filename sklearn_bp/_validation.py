@@ -255,8 +255,15 @@ def _finite(values, name):
 
 
 def bounded(sample_weight):
-    """Weights, or None, over a power of 2: at most 1, so that sums are finite."""
+    """Weights, or None, over 2 ** exponent: at most 1, so that sums are finite.
+
+    Returns
+    -------
+    shares : ndarray or None
+    exponent : int
+        0 for None.
+    """
     if sample_weight is None:
-        return None
+        return None, 0
     _, exponent = np.frexp(sample_weight.max())
-    return np.ldexp(sample_weight, -exponent)
+    return np.ldexp(sample_weight, -exponent), int(exponent)

@@ -14,7 +14,9 @@ All else has a default:
 - `check_targets(y)`: a ValueError for targets outside the domain;
 - `scalable`: whether targets may be shifted and scaled, that is, whether
   standardize=True standardizes them; False. Parameters of the loss then count in units
-  of the standardized target. `robust`: by quartiles, and not by mean and deviation;
+  of the standardized target. `robust`: by quartiles, and not by mean and deviation.
+  `degree`: if all targets and predictions are c times as large, the loss is about c **
+  degree times as large; 1;
 - `n_scores(n_targets)`: n_targets. A scalable loss that has more also tells what
   scaling the targets back does to its predictions, `rescale(p, scale, shift)`;
 - `predicted(p, n_targets)`: of its predictions what `predict` returns; all.
@@ -89,6 +91,9 @@ class Loss(Option):
         Whether targets may be shifted and scaled: the loss only sees differences.
     robust : bool
         Whether they are scaled by their quartiles, as few of them may be far off.
+    degree : int
+        The loss of targets and predictions that are c times as large is c ** degree
+        times as large.
     positive_only : bool
         Whether all targets must be above 0, or are better there.
     relative_errors : bool
@@ -102,6 +107,7 @@ class Loss(Option):
     tempered: ClassVar[bool] = False
     scalable: ClassVar[bool] = False
     robust: ClassVar[bool] = False
+    degree: ClassVar[int] = 1
     positive_only: ClassVar[bool] = False
     relative_errors: ClassVar[bool] = False
     of_mean: ClassVar[bool] = False
@@ -392,6 +398,7 @@ class SquaredError(Loss):
     """
 
     scalable = True
+    degree = 2
     of_mean = True
 
     def backward(self, p, y, out):

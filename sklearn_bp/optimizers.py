@@ -116,8 +116,12 @@ class Optimizer(Option):
         Whether its steps do not depend on the length of the gradient, so that a
         scaling layer may be trained by it. Then `begin` moves nothing, and returns
         beta = 0: the gradient is all that its target holds.
+    gradient_powers : dict
+        Of the arrays in its state that have a number for each parameter, the power of
+        the gradient that they are made of; 0 for those that move as parameters do.
     """
 
+    gradient_powers: ClassVar[dict[str, int]] = {}
     scheduled: ClassVar[bool] = False
     decays: ClassVar[bool] = False
     adaptive: ClassVar[bool] = False
@@ -161,6 +165,7 @@ class SGD(Optimizer):
     clip_norm : float > 0 or None, default=None
     """
 
+    gradient_powers: ClassVar[dict[str, int]] = {"velocity": 0}
     scheduled: ClassVar[bool] = True
     momentum: float = 0.9
     nesterovs_momentum: bool = True
@@ -288,6 +293,7 @@ class Adam(Optimizer):
     clip_norm : float > 0 or None, default=None
     """
 
+    gradient_powers: ClassVar[dict[str, int]] = {"m": 1, "v": 2}
     adaptive: ClassVar[bool] = True
     beta_1: float = 0.9
     beta_2: float = 0.999
@@ -402,6 +408,7 @@ class RMSprop(Optimizer):
     clip_norm : float > 0 or None, default=None
     """
 
+    gradient_powers: ClassVar[dict[str, int]] = {"v": 2}
     adaptive: ClassVar[bool] = True
     rho: float = 0.99
     epsilon: float = 1e-8

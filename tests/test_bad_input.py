@@ -17,7 +17,6 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from sklearn_bp import DivergenceError
-from sklearn_bp._early_stopping import UsersData, split
 from sklearn_bp.activations import ACTIVATIONS, Tanh
 
 pytestmark = pytest.mark.filterwarnings(
@@ -393,34 +392,6 @@ def test_sample_weights(task, weights, says):
     y = TASKS[task][1]
     for method in ("fit", "partial_fit"):
         assert_refused(fitted(task), says, X, y, weights, method=method)
-
-
-@over_tasks
-@over_solvers
-def test_weights_of_zero_on_one_side_of_the_split(task, solver):
-    y = np.where(SIGNAL > 0.5, "a", "b") if task == "classifier" else SIGNAL
-    options = {"early_stopping": True, "validation_fraction": 0.5, "solver": solver}
-    model = fitted(task, y, **options)
-    train, validation = split(
-        model,
-        np.asarray([[label == "b"] for label in y] if task == "classifier" else y),
-        None,
-        drawn_on(model, y),
-        UsersData(X, y),
-        by_strata=False,
-    )
-    for rows, says in ((train, "training rows are zero"), (validation, "validation")):
-        weights = np.ones(40)
-        weights[rows] = 0
-        assert_refused(model, says, X, y, weights)
-
-
-def drawn_on(model, y):
-    """The generator after the starting weights have been drawn."""
-    random_state = np.random.RandomState(model.random_state)
-    for a in (*model.coefs_, *model.intercepts_):
-        random_state.uniform(size=a.size)
-    return random_state
 
 
 WRONG_SHAPES = [

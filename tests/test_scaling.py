@@ -14,7 +14,8 @@ import sklearn_bp
 from sklearn_bp import MLP_DEFAULTS
 from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._parameters import Parameters, Weights
-from sklearn_bp._scaling import LARGEST, QUANTILE_ROWS, Scaling, fold, unfold
+from sklearn_bp._scaling import LARGEST, Scaling, fold, unfold
+from sklearn_bp._tables.statistics import QUANTILE_ROWS
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import REGRESSOR_LOSSES
 

@@ -1,0 +1,1 @@
+"""Tables of rows: what is learnt of their columns before any training."""

@@ -1,0 +1,191 @@
+"""From the columns of a table to the inputs of the network, for a fit and for streams.
+
+`Inputs` is what a fit keeps of this: the columns, their scaling, and the statistics of
+all rows so far, which further rows are merged into.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_bp._scaling import Scaling
+from sklearn_bp._tables.running import TOLERANCE, Running, of_part, settled
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Rows to learn from, all of which have weight.
+
+    Attributes
+    ----------
+    n_rows : int
+    shares : ndarray of shape (n_rows,) or None
+        Their weights over 2 ** exponent.
+    exponent : int
+    n_before : int or None
+        Rows of the stream before these; None where fit gets all rows at once.
+    """
+
+    n_rows: int
+    shares: Any
+    exponent: int
+    n_before: Any
+
+    def features(self, X, n_dense):
+        """The `Running` statistics of the features."""
+        return of_part(X, self.shares, self.exponent, n_dense, self.n_before)
+
+    def running(self):
+        """The same, of no features."""
+        return Running(self.n_rows, self.n_rows, self.exponent)
+
+
+class Inputs(NamedTuple):
+    """What turns the user's columns into the network's.
+
+    Attributes
+    ----------
+    columns : Columns or None
+    scaling : Scaling or None
+    running : Running or None
+        None for weights that come from elsewhere: then nothing is known of rows so far.
+    """
+
+    columns: Any
+    scaling: Any
+    running: Any
+
+    @classmethod
+    def of(cls, columns, X, part, standardize):
+        """As found in the encoded rows X, (n, n_encoded), of a part."""
+        if not standardize:
+            return cls(columns, None, part.running())
+        running = part.features(X, _n_dense(columns, X))
+        return cls(columns, running.scaling(X.dtype), running)
+
+    def format(self, X, columns):
+        """Encoded rows as those that the scaling is for: dense, or CSR."""
+        if self.scaling is not None and not _n_dense(columns, X):
+            if self.scaling.centre is None and not sparse.issparse(X):
+                return sparse.csr_matrix(X)
+            if self.scaling.centre is not None and sparse.issparse(X):
+                return X.toarray()
+        return X
+
+    def going_on(self, columns, X, part):
+        """The inputs after further rows, and these with missing values filled anew.
+
+        Parameters
+        ----------
+        columns : Columns or None
+            Ours, `joined` by these rows.
+        X : ndarray or CSR of shape (n, n_encoded)
+            These rows, as `columns` and `format` make them.
+        part : NewRows
+
+        Returns
+        -------
+        inputs : Inputs
+        X : ndarray or CSR
+        """
+        if self.running is None:
+            return self, X
+        if self.scaling is None:
+            return Inputs(columns, None, self.running.merged(part.running())), X
+        n_dense = _n_dense(columns, X)
+        found = part.features(X, n_dense)
+        after = self.merged(columns, found, n_dense, X.dtype)
+        if after.running.settled_at == after.running.n_rows and columns is not None:
+            return after.filled(X, n_dense)
+        return after, X
+
+    def merged(self, columns, found, n_dense, dtype):
+        """The inputs after further rows, of which `Running` statistics are known.
+
+        Parameters
+        ----------
+        columns : Columns or None
+            Ours, `joined` by these rows.
+        found : Running
+        n_dense : int or None
+            Of a CSR made of a table, the columns that are scaled as dense ones.
+        dtype : dtype
+            Of the encoded rows.
+        """
+        running, scaling = self.running, self.scaling
+        changed = columns is not self.columns
+        if changed:
+            origins, values = self.origins(columns)
+            running = running.rearranged(origins, values, n_dense)
+            scaling = _rearranged(scaling, origins, n_dense)
+        running = running.merged(found)
+        if changed or running.is_due(scaling):
+            running = running.settled()
+            scaling = settled(scaling, running.scaling(dtype))
+        return Inputs(columns, scaling, running)
+
+    def filled(self, X, n_dense):
+        """The inputs with the medians of all rows so far, and X filled with these.
+
+        A median that has hardly moved stays.
+        """
+        columns, statistics = self.columns, self.running.features
+        if statistics is None:
+            return self, X
+        d = len(columns.numeric)
+        medians = statistics.quartiles[0][:d]
+        moved = np.abs(medians - columns.medians) * self.scaling.factor[:d] > TOLERANCE
+        moved &= ~np.isin(columns.numeric, columns.empty)
+        if not moved.any():
+            return self, X
+        columns = columns.with_medians(np.where(moved, medians, columns.medians))
+        head = X[:, :n_dense].toarray() if n_dense else X
+        for k, i in enumerate(columns.incomplete.tolist()):
+            if moved[i]:
+                head[head[:, d + k] == 1, i] = columns.medians[i]
+        if n_dense:
+            parts = [sparse.csr_matrix(head), X[:, n_dense:]]
+            head = sparse.csr_matrix(sparse.hstack(parts, "csr"))
+        return self._replace(columns=columns), head
+
+    def origins(self, columns):
+        """As `Columns.origins`, of `columns` against ours."""
+        if columns is None or columns is self.columns:
+            d = len(self.scaling.factor) if columns is None else columns.n_encoded
+            return np.arange(d), np.zeros(d)
+        return columns.origins(self.columns)
+
+    def fills(self, columns):
+        """By how much the values change that missing ones are filled with.
+
+        Returns
+        -------
+        list of (indicator, column, change)
+            The former two are columns of the matrix that `columns` makes.
+        """
+        if columns is None or columns is self.columns:
+            return []
+        pairs = zip(self.columns.numeric.tolist(), self.columns.medians, strict=True)
+        known, found = dict(pairs), []
+        for k, i in enumerate(columns.incomplete.tolist()):
+            j = int(columns.numeric[i])
+            if j in known and j not in self.columns.empty:
+                change = float(columns.medians[i] - known[j])
+                if change:
+                    found.append((len(columns.numeric) + k, i, change))
+        return found
+
+
+def _n_dense(columns, X):
+    """Of a CSR that was made of a table, columns that are scaled as dense ones."""
+    return None if columns is None else columns.n_dense(X) or None
+
+
+def _rearranged(scaling, origins, n_dense):
+    """The scaling of other columns: that of those that there were, and 0."""
+    known = origins >= 0
+    factor = np.where(known, scaling.factor[origins], 0.0)
+    centre = np.where(known, scaling.centre[origins], 0.0)
+    return Scaling(centre, factor, n_dense or 0)

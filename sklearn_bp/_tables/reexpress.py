@@ -1,0 +1,207 @@
+"""Weights for another scaling: the function that the network computes stays.
+
+On the inputs (x - c) f the hidden layer is z1 = (x - c) f W1 + b1.  With another centre
+c' and factor f' it is the same function of x where
+
+    W1' = W1 f / f'        b1' = b1 + ((c' - c) f') W1'
+
+and likewise with the skip layer's V and b2.  Scores, of targets (y - c) f, are the same
+in the user's units where
+
+    W2' = W2 f' / f        b2' = (b2 / f + c - c') f'
+
+A column that is new, or that had been constant, gets weights of 0, and learns from
+there.
+
+Of few rows hardly anything has been learnt, and next to nothing is known of widths: two
+rows that happen to be near to each other would leave weights of any size.  There
+weights do not grow, and columns that had been constant keep those that were drawn.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_bp._parameters import Parameters
+
+# Below so many rows, see above.
+VERY_FEW_ROWS = 10
+
+
+class Scalings(NamedTuple):
+    """Centres and factors of the columns, ndarrays (d,), and of the scores, (k,)."""
+
+    centre: np.ndarray
+    factor: np.ndarray
+    score_centre: np.ndarray
+    score_factor: np.ndarray
+
+    @classmethod
+    def of(cls, d, k, features, scores):
+        """Of a `Scaling` or None for d columns and for k scores."""
+        return cls(*_centre_and_factor(d, features), *_centre_and_factor(k, scores))
+
+
+def _centre_and_factor(n, scaling):
+    if scaling is None:
+        return np.zeros(n), np.ones(n)
+    centre = np.zeros(n) if scaling.centre is None else scaling.centre
+    return centre, scaling.factor
+
+
+class Reexpression:
+    """From weights for some scalings to weights for others.
+
+    Parameters
+    ----------
+    before, after : Scalings
+        The former of the old columns, the latter of the new.
+    origins : ndarray of int, (d_new,)
+        The old column that each new one was, or -1.
+    fills : list of (indicator, column, change)
+        Of new columns: one that tells where another misses values, and by how much the
+        value changes that these are filled with.
+    n_rows : int
+        The rows so far.
+    degree : float, default=0
+        The loss of targets that are c times as large is c ** degree times as large.
+    """
+
+    def __init__(self, before, after, origins, fills, n_rows, degree=0):
+        self.before, self.after, self.origins = before, after, origins
+        self.fills = fills
+        few = n_rows < VERY_FEW_ROWS
+        known = origins >= 0
+        old = np.where(known, before.factor[origins], 0.0)
+        self._centre = np.where(known & (old > 0), before.centre[origins], after.centre)
+        new = after.factor
+        self._ratio = np.divide(old, new, out=np.zeros_like(new), where=new > 0)
+        if few:
+            self._ratio = np.minimum(self._ratio, 1.0)
+            drawn = known & (old == 0)
+            self._ratio[drawn] = 1.0
+            self._centre[drawn] = before.centre[origins][drawn]
+        self._of_scores = _ratios(before.score_factor, after.score_factor, few)
+        known = self._of_scores[before.score_factor > 0]
+        known = known[known > 0]
+        # What gradients with respect to the same weights, and losses, grow by.
+        self.growth = (
+            float(np.exp(degree * np.log(known).mean())) if len(known) else 1.0
+        )
+
+    @property
+    def is_none(self):
+        """Whether nothing changes."""
+        same = np.array_equal(self.origins, np.arange(len(self.before.factor)))
+        return (
+            same
+            and not self.fills
+            and all(map(np.array_equal, self.before, self.after))
+        )
+
+    def parameters(self, old):
+        """The parameters for the new scalings, of those for the old: a copy."""
+        ratios = self._ratios(old)
+        wide = old.astype(np.float64)
+        new = self._taken(wide)
+        new.flat *= ratios.flat
+        after, n_members = self.after, old.n_members
+        scales = new.scales[:, np.newaxis]
+        shift = ((after.centre - self._centre) * after.factor)[:, np.newaxis]
+        of_scores = self._of_scores
+        b2 = wide.b2.reshape(n_members, -1)
+        inverse = np.divide(
+            1.0,
+            self.before.score_factor,
+            where=self.before.score_factor > 0,
+            out=np.zeros_like(of_scores),
+        )
+        b2 = (b2 * inverse + self.before.score_centre - after.score_centre) * (
+            after.score_factor
+        )
+        new.b2[...] = b2.ravel()
+        for W, b in ((new.W1 * scales, new.b1), (new.V, new.b2)):
+            if W is None:
+                continue
+            b += (shift * W).sum(axis=0)
+            own = new.W1 if b is new.b1 else new.V
+            for indicator, column, change in self.fills:
+                # What is filled in moves by `change`; the indicator makes up for it.
+                moved = -change * after.factor[column] * W[column]
+                s = new.scales[indicator] if b is new.b1 else 1.0
+                factor = after.factor[indicator] * s
+                if factor > 0:
+                    own[indicator] += moved / factor
+                    b += moved * after.centre[indicator]
+        return new.astype(old.flat.dtype)
+
+    def of_state(self, state, loss_is_watched):
+        """Re-express all vectors of a `TrainingState`, in place."""
+        old = state.parameters
+        state.parameters = self.parameters(old)
+        if state.average is not None:
+            state.average = self.parameters(state.average)
+        if state.best is not None:
+            state.best = self.parameters(old.like(state.best)).flat
+        if loss_is_watched:
+            state.patience.best *= self.growth
+        powers = getattr(state.optimizer_type, "gradient_powers", None)
+        if powers is None:
+            state.optimizer = None
+        elif state.optimizer is not None:
+            state.optimizer = {
+                name: self.vector(old, value, powers.get(name, 0))
+                if isinstance(value, np.ndarray) and value.shape == old.flat.shape
+                else value
+                for name, value in state.optimizer.items()
+            }
+
+    def vector(self, old, values, power):
+        """Of an optimizer's vector of `old`'s layout, that which goes with the new.
+
+        `power` is that of the gradient in it; 0 for what moves as the parameters do.
+        """
+        ratios = self._ratios(old).flat
+        moved = self._taken(old.like(values.astype(np.float64))).flat
+        if power:
+            inverse = np.divide(
+                1.0, ratios, out=np.zeros_like(ratios), where=ratios > 0
+            )
+            ratios = (self.growth * inverse) ** power
+        limit = float(np.finfo(values.dtype).max) / 4
+        return np.clip(moved * ratios, -limit, limit).astype(values.dtype)
+
+    def _taken(self, old):
+        """The parameters by new columns; 0 for those that are new."""
+        layout = len(self.origins), *old.layout[1:]
+        new = Parameters.empty(*layout[:3], old.flat.dtype, *layout[3:])
+        known = (self.origins >= 0)[:, np.newaxis]
+        new.W1[...] = np.where(known, old.W1[self.origins], 0)
+        new.b1[...], new.W2[...], new.b2[...] = old.b1, old.W2, old.b2
+        if old.V is not None:
+            new.V[...] = np.where(known, old.V[self.origins], 0)
+        if old.r is not None:
+            new.r[...] = np.where(known[:, 0], old.r[self.origins], 0)
+        return new
+
+    def _ratios(self, old):
+        """What each parameter is multiplied by, in the new layout."""
+        layout = len(self.origins), *old.layout[1:]
+        ratios = Parameters.empty(*layout[:3], np.float64, *layout[3:])
+        ratios.flat[...] = 1
+        of_scores = self._of_scores
+        ratios.W1 *= self._ratio[:, np.newaxis]
+        ratios.W2 *= of_scores
+        tiled = np.tile(of_scores, old.n_members)
+        ratios.b2 *= tiled
+        if ratios.V is not None:
+            ratios.V *= self._ratio[:, np.newaxis] * tiled
+        return ratios
+
+
+def _ratios(before, after, few):
+    """What the scores of each target are multiplied by."""
+    ratios = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
+    if few:
+        ratios[(before == 0) & (after > 0)] = 1.0
+    return ratios

@@ -1,0 +1,393 @@
+"""Statistics that merge: those of the parts give those of the whole.
+
+A fit in one go learns the scaling of its columns from one `ColumnStatistics`; a stream
+merges those of its parts.  All but the quantiles is exact.  Quantiles are exact for up
+to POINTS rows; of more, POINTS values stand for the distribution of each column, and
+its quartiles are right to about 1 % of the rows.
+
+Weights are those of the rows over some power of 2, so that their sums are finite.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+# Values of equal weight that stand for the distribution of a column.  As many rows are
+# kept as they are before they join these.
+POINTS = 128
+
+# Of a long stream about so many rows, evenly spaced, enter the quantiles.
+SAMPLED = 2048
+
+# Quantiles are taken from at most so many rows, evenly spaced, and fewer of long ones,
+# so that sorting them takes little memory: a quartile of 20,000 rows is right to 0.3 %
+# of the rows, of 2,000 to 1 %.
+QUANTILE_ROWS = 20_000
+FEWEST_QUANTILE_ROWS = 2_000
+QUANTILE_SIZE = 2**22
+
+# Numbers of X that are looked at in one go.
+BLOCK_SIZE = 2**20
+
+QUARTILES = (0.5, 0.25, 0.75)
+
+
+@dataclass(frozen=True)
+class ColumnStatistics:
+    """The statistics of dense columns.
+
+    Attributes
+    ----------
+    weight : float
+        Of all rows.
+    low, high : ndarray of shape (d,), float64
+    pair : ndarray of shape (d,), bool
+        Whether `low` and `high` are the only values, and differ.
+    of_high : ndarray of shape (d,)
+        Of such columns, the weight of the rows that have the larger value.
+    three : ndarray of shape (3, d) or None
+        Median, first and third quartile, where they are known exactly.
+    points : ndarray of shape (POINTS, d) or None
+        Values of equal weight, as good as all rows but those below.
+    points_weight : float
+        The weight that they stand for.
+    rows : ndarray of shape (n_rows, d)
+        Rows that are not among the points yet.
+    row_weights : ndarray of shape (n_rows,)
+    """
+
+    weight: float
+    low: np.ndarray
+    high: np.ndarray
+    pair: np.ndarray
+    of_high: np.ndarray
+    three: Any
+    points: Any
+    points_weight: float
+    rows: Any
+    row_weights: Any
+
+    @classmethod
+    def of(cls, X, sample_weight=None):
+        """Of the columns of X, (n, d), dense and finite.
+
+        Rows without weight take no part.  Of the distribution only the quartiles are
+        kept.
+        """
+        chosen, sample_weight = _of_weight(sample_weight)
+        facts = _facts(X, chosen, sample_weight)
+        columns, weights = _some_rows(X, chosen, sample_weight)
+        three = quantiles(columns, weights, QUARTILES)
+        nothing = np.empty((0, X.shape[1])), np.empty(0)
+        return cls(*facts, three, None, facts[0], *nothing)
+
+    @classmethod
+    def of_part(cls, X, sample_weight=None, n_before=0):
+        """Of a part of a stream, with so many rows before it, none without weight.
+
+        Fewer and fewer rows of a long stream enter the quantiles.
+        """
+        facts = _facts(X, None, sample_weight)
+        if n_before == 0 and len(X) > POINTS:
+            columns, weights = _some_rows(X, None, sample_weight)
+            three = quantiles(columns.copy(), weights, QUARTILES)
+            points = _points_of(columns.T, weights)
+            nothing = np.empty((0, X.shape[1])), np.empty(0)
+            return cls(*facts, three, points, facts[0], *nothing)
+        step = max(1, (n_before + len(X)) // SAMPLED)
+        rows = X[-n_before % step :: step].astype(np.float64)
+        weights = np.full(len(rows), float(step))
+        if sample_weight is not None:
+            weights *= sample_weight[-n_before % step :: step]
+        return cls(*facts, None, None, 0.0, rows, weights)
+
+    @property
+    def share(self):
+        """Of columns of two values, the share of the rows that have the larger."""
+        return self.of_high / self.weight
+
+    @property
+    def quartiles(self):
+        """Median, first and third quartile of each column, (3, d), float64."""
+        if self.three is not None:
+            return self.three
+        values, weights = self._distribution()
+        return quantiles(values.T.copy(), weights, QUARTILES)
+
+    def _distribution(self):
+        """Values (n, d) and their weights (n,)."""
+        points = self.points
+        if points is None and self.three is not None:
+            points = self._from_quartiles()
+        if points is None:
+            return self.rows, self.row_weights
+        of_points = np.full(len(points), self.points_weight / len(points))
+        return (
+            np.concatenate([points, self.rows]),
+            np.concatenate([of_points, self.row_weights]),
+        )
+
+    def _from_quartiles(self):
+        """Points between which and the ends the quartiles are as they are known."""
+        median, first, third = self.three
+        knots = np.stack([self.low, first, median, third, self.high])
+        at = (np.arange(POINTS) + 0.5) / POINTS * 4
+        below = at.astype(int)
+        part = (at - below)[:, np.newaxis]
+        return knots[below] * (1 - part) + knots[below + 1] * part
+
+    def merged(self, other):
+        """The statistics of these rows and of others."""
+        facts = self._merged_facts(other)
+        rows = np.concatenate([self.rows, other.rows])
+        weights = np.concatenate([self.row_weights, other.row_weights])
+        others_are_rows = other.points is None and other.three is None
+        if others_are_rows and len(rows) <= POINTS:
+            points, of_points = self.points, self.points_weight
+            if points is None and self.three is not None:
+                points = self._from_quartiles()
+            return ColumnStatistics(*facts, None, points, of_points, rows, weights)
+        values, weights = (
+            np.concatenate(both)
+            for both in zip(self._distribution(), other._distribution(), strict=True)
+        )
+        points = _points_of(values, weights)
+        nothing = rows[:0], np.empty(0)
+        return ColumnStatistics(*facts, None, points, float(weights.sum()), *nothing)
+
+    def _merged_facts(self, other):
+        low = np.minimum(self.low, other.low)
+        high = np.maximum(self.high, other.high)
+        pair, of_high = low < high, np.zeros(len(low))
+        for one in (self, other):
+            constant = one.low == one.high
+            ends = (one.low == low) | (one.low == high)
+            ends &= (one.high == low) | (one.high == high)
+            pair &= ends & (one.pair | constant)
+            of_high += (one.high == high) * np.where(constant, one.weight, one.of_high)
+        return self.weight + other.weight, low, high, pair, of_high * pair
+
+    def rearranged(self, origins, values):
+        """The statistics of other columns, made from these.
+
+        Parameters
+        ----------
+        origins : ndarray of int, (d_new,)
+            The column that each was; -1 for one that is new.
+        values : ndarray of shape (d_new,)
+            What all rows hold so far in a column that is new.
+        """
+        new = origins < 0
+
+        def taken(array, of_new):
+            return None if array is None else np.where(new, of_new, array[..., origins])
+
+        return replace(
+            self,
+            low=taken(self.low, values),
+            high=taken(self.high, values),
+            pair=taken(self.pair, False),
+            of_high=taken(self.of_high, 0.0),
+            three=taken(self.three, values),
+            points=taken(self.points, values),
+            rows=taken(self.rows, values),
+        )
+
+    def reweighted(self, exponent):
+        """The same, with weights times 2 ** exponent."""
+        return replace(
+            self,
+            weight=float(np.ldexp(self.weight, exponent)),
+            of_high=np.ldexp(self.of_high, exponent),
+            points_weight=float(np.ldexp(self.points_weight, exponent)),
+            row_weights=np.ldexp(self.row_weights, exponent),
+        )
+
+
+def _of_weight(sample_weight):
+    """The rows that have weight, and their weights; None for all, and for none."""
+    if sample_weight is None or sample_weight.all():
+        return None, sample_weight
+    chosen = np.flatnonzero(sample_weight)
+    return chosen, sample_weight[chosen]
+
+
+def _facts(X, rows, sample_weight):
+    """Weight, low, high, pair and of_high, as of `ColumnStatistics`."""
+    low, high, pair = extremes(X, rows)
+    weight = len(X) if rows is None else len(rows)
+    if sample_weight is not None:
+        weight = sample_weight.sum()
+    pairs, of_high = np.flatnonzero(pair), np.zeros_like(high)
+    if len(pairs):
+        of_high[pairs] = weight_of(high[pairs], X, rows, pairs, sample_weight)
+    return float(weight), low, high, pair, of_high
+
+
+def _points_of(values, weights):
+    """Values of equal weight for weighted ones: (n, d) to (POINTS, d), float64.
+
+    Those in whose weight the middles of POINTS equal parts of all weight fall.
+    """
+    order = np.argsort(values, axis=0, kind="stable")
+    values = np.take_along_axis(values, order, axis=0).astype(np.float64)
+    n = len(values)
+    weights = np.ones(n) if weights is None else weights
+    below = np.cumsum(weights[order], axis=0)
+    middles = (np.arange(POINTS) + 0.5) / POINTS * (1 - 1e-12)
+    points = np.empty((POINTS, values.shape[1]))
+    for j, sums in enumerate(below.T):
+        at = np.searchsorted(sums, middles * sums[-1])
+        points[:, j] = values[np.minimum(at, n - 1), j]
+    return points
+
+
+def quantiles(columns, sample_weight, levels):
+    """Quantiles of each of the columns, (d, n), as (n_levels, d), float64.
+
+    The averaged inverse of the distribution function (Hyndman and Fan 1996, type 2),
+    so that integer weights are as good as repeated rows.  Sorts in place.
+    """
+    levels = np.asarray(levels)
+    d, n = columns.shape
+    if sample_weight is None:
+        columns.sort(axis=1)
+        at = levels * n
+        upper = np.minimum(np.floor(at).astype(int), n - 1)
+        lower = np.where(at == np.floor(at), np.maximum(upper - 1, 0), upper)
+        return (columns[:, lower].astype(np.float64) + columns[:, upper]).T / 2
+    found = np.empty((len(levels), d))
+    for j, column in enumerate(columns):
+        order = np.argsort(column)
+        x, weights = column[order], np.cumsum(sample_weight[order])
+        at = levels * weights[-1]
+        lower = np.searchsorted(weights, at * (1 - 1e-12), side="left")
+        upper = np.searchsorted(weights, at * (1 + 1e-12), side="right")
+        upper = np.minimum(upper, n - 1)
+        found[:, j] = (x[lower].astype(np.float64) + x[upper]) / 2
+    return found
+
+
+@dataclass(frozen=True)
+class TargetStatistics:
+    """The statistics of targets.
+
+    Attributes
+    ----------
+    weight : float
+        Of all rows.
+    unit, mean, variance : ndarray of shape (n_targets,)
+        The largest absolute value (1 if that is 0); mean and variance of the targets
+        over it, so that no square overflows.
+    columns : ColumnStatistics or None
+        For quartiles, where they are wanted.
+    """
+
+    weight: float
+    unit: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    columns: Any = None
+
+    @classmethod
+    def of(cls, Y, sample_weight, columns=None):
+        """Of targets, (n, n_targets), float64; weights (n,) or None."""
+        largest = np.abs(Y).max(axis=0)
+        unit = np.where(largest > 0, largest, 1.0)
+        Y = Y / unit
+        mean = np.average(Y, axis=0, weights=sample_weight)
+        variance = np.average(np.square(Y - mean), axis=0, weights=sample_weight)
+        weight = len(Y) if sample_weight is None else sample_weight.sum()
+        return cls(float(weight), unit, mean, variance, columns)
+
+    def merged(self, other):
+        """The statistics of these targets and of others (Chan et al. 1983)."""
+        zero = [(one.mean == 0) & (one.variance == 0) for one in (self, other)]
+        unit = np.maximum(self.unit, other.unit)
+        unit = np.where(zero[0], other.unit, np.where(zero[1], self.unit, unit))
+        weight = self.weight + other.weight
+        p, q = self.weight / weight, other.weight / weight
+        (a, v), (b, w) = (
+            (one.mean * (one.unit / unit), one.variance * (one.unit / unit) ** 2)
+            for one in (self, other)
+        )
+        columns = self.columns
+        if columns is not None:
+            columns = columns.merged(other.columns)
+        return TargetStatistics(
+            weight, unit, p * a + q * b, p * v + q * w + p * q * (a - b) ** 2, columns
+        )
+
+    def reweighted(self, exponent):
+        """The same, with weights times 2 ** exponent."""
+        columns = self.columns
+        if columns is not None:
+            columns = columns.reweighted(exponent)
+        weight = float(np.ldexp(self.weight, exponent))
+        return replace(self, weight=weight, columns=columns)
+
+
+# Columns, block by block.
+
+
+def _blocks(X, rows):
+    """X, or these rows of it, in parts of about BLOCK_SIZE numbers."""
+    n, d = X.shape if rows is None else (len(rows), X.shape[1])
+    length = max(1, BLOCK_SIZE // d)
+    for start in range(0, n, length):
+        part = slice(start, start + length)
+        yield X[part] if rows is None else X[rows[part]]
+
+
+def extremes(X, rows=None):
+    """Smallest and largest of each column, and whether it has just these values."""
+    extremes = [(x.min(axis=0), x.max(axis=0)) for x in _blocks(X, rows)]
+    low = np.min([least for least, _ in extremes], axis=0)
+    high = np.max([most for _, most in extremes], axis=0)
+    candidates = np.flatnonzero(low < high)
+    for block in _blocks(X, rows):
+        if len(candidates) == 0:
+            break
+        values = block[:, candidates]
+        pair = (values == low[candidates]) | (values == high[candidates])
+        candidates = candidates[pair.all(axis=0)]
+    two_valued = np.zeros(X.shape[1], bool)
+    two_valued[candidates] = True
+    return low.astype(np.float64), high.astype(np.float64), two_valued
+
+
+def weight_of(values, X, rows, columns, sample_weight):
+    """Rows, or their weight, in which these columns have these values.
+
+    Sums of counts and of whole weights are exact.
+    """
+    found, start = np.zeros(len(columns)), 0
+    for block in _blocks(X, rows):
+        equal, stop = block[:, columns] == values, start + len(block)
+        if sample_weight is None:
+            found += equal.sum(axis=0)
+        else:
+            found += sample_weight[start:stop] @ equal
+        start = stop
+    return found
+
+
+def quantile_step(n, d):
+    """Every so many of n rows of d numbers serve for quartiles."""
+    most = min(max(QUANTILE_SIZE // d, FEWEST_QUANTILE_ROWS), QUANTILE_ROWS)
+    return -(-n // most)
+
+
+def _some_rows(X, rows, sample_weight, most=None):
+    """Evenly spaced rows for quantiles, as columns (d, n), and weights or None."""
+    n, d = X.shape if rows is None else (len(rows), X.shape[1])
+    step = quantile_step(n, d)
+    if most is not None:
+        step = max(step, n // most)
+    rows = np.arange(0, n, step) if rows is None else rows[::step]
+    columns, start = np.empty((d, len(rows)), X.dtype), 0
+    for block in _blocks(X, rows):
+        columns[:, start : start + len(block)] = block.T
+        start += len(block)
+    return columns, None if sample_weight is None else sample_weight[::step]
