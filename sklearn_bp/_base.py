@@ -65,7 +65,7 @@ from sklearn_bp._reports import (
 from sklearn_bp._scaling import Scaling, fold, fold_skip, unfold, unfold_skip
 from sklearn_bp._stopping import Patience
 from sklearn_bp._tables.inputs import Inputs, NewRows
-from sklearn_bp._tables.reexpress import Reexpression, Scalings
+from sklearn_bp._tables.reexpress import Curved, Reexpression, Scalings
 from sklearn_bp._targets import check_y_given
 from sklearn_bp._training import MiniBatches, Plan, TrainingState
 from sklearn_bp._validation import (
@@ -246,6 +246,10 @@ class BaseTwoLayer(
         """Whether the loss on validation rows is taken at the best temperature."""
         return False
 
+    def _target_scaling(self):
+        """The scaling of the targets, or of the scores of classes; None without one."""
+        return self._score_scaling
+
     def _in_training_units(self, Y):
         """Targets, scaled as those that are trained on."""
         return Y
@@ -277,9 +281,10 @@ class BaseTwoLayer(
         # Sums and casts that overflow are seen to; they need no warning.
         overflow = np.errstate(over="ignore", invalid="ignore")
         with _all_or_nothing(self) as before, overflow:
+            continuing = continuing and not self._has_learnt_nothing(incremental)
             previous = self._resumed(incremental) if continuing else None
             before = Inputs(self._columns, self._feature_scaling, self._running)
-            scored_by = self._score_scaling
+            scored_by = self._target_scaling()
             X = self._check_features(X, not continuing, sample_weight, joins=continuing)
             weights_dtype = X.dtype
             if X.dtype.kind != "f":  # integers, to be cast block by block
@@ -527,6 +532,16 @@ class BaseTwoLayer(
         patience = Patience(self.tol, self.n_iter_no_change)
         return TrainingState(parameters, patience, random_state)
 
+    def _has_learnt_nothing(self, incremental):
+        """Whether the fit has seen no column that varies, and kept no weights for them.
+
+        All input weights are then 0, and would be for ever.
+        """
+        scaling, kept = self._feature_scaling, getattr(self, "_training_state", None)
+        if scaling is None or scaling.factor.any():
+            return False
+        return not incremental or kept is None
+
     def _resumed(self, incremental):
         """The state that the estimator stands at, for the scalings that it has.
 
@@ -568,8 +583,14 @@ class BaseTwoLayer(
         ----------
         before : Inputs
         scored_by : Scaling or None
-            That of the scores, before.
+            That of the targets, before.
         """
+        loss, now = self._loss_object(), self._target_scaling()
+        curved = None
+        if loss.n_scores(1) > 1 and scored_by is not None:
+            curved = None if now is scored_by else Curved(loss, scored_by, now)
+            targets = loss.targets_of_scores(len(now.factor))
+            scored_by, now = (s.of_scores(targets) for s in (scored_by, now))
         d, k = self.coefs_[0].shape[0], self.n_outputs_
         origins = np.arange(d)
         if self._columns is not None:
@@ -578,11 +599,13 @@ class BaseTwoLayer(
             origins = np.arange(len(self._feature_scaling.factor))
         return Reexpression(
             Scalings.of(d, k, before.scaling, scored_by),
-            Scalings.of(len(origins), k, self._feature_scaling, self._score_scaling),
+            Scalings.of(len(origins), k, self._feature_scaling, now),
             origins,
             before.fills(self._columns),
             before.running.n_rows if before.running else np.inf,
-            self._loss_object().degree,
+            as_activation(self.activation).homogeneous,
+            loss.degree,
+            curved,
         )
 
     def _going_on(self, state, change, shape, dtype):

@@ -199,17 +199,13 @@ class Columns:
             What rows so far hold in a column that is new.
         """
         known = {key: i for i, key in enumerate(before._keys())}
-        for j in before.empty:
-            if j not in self.empty:
-                del known["number", j]
-        medians = dict(zip(self.numeric.tolist(), self.medians.tolist(), strict=True))
-        origins, values = [], []
-        for key in self._keys():
-            value = medians[key[1]] if key[0] == "number" else 0.0
-            if key[0] == "level" and key[2] is None and key[1] in before.empty:
-                value = 1.0
-            origins.append(known.get(key, -1))
-            values.append(value)
+        keys = self._keys()
+        origins = [known.get(key, -1) for key in keys]
+        values = [float(k[0] == "level" and k[2] is None) for k in keys]
+        values = [
+            value if key[1] in before.empty else 0.0
+            for key, value in zip(keys, values, strict=True)
+        ]
         return np.array(origins, np.intp), np.array(values)
 
     def _keys(self):
@@ -221,6 +217,16 @@ class Columns:
             # NaN, which equals nothing, stands for what is missing.
             keys += [("level", j, None if v != v else v) for v in levels]
         return keys
+
+    def with_holes(self, X):
+        """Rows of the matrix, dense, with NaN again where values were missing: a copy.
+
+        Its columns from the left, all of those of numbers among them, will do.
+        """
+        X = X.astype(np.result_type(X.dtype, np.float32))
+        for k, i in enumerate(self.incomplete.tolist()):
+            X[X[:, len(self.numeric) + k] == 1, i] = np.nan
+        return X
 
     def with_medians(self, medians):
         """The same, but with these medians, (n_numeric,)."""
@@ -308,10 +314,7 @@ class Columns:
                 order = "K" if table.X is X else "C"
                 dtype = _chosen(dtype, table.X.dtype)
                 return table.X.astype(dtype, order=order, copy=False)
-            columns = [
-                _numbers(table.column(j), table.label(j), "It held numbers in fit.")
-                for j in self.numeric
-            ]
+            columns = [self._numbers_of(table, j) for j in self.numeric.tolist()]
             own = np.result_type(np.float16, *columns)  # no integer
             dtype = _chosen(dtype, own)
             n, k = table.shape[0], len(columns) + len(self.incomplete)
@@ -327,6 +330,13 @@ class Columns:
                 out[rows, k + indicator.indices] = 1
                 k += indicator.shape[1]
             return out
+
+    def _numbers_of(self, table, j):
+        """The values of a numeric column; NaN where training has observed none."""
+        values = table.column(j)
+        if j in self.empty and values.dtype == object:
+            return np.full(len(values), np.nan)
+        return _numbers(values, table.label(j), "It held numbers in fit.")
 
     def _check_width(self, table):
         if table.shape[1] != self.n_features:

@@ -15,7 +15,6 @@ from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches
 from sklearn_bp._intervals import calibrate, half_width
 from sklearn_bp._scaling import Scaling
-from sklearn_bp._tables.reexpress import VERY_FEW_ROWS
 from sklearn_bp._tables.running import of_targets, settled
 from sklearn_bp._targets import R2, check_regression_targets, d2_pinball
 from sklearn_bp._validation import Part, check_sample_weight
@@ -804,13 +803,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             scaling = settled(before, scaling)
         if loss.n_scores(1) == 1:
             self._score_scaling = scaling
-        elif (
-            before is None
-            or not before.factor.all()
-            or self._running.n_rows < VERY_FEW_ROWS
-        ):
-            # Weights whose predictions are no linear function of the scores cannot be
-            # re-expressed for another scaling: one that is known stays.
+        else:
             self._prediction_scaling = scaling
 
     def _target_scaling(self):

@@ -109,6 +109,15 @@ class Scaling:
         dense = cls.of_features(X[:, :n_dense].toarray(), sample_weight)
         return dense.beside(cls.of_largest(largest_of(X[:, n_dense:])))
 
+    def of_scores(self, targets):
+        """For scores of these targets, of which -1 stands for one that is not scaled.
+
+        Where nothing is known of any target, its factor is 0 too.
+        """
+        of_target = targets >= 0
+        factor = np.where(of_target, self.factor[targets], float(self.factor.all()))
+        return Scaling(np.where(of_target, self.centre[targets], 0.0), factor)
+
     def beside(self, rest):
         """For columns that are scaled by this one, and sparse ones to their right."""
         centre = np.append(self.centre, np.zeros_like(rest.factor))

@@ -27,10 +27,13 @@ class Activation(Option):
         Whether `backward` takes the net inputs, and not the values.
     glorot_factor : float
         The factor of 'glorot_uniform' (Glorot and Bengio 2010, eq. 16).
+    homogeneous : bool
+        Whether f(c z) = c f(z) for all c > 0.
     """
 
     of_input: ClassVar[bool] = False
     glorot_factor: ClassVar[float] = 6.0
+    homogeneous: ClassVar[bool] = False
 
     def forward(self, z):
         """Replace net inputs z, (n_rows, n_hidden), by f(z), in place."""
@@ -64,6 +67,8 @@ class Activation(Option):
 
 class Identity(Activation):
     """f(z) = z, f'(z) = 1: a linear bottleneck."""
+
+    homogeneous = True
 
     def forward(self, z):
         pass
@@ -105,6 +110,8 @@ class Tanh(Activation):
 class ReLU(Activation):
     """f(z) = max(z, 0), f'(z) = 1 where a > 0, else 0 (0 at z = 0)."""
 
+    homogeneous = True
+
     def forward(self, z):
         np.maximum(z, 0, out=z)
 
@@ -141,6 +148,7 @@ class LeakyReLU(Activation):
         The slope s.
     """
 
+    homogeneous: ClassVar[bool] = True
     negative_slope: float = 0.01
 
     def check(self):
@@ -275,7 +283,7 @@ class _Own(Activation):
     def __init__(self, activation):
         object.__setattr__(self, "forward", activation.forward)
         object.__setattr__(self, "backward", activation.backward)
-        for name in ("bind", "of_input", "glorot_factor"):
+        for name in ("bind", "of_input", "glorot_factor", "homogeneous"):
             if hasattr(activation, name):
                 object.__setattr__(self, name, getattr(activation, name))
 

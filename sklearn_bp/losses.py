@@ -18,7 +18,9 @@ All else has a default:
   `degree`: if all targets and predictions are c times as large, the loss is about c **
   degree times as large; 1;
 - `n_scores(n_targets)`: n_targets. A scalable loss that has more also tells what
-  scaling the targets back does to its predictions, `rescale(p, scale, shift)`;
+  scaling the targets back does to its predictions, `rescale(p, scale, shift)`, and for
+  streams, whose scaling changes, `targets_of_scores(n_targets)` and
+  `rescaled_scores(z, scale)`;
 - `predicted(p, n_targets)`: of its predictions what `predict` returns; all.
   `spread(p, n_targets)`: the standard deviation that belongs to it; None;
 - `interval_error(p, y)` and `interval(predicted, spread, width)`: how far a target is
@@ -176,6 +178,17 @@ class Loss(Option):
         """
         p *= scale
         p += shift
+
+    def targets_of_scores(self, n_targets):
+        """For each score, (n_scores,), its target; -1 if no linear function of this."""
+        return np.arange(n_targets)
+
+    def rescaled_scores(self, z, scale):
+        """Scores, (n, n_scores), whose predictions are those of z times `scale`.
+
+        `scale` is (n_targets,), 0 for a target that nothing is known of.
+        """
+        return z * scale
 
     def interval_error(self, p, y):
         """How far targets are from predictions, (n, n_targets), without the sign."""
@@ -554,6 +567,17 @@ class Quantile(Loss):
     def constant(self, Y, sample_weight, margin):
         return self._scores_of(weighted_quantiles(Y, sample_weight, self.levels))
 
+    def targets_of_scores(self, n_targets):
+        targets = np.full((n_targets, len(self.levels)), -1)
+        targets[:, 0] = np.arange(n_targets)
+        return targets.ravel()
+
+    def rescaled_scores(self, z, scale):
+        p = z.copy()
+        self.forward(p)
+        p = self._by_quantile(p) * scale[:, np.newaxis]
+        return np.array([self._scores_of(row) for row in p])
+
     def _scores_of(self, p):
         """The scores of quantiles, (n_targets, n_quantiles), moved apart if equal."""
         steps = np.diff(p, axis=1)
@@ -608,6 +632,7 @@ class GaussianNLL(Loss):
 
     out_activation: ClassVar[str] = "identity, softplus"
     scalable: ClassVar[bool] = True
+    degree: ClassVar[int] = 0
     relative_errors: ClassVar[bool] = True
 
     def check(self):
@@ -644,6 +669,18 @@ class GaussianNLL(Loss):
         variance = np.average(np.square(Y - mean), axis=0, weights=sample_weight)
         s = np.sqrt(variance) - self.min_std
         return np.append(mean, _softplus_inverse(np.maximum(s, SMALLEST_STEP)))
+
+    def targets_of_scores(self, n_targets):
+        return np.append(np.arange(n_targets), np.full(n_targets, -1))
+
+    def rescaled_scores(self, z, scale):
+        """Spreads do not shrink: too small ones make steps of any length."""
+        p = z.copy()
+        self.forward(p)
+        k = len(scale)
+        s = np.where(scale > 0, p[..., k:] * np.maximum(scale, 1), 1.0) - self.min_std
+        spreads = _softplus_inverse(np.maximum(s, SMALLEST_STEP))
+        return np.concatenate([z[..., :k] * scale, spreads], axis=-1)
 
     def predicted(self, p, n_targets):
         return p[..., :n_targets]

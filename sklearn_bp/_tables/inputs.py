@@ -4,7 +4,7 @@
 all rows so far, which further rows are merged into.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,9 +33,15 @@ class NewRows:
     exponent: int
     n_before: Any
 
-    def features(self, X, n_dense):
-        """The `Running` statistics of the features."""
-        return of_part(X, self.shares, self.exponent, n_dense, self.n_before)
+    def features(self, X, n_dense=None, columns=None):
+        """The `Running` statistics of the features, encoded by `columns`."""
+        found = of_part(X, self.shares, self.exponent, n_dense, self.n_before, columns)
+        if self.n_before is None and columns is not None and columns.empty:
+            # Zeros stand there for what nothing is known of.
+            unknown = np.zeros(len(found.features.low), bool)
+            unknown[: len(columns.numeric)] = np.isin(columns.numeric, columns.empty)
+            found = replace(found, features=found.features.without(unknown))
+        return found
 
     def running(self):
         """The same, of no features."""
@@ -62,7 +68,7 @@ class Inputs(NamedTuple):
         """As found in the encoded rows X, (n, n_encoded), of a part."""
         if not standardize:
             return cls(columns, None, part.running())
-        running = part.features(X, _n_dense(columns, X))
+        running = part.features(X, _n_dense(columns, X), columns)
         return cls(columns, running.scaling(X.dtype), running)
 
     def format(self, X, columns):
@@ -95,7 +101,7 @@ class Inputs(NamedTuple):
         if self.scaling is None:
             return Inputs(columns, None, self.running.merged(part.running())), X
         n_dense = _n_dense(columns, X)
-        found = part.features(X, n_dense)
+        found = part.features(X, n_dense, columns)
         after = self.merged(columns, found, n_dense, X.dtype)
         if after.running.settled_at == after.running.n_rows and columns is not None:
             return after.filled(X, n_dense)
@@ -135,7 +141,7 @@ class Inputs(NamedTuple):
         if statistics is None:
             return self, X
         d = len(columns.numeric)
-        medians = statistics.quartiles[0][:d]
+        medians = statistics.filled().three[0][:d]
         moved = np.abs(medians - columns.medians) * self.scaling.factor[:d] > TOLERANCE
         moved &= ~np.isin(columns.numeric, columns.empty)
         if not moved.any():

@@ -10,15 +10,20 @@ in the user's units where
 
     W2' = W2 f' / f        b2' = (b2 / f + c - c') f'
 
+Where f(c z) = c f(z) for the activation and any c > 0, as for relu, hidden units are
+rescaled, W1 / c, b1 / c, c W2, so that input weights stay as large as they are.
+
 A column that is new, or that had been constant, gets weights of 0, and learns from
 there.
 
 Of few rows hardly anything has been learnt, and next to nothing is known of widths: two
 rows that happen to be near to each other would leave weights of any size.  There
-weights do not grow, and columns that had been constant keep those that were drawn.
+weights do not grow, and columns that had been constant keep those that were drawn; so
+they do where all had been constant, since a network whose weights are all 0 learns
+nothing.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +54,29 @@ def _centre_and_factor(n, scaling):
     return centre, scaling.factor
 
 
+class Curved(NamedTuple):
+    """Intercepts of scores that predictions are no linear function of.
+
+    Attributes
+    ----------
+    loss : object of `losses`
+    before, after : Scaling
+        Of the targets.
+    """
+
+    loss: Any
+    before: Any
+    after: Any
+
+    def __call__(self, z, found):
+        """Intercepts z, (n_members, k), for the scaling of now; the rest as found."""
+        before, after = self.before.factor, self.after.factor
+        known = (before > 0) & (after > 0)
+        scale = np.divide(after, before, out=np.zeros_like(after), where=known)
+        curved = self.loss.targets_of_scores(len(scale)) < 0
+        return np.where(curved, self.loss.rescaled_scores(z, scale), found)
+
+
 class Reexpression:
     """From weights for some scalings to weights for others.
 
@@ -63,11 +91,28 @@ class Reexpression:
         value changes that these are filled with.
     n_rows : int
         The rows so far.
+    homogeneous : bool, default=False
+        Whether hidden units may be rescaled.
     degree : float, default=0
         The loss of targets that are c times as large is c ** degree times as large.
+    curved : callable(z, found) -> z, or None
+        Where predictions are no linear function of some scores, which have centre 0 and
+        factor 1 here: for intercepts z, (n_members, k), those whose predictions are the
+        same; `found` has them for all other scores.
     """
 
-    def __init__(self, before, after, origins, fills, n_rows, degree=0):
+    def __init__(
+        self,
+        before,
+        after,
+        origins,
+        fills,
+        n_rows,
+        homogeneous=False,
+        degree=0,
+        curved=None,
+    ):
+        self.curved = curved
         self.before, self.after, self.origins = before, after, origins
         self.fills = fills
         few = n_rows < VERY_FEW_ROWS
@@ -78,9 +123,14 @@ class Reexpression:
         self._ratio = np.divide(old, new, out=np.zeros_like(new), where=new > 0)
         if few:
             self._ratio = np.minimum(self._ratio, 1.0)
+        if few or not before.factor.any():
             drawn = known & (old == 0)
             self._ratio[drawn] = 1.0
             self._centre[drawn] = before.centre[origins][drawn]
+        self._of_units = 1.0
+        grown = self._ratio[(self._ratio > 0) & known]
+        if homogeneous and len(grown):
+            self._of_units = float(np.sqrt(np.mean(grown**2)))
         self._of_scores = _ratios(before.score_factor, after.score_factor, few)
         known = self._of_scores[before.score_factor > 0]
         known = known[known > 0]
@@ -119,6 +169,8 @@ class Reexpression:
         b2 = (b2 * inverse + self.before.score_centre - after.score_centre) * (
             after.score_factor
         )
+        if self.curved is not None:
+            b2 = self.curved(wide.b2.reshape(n_members, -1), b2)
         new.b2[...] = b2.ravel()
         for W, b in ((new.W1 * scales, new.b1), (new.V, new.b2)):
             if W is None:
@@ -190,8 +242,9 @@ class Reexpression:
         ratios = Parameters.empty(*layout[:3], np.float64, *layout[3:])
         ratios.flat[...] = 1
         of_scores = self._of_scores
-        ratios.W1 *= self._ratio[:, np.newaxis]
-        ratios.W2 *= of_scores
+        ratios.W1 *= self._ratio[:, np.newaxis] / self._of_units
+        ratios.b1 /= self._of_units
+        ratios.W2 *= of_scores * self._of_units
         tiled = np.tile(of_scores, old.n_members)
         ratios.b2 *= tiled
         if ratios.V is not None:

@@ -102,7 +102,7 @@ class Running:
         """The scaling of the features, or None if there are none to be scaled."""
         dense, rest = None, None
         if self.features is not None:
-            dense = Scaling.of_columns(dtype, self.features)
+            dense = Scaling.of_columns(dtype, self.features.filled())
         if self.largest is not None:
             rest = Scaling.of_largest(self.largest)
         if dense is None or rest is None:
@@ -130,7 +130,7 @@ def _merged(one, other):
     return one.merged(other)
 
 
-def of_part(X, shares, exponent, n_dense=None, n_before=None):
+def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
     """`Running` of the features of rows that all have weight.
 
     Parameters
@@ -143,6 +143,8 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None):
         Of a CSR, columns from the left that are scaled as dense ones.
     n_before : int, default=None
         Rows of the stream before these; None for rows that are all there are.
+    columns : Columns, default=None
+        Tell where the values of a stream were missing.
     """
     n, features, largest = X.shape[0], None, None
     if sparse.issparse(X):
@@ -151,6 +153,8 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None):
     if X is not None and n_before is None:
         features = ColumnStatistics.of(X, shares)
     elif X is not None:
+        if columns is not None and len(columns.incomplete):
+            X = columns.with_holes(X)
         features = ColumnStatistics.of_part(X, shares, n_before)
     return Running(n, n, exponent, features, largest)
 
@@ -187,6 +191,6 @@ def of_targets(Y, part, robust):
     """`Running` of the targets of `NewRows`, which adds no rows."""
     columns = None
     if robust:
-        columns = part.features(Y, None).features
+        columns = part.features(Y).features
     targets = TargetStatistics.of(Y, part.shares, columns)
     return Running(0, 0, part.exponent, targets=targets)

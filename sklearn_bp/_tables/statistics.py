@@ -35,22 +35,27 @@ QUARTILES = (0.5, 0.25, 0.75)
 
 @dataclass(frozen=True)
 class ColumnStatistics:
-    """The statistics of dense columns.
+    """The statistics of dense columns, whose missing values are NaN.
 
     Attributes
     ----------
     weight : float
         Of all rows.
+    missing : ndarray of shape (d,)
+        Weight of the rows that miss a column.
     low, high : ndarray of shape (d,), float64
+        NaN where nothing was observed.
     pair : ndarray of shape (d,), bool
         Whether `low` and `high` are the only values, and differ.
     of_high : ndarray of shape (d,)
         Of such columns, the weight of the rows that have the larger value.
     three : ndarray of shape (3, d) or None
-        Median, first and third quartile, where they are known exactly.
+        Median, first and third quartile, where they are known exactly; missing values
+        count as medians.
     points : ndarray of shape (POINTS, d) or None
-        Values of equal weight, as good as all rows but those below.
-    points_weight : float
+        Values of equal weight, as good as all that were observed in all rows but those
+        below.
+    points_weight : ndarray of shape (d,)
         The weight that they stand for.
     rows : ndarray of shape (n_rows, d)
         Rows that are not among the points yet.
@@ -58,13 +63,14 @@ class ColumnStatistics:
     """
 
     weight: float
+    missing: np.ndarray
     low: np.ndarray
     high: np.ndarray
     pair: np.ndarray
     of_high: np.ndarray
     three: Any
     points: Any
-    points_weight: float
+    points_weight: Any
     rows: Any
     row_weights: Any
 
@@ -79,8 +85,7 @@ class ColumnStatistics:
         facts = _facts(X, chosen, sample_weight)
         columns, weights = _some_rows(X, chosen, sample_weight)
         three = quantiles(columns, weights, QUARTILES)
-        nothing = np.empty((0, X.shape[1])), np.empty(0)
-        return cls(*facts, three, None, facts[0], *nothing)
+        return cls(*facts, three, None, *_nothing(X.shape[1], facts[0]))
 
     @classmethod
     def of_part(cls, X, sample_weight=None, n_before=0):
@@ -91,16 +96,22 @@ class ColumnStatistics:
         facts = _facts(X, None, sample_weight)
         if n_before == 0 and len(X) > POINTS:
             columns, weights = _some_rows(X, None, sample_weight)
-            three = quantiles(columns.copy(), weights, QUARTILES)
-            points = _points_of(columns.T, weights)
-            nothing = np.empty((0, X.shape[1])), np.empty(0)
-            return cls(*facts, three, points, facts[0], *nothing)
+            values = columns.T.astype(np.float64)
+            weights = _by_column(values, weights)
+            points = _points_of(values, weights)
+            three = None
+            if not np.isnan(points).any():
+                three = quantiles(
+                    columns, None if sample_weight is None else weights[:, 0], QUARTILES
+                )
+            of_points = facts[0] - facts[1]
+            return cls(*facts, three, points, *_nothing(X.shape[1], of_points))
         step = max(1, (n_before + len(X)) // SAMPLED)
         rows = X[-n_before % step :: step].astype(np.float64)
         weights = np.full(len(rows), float(step))
         if sample_weight is not None:
             weights *= sample_weight[-n_before % step :: step]
-        return cls(*facts, None, None, 0.0, rows, weights)
+        return cls(*facts, None, None, np.zeros(X.shape[1]), rows, weights)
 
     @property
     def share(self):
@@ -109,23 +120,67 @@ class ColumnStatistics:
 
     @property
     def quartiles(self):
-        """Median, first and third quartile of each column, (3, d), float64."""
+        """Median, first and third quartile of each column, (3, d), float64.
+
+        Missing values count as medians; 0 where nothing was observed.
+        """
         if self.three is not None:
             return self.three
         values, weights = self._distribution()
-        return quantiles(values.T.copy(), weights, QUARTILES)
+        if not self.missing.any():
+            return quantiles(values.T.copy(), weights.T, QUARTILES)
+        medians = quantiles(values.T.copy(), weights.T, QUARTILES[:1])
+        observed = self.weight - self.missing
+        ratio = np.divide(
+            self.missing, observed, out=np.ones_like(observed), where=observed > 0
+        )
+        # The medians' weight, in units of the rows that entered the distribution.
+        of_medians = ratio * weights.sum(axis=0) + (observed <= 0)
+        values = np.concatenate([np.nan_to_num(values), np.nan_to_num(medians)])
+        weights = np.concatenate([weights, of_medians[np.newaxis]])
+        return quantiles(values.T.copy(), weights.T, QUARTILES)
+
+    def filled(self):
+        """The same, with medians for missing values: those of the columns to train on.
+
+        Its quartiles are known; it is not to be merged.
+        """
+        three = self.quartiles
+        if not self.missing.any():
+            return replace(self, three=three)
+        median, gone = three[0], np.isnan(self.low)
+        low, high = (np.where(gone, 0.0, ends) for ends in (self.low, self.high))
+        at_high = median == high
+        pair = self.pair & (at_high | (median == low) | (self.missing == 0))
+        of_high = (self.of_high + at_high * self.missing) * pair
+        return replace(
+            self, low=low, high=high, pair=pair, of_high=of_high, three=three
+        )
+
+    def without(self, columns):
+        """The same, but nothing was observed of some columns, a mask."""
+        if not columns.any():
+            return self
+        return replace(
+            self,
+            missing=np.where(columns, self.weight, self.missing),
+            low=np.where(columns, np.nan, self.low),
+            high=np.where(columns, np.nan, self.high),
+            three=np.where(columns, np.nan, self.three),
+        )
 
     def _distribution(self):
-        """Values (n, d) and their weights (n,)."""
+        """Values (n, d) and their weights (n, d), 0 for missing ones."""
         points = self.points
         if points is None and self.three is not None:
             points = self._from_quartiles()
+        weights = _by_column(self.rows, self.row_weights)
         if points is None:
-            return self.rows, self.row_weights
-        of_points = np.full(len(points), self.points_weight / len(points))
+            return self.rows, weights
+        of_points = np.tile(self.points_weight / len(points), (len(points), 1))
         return (
             np.concatenate([points, self.rows]),
-            np.concatenate([of_points, self.row_weights]),
+            np.concatenate([of_points, weights]),
         )
 
     def _from_quartiles(self):
@@ -152,21 +207,30 @@ class ColumnStatistics:
             np.concatenate(both)
             for both in zip(self._distribution(), other._distribution(), strict=True)
         )
-        points = _points_of(values, weights)
-        nothing = rows[:0], np.empty(0)
-        return ColumnStatistics(*facts, None, points, float(weights.sum()), *nothing)
+        points, of_points = _points_of(values, weights), weights.sum(axis=0)
+        return ColumnStatistics(
+            *facts, None, points, *_nothing(values.shape[1], of_points)
+        )
 
     def _merged_facts(self, other):
-        low = np.minimum(self.low, other.low)
-        high = np.maximum(self.high, other.high)
+        low = np.fmin(self.low, other.low)
+        high = np.fmax(self.high, other.high)
         pair, of_high = low < high, np.zeros(len(low))
         for one in (self, other):
-            constant = one.low == one.high
+            constant, gone = one.low == one.high, np.isnan(one.low)
             ends = (one.low == low) | (one.low == high)
             ends &= (one.high == low) | (one.high == high)
-            pair &= ends & (one.pair | constant)
-            of_high += (one.high == high) * np.where(constant, one.weight, one.of_high)
-        return self.weight + other.weight, low, high, pair, of_high * pair
+            pair &= gone | (ends & (one.pair | constant))
+            of_low = np.where(constant, one.weight - one.missing, one.of_high)
+            of_high += (one.high == high) * of_low
+        return (
+            self.weight + other.weight,
+            self.missing + other.missing,
+            low,
+            high,
+            pair,
+            of_high * pair,
+        )
 
     def rearranged(self, origins, values):
         """The statistics of other columns, made from these.
@@ -185,12 +249,14 @@ class ColumnStatistics:
 
         return replace(
             self,
+            missing=taken(self.missing, 0.0),
             low=taken(self.low, values),
             high=taken(self.high, values),
             pair=taken(self.pair, False),
             of_high=taken(self.of_high, 0.0),
             three=taken(self.three, values),
             points=taken(self.points, values),
+            points_weight=taken(self.points_weight, self.weight),
             rows=taken(self.rows, values),
         )
 
@@ -199,10 +265,16 @@ class ColumnStatistics:
         return replace(
             self,
             weight=float(np.ldexp(self.weight, exponent)),
+            missing=np.ldexp(self.missing, exponent),
             of_high=np.ldexp(self.of_high, exponent),
-            points_weight=float(np.ldexp(self.points_weight, exponent)),
+            points_weight=np.ldexp(self.points_weight, exponent),
             row_weights=np.ldexp(self.row_weights, exponent),
         )
+
+
+def _nothing(d, of_points):
+    """No rows beside points of such a weight, for `ColumnStatistics`."""
+    return np.broadcast_to(of_points, (d,)), np.empty((0, d)), np.empty(0)
 
 
 def _of_weight(sample_weight):
@@ -214,15 +286,29 @@ def _of_weight(sample_weight):
 
 
 def _facts(X, rows, sample_weight):
-    """Weight, low, high, pair and of_high, as of `ColumnStatistics`."""
+    """Weight, missing, low, high, pair and of_high, as of `ColumnStatistics`."""
     low, high, pair = extremes(X, rows)
     weight = len(X) if rows is None else len(rows)
     if sample_weight is not None:
         weight = sample_weight.sum()
+    missing = np.zeros_like(low)
+    if np.isnan(low).any():  # a minimum hands NaN on
+        gone = np.isnan(X)
+        missing = gone.sum(axis=0).astype(np.float64)
+        if sample_weight is not None:
+            missing = sample_weight @ gone
+        low, high = (f.reduce(X, axis=0).astype(np.float64) for f in (np.fmin, np.fmax))
+        pair = ((low == X) | (high == X) | gone).all(axis=0) & (low < high)
     pairs, of_high = np.flatnonzero(pair), np.zeros_like(high)
     if len(pairs):
         of_high[pairs] = weight_of(high[pairs], X, rows, pairs, sample_weight)
-    return float(weight), low, high, pair, of_high
+    return float(weight), missing, low, high, pair, of_high
+
+
+def _by_column(values, weights):
+    """Weights (n,), or None, as (n, d), 0 where values, (n, d), are missing."""
+    weights = np.ones(len(values)) if weights is None else weights
+    return np.where(np.isnan(values), 0.0, weights[:, np.newaxis])
 
 
 def _points_of(values, weights):
@@ -231,15 +317,13 @@ def _points_of(values, weights):
     Those in whose weight the middles of POINTS equal parts of all weight fall.
     """
     order = np.argsort(values, axis=0, kind="stable")
-    values = np.take_along_axis(values, order, axis=0).astype(np.float64)
-    n = len(values)
-    weights = np.ones(n) if weights is None else weights
-    below = np.cumsum(weights[order], axis=0)
+    values = np.take_along_axis(values, order, axis=0)
+    below = np.cumsum(np.take_along_axis(weights, order, axis=0), axis=0)
     middles = (np.arange(POINTS) + 0.5) / POINTS * (1 - 1e-12)
     points = np.empty((POINTS, values.shape[1]))
     for j, sums in enumerate(below.T):
         at = np.searchsorted(sums, middles * sums[-1])
-        points[:, j] = values[np.minimum(at, n - 1), j]
+        points[:, j] = values[np.minimum(at, len(values) - 1), j]
     return points
 
 
@@ -247,7 +331,8 @@ def quantiles(columns, sample_weight, levels):
     """Quantiles of each of the columns, (d, n), as (n_levels, d), float64.
 
     The averaged inverse of the distribution function (Hyndman and Fan 1996, type 2),
-    so that integer weights are as good as repeated rows.  Sorts in place.
+    so that integer weights, (n,) or (d, n), are as good as repeated rows.  Sorts in
+    place.  Values of weight 0 do not count.
     """
     levels = np.asarray(levels)
     d, n = columns.shape
@@ -258,9 +343,10 @@ def quantiles(columns, sample_weight, levels):
         lower = np.where(at == np.floor(at), np.maximum(upper - 1, 0), upper)
         return (columns[:, lower].astype(np.float64) + columns[:, upper]).T / 2
     found = np.empty((len(levels), d))
-    for j, column in enumerate(columns):
+    by_column = np.broadcast_to(sample_weight, columns.shape)
+    for j, (column, weights) in enumerate(zip(columns, by_column, strict=True)):
         order = np.argsort(column)
-        x, weights = column[order], np.cumsum(sample_weight[order])
+        x, weights = column[order], np.cumsum(weights[order])
         at = levels * weights[-1]
         lower = np.searchsorted(weights, at * (1 - 1e-12), side="left")
         upper = np.searchsorted(weights, at * (1 + 1e-12), side="right")
@@ -309,8 +395,9 @@ class TargetStatistics:
         weight = self.weight + other.weight
         p, q = self.weight / weight, other.weight / weight
         (a, v), (b, w) = (
-            (one.mean * (one.unit / unit), one.variance * (one.unit / unit) ** 2)
+            (one.mean * ratio, one.variance * ratio * ratio)
             for one in (self, other)
+            for ratio in (one.unit / unit,)
         )
         columns = self.columns
         if columns is not None:
