@@ -246,8 +246,8 @@ class BaseTwoLayer(
         """Whether the loss on validation rows is taken at the best temperature."""
         return False
 
-    def _target_scaling(self):
-        """The scaling of the targets, or of the scores of classes; None without one."""
+    def _scaled_by(self):
+        """The scaling of the targets, or the temperature of scores; None without."""
         return self._score_scaling
 
     def _in_training_units(self, Y):
@@ -283,8 +283,8 @@ class BaseTwoLayer(
         with _all_or_nothing(self) as before, overflow:
             continuing = continuing and not self._has_learnt_nothing(incremental)
             previous = self._resumed(incremental) if continuing else None
-            before = Inputs(self._columns, self._feature_scaling, self._running)
-            scored_by = self._target_scaling()
+            before = self._inputs()
+            scored_by = self._scaled_by()
             X = self._check_features(X, not continuing, sample_weight, joins=continuing)
             weights_dtype = X.dtype
             if X.dtype.kind != "f":  # integers, to be cast block by block
@@ -481,6 +481,10 @@ class BaseTwoLayer(
                 users = users.taken(rows)
         return X, Y, sample_weight, users
 
+    def _inputs(self):
+        """What turns the user's columns into the network's inputs."""
+        return Inputs(self._columns, self._feature_scaling, self._running)
+
     def _learn_inputs(self, X, part, before):
         """Learn what turns columns into inputs; return X, missing values filled anew.
 
@@ -585,7 +589,7 @@ class BaseTwoLayer(
         scored_by : Scaling or None
             That of the targets, before.
         """
-        loss, now = self._loss_object(), self._target_scaling()
+        loss, now = self._loss_object(), self._scaled_by()
         curved = None
         if loss.n_scores(1) > 1 and scored_by is not None:
             curved = None if now is scored_by else Curved(loss, scored_by, now)

@@ -4,8 +4,9 @@ Each step is a round over the partitions and a sum of what comes back.  Everythi
 that is not such a sum is done by the estimator's own methods.
 """
 
+import functools
 import itertools
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from sklearn_bp._dask_rows import (
     encode,
     encoded_rows,
     facts,
+    formatted,
     is_sparse,
     read,
     some_rows,
@@ -53,8 +55,12 @@ from sklearn_bp._early_stopping import is_splitter
 from sklearn_bp._held_out import spawn
 from sklearn_bp._inspection import importance_step
 from sklearn_bp._reports import ending
-from sklearn_bp._scaling import Scaling
-from sklearn_bp._tables.statistics import QUARTILES, quantile_step, quantiles
+from sklearn_bp._tables.running import Running
+from sklearn_bp._tables.statistics import (
+    ColumnStatistics,
+    TargetStatistics,
+    quantile_step,
+)
 from sklearn_bp._targets import ClassTargets
 from sklearn_bp._training import Plan
 from sklearn_bp.losses import SEARCHED_ROWS
@@ -90,14 +96,18 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     users, weights = given
     continuing = hasattr(estimator, "coefs_") and estimator.warm_start
     continuing = continuing and not users.has_start
+    continuing = continuing and not estimator._has_learnt_nothing(False)
     validate_data(estimator, empty_rows, skip_check_array=True, reset=not continuing)
+    previous, before, scored_by = None, None, estimator._scaled_by()
+    if continuing:
+        previous, before = estimator._resumed(False), estimator._inputs()
     rows = _read(estimator, parts, continuing)
     network = estimator._network()
     rows, known = _weighty(rows, network.loss)
     n_weighty = known.n_rows
-    rows, dtype = _encoded(estimator, rows, known, continuing)
+    rows, dtype = _encoded(estimator, rows, known, before)
     trains_in = training_dtype(estimator, dtype, n_weighty)
-    n_inputs = _scale_features(estimator, rows, known, dtype, empty_rows, continuing)
+    rows, n_inputs = _learn_inputs(estimator, rows, known, dtype, before)
     scaling = estimator._feature_scaling
     estimator._scale_partitioned_targets(rows, known, continuing)
     targets_in = np.dtype(bool) if estimator._labelled else trains_in
@@ -107,14 +117,12 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     if estimator.standardize:
         constant, its_loss = _best_constant(network.loss, rows, known)
         tol *= abs(its_loss) if estimator._watches_a_loss() else 1
-    state = estimator._starting_state(
-        (n_inputs, n_hidden, n_outputs),
-        trains_in,
-        network,
-        constant,
-        continuing,
-        False,
-    )
+    shape = n_inputs, n_hidden, n_outputs
+    if previous is None:
+        state = estimator._starting_state(shape, trains_in, network, constant)
+    else:
+        change = estimator._reexpression(before, scored_by)
+        state = estimator._going_on(previous, change, shape, trains_in)
     if users.has_start:
         estimator._start_from(users, state.parameters)
     alpha = penalty(estimator, n_weighty)
@@ -309,13 +317,17 @@ def _weighty(rows, loss):
 # Features.
 
 
-def _encoded(estimator, rows, known, continuing):
+def _encoded(estimator, rows, known, before):
     """Parts whose X is the matrix that the network sees, and its dtype."""
     dtype = known.dtype
-    if continuing:
+    if before is not None:
         dtype = estimator.coefs_[0].dtype
-        if estimator._columns is None:
+        if before.columns is None:
             return rows, dtype
+        if before.running is not None:
+            table, _, _ = _sampled(estimator, rows, known)
+            features = estimator.categorical_features
+            estimator._columns = before.columns.joined(table, features)
     elif not estimator._encodes():
         estimator._columns = None
         return rows, dtype
@@ -325,18 +337,28 @@ def _encoded(estimator, rows, known, continuing):
     return rows.then(encode, estimator._columns, dtype, name), dtype
 
 
-def _columns(estimator, rows, known):
-    """What becomes of the columns, and the dtype of the matrix."""
-    features = estimator.categorical_features
+def _sampled(estimator, rows, known):
+    """A table of rows that tell all of the columns; evenly spaced ones, their weights.
+
+    Returns
+    -------
+    table, spaced : ndarray, DataFrame or CSR
+    shares : ndarray or None
+    """
     starts = known.starts(quantile_step(known.n_rows, estimator.n_features_in_))
-    samples = rows.each(some_rows, features, per=starts)
+    samples = rows.each(some_rows, estimator.categorical_features, per=starts)
     spaced, weights, telling = zip(*samples, strict=True)
     spaced = _stacked([x for x in spaced if x.shape[0]])
-    table = _stacked([spaced, *telling])
-    columns = Columns.fit(table, features)
     shares = None
     if weights[0] is not None:
         shares = np.concatenate(weights) / known.largest
+    return _stacked([spaced, *telling]), spaced, shares
+
+
+def _columns(estimator, rows, known):
+    """What becomes of the columns, and the dtype of the matrix."""
+    table, spaced, shares = _sampled(estimator, rows, known)
+    columns = Columns.fit(table, estimator.categorical_features)
     columns = columns.with_medians_of(spaced, shares)
     return columns, columns.transform(table[:1], (np.float64, np.float32)).dtype
 
@@ -353,16 +375,32 @@ def _stacked(tables):
     return concat(tables)
 
 
-def _scale_features(estimator, rows, known, dtype, empty_rows, continuing):
-    """Take the features' scaling, if any; return the number of the network's inputs."""
+def _learn_inputs(estimator, rows, known, dtype, before):
+    """Learn the features' scaling, if any, as `BaseTwoLayer._learn_inputs`.
+
+    Returns
+    -------
+    rows : Parts of `Rows`
+        In the format that the scaling is for.
+    n_inputs : int
+        Of the network.
+    """
     columns = estimator._columns
-    n_inputs = empty_rows.shape[1] if columns is None else columns.n_encoded
-    if continuing:
-        return n_inputs
-    estimator._feature_scaling = None
-    if not estimator.standardize:
-        return n_inputs
+    n_inputs = estimator.n_features_in_ if columns is None else columns.n_encoded
+    running = Running(known.n_rows, known.n_rows, known.exponent)
     made_sparse = columns is not None and columns.is_sparse
+    scaling = None
+    if before is not None:
+        scaling = before.scaling
+        if before.running is None or scaling is None:
+            if before.running is not None:
+                estimator._running = before.running.merged(running)
+            return rows, n_inputs
+        if not made_sparse:
+            rows = rows.then(formatted, scaling.centre is not None)
+    elif not estimator.standardize:
+        estimator._feature_scaling, estimator._running = None, running
+        return rows, n_inputs
     n_dense = n_inputs
     if made_sparse:
         n_dense = len(columns.numeric) + len(columns.incomplete)
@@ -370,45 +408,30 @@ def _scale_features(estimator, rows, known, dtype, empty_rows, continuing):
         n_dense = 0
     starts = known.starts(quantile_step(known.n_rows, max(n_dense, 1)))
     found = rows.each(statistics, n_dense, known.exponent, per=starts)
-    estimator._feature_scaling = _scaling(found, n_inputs, n_dense, dtype, made_sparse)
-    return n_inputs
+    running, dtype = _joined(running, found, n_dense < n_inputs, dtype)
+    if before is None:
+        estimator._feature_scaling, estimator._running = running.scaling(dtype), running
+    else:
+        head = n_dense if made_sparse else None
+        after = before.merged(columns, running, head, dtype)
+        _, estimator._feature_scaling, estimator._running = after
+    return rows, n_inputs
 
 
-def _scaling(found, n_inputs, n_dense, dtype, made_sparse):
-    """The scaling from all partitions' `Statistics`."""
-    dense = None
-    if n_dense:
-        low = np.min([s.low for s in found], axis=0)
-        high = np.max([s.high for s in found], axis=0)
-        two_valued = low < high
-        of_high = np.zeros_like(high)
-        for s in found:
-            within = ((s.low == low) | (s.low == high)) & (
-                (s.high == low) | (s.high == high)
-            )
-            two_valued &= s.few & within
-            of_high = of_high + np.where(s.high == high, s.of_high, 0)
-        share = of_high / added([s.weight for s in found])
+def _joined(running, found, has_sparse, dtype):
+    """`Running` statistics from those of all partitions, and the columns' dtype."""
+    features, largest = None, None
+    if found[0].dense is not None:
+        features = functools.reduce(ColumnStatistics.merged, [s.dense for s in found])
         columns = np.ascontiguousarray(np.concatenate([s.spaced for s in found]).T)
         weights = None
         if found[0].spaced_weights is not None:
             weights = np.concatenate([s.spaced_weights for s in found])
-        three = quantiles(columns, weights, QUARTILES)
-        dense = Scaling.of_statistics(
-            columns.dtype if columns.dtype.kind != "f" else np.dtype(dtype),
-            low,
-            high,
-            two_valued,
-            share,
-            three,
-        )
-    if dense is not None and n_dense == n_inputs and not made_sparse:
-        return dense
-    rest = Scaling.of_largest(np.max([s.largest for s in found], axis=0))
-    if dense is None:
-        return rest
-    centre = np.append(dense.centre, np.zeros_like(rest.factor))
-    return Scaling(centre, np.append(dense.factor, rest.factor), n_dense)
+        features = features.with_quartiles(columns, weights)
+        dtype = columns.dtype if columns.dtype.kind != "f" else np.dtype(dtype)
+    if has_sparse:
+        largest = np.max([s.largest for s in found], axis=0)
+    return replace(running, features=features, largest=largest), dtype
 
 
 def _importance_rows(rows, known, n_inputs):
@@ -424,19 +447,21 @@ def _importance_rows(rows, known, n_inputs):
 # Targets.
 
 
-def target_scaling(rows, known, robust):
-    """`Scaling.of_targets`, by sums."""
+def target_statistics(rows, known, robust):
+    """`Running` of the targets, by sums; as `_tables.running.of_targets`."""
     largest = np.maximum(abs(known.low), abs(known.high))
     unit = np.where(largest > 0, largest, 1.0)
     weight = added(rows.each(sum_of_weights, known.exponent))
     mean = added(rows.each(sum_of_targets, known.exponent, unit)) / weight
     squares = added(rows.each(sum_of_squares, known.exponent, unit, mean))
-    three = None
+    columns = None
     if robust:
         step = quantile_step(known.n_rows, len(unit))
         Y, shares = _some_targets(rows, known, step)
-        three = quantiles(np.ascontiguousarray((Y / unit).T), shares, QUARTILES)
-    return Scaling.of_moments(mean, squares / weight, unit, three)
+        columns = ColumnStatistics.of(Y, shares)
+        columns = replace(columns, low=known.low, high=known.high)
+    found = TargetStatistics(float(weight), unit, mean, squares / weight, columns)
+    return Running(0, 0, known.exponent, targets=found)
 
 
 def _some_targets(rows, known, step):

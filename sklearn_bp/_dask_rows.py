@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _num_samples
 
 from sklearn_bp._columns import Columns, witnesses
-from sklearn_bp._tables.statistics import extremes, weight_of
+from sklearn_bp._tables.statistics import ColumnStatistics
 from sklearn_bp._targets import check_labels, check_regression_targets
 from sklearn_bp._validation import check_weights
 from sklearn_bp.losses import CONSTANT_ROWS
@@ -205,22 +205,15 @@ class Statistics(NamedTuple):
 
     Attributes
     ----------
-    low, high, few : ndarray of shape (n_dense,)
-        Smallest and largest of each dense column, and whether there is no other.
-    of_high : ndarray of shape (n_dense,)
-        Weight of the rows that have the largest, where there is no other.
-    weight : float
+    dense : ColumnStatistics or None
+        Of the dense columns, but for the quantiles.
     largest : ndarray of shape (n_sparse,)
         The largest absolute value of each sparse column.
     spaced, spaced_weights : ndarray of shape (n, n_dense), ndarray of shape (n,)
         Evenly spaced rows and their weights.
     """
 
-    low: np.ndarray
-    high: np.ndarray
-    few: np.ndarray
-    of_high: np.ndarray
-    weight: float
+    dense: Any
     largest: np.ndarray
     spaced: np.ndarray
     spaced_weights: Any
@@ -234,20 +227,20 @@ def statistics(rows, n_dense, exponent, start, step):
         rest = X[weighty][:, n_dense:]
         largest = abs(rest).max(axis=0).toarray().ravel().astype(np.float64)
         X, weighty = X[weighty][:, :n_dense].toarray(), np.arange(len(weighty))
-    chosen = None if len(weighty) == len(X) else weighty
-    d = X.shape[1]
-    low = high = of_high = np.empty(0)
-    few = np.empty(0, bool)
-    if d:
-        low, high, pair = extremes(X, chosen)
-        few = pair | (low == high)
-        found = weight_of(high[few], X, chosen, np.flatnonzero(few), shares)
-        of_high = np.zeros(d)
-        of_high[few] = found
-    weight = float(len(weighty) if shares is None else shares.sum())
+    chosen, dense = None if len(weighty) == len(X) else weighty, None
+    if X.shape[1]:
+        dense = ColumnStatistics.of_facts(X, chosen, shares)
     spaced_weights = None if shares is None else shares[start::step]
-    spaced = X[weighty[start::step]]
-    return Statistics(low, high, few, of_high, weight, largest, spaced, spaced_weights)
+    return Statistics(dense, largest, X[weighty[start::step]], spaced_weights)
+
+
+def formatted(rows, dense):
+    """The rows with X as an array, or as a CSR."""
+    if dense and sparse.issparse(rows.X):
+        return rows._replace(X=rows.X.toarray())
+    if not dense and not sparse.issparse(rows.X):
+        return rows._replace(X=sparse.csr_matrix(rows.X))
+    return rows
 
 
 # Sums over targets.

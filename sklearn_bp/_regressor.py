@@ -811,6 +811,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         folded = self._score_scaling
         return self._prediction_scaling if folded is None else folded
 
+    def _scaled_by(self):
+        return self._target_scaling()
+
     def _in_training_units(self, Y):
         scaling = self._target_scaling()
         return Y if scaling is None else scaling(Y)

@@ -24,7 +24,7 @@ from sklearn_bp._dask_collections import (
     predicted,
 )
 from sklearn_bp._dask_fit import fit as fit_parts
-from sklearn_bp._dask_fit import target_scaling, targets_of
+from sklearn_bp._dask_fit import target_statistics, targets_of
 from sklearn_bp._dask_rows import hits, moments, train_block
 from sklearn_bp._dask_training import r2
 from sklearn_bp._early_stopping import UsersData
@@ -483,11 +483,15 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
             self._score_scaling = self._prediction_scaling = self.target_range_ = None
             loss = self._loss_object()
             if self.standardize and loss.scalable:
-                scaling = target_scaling(rows, known, loss.robust)
-                if loss.n_scores(1) == 1:
-                    self._score_scaling = scaling
-                else:
-                    self._prediction_scaling = scaling
+                found = target_statistics(rows, known, loss.robust)
+                self._running = self._running.merged(found)
+                self._settle_targets(loss)
+        elif self._running is not None and self._running.targets is not None:
+            robust = self._running.targets.columns is not None
+            if len(known.low) == len(self._running.targets.mean):
+                found = target_statistics(rows, known, robust)
+                self._running = self._running.merged(found)
+                self._settle_targets(self._loss_object())
         if self._target_scaling() is not None:
             ends = np.array([known.low, known.high])
             self.target_range_ = joined_range(self.target_range_, ends)

@@ -223,10 +223,14 @@ class Reexpression:
         limit = float(np.finfo(values.dtype).max) / 4
         return np.clip(moved * ratios, -limit, limit).astype(values.dtype)
 
+    def _empty(self, old, dtype):
+        """Parameters of the new layout."""
+        _, h, k, *rest = old.layout
+        return Parameters.empty(len(self.origins), h, k, dtype, *rest)
+
     def _taken(self, old):
         """The parameters by new columns; 0 for those that are new."""
-        layout = len(self.origins), *old.layout[1:]
-        new = Parameters.empty(*layout[:3], old.flat.dtype, *layout[3:])
+        new = self._empty(old, old.flat.dtype)
         known = (self.origins >= 0)[:, np.newaxis]
         new.W1[...] = np.where(known, old.W1[self.origins], 0)
         new.b1[...], new.W2[...], new.b2[...] = old.b1, old.W2, old.b2
@@ -238,8 +242,7 @@ class Reexpression:
 
     def _ratios(self, old):
         """What each parameter is multiplied by, in the new layout."""
-        layout = len(self.origins), *old.layout[1:]
-        ratios = Parameters.empty(*layout[:3], np.float64, *layout[3:])
+        ratios = self._empty(old, np.float64)
         ratios.flat[...] = 1
         of_scores = self._of_scores
         ratios.W1 *= self._ratio[:, np.newaxis] / self._of_units

@@ -85,7 +85,19 @@ class ColumnStatistics:
         facts = _facts(X, chosen, sample_weight)
         columns, weights = _some_rows(X, chosen, sample_weight)
         three = quantiles(columns, weights, QUARTILES)
-        return cls(*facts, three, None, *_nothing(X.shape[1], facts[0]))
+        known: Any = (*facts, three, None, *_nothing(X.shape[1], facts[0]))
+        return cls(*known)
+
+    @classmethod
+    def of_facts(cls, X, rows=None, sample_weight=None):
+        """Of these rows of X, all of weight, but for the quantiles."""
+        known: Any = (*_facts(X, rows, sample_weight), None, None)
+        return cls(*known, *_nothing(X.shape[1], 0.0))
+
+    def with_quartiles(self, columns, sample_weight):
+        """The same, with the quartiles of some of the rows, (d, n)."""
+        three = quantiles(columns, sample_weight, QUARTILES)
+        return replace(self, three=three, points_weight=self.weight - self.missing)
 
     @classmethod
     def of_part(cls, X, sample_weight=None, n_before=0):
@@ -105,13 +117,15 @@ class ColumnStatistics:
                     columns, None if sample_weight is None else weights[:, 0], QUARTILES
                 )
             of_points = facts[0] - facts[1]
-            return cls(*facts, three, points, *_nothing(X.shape[1], of_points))
+            known: Any = (*facts, three, points, *_nothing(X.shape[1], of_points))
+            return cls(*known)
         step = max(1, (n_before + len(X)) // SAMPLED)
         rows = X[-n_before % step :: step].astype(np.float64)
         weights = np.full(len(rows), float(step))
         if sample_weight is not None:
             weights *= sample_weight[-n_before % step :: step]
-        return cls(*facts, None, None, np.zeros(X.shape[1]), rows, weights)
+        known = (*facts, None, None, np.zeros(X.shape[1]), rows, weights)
+        return cls(*known)
 
     @property
     def share(self):
@@ -202,17 +216,17 @@ class ColumnStatistics:
             points, of_points = self.points, self.points_weight
             if points is None and self.three is not None:
                 points = self._from_quartiles()
-            return ColumnStatistics(*facts, None, points, of_points, rows, weights)
+            known: Any = (*facts, None, points, of_points, rows, weights)
+            return ColumnStatistics(*known)
         values, weights = (
             np.concatenate(both)
             for both in zip(self._distribution(), other._distribution(), strict=True)
         )
         points, of_points = _points_of(values, weights), weights.sum(axis=0)
-        return ColumnStatistics(
-            *facts, None, points, *_nothing(values.shape[1], of_points)
-        )
+        known = (*facts, None, points, *_nothing(values.shape[1], of_points))
+        return ColumnStatistics(*known)
 
-    def _merged_facts(self, other):
+    def _merged_facts(self, other) -> Any:
         low = np.fmin(self.low, other.low)
         high = np.fmax(self.high, other.high)
         pair, of_high = low < high, np.zeros(len(low))
@@ -272,7 +286,7 @@ class ColumnStatistics:
         )
 
 
-def _nothing(d, of_points):
+def _nothing(d, of_points) -> Any:
     """No rows beside points of such a weight, for `ColumnStatistics`."""
     return np.broadcast_to(of_points, (d,)), np.empty((0, d)), np.empty(0)
 
@@ -285,7 +299,7 @@ def _of_weight(sample_weight):
     return chosen, sample_weight[chosen]
 
 
-def _facts(X, rows, sample_weight):
+def _facts(X, rows, sample_weight) -> Any:
     """Weight, missing, low, high, pair and of_high, as of `ColumnStatistics`."""
     low, high, pair = extremes(X, rows)
     weight = len(X) if rows is None else len(rows)
