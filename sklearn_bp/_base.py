@@ -22,7 +22,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 from sklearn_bp._batches import SMALL_BYTES, Data, row_length
 from sklearn_bp._blas import blas_threads
 from sklearn_bp._callbacks import Run
-from sklearn_bp._columns import Columns
+from sklearn_bp._columns import Columns, explained
 from sklearn_bp._compat import EXTRA_FRAMES, CallbackSupportMixin
 from sklearn_bp._defaults import (
     AVERAGED_EPOCHS,
@@ -75,6 +75,7 @@ from sklearn_bp._validation import (
     check_start,
     refuse_collections,
 )
+from sklearn_bp._values import as_features
 from sklearn_bp.activations import ACTIVATIONS, as_activation
 from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.losses import best_constant
@@ -221,8 +222,11 @@ class BaseTwoLayer(
     def _loss_object(self):
         """The object of `losses` for the parameter `loss` and the targets."""
 
-    def _class_weighted(self, y, sample_weight):
-        """Sample weights times those of the classes; None if there are neither."""
+    def _class_weighted(self, y, sample_weight, validation=False):
+        """Sample weights times those of the classes; None if there are neither.
+
+        Classes of validation rows weigh what they do in training.
+        """
         return sample_weight
 
     @abstractmethod
@@ -379,6 +383,7 @@ class BaseTwoLayer(
                 return X
             dtype = self.coefs_[0].dtype
         self._refuse_collections(X=X)
+        X = as_features(X)
         dtype = [np.float64, np.float32] if reset else [dtype]
         if _is_cast_by_blocks(X):
             dtype.append(X.dtype)
@@ -387,10 +392,12 @@ class BaseTwoLayer(
         if reset:
             self._columns = None
         if self._columns is None and not (reset and self._encodes()):
-            X = validate_data(self, X, reset=reset, **checks)
+            with explained(X, encodes=False):
+                X = validate_data(self, X, reset=reset, **checks)
         else:
             if sparse.issparse(X):
-                X = check_array(X, **checks, **named)
+                with explained(X, encodes=True):
+                    X = check_array(X, **checks, **named)
             elif not hasattr(X, "columns"):  # of a table, which is checked by column
                 check_array(X, dtype=None, ensure_all_finite="allow-nan", **named)
             validate_data(self, X, skip_check_array=True, reset=reset)
@@ -586,7 +593,7 @@ class BaseTwoLayer(
             self._network().loss.check_targets(Y)
         except ValueError as error:
             raise ValueError(f"Of the validation data: {error}") from error
-        weights = self._class_weighted(users.y_val, weights)
+        weights = self._class_weighted(users.y_val, weights, validation=True)
         return users, X, None, Y, weights, dtype
 
     def _validation_set(self, network, users, X, rows, Y, sample_weight, dtype):

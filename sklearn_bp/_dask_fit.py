@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import validate_data
 
 from sklearn_bp._base import _all_or_nothing
@@ -54,7 +53,7 @@ from sklearn_bp._held_out import spawn
 from sklearn_bp._inspection import importance_step
 from sklearn_bp._reports import ending
 from sklearn_bp._scaling import Scaling, quantile_step, quartiles
-from sklearn_bp._targets import ClassTargets
+from sklearn_bp._targets import ClassTargets, joined_labels
 from sklearn_bp._training import Plan
 from sklearn_bp.losses import SEARCHED_ROWS
 
@@ -213,7 +212,9 @@ def _read(estimator, parts, continuing):
         labels = _joined_labels(surveys)
         estimator._set_targets(labels, surveys[0].y_ndim, continuing)
         targets = estimator._targets
-        class_weights = _class_weights(estimator.class_weight, labels)
+        if estimator.class_weight is not None:
+            estimator._set_class_weights(_numbers(targets, labels))
+            class_weights = estimator._class_weights
     reading = Reading(
         type(estimator).__name__, estimator._encodes(), targets, class_weights
     )
@@ -226,17 +227,12 @@ def _joined_labels(surveys):
         raise ValueError("Blocks of y differ in their number of columns.")
     joined = []
     for found in zip(*(s.labels for s in surveys), strict=True):
-        kinds = {values.dtype.kind in "biuf" for values, _ in found}
-        if len(kinds) > 1:
-            raise ValueError(
-                "y has numbers in some blocks and strings or other objects in others: "
-                "make its labels all of one kind."
-            )
-        values, codes = np.unique(
-            np.concatenate([values for values, _ in found]), return_inverse=True
-        )
-        numbers = np.concatenate([n for _, n in found])
-        joined.append((values, np.bincount(codes, weights=numbers)))
+        values = joined_labels([values for values, _ in found])
+        numbers = np.zeros(len(values))
+        targets = ClassTargets(values)
+        for own, n in found:
+            numbers[targets.codes(own)] += n
+        joined.append((values, numbers))
     return joined
 
 
@@ -247,21 +243,13 @@ def targets_of(labels, y_ndim):
     return ClassTargets(labels[0][0])
 
 
-def _class_weights(class_weight, labels):
-    """Labels and their weights, for each column of y; None without any."""
-    if class_weight is None:
-        return None
-    weights = []
-    for j, (values, numbers) in enumerate(labels):
-        if isinstance(class_weight, str):
-            of_values = numbers.sum() / (len(values) * numbers)
-        else:
-            own = class_weight
-            if isinstance(class_weight, list):
-                own = class_weight[j]
-            of_values = compute_class_weight(own, classes=values, y=values)
-        weights.append((values, of_values))
-    return weights
+def _numbers(targets, labels):
+    """The numbers of rows as `ClassTargets.numbers` gives them."""
+    numbers = []
+    for levels, (values, n) in zip(targets.levels, labels, strict=True):
+        numbers.append(np.zeros(len(levels)))
+        numbers[-1][np.searchsorted(levels, values)] = n
+    return numbers
 
 
 class Known:

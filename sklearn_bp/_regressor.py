@@ -17,6 +17,7 @@ from sklearn_bp._intervals import calibrate, half_width
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._targets import R2, check_regression_targets, d2_pinball
 from sklearn_bp._validation import Part, check_sample_weight
+from sklearn_bp._values import unmasked
 from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile, as_loss
 
 # Predictions of a standardized regression go beyond the range of the training targets
@@ -690,6 +691,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             1 at best, 0 for the best constant. With loss='quantile' the mean of
             sklearn.metrics.d2_pinball_score over all quantiles.
         """
+        self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
+        y, sample_weight = unmasked(y, "y"), unmasked(sample_weight, "sample_weight")
         loss = self._loss_object()
         if not isinstance(loss, Quantile):
             return super().score(X, y, sample_weight)

@@ -529,7 +529,6 @@ WRONG_LABELS = {
         "y contains missing",
     ),
     "sparse": (sparse.csr_matrix(CODES[:, np.newaxis]), "[Ss]parse"),
-    "sparse labels": (sparse.csr_array(np.eye(3)[CODES]), "[Ss]parse"),
 }
 
 

@@ -692,7 +692,10 @@ BAD_FRAMES = {
         pd.DataFrame({"a": pd.to_timedelta([1, 2], "D")}),
         "Column 'a' holds dates or times",
     ),
-    "objects of dates": (pd.DataFrame({"a": WHEN}, dtype=object), "Column 'a': "),
+    "objects of dates": (
+        pd.DataFrame({"a": WHEN}, dtype=object),
+        "Column 'a' holds dates or times",
+    ),
     "polars datetime": (pl.DataFrame({"a": WHEN}), "Column 'a' holds dates or times"),
     "polars date": (
         pl.DataFrame({"a": [when.date() for when in WHEN]}),
