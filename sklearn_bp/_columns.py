@@ -494,12 +494,16 @@ def _chosen(dtype, own):
 def explained(X, encodes):
     """Where scikit-learn refuses X, say what is to be done, as far as that is known.
 
+    And refuse dates where it takes them for numbers.
+
     Parameters
     ----------
     X : object
     encodes : bool
         Whether a dense X may miss values and hold categories.
     """
+    if not encodes and not _kinds(X) <= set(NUMERIC_KINDS):
+        _refuse_dates(X)
     try:
         yield
     except (TypeError, ValueError):
@@ -508,6 +512,12 @@ def explained(X, encodes):
         elif sparse.issparse(X):
             _Sparse(X)
         raise
+
+
+def _kinds(X):
+    """Kinds of the dtypes of an array or a frame; none for anything else."""
+    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", ())
+    return {getattr(dtype, "kind", "O") for dtype in dtypes}
 
 
 def _refuse_dates(X):

@@ -9,6 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_bp._values import (
     BOOLEANS,
+    EXACT,
     MISSING,
     NUMBERS,
     NUMERIC_KINDS,
@@ -102,7 +103,7 @@ def _natural_dtype(y, name):
 
 
 def _array_of(y, name):
-    """Labels in an array, but those of a list unchanged."""
+    """Labels in an array; ValueError for a list in which numpy would change some."""
     try:
         array = np.asarray(y)
     except ValueError as error:  # inhomogeneous
@@ -115,10 +116,11 @@ def _array_of(y, name):
             f"indicator matrix. Got {type(y).__name__} instead."
         )
     # A list of strings and others, or of integers and floats, has become all the one.
-    if isinstance(y, list | tuple) and array.dtype.kind in "USf":
-        objects = np.array(y, dtype=object)
-        if array.dtype.kind != "f" or as_numbers(objects).dtype == object:
-            return objects
+    if isinstance(y, list | tuple) and array.size:
+        if array.dtype.kind in "US":
+            _of_one_kind(np.array(y, dtype=object), name)
+        elif array.dtype.kind == "f" and (np.abs(array) >= EXACT).any():
+            return np.array(y, dtype=object)
     return array
 
 
