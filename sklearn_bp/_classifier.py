@@ -210,15 +210,16 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Columns that hold categories, as of HistGradientBoostingClassifier: a mask,
         indices or names, or 'from_dtype' for the columns of a DataFrame that hold
         categories or strings. Each level gets a column of zeros and ones; of levels
-        that training has not seen, all are zero. The columns of a table with many
-        levels are kept sparse. None: no column.
+        that training has not seen, all are zero. Levels of another kind are refused,
+        say numbers where training had strings. The columns of a table with many levels
+        are kept sparse. None: no column.
 
     class_weight : dict, 'balanced', list of dicts or None, default=None
         Weights of the classes, {label: weight}, 1 for those not named; 'balanced' is
-        n_samples / (n_classes * their numbers of rows). They multiply
-        `sample_weight`, also where rows held out are scored. For label indicator
-        matrices a dict a column. partial_fit, which does not see all rows, takes no
-        'balanced'.
+        n_samples / (n_classes * their numbers of rows), over training rows of weight.
+        They multiply `sample_weight`, also where rows held out or `X_val` are scored.
+        For label indicator matrices a dict per column. partial_fit, which does not see
+        all rows, takes no 'balanced'.
 
     temperature_scaling : bool or 'auto', default='auto'
         Whether to divide the scores by the temperature at which the log-loss on the
@@ -461,10 +462,12 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             Features. float32 is kept, all else counts as float64; CSR stays sparse,
             CSC becomes CSR. Unless `standardize` is False and `categorical_features`
             is None, columns may hold categories, and NaN for missing numbers: these
-            become the column's median, and a column of zeros and ones tells where.
+            become the column's median, and a column of zeros and ones tells where. The
+            masked entries of a masked array are missing.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Class labels of any sortable kind, or a label indicator matrix.
+            Class labels, all strings, numbers without a fraction, booleans or dates of
+            numpy; or a label indicator matrix of zeros and ones, dense or sparse.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Weights >= 0, not all zero.
@@ -622,7 +625,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
                     "classes must be passed on the first call to partial_fit."
                 )
             return known
-        classes = np.unique(check_labels(classes))
+        classes = np.unique(check_labels(classes, "classes"))
         if known is None:
             return ClassTargets.of(y) if y.ndim == 2 else ClassTargets(classes)
         if not np.array_equal(known.classes, classes):

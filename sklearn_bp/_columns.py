@@ -17,6 +17,7 @@ from sklearn.utils import check_array
 
 from sklearn_bp._values import (
     BOOLEANS,
+    EXACT,
     MISSING,
     NUMBERS,
     NUMERIC_KINDS,
@@ -314,8 +315,9 @@ def _as_array(X):
     if array.dtype.kind in "US" and not hasattr(X, "dtype"):
         # A list of strings and numbers, which numpy has turned into strings.
         array = check_array(X, **options | {"dtype": object})
-    if array.dtype.kind == "f" and not hasattr(X, "dtype"):
-        # A list of integers and of floats, NaN for instance, which may have merged.
+    is_list = array.dtype.kind == "f" and not hasattr(X, "dtype")
+    if is_list and (np.abs(array) >= EXACT).any():
+        # Integers beside floats, NaN for instance, may have merged.
         objects = check_array(X, **options | {"dtype": object})
         array = objects if as_numbers(objects).dtype == object else array
     return array
@@ -516,8 +518,11 @@ def explained(X, encodes):
 
 def _kinds(X):
     """Kinds of the dtypes of an array or a frame; none for anything else."""
-    dtypes = [X.dtype] if hasattr(X, "dtype") else getattr(X, "dtypes", ())
-    return {getattr(dtype, "kind", "O") for dtype in dtypes}
+    if hasattr(X, "dtype"):
+        return {X.dtype.kind}
+    if not hasattr(X, "columns"):
+        return set()
+    return {getattr(dtype, "kind", "O") for dtype in getattr(X, "dtypes", [None])}
 
 
 def _refuse_dates(X):

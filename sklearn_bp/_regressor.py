@@ -226,8 +226,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Columns that hold categories, as of HistGradientBoostingClassifier: a mask,
         indices or names, or 'from_dtype' for the columns of a DataFrame that hold
         categories or strings. Each level gets a column of zeros and ones; of levels
-        that training has not seen, all are zero. The columns of a table with many
-        levels are kept sparse. None: no column.
+        that training has not seen, all are zero. Levels of another kind are refused,
+        say numbers where training had strings. The columns of a table with many levels
+        are kept sparse. None: no column.
 
     Attributes
     ----------
@@ -464,7 +465,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             Features. float32 is kept, all else counts as float64; CSR stays sparse,
             CSC becomes CSR. Unless `standardize` is False and `categorical_features`
             is None, columns may hold categories, and NaN for missing numbers: these
-            become the column's median, and a column of zeros and ones tells where.
+            become the column's median, and a column of zeros and ones tells where. The
+            masked entries of a masked array are missing.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.

@@ -557,7 +557,7 @@ def lists_and_arrays(rng):
     if rng.random() < 0.5:
         wrong, says = (
             [None, np.nan, pd.NA, pd.NaT, float("nan"), np.float32("nan")],
-            ("y contains (missing values|NaN)"),
+            ("contains (missing values|NaN)"),
         )
     else:
         wrong, says = [1, 2.5, True, np.int64(3)], "both strings .* and (num|bool)"
