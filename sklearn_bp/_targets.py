@@ -173,12 +173,14 @@ def for_metrics(y):
     """
     if issparse(y):
         return y.toarray()
-    if getattr(y, "dtype", None) != np.dtype(object):
+    array = y if isinstance(y, np.ndarray) or not hasattr(y, "shape") else np.asarray(y)
+    if getattr(array, "dtype", None) != np.dtype(object):
         return y
-    kinds = set(map(kind_of, set(map(type, np.asarray(y).ravel().tolist()))))
+    kinds = set(map(kind_of, set(map(type, array.ravel().tolist()))))
     if not kinds or not kinds <= {BOOLEANS, NUMBERS}:
         return y
-    return y.astype(bool if kinds == {BOOLEANS} else as_numbers(np.asarray(y)).dtype)
+    array = array.astype(bool) if kinds == {BOOLEANS} else as_numbers(array)
+    return y.astype(array.dtype) if hasattr(y, "iloc") else array
 
 
 def joined_labels(found):

@@ -234,6 +234,8 @@ def test_rows_for_early_stopping_take_labels_in_any_form(metric, given):
         (BINARY.astype(bool), BINARY.astype(bool).astype(object)),
         (BINARY.astype(bool), pd.Series(BINARY.astype(bool), dtype=object)),
         (INDICATOR, sparse.coo_array(INDICATOR)),
+        (INDICATOR, pd.DataFrame(INDICATOR).astype("Int64")),
+        (INDICATOR, pd.DataFrame(INDICATOR).astype(bool).astype(object)),
     ]
     for plain, other in forms:
         curves = []
