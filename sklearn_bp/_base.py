@@ -23,7 +23,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 from sklearn_bp._batches import SMALL_BYTES, Data, row_length
 from sklearn_bp._blas import blas_threads
 from sklearn_bp._callbacks import Run
-from sklearn_bp._columns import Columns
+from sklearn_bp._columns import Columns, explained
 from sklearn_bp._compat import EXTRA_FRAMES, CallbackSupportMixin
 from sklearn_bp._defaults import (
     AVERAGED_EPOCHS,
@@ -79,6 +79,7 @@ from sklearn_bp._validation import (
     check_start,
     refuse_collections,
 )
+from sklearn_bp._values import as_features
 from sklearn_bp.activations import ACTIVATIONS, as_activation
 from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.losses import best_constant
@@ -226,8 +227,11 @@ class BaseTwoLayer(
     def _loss_object(self):
         """The object of `losses` for the parameter `loss` and the targets."""
 
-    def _class_weighted(self, y, sample_weight):
-        """Sample weights times those of the classes; None if there are neither."""
+    def _class_weighted(self, y, sample_weight, validation=False):
+        """Sample weights times those of the classes; None if there are neither.
+
+        Classes of validation rows weigh what they do in training.
+        """
         return sample_weight
 
     @abstractmethod
@@ -407,6 +411,7 @@ class BaseTwoLayer(
                 return X
             dtype = self.coefs_[0].dtype
         self._refuse_collections(X=X)
+        X = as_features(X)
         dtype = [np.float64, np.float32] if reset else [dtype]
         if _is_cast_by_blocks(X):
             dtype.append(X.dtype)
@@ -415,10 +420,12 @@ class BaseTwoLayer(
         if reset:
             self._columns = None
         if self._columns is None and not (reset and self._encodes()):
-            X = validate_data(self, X, reset=reset, **checks)
+            with explained(X, encodes=False):
+                X = validate_data(self, X, reset=reset, **checks)
         else:
             if sparse.issparse(X):
-                X = check_array(X, **checks, **named)
+                with explained(X, encodes=True):
+                    X = check_array(X, **checks, **named)
             elif not hasattr(X, "columns"):  # of a table, which is checked by column
                 check_array(X, dtype=None, ensure_all_finite="allow-nan", **named)
             validate_data(self, X, skip_check_array=True, reset=reset)
@@ -470,11 +477,11 @@ class BaseTwoLayer(
             and bool(np.isfinite(X.sum()))
         )
 
-    def _of_weight(self, X, Y, sample_weight, users):
+    def _of_weight(self, X, Y, sample_weight, users, validation=False):
         """Rows that have weight, once classes have theirs: all others are absent."""
         for weigh in (False, True):
             if weigh:
-                sample_weight = self._class_weighted(users.y, sample_weight)
+                sample_weight = self._class_weighted(users.y, sample_weight, validation)
             if sample_weight is not None and not sample_weight.all():
                 rows = np.flatnonzero(sample_weight)
                 X, Y, sample_weight = X[rows], Y[rows], sample_weight[rows]
@@ -698,7 +705,7 @@ class BaseTwoLayer(
             check_consistent_length(X, Y)
             weights = check_sample_weight(users.sample_weight_val, X.shape[0])
             own = UsersData(users.X_val, users.y_val)
-            X, Y, weights, own = self._of_weight(X, Y, weights, own)
+            X, Y, weights, own = self._of_weight(X, Y, weights, own, validation=True)
             self._network().loss.check_targets(Y)
         except ValueError as error:
             raise ValueError(f"Of the validation data: {error}") from error

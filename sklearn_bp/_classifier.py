@@ -4,7 +4,6 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_bp._base import BaseTwoLayer
@@ -12,8 +11,14 @@ from sklearn_bp._compat import with_callbacks
 from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches, labels_of
 from sklearn_bp._scaling import Scaling
-from sklearn_bp._targets import ClassTargets, check_labels
+from sklearn_bp._targets import (
+    ClassTargets,
+    check_labels,
+    check_y_given,
+    class_weights,
+)
 from sklearn_bp._validation import Boolean, ClassWeight, Part, check_sample_weight
+from sklearn_bp._values import unmasked
 from sklearn_bp.losses import CLASSIFIER_LOSSES, as_class_loss
 
 
@@ -205,15 +210,16 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Columns that hold categories, as of HistGradientBoostingClassifier: a mask,
         indices or names, or 'from_dtype' for the columns of a DataFrame that hold
         categories or strings. Each level gets a column of zeros and ones; of levels
-        that training has not seen, all are zero. The columns of a table with many
-        levels are kept sparse. None: no column.
+        that training has not seen, all are zero. Levels of another kind are refused,
+        say numbers where training had strings. The columns of a table with many levels
+        are kept sparse. None: no column.
 
     class_weight : dict, 'balanced', list of dicts or None, default=None
         Weights of the classes, {label: weight}, 1 for those not named; 'balanced' is
-        n_samples / (n_classes * their numbers of rows). They multiply
-        `sample_weight`, also where rows held out are scored. For label indicator
-        matrices a dict a column. partial_fit, which does not see all rows, takes no
-        'balanced'.
+        n_samples / (n_classes * their numbers of rows), over training rows of weight.
+        They multiply `sample_weight`, also where rows held out or `X_val` are scored.
+        For label indicator matrices a dict per column. partial_fit, which does not see
+        all rows, takes no 'balanced'.
 
     temperature_scaling : bool or 'auto', default='auto'
         Whether to divide the scores by the temperature at which the log-loss on the
@@ -456,10 +462,12 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             Features. float32 is kept, all else counts as float64; CSR stays sparse,
             CSC becomes CSR. Unless `standardize` is False and `categorical_features`
             is None, columns may hold categories, and NaN for missing numbers: these
-            become the column's median, and a column of zeros and ones tells where.
+            become the column's median, and a column of zeros and ones tells where. The
+            masked entries of a masked array are missing.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Class labels of any sortable kind, or a label indicator matrix.
+            Class labels, all strings, numbers without a fraction, booleans or dates of
+            numpy; or a label indicator matrix of zeros and ones, dense or sparse.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Weights >= 0, not all zero.
@@ -617,7 +625,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
                     "classes must be passed on the first call to partial_fit."
                 )
             return known
-        classes = np.unique(check_labels(classes))
+        classes = np.unique(check_labels(classes, "classes"))
         if known is None:
             return ClassTargets.of(y) if y.ndim == 2 else ClassTargets(classes)
         if not np.array_equal(known.classes, classes):
@@ -630,13 +638,27 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     def _encode_validation_targets(self, y, dtype):
         return self._targets.encode(check_labels(y))
 
-    def _class_weighted(self, y, sample_weight):
+    def _class_weighted(self, y, sample_weight, validation=False):
         if self.class_weight is None:
             return sample_weight
-        of_class = compute_sample_weight(self.class_weight, check_labels(y))
+        codes = self._targets.codes_by_column(check_labels(y))
+        if not validation:
+            self._set_class_weights(self._targets.numbers(codes, sample_weight))
+        of_class = np.prod(
+            [w[c] for w, c in zip(self._class_weights, codes, strict=True)],
+            axis=0,
+            dtype=np.float64,
+        )
         if sample_weight is not None:
             of_class = of_class * sample_weight
         return check_sample_weight(of_class, len(of_class))
+
+    def _set_class_weights(self, numbers):
+        """The weights of all classes; 'balanced' ones by the rows of each in training.
+
+        Validation rows, which may be of few classes, are weighted by these too.
+        """
+        self._class_weights = class_weights(self.class_weight, self._targets, numbers)
 
     def _check_partial_fit(self, users):
         super()._check_partial_fit(users)
@@ -701,6 +723,27 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         """
         z2 = self._scores(X)
         return self._targets.decode(z2)
+
+    def score(self, X, y, sample_weight=None):
+        """Share of rows whose class, or all of whose labels, are predicted right.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            True labels, in any of the forms that `fit` takes.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+        """
+        check_y_given(y, self)
+        self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
+        sample_weight = unmasked(sample_weight, "sample_weight")
+        return super().score(X, check_labels(y, warn=False), sample_weight)
 
     def decision_function(self, X):
         """Raw scores z2 of the output layer.

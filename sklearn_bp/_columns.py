@@ -15,6 +15,21 @@ from scipy import sparse
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import check_array
 
+from sklearn_bp._values import (
+    BOOLEANS,
+    EXACT,
+    MISSING,
+    NUMBERS,
+    NUMERIC_KINDS,
+    TIMES,
+    are_large,
+    as_features,
+    as_numbers,
+    example,
+    kind_of,
+    refuse_lazy,
+)
+
 # The median of a column that is complete in training is taken from at most so many
 # rows, evenly spaced: it only serves later rows that lack the value.
 MEDIAN_ROWS = 20_000
@@ -27,9 +42,7 @@ DENSE_RATIO = 4
 # Numbers of a sparse matrix that are made dense in one go, to be encoded.
 DENSE_SIZE = 2**22
 
-NUMERIC_KINDS = "biuf"
 STRINGS = str | bytes
-MISSING = ("NoneType", "NAType", "NaTType")
 
 
 @dataclass(frozen=True)
@@ -377,7 +390,10 @@ class Columns:
         """The indicators of each categorical column, CSR; unknown levels are zeros."""
         for j, encoder in zip(self.categorical, self.encoders, strict=True):
             label = table.label(j)
-            values = _levels_like(table.column(j), encoder.categories_[0], label)
+            categories = encoder.categories_[0]
+            values = _levels_like(table.column(j), categories, label)
+            if values.dtype == object != categories.dtype:
+                encoder = encoder_of(categories.astype(object))
             with _named_errors(label):
                 yield encoder.transform(values[:, np.newaxis])
 
@@ -407,6 +423,8 @@ class Columns:
 
 def _table_of(X):
     """X as one of the kinds of table; scikit-learn's errors for what is none."""
+    X = as_features(X)
+    refuse_lazy(X, "X")
     if type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in NUMERIC_KINDS:
         table: Any = _Array(X)
     elif sparse.issparse(X) and X.ndim == 2:
@@ -416,7 +434,7 @@ def _table_of(X):
     elif type(X).__module__.startswith("polars.dataframe"):
         table = _Polars(X)
     elif hasattr(X, "__dataframe__") and hasattr(X, "to_pandas"):
-        table = _pandas_table(X.to_pandas())
+        table = _pandas_table(_to_pandas(X))
     else:
         table = _Array(_as_array(X))
     for n, of in zip(table.shape, ("sample", "feature"), strict=True):
@@ -434,7 +452,28 @@ def _as_array(X):
     if array.dtype.kind in "US" and not hasattr(X, "dtype"):
         # A list of strings and numbers, which numpy has turned into strings.
         array = check_array(X, **options | {"dtype": object})
+    is_list = array.dtype.kind == "f" and not hasattr(X, "dtype")
+    if is_list and (np.abs(array) >= EXACT).any():
+        # Integers beside floats, NaN for instance, may have merged.
+        objects = check_array(X, **options | {"dtype": object})
+        array = objects if as_numbers(objects).dtype == object else array
     return array
+
+
+def _to_pandas(table):
+    """A frame of another library as one of pandas."""
+    if not type(table).__module__.startswith("pyarrow"):
+        return table.to_pandas()
+    import pandas as pd
+    from pyarrow.types import is_integer
+
+    # Integers, some of which are missing, would become floats.
+    gaps = any(is_integer(c.type) and c.null_count for c in table.columns)
+
+    def nullable(kind):
+        return pd.ArrowDtype(kind) if gaps and is_integer(kind) else None
+
+    return table.to_pandas(types_mapper=nullable)
 
 
 class _Array:
@@ -512,7 +551,10 @@ class _Pandas(_Frame):
             return _normal(series.to_numpy(), label)
         if dtype.name == "category":
             values = np.asarray(series)
-            if values.dtype.kind in NUMERIC_KINDS:
+            merged = values.dtype.kind == "f" and are_large(
+                np.asarray(series.cat.categories)
+            )
+            if values.dtype.kind in NUMERIC_KINDS and not merged:
                 return values
             return _normal(np.asarray(series, dtype=object), label)
         if dtype.kind not in NUMERIC_KINDS:
@@ -522,6 +564,8 @@ class _Pandas(_Frame):
         if not series.isna().any():
             return series.to_numpy(dtype=numpy_dtype)
         if dtype.kind == "b":
+            return _normal(series.to_numpy(dtype=object), label)
+        if dtype.kind in "iu" and are_large(series.dropna().to_numpy(numpy_dtype)):
             return _normal(series.to_numpy(dtype=object), label)
         numpy_dtype = numpy_dtype if dtype.kind == "f" else np.float64
         return series.to_numpy(dtype=numpy_dtype, na_value=np.nan)
@@ -545,7 +589,12 @@ class _Polars(_Frame):
             return series.to_numpy()
         if not dtype.is_numeric():
             return _normal(np.array(series.to_list(), dtype=object), label)
-        if dtype.is_decimal() or (dtype.is_integer() and series.null_count()):
+        gaps = dtype.is_integer() and series.null_count()
+        if str(dtype).endswith("128"):  # of which numpy has none
+            return _normal(np.array(series.to_list(), dtype=object), label)
+        if gaps and are_large(series.drop_nulls().to_numpy()):
+            return _normal(np.array(series.to_list(), dtype=object), label)
+        if dtype.is_decimal() or gaps:
             series = series.cast(float)
         return series.to_numpy()
 
@@ -565,7 +614,8 @@ class _Sparse:
         data = self.X.data
         if data.dtype.kind == "f" and np.isnan(data).any():
             raise ValueError(
-                "Sparse X contains NaN: missing values need a dense X, say X.toarray()."
+                "Sparse X contains NaN: missing values need a dense X, say "
+                "X.toarray(). A ColumnTransformer returns one with sparse_threshold=0."
             )
 
     def matrix(self, dtype):
@@ -577,6 +627,53 @@ def _chosen(dtype, own):
     """The dtype of the result, from the one or ones that it may have."""
     choice = dtype if isinstance(dtype, tuple | list) else [dtype]
     return own if own in choice else np.dtype(choice[0])
+
+
+@contextmanager
+def explained(X, encodes):
+    """Where scikit-learn refuses X, say what is to be done, as far as that is known.
+
+    And refuse dates where it takes them for numbers.
+
+    Parameters
+    ----------
+    X : object
+    encodes : bool
+        Whether a dense X may miss values and hold categories.
+    """
+    if not encodes and not _kinds(X) <= set(NUMERIC_KINDS):
+        _refuse_dates(X)
+    try:
+        yield
+    except (TypeError, ValueError):
+        if not encodes:
+            _refuse_dates(X)
+        elif sparse.issparse(X):
+            _Sparse(X)
+        raise
+
+
+def _kinds(X):
+    """Kinds of the dtypes of an array or a frame; none for anything else."""
+    if hasattr(X, "dtype"):
+        return {X.dtype.kind}
+    if not hasattr(X, "columns"):
+        return set()
+    return {getattr(dtype, "kind", "O") for dtype in getattr(X, "dtypes", [None])}
+
+
+def _refuse_dates(X):
+    """ValueError that names a column of dates, if there is one."""
+    try:
+        table = _table_of(X)
+    except (TypeError, ValueError):
+        return
+    if isinstance(table, _Sparse):
+        return
+    for j in range(table.shape[1]):
+        values = table.column(j)
+        if values.dtype == object and TIMES in map(kind_of, _types(values)):
+            _check_kind("M", table.label(j))
 
 
 def witnesses(X, categorical_features):
@@ -655,6 +752,7 @@ def _named(categorical_features, table):
             raise ValueError(
                 "categorical_features set as integer indices must be in "
                 f"[0, n_features - 1] = [0, {d - 1}]. Got {features.tolist()}."
+                f"{_about_names(features.tolist(), table.names)}"
             )
         mask[features] = True
     else:
@@ -679,14 +777,33 @@ def _positions(features, names):
             raise ValueError(
                 f"categorical_features has an item value {str(feature)!r} which is not "
                 f"a valid feature name of the training data. Observed feature names: "
-                f"{names}"
+                f"{names}.{_about_names(features.tolist(), names)}"
             )
     return [names.index(feature) for feature in features]
+
+
+def _about_names(features, names):
+    """What to do about columns whose names are no strings, as part of a message."""
+    if names is None or all(isinstance(name, str) for name in names):
+        return ""
+    at = [j for f in features for j, name in enumerate(names) if str(name) == str(f)]
+    positions = f", here {at}" if len(at) == len(features) else ""
+    return (
+        " Only strings name columns, and integers are positions: pass positions"
+        f"{positions}, or turn the names into strings, say "
+        "X.columns = X.columns.astype(str)."
+    )
 
 
 def _hint(table, j, categorical_features):
     """How to say that a column is categorical."""
     if isinstance(table, _Frame):
+        if not isinstance(table.names[j], str):
+            also = "" if categorical_features is not None else "'from_dtype', or to "
+            return (
+                f"If it is categorical, set categorical_features to {also}a list with "
+                f"its position, [{j}]."
+            )
         also = "" if categorical_features is not None else "'from_dtype', or to "
         return (
             f"If it is categorical, set categorical_features to {also}a list with its "
@@ -764,10 +881,13 @@ def _unmixed_types(values, label):
 
 
 def _numbers(values, label, hint):
-    """Numbers, NaN for missing; ValueError for strings, with a hint."""
+    """Numbers, NaN for missing; ValueError for strings, with a hint, and for dates."""
     if values.dtype != object:
         return values
-    if _any_of(_unmixed_types(values, label), STRINGS):
+    types = _unmixed_types(values, label)
+    if TIMES in map(kind_of, types):
+        _check_kind("M", label)
+    if _any_of(types, STRINGS):
         raise ValueError(
             f"{label} holds strings (such as {_example(values, STRINGS)}). {hint}"
         )
@@ -783,16 +903,58 @@ def _levels(values, label):
         return values
     types = _unmixed_types(values, label) or {object}
     are_numbers = all(issubclass(kind, Number) and kind is not bool for kind in types)
-    return np.array(values.tolist()) if are_numbers else values
+    return as_numbers(values) if are_numbers else values
 
 
 def _levels_like(values, categories, label):
-    """Levels in the form that they had in training."""
-    if categories.dtype == object:
-        return values.astype(object, copy=False)
+    """Levels in the form that they had in training, or as objects.
+
+    The latter where float64 would be all that they have in common, and would merge
+    large integers.
+    """
     values = _levels(values, label)
-    values = _numbers(values, label, "Its categories were numbers in fit.")
-    return values.astype(np.result_type(values, categories), copy=False)
+    _check_kinds(values, categories, label)
+    if object in (values.dtype, categories.dtype):
+        return values.astype(object, copy=False)
+    if values.dtype.kind == categories.dtype.kind == "f":
+        return _rounded_like(values, categories)
+    common = np.result_type(values, categories)
+    if common.kind == "f" and (are_large(values) or are_large(categories)):
+        common = np.dtype(object)
+    return values.astype(common, copy=False)
+
+
+def _check_kinds(values, categories, label):
+    """ValueError for levels that cannot be those of training: numbers for strings."""
+    first = categories[0]  # of sorted ones, so that all others are of its kind
+    if first is None or first != first:  # nothing but missing
+        return
+    known = kind_of(type(first))
+    kinds = set(map(kind_of, _types(values)))
+    if values.dtype != object:
+        kinds = {NUMBERS}
+        if values.dtype.kind == "f" and known != NUMBERS and np.isnan(values).all():
+            return
+    strange = kinds - {known}
+    if {known, *kinds} <= {BOOLEANS, NUMBERS} or not strange:
+        return
+    kind = min(strange)
+    raise ValueError(
+        f"{label} holds {kind} (such as {example(values, kind)}). Its categories were "
+        f"{known} in fit (such as {example(categories, known)}): pass them in the type "
+        "and the spelling that they had there."
+    )
+
+
+def _rounded_like(values, categories):
+    """Levels in the dtype of categories, equal to these where the shorter dtype is."""
+    if values.itemsize >= categories.itemsize:
+        return values.astype(categories.dtype, copy=False)
+    short = categories.astype(values.dtype)
+    if len(np.unique(short)) < len(short):
+        return values.astype(categories.dtype)
+    at = np.minimum(np.searchsorted(short, values), len(short) - 1)
+    return np.where(short[at] == values, categories[at], values)
 
 
 def _with_levels(encoder, values, rows, label):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import validate_data
 
 from sklearn_bp._base import _all_or_nothing
@@ -61,7 +60,7 @@ from sklearn_bp._tables.statistics import (
     TargetStatistics,
     quantile_step,
 )
-from sklearn_bp._targets import ClassTargets
+from sklearn_bp._targets import ClassTargets, joined_labels
 from sklearn_bp._training import Plan
 from sklearn_bp.losses import SEARCHED_ROWS
 
@@ -98,16 +97,16 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     continuing = continuing and not users.has_start
     continuing = continuing and not estimator._has_learnt_nothing(False)
     validate_data(estimator, empty_rows, skip_check_array=True, reset=not continuing)
-    previous, before, scored_by = None, None, estimator._scaled_by()
+    previous, known_inputs, scored_by = None, None, estimator._scaled_by()
     if continuing:
-        previous, before = estimator._resumed(False), estimator._inputs()
+        previous, known_inputs = estimator._resumed(False), estimator._inputs()
     rows = _read(estimator, parts, continuing)
     network = estimator._network()
     rows, known = _weighty(rows, network.loss)
     n_weighty = known.n_rows
-    rows, dtype = _encoded(estimator, rows, known, before)
+    rows, dtype = _encoded(estimator, rows, known, known_inputs)
     trains_in = training_dtype(estimator, dtype, n_weighty)
-    rows, n_inputs = _learn_inputs(estimator, rows, known, dtype, before)
+    rows, n_inputs = _learn_inputs(estimator, rows, known, dtype, known_inputs)
     scaling = estimator._feature_scaling
     estimator._scale_partitioned_targets(rows, known, continuing)
     targets_in = np.dtype(bool) if estimator._labelled else trains_in
@@ -121,7 +120,7 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     if previous is None:
         state = estimator._starting_state(shape, trains_in, network, constant)
     else:
-        change = estimator._reexpression(before, scored_by)
+        change = estimator._reexpression(known_inputs, scored_by)
         state = estimator._going_on(previous, change, shape, trains_in)
     if users.has_start:
         estimator._start_from(users, state.parameters)
@@ -222,7 +221,9 @@ def _read(estimator, parts, continuing):
         labels = _joined_labels(surveys)
         estimator._set_targets(labels, surveys[0].y_ndim, continuing)
         targets = estimator._targets
-        class_weights = _class_weights(estimator.class_weight, labels)
+        if estimator.class_weight is not None:
+            estimator._set_class_weights(_numbers(targets, labels))
+            class_weights = estimator._class_weights
     reading = Reading(
         type(estimator).__name__, estimator._encodes(), targets, class_weights
     )
@@ -235,17 +236,12 @@ def _joined_labels(surveys):
         raise ValueError("Blocks of y differ in their number of columns.")
     joined = []
     for found in zip(*(s.labels for s in surveys), strict=True):
-        kinds = {values.dtype.kind in "biuf" for values, _ in found}
-        if len(kinds) > 1:
-            raise ValueError(
-                "y has numbers in some blocks and strings or other objects in others: "
-                "make its labels all of one kind."
-            )
-        values, codes = np.unique(
-            np.concatenate([values for values, _ in found]), return_inverse=True
-        )
-        numbers = np.concatenate([n for _, n in found])
-        joined.append((values, np.bincount(codes, weights=numbers)))
+        values = joined_labels([values for values, _ in found])
+        numbers = np.zeros(len(values))
+        targets = ClassTargets(values)
+        for own, n in found:
+            numbers[targets.codes(own)] += n
+        joined.append((values, numbers))
     return joined
 
 
@@ -256,21 +252,13 @@ def targets_of(labels, y_ndim):
     return ClassTargets(labels[0][0])
 
 
-def _class_weights(class_weight, labels):
-    """Labels and their weights, for each column of y; None without any."""
-    if class_weight is None:
-        return None
-    weights = []
-    for j, (values, numbers) in enumerate(labels):
-        if isinstance(class_weight, str):
-            of_values = numbers.sum() / (len(values) * numbers)
-        else:
-            own = class_weight
-            if isinstance(class_weight, list):
-                own = class_weight[j]
-            of_values = compute_class_weight(own, classes=values, y=values)
-        weights.append((values, of_values))
-    return weights
+def _numbers(targets, labels):
+    """The numbers of rows as `ClassTargets.numbers` gives them."""
+    numbers = []
+    for levels, (values, n) in zip(targets.levels, labels, strict=True):
+        numbers.append(np.zeros(len(levels)))
+        numbers[-1][np.searchsorted(levels, values)] = n
+    return numbers
 
 
 class Known:

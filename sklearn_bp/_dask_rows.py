@@ -16,6 +16,7 @@ from sklearn_bp._columns import Columns, witnesses
 from sklearn_bp._tables.statistics import ColumnStatistics
 from sklearn_bp._targets import check_labels, check_regression_targets
 from sklearn_bp._validation import check_weights
+from sklearn_bp._values import as_features
 from sklearn_bp.losses import CONSTANT_ROWS
 
 
@@ -28,7 +29,10 @@ class Block(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What a block holds: rows, the shape of y, labels and their numbers by column."""
+    """What a block holds: rows, the shape of y, and labels by column.
+
+    With the numbers of rows that have them and weight.
+    """
 
     n_rows: int
     y_ndim: int
@@ -40,16 +44,22 @@ def survey(block, labelled):
     n = _num_samples(block.X)
     for name in ("y", "sample_weight"):
         values = getattr(block, name)
-        if hasattr(values, "__len__") and len(values) != n:
+        n_values = _num_samples(values) if hasattr(values, "__len__") else n
+        if n_values != n:
             raise ValueError(
-                f"A block of X has {n} rows, and that of {name} {len(values)}: "
+                f"A block of X has {n} rows, and that of {name} {n_values}: "
                 "inconsistent numbers of samples."
             )
     if n == 0 or not labelled:
         return Survey(n, np.ndim(block.y), [])
-    y = check_labels(block.y)
-    columns = [y] if y.ndim == 1 else y.T
-    return Survey(n, y.ndim, [np.unique(c, return_counts=True) for c in columns])
+    y, weights = check_labels(block.y), None
+    if block.sample_weight is not None:
+        weights = (check_weights(block.sample_weight, n) > 0).astype(float)
+    found = []
+    for column in [y] if y.ndim == 1 else y.T:
+        labels, codes = np.unique(column, return_inverse=True)
+        found.append((labels, np.bincount(codes, weights, len(labels))))
+    return Survey(n, y.ndim, found)
 
 
 # Checked rows.
@@ -85,8 +95,8 @@ class Reading(NamedTuple):
     encodes : bool
         Whether X is left as it is, to be encoded.
     targets : ClassTargets or None
-    class_weights : list of (labels, weights) or None
-        One for each column of y.
+    class_weights : list of ndarray or None
+        As `_targets.class_weights` gives them.
     """
 
     name: str
@@ -101,6 +111,7 @@ def read(block, reading):
     n = _num_samples(X)
     if n == 0:
         return None
+    X = as_features(X)
     if not reading.encodes:
         X = _checked(X, reading.name)
     weights = None
@@ -113,11 +124,9 @@ def read(block, reading):
         Y = reading.targets.encode(y)
         if reading.class_weights is not None:
             weights = np.ones(n) if weights is None else weights.copy()
-            columns = [y] if y.ndim == 1 else y.T
-            for c, (labels, of_label) in zip(
-                columns, reading.class_weights, strict=True
-            ):
-                weights *= of_label[np.searchsorted(labels, c)]
+            codes = reading.targets.codes_by_column(y)
+            for own, of_level in zip(codes, reading.class_weights, strict=True):
+                weights *= of_level[own]
     if weights is None or weights.all():
         return Rows(X, Y, weights, None)
     rows = np.flatnonzero(weights)

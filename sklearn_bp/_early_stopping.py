@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_consistent_length
 
 from sklearn_bp._held_out import draw_part, spawn
+from sklearn_bp._targets import for_metrics
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ class UsersData:
         return self.X_val is not None
 
     def validation_rows(self, rows):
-        """X and y of the validation rows, as the user gave them."""
+        """X and y of the validation rows, as the user gave them, `for_metrics`."""
         if self.has_validation:
-            return self.X_val, self.y_val
-        return rows_of(self.X, rows), rows_of(self.y, rows)
+            return self.X_val, for_metrics(self.y_val)
+        return rows_of(self.X, rows), rows_of(for_metrics(self.y), rows)
 
 
 def rows_of(data, rows):
@@ -219,7 +220,7 @@ def _train_test_split(estimator, Y, random_state):
 
 def _last_split(splitter, users):
     """The last of a splitter's splits, which of a time split has the most rows."""
-    y = users.y.toarray() if issparse(users.y) else users.y
+    y = for_metrics(users.y)
     splits = deque(splitter.split(users.X, y, users.groups), maxlen=1)
     if not splits:
         raise ValueError(f"validation_fraction={splitter!r} yields no split.")

@@ -69,6 +69,9 @@ def of_data(data):
 
 def _arrays(data):
     """The arrays that data consists of, one after the other."""
+    if isinstance(data, np.ma.MaskedArray):
+        yield np.ma.getmaskarray(data)
+        data = data.filled()  # whatever the mask hides
     if sparse.issparse(data):
         data = data.tocsr()
         yield np.array(data.shape)

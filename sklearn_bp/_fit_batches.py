@@ -6,7 +6,7 @@ function, a reader of files.
 
 import numpy as np
 
-from sklearn_bp._targets import check_labels
+from sklearn_bp._targets import check_labels, joined_labels
 
 
 def fit_batches(estimator, source, epochs, **options):
@@ -45,7 +45,7 @@ def labels_of(source):
         found.append(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y))
     if not found:
         raise ValueError("The source yielded no batch.")
-    return np.unique(np.concatenate(found))
+    return joined_labels(found)
 
 
 def _batches_of(source):

@@ -18,6 +18,7 @@ from sklearn_bp._scaling import Scaling
 from sklearn_bp._tables.running import of_targets, settled
 from sklearn_bp._targets import R2, check_regression_targets, d2_pinball
 from sklearn_bp._validation import Part, check_sample_weight
+from sklearn_bp._values import unmasked
 from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile, as_loss
 
 # Predictions of a standardized regression go beyond the range of the training targets
@@ -226,8 +227,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Columns that hold categories, as of HistGradientBoostingClassifier: a mask,
         indices or names, or 'from_dtype' for the columns of a DataFrame that hold
         categories or strings. Each level gets a column of zeros and ones; of levels
-        that training has not seen, all are zero. The columns of a table with many
-        levels are kept sparse. None: no column.
+        that training has not seen, all are zero. Levels of another kind are refused,
+        say numbers where training had strings. The columns of a table with many levels
+        are kept sparse. None: no column.
 
     Attributes
     ----------
@@ -464,7 +466,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             Features. float32 is kept, all else counts as float64; CSR stays sparse,
             CSC becomes CSR. Unless `standardize` is False and `categorical_features`
             is None, columns may hold categories, and NaN for missing numbers: these
-            become the column's median, and a column of zeros and ones tells where.
+            become the column's median, and a column of zeros and ones tells where. The
+            masked entries of a masked array are missing.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
@@ -691,6 +694,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             1 at best, 0 for the best constant. With loss='quantile' the mean of
             sklearn.metrics.d2_pinball_score over all quantiles.
         """
+        self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
+        y, sample_weight = unmasked(y, "y"), unmasked(sample_weight, "sample_weight")
         loss = self._loss_object()
         if not isinstance(loss, Quantile):
             return super().score(X, y, sample_weight)

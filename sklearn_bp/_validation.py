@@ -5,6 +5,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_array
 
+from sklearn_bp._values import refuse_lazy, unmasked
+
 
 class Number:
     """A number in an interval, open at infinity.
@@ -165,8 +167,12 @@ def is_dask_collection(value):
 
 
 def refuse_collections(estimator, **values):
-    """TypeError for dask collections, which would be gathered into one process."""
+    """TypeError for dask collections, which would be gathered into one process.
+
+    And for polars' lazy frames.
+    """
     for name, value in values.items():
+        refuse_lazy(value, name)
         if is_dask_collection(value):
             own = type(estimator).__name__
             raise TypeError(
@@ -195,6 +201,8 @@ def check_weights(sample_weight, n_rows):
     """Finite, non-negative float64 weights, (n_rows,), which may all be zero."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, sample_weight)
+    refuse_lazy(sample_weight, "sample_weight")
+    sample_weight = unmasked(sample_weight, "sample_weight")
     weights = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
     )
@@ -249,6 +257,7 @@ def check_start(coef_init, intercept_init, shape, n_members, skip_layer):
 
 
 def _finite(values, name):
+    values = unmasked(values, name)
     return check_array(
         values, ensure_2d=False, dtype=np.float64, input_name=name, copy=True
     )

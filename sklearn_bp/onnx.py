@@ -29,6 +29,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_bp import activations, losses
 from sklearn_bp._classifier import TwoLayerClassifier
 from sklearn_bp._regressor import TwoLayerRegressor
+from sklearn_bp._values import EXACT
 
 try:
     from onnx import TensorProto
@@ -342,6 +343,11 @@ def _of_numbers(graph, features, j, levels):
             f"Column {j} holds categories that are strings, and its input is a tensor "
             "of numbers. Give it one of its own, a StringTensorType([None, 1]), as "
             "to_onnx does for the columns of a DataFrame."
+        )
+    if any(isinstance(level, int) and abs(level) > EXACT for level in levels.tolist()):
+        raise ValueError(
+            f"Column {j} holds integers beyond 2**53 as categories, which the graph, "
+            "in float64, cannot tell apart: turn them into strings before fit."
         )
     levels = levels.astype(np.float64)
     column = features.numbers([j], np.float64)

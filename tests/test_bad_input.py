@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -500,8 +501,104 @@ WRONG_LABELS = {
         "y contains missing",
     ),
     "sparse": (sparse.csr_matrix(CODES[:, np.newaxis]), "[Ss]parse"),
-    "sparse labels": (sparse.csr_array(np.eye(3)[CODES]), "[Ss]parse"),
+    "sparse twos": (2 * sparse.csr_array(np.eye(3)[CODES]), r"0 or 1 \(it holds 2"),
+    "dates": (missing(CODES, None).astype("M8[D]").astype(object), "missing values"),
+    "objects of dates": (
+        (np.datetime64("2020") + CODES).astype("M8[D]").astype(object),
+        r"y holds dates or times .*datetime.date\(20.* strings",
+    ),
+    "strings and bytes": (missing(LABELS, b"a"), "both strings .* and bytes"),
+    "beyond 64 bits": (missing(CODES, 2**70), "no dtype of numpy without loss"),
+    "several a row": ([{"a"}, {"b", "c"}] * 20, "MultiLabelBinarizer"),
+    "lists of labels": ([["a"], ["b", "c"]] * 20, "MultiLabelBinarizer"),
+    "a string": ("a" * 40, "must be an array or a list .* Got str"),
+    "lazy": (pl.DataFrame({"y": CODES}).lazy(), r"pass y.collect\(\)"),
 }
+
+
+def lists_and_arrays(rng):
+    """Labels that are wrong, and what is to be said of them, in all their forms."""
+    kind = rng.choice(["strings", "ints", "bools", "floats"])
+    labels = {
+        "strings": LABELS.tolist(),
+        "ints": CODES.tolist(),
+        "bools": (CODES > 1).tolist(),
+        "floats": CODES.astype(float).tolist(),
+    }[kind]
+    if rng.random() < 0.5:
+        wrong, says = (
+            [None, np.nan, pd.NA, pd.NaT, float("nan"), np.float32("nan")],
+            ("contains (missing values|NaN)"),
+        )
+    else:
+        wrong, says = [1, 2.5, True, np.int64(3)], "both strings .* and (num|bool)"
+        if kind != "strings":
+            wrong = ["1", "True", np.str_("x")]
+    labels[rng.integers(40)] = wrong[rng.integers(len(wrong))]
+    array = np.empty(40, object)
+    array[:] = labels
+    return [labels, tuple(labels), array, pd.Series(array, dtype=object)], says
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_labels_in_lists_get_the_checks_of_arrays(seed):
+    forms, says = lists_and_arrays(np.random.default_rng(seed))
+    model = make("classifier", max_iter=1).fit(X, LABELS)
+    if "both" in says:
+        says += "|both booleans .* strings|both numbers .* strings"
+    for y in forms:
+        calls = [
+            lambda y=y: model.fit(X, y),
+            lambda y=y: model.partial_fit(X, y),
+            lambda y=y: make("classifier").partial_fit(X, LABELS, classes=y),
+            lambda y=y: model.fit(X, LABELS, X_val=X, y_val=y),
+            lambda y=y: make("classifier").fit_batches([(X, y)]),
+            lambda y=y: model.score(X, y),
+        ]
+        for call in calls:
+            with pytest.raises(ValueError, match=says):
+                call()
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    "as_matrix", [np.asarray, pd.DataFrame, sparse.csr_array, list]
+)
+def test_matrices_of_labels_are_0_and_1(seed, as_matrix):
+    rng = np.random.default_rng(seed)
+    low, high = sorted(rng.choice(np.arange(-3, 4), 2, replace=False).tolist())
+    indicator = rng.integers(0, 2, (40, 3))
+    matrix = np.where(indicator, high, low)
+    dtype = rng.choice(["i8", "i1", "f8", "f4", "O"])
+    if as_matrix is not sparse.csr_array:
+        matrix = matrix.astype(dtype)
+    y, labels = as_matrix(matrix), fitted("classifier", indicator)
+    if (low, high) == (0, 1):
+        assert_array_equal(labels.predict(X), fitted("classifier", y).predict(X))
+        return
+    says = r"not all 0 or 1 \(it holds -?[0-9.]+\)"
+    assert_refused(labels, says, X, y)
+    assert_refused(labels, says, X, y, method="partial_fit")
+    assert_refused(labels, says, X, indicator, X_val=X, y_val=y)
+    with pytest.raises(ValueError, match=says):
+        labels.score(X, y)
+
+
+@over_tasks
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "score"])
+def test_lazy_frames(task, method):
+    names = ["a", "b", "c"]
+    frame, y = pl.DataFrame(X, schema=names), TASKS[task][1]
+    rest = () if method == "predict" else (y,)
+    for model in (fitted(task), make(task).fit(frame, y)):
+        with pytest.raises(TypeError, match=r"X is a LazyFrame.* X.collect\(\)"):
+            getattr(model, method)(frame.lazy(), *rest)
+        if rest:
+            lazy = pl.DataFrame({"y": y}).lazy()
+            with pytest.raises(TypeError, match=r"y is a LazyFrame.* y.collect\(\)"):
+                getattr(model, method)(frame, lazy)
+            with pytest.raises(TypeError, match=r"sample_weight is a LazyFrame"):
+                getattr(model, method)(frame, y, sample_weight=lazy)
 
 
 @pytest.mark.parametrize("name", WRONG_LABELS)

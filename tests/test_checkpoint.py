@@ -522,6 +522,14 @@ def test_arrow_tables_are_told_by_their_content():
     assert of_data(pa.table(columns)) in texts
 
 
+def test_masks_belong_to_the_content_and_what_they_hide_does_not():
+    mask = X > 0.5
+    text = of_data(np.ma.array(X, mask=mask))
+    assert of_data(np.ma.array(np.where(mask, 7, X), mask=mask)) == text
+    others = [X, np.ma.array(X), np.ma.array(X, mask=X > 0.6), np.where(mask, 7, X)]
+    assert text not in map(of_data, others)
+
+
 LARGE = RNG.normal(size=(5000, 2)).astype(np.float32)
 
 

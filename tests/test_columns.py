@@ -3,6 +3,7 @@
 import datetime
 import gc
 import pickle
+import re
 import tracemalloc
 import weakref
 from decimal import Decimal
@@ -10,15 +11,19 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._columns import MEDIAN_ROWS, Columns
 
 FLOATS = (np.float64, np.float32)
@@ -406,6 +411,159 @@ def test_large_numbers_named_as_categories():
     assert_array_equal(encoded(ids[:, np.newaxis].astype(object), [0]), np.eye(4))
 
 
+def objects(values):
+    return np.array([[v] for v in values], dtype=object)
+
+
+def masked(values):
+    filled = [[0 if v is None else v] for v in values]
+    return np.ma.array(filled, mask=[[v is None] for v in values])
+
+
+IDS = {
+    "objects": objects,
+    "list": lambda ids: [[i] for i in ids],
+    "list with NaN": lambda ids: [[np.nan if i is None else i] for i in ids],
+    "masked": masked,
+    "frame of objects": lambda ids: pd.DataFrame({"a": pd.Series(ids, dtype=object)}),
+    "Int64": lambda ids: pd.DataFrame({"a": pd.Series(ids, dtype="Int64")}),
+    "UInt64": lambda ids: pd.DataFrame({"a": pd.Series(ids, dtype="UInt64")}),
+    "arrow in pandas": lambda ids: pd.DataFrame(
+        {"a": pd.Series(ids, dtype="int64[pyarrow]")}
+    ),
+    "category": lambda ids: pd.DataFrame(
+        {"a": pd.Series(ids, dtype="Int64").astype("category")}
+    ),
+    "arrow": lambda ids: pa.table({"a": ids}),
+    "polars": lambda ids: pl.DataFrame({"a": ids}),
+    "polars UInt64": lambda ids: pl.DataFrame({"a": pl.Series(ids, dtype=pl.UInt64)}),
+}
+if hasattr(pl, "Int128"):
+    IDS["polars Int128"] = lambda ids: pl.DataFrame(
+        {"a": pl.Series(ids, dtype=pl.Int128)}
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("missing", [True, False])
+@pytest.mark.parametrize("form", IDS)
+def test_large_ids_do_not_merge(form, missing, seed):
+    """Whatever form they have in fit and in transform, and whether some are missing."""
+    rng = np.random.default_rng(seed)
+    ids = (int(rng.integers(2**53, 2**62)) + np.arange(4)).tolist()
+    columns = Columns.fit(IDS[form](ids + [None] * missing), [0])
+    eye = np.eye(5)[:, : 4 + missing]
+    for make in IDS.values():
+        new = rng.permutation(4)
+        given = make([ids[i] for i in new])
+        assert_array_equal(columns.transform(given, FLOATS), eye[new])
+        new[rng.integers(4)] = 4
+        given = make([None if i == 4 else ids[i] for i in new])
+        assert_array_equal(columns.transform(given, FLOATS), eye[new])
+        unknown = make([ids[0], ids[0] - 1, ids[3] + 1])
+        expected = eye[[0]] * [[1], [0], [0]]
+        assert_array_equal(columns.transform(unknown, FLOATS), expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_floats_of_another_width_are_the_same_levels(seed):
+    values = np.random.default_rng(seed).normal(size=6).round(2)
+    values[5] = np.nan
+    wide, narrow = values[:, np.newaxis], values[:, np.newaxis].astype("f4")
+    expected = encoded(wide, [0])
+    assert_array_equal(Columns.fit(wide, [0]).transform(narrow, FLOATS), expected)
+    assert_array_equal(Columns.fit(narrow, [0]).transform(wide, FLOATS), expected)
+
+
+# Values of kinds none of which is a level among the others, and how they may come.
+OTHER_KINDS = {
+    "strings": ["10115", "7"],
+    "bytes": [b"10115", b"7"],
+    "numbers": [10115, 7],
+    "dates or times": [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)],
+    "values of type Interval": list(pd.interval_range(0, 2)),
+    "booleans": [True, False],
+}
+FORMS = {
+    "array": objects,
+    "list": lambda values: [[v] for v in values],
+    "objects": lambda values: pd.DataFrame({"a": pd.Series(values, dtype=object)}),
+    "missing": lambda values: pd.DataFrame({"a": [*values, None]}, dtype=object),
+    "category": lambda values: pd.DataFrame({"a": pd.Categorical(values)}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("known", OTHER_KINDS)
+def test_levels_of_another_kind_are_refused(known, form):
+    columns = Columns.fit(FORMS[form](OTHER_KINDS[known]), [0])
+    for kind, values in OTHER_KINDS.items():
+        for make in FORMS.values():
+            new = make(values)
+            if kind == known or {kind, known} == {"booleans", "numbers"}:
+                columns.transform(new, FLOATS)
+                continue
+            with pytest.raises(
+                ValueError, match=f"holds {kind} .* were {known} in fit"
+            ):
+                columns.transform(new, FLOATS)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        pd.Series([10115, 7]),
+        pd.Series([10115.0, np.nan]),
+        pd.Series([10115, None], dtype="Int64"),
+        pd.Series([10115, 7], dtype="int32[pyarrow]"),
+        pd.Series([10115, 7]).astype("category"),
+        pd.Series([10115, None], dtype=object),
+        pd.Series([True, False]),
+        pd.Series([True, None], dtype="boolean"),
+    ],
+    ids=lambda new: str(new.dtype),
+)
+def test_numbers_where_fit_saw_strings(new):
+    texts = pd.DataFrame({"a": ["10115", "True", "7"]})
+    says = (
+        r"'a' holds (numbers \(such as 10115|booleans \(such as True).*strings in fit"
+    )
+    for named in ("from_dtype", ["a"]):
+        columns = Columns.fit(texts, named)
+        with pytest.raises(ValueError, match=says):
+            columns.transform(new.to_frame("a"), FLOATS)
+    # Other strings are unknown levels, and what is missing is missing.
+    unknown = pd.DataFrame({"a": ["10115.0", "true", None]})
+    assert_array_equal(columns.transform(unknown, FLOATS), np.zeros((3, 3)))
+    nothing = pd.DataFrame({"a": [np.nan, np.nan]})
+    assert_array_equal(columns.transform(nothing, FLOATS), np.zeros((2, 3)))
+
+
+def test_levels_of_another_kind_are_refused_everywhere():
+    rng = np.random.default_rng(0)
+    codes, y = rng.integers(0, 3, 60), rng.integers(0, 2, 60)
+    texts, numbers = (
+        pd.DataFrame({"a": values, "b": rng.normal(size=60)})
+        for values in (codes.astype(str), codes)
+    )
+    for make in (TwoLayerClassifier, TwoLayerRegressor):
+        model = make(3, n_members=1, warm_start=True, random_state=0).fit(texts, y)
+        calls = [
+            lambda m=model: m.predict(numbers),
+            lambda m=model: m.score(numbers, y),
+            lambda m=model: m.transform(numbers),
+            lambda m=model: m.partial_fit(numbers, y),
+            lambda m=model: m.fit_batches([(numbers, y)]),
+            lambda m=model: m.fit(numbers, y),
+            lambda m=model: clone(m).fit(texts, y, X_val=numbers, y_val=y),
+        ]
+        for call in calls:
+            with pytest.raises(
+                ValueError, match=r"'a' holds numbers .* strings in fit"
+            ):
+                call()
+
+
 def test_scikit_learns_output_setting_changes_nothing():
     for output in ("pandas", "polars"):
         with config_context(transform_output=output):
@@ -692,7 +850,10 @@ BAD_FRAMES = {
         pd.DataFrame({"a": pd.to_timedelta([1, 2], "D")}),
         "Column 'a' holds dates or times",
     ),
-    "objects of dates": (pd.DataFrame({"a": WHEN}, dtype=object), "Column 'a': "),
+    "objects of dates": (
+        pd.DataFrame({"a": WHEN}, dtype=object),
+        "Column 'a' holds dates or times",
+    ),
     "polars datetime": (pl.DataFrame({"a": WHEN}), "Column 'a' holds dates or times"),
     "polars date": (
         pl.DataFrame({"a": [when.date() for when in WHEN]}),
@@ -738,6 +899,63 @@ def test_strings_in_an_array(dtype):
         Columns.fit(np.array([["a"], ["b"]], dtype=dtype), "from_dtype")
 
 
+@pytest.mark.parametrize("encodes", [True, False])
+@pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
+def test_dates_are_told_whether_columns_are_encoded_or_not(make, encodes):
+    model = make(3)
+    if not encodes:
+        model.set_params(standardize=False, categorical_features=None)
+    y = np.arange(4) % 2
+    days = [datetime.date(2020, 1, 1 + i) for i in range(4)]
+    tables = [
+        pd.DataFrame({"when": days, "x": 1.0}),
+        pd.DataFrame({"when": pd.to_datetime(days), "x": 1.0}),
+        pl.DataFrame({"when": days}),
+        [[day, 1.0] for day in days],
+    ]
+    for table in tables:
+        with pytest.raises(ValueError, match=r"Column ('when'|0) holds dates or times"):
+            model.fit(table, y)
+
+
+def test_sparse_features_of_a_column_transformer_that_miss_values():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": (np.arange(60) % 30).astype(str), "b": 1.0})
+    frame["b"] = rng.normal(size=60)
+    gaps = frame.assign(b=np.where(np.arange(60) % 7, frame.b, np.nan))
+    y = np.arange(60) % 2
+    for threshold in (0.3, 0):
+        columns = ColumnTransformer(
+            [("a", OneHotEncoder(), ["a"])],
+            remainder="passthrough",
+            sparse_threshold=threshold,
+        )
+        model = make_pipeline(columns, TwoLayerClassifier(3, n_members=1))
+        if threshold == 0:
+            model.fit(gaps, y).predict(gaps)
+            continue
+        for call in (model.fit, model.fit(frame, y).score):
+            with pytest.raises(ValueError, match=r"Sparse X .* sparse_threshold=0"):
+                call(gaps, y)
+
+
+@pytest.mark.parametrize("labels", [[10, 20], [("a", "b"), ("a", "c")], [0.5, 1.5]])
+def test_names_that_are_no_strings(labels):
+    """Names are strings, and integers are positions: errors tell the way."""
+    frame = pd.DataFrame({"p": ["x", "y"], "q": [1.0, 2.0]})
+    frame.columns = pd.Index(labels, tupleize_cols=False)
+    says = re.escape("a list with its position, [0].")
+    with pytest.raises(ValueError, match=says):
+        Columns.fit(frame, [])
+    assert_array_equal(encoded(frame, [0])[:, 1:], np.eye(2))
+    for named in ([10], ["10"], ["q"]):
+        says = "Only strings name columns, and integers are positions: pass positions"
+        if labels[0] == 10 and named != ["q"]:
+            says += r", here \[0\],"
+        with pytest.raises(ValueError, match=says):
+            Columns.fit(frame, named)
+
+
 def test_mixed_columns_that_are_named():
     X = np.array([["x", 1], [2, 1]], dtype=object)
     with pytest.raises(ValueError, match="Column 0 holds both strings"):
@@ -775,6 +993,19 @@ SHAPELESS = {
         "Complex data not supported",
     ),
     "dates": (np.zeros((2, 2), "M8[D]"), "Column 0 holds dates"),
+    "lists of dates": ([[1, WHEN[0]], [2, None]], "Column 1 holds dates"),
+    "arrow dates": (
+        pa.table({"a": [when.date() for when in WHEN]}),
+        "Column 'a' holds dates",
+    ),
+    "periods": (
+        pd.DataFrame({"a": pd.period_range("2020", periods=2, freq="D")}),
+        "Column 'a' holds dates",
+    ),
+    "objects of numpy": (
+        objects(np.zeros(2, "m8[s]")),
+        "Column 0 holds dates",
+    ),
     "ragged": ([[1, 2], [3]], "inhomogeneous"),
 }
 

@@ -200,6 +200,56 @@ def test_lbfgs_agrees_with_the_plain_class(client):
 # 3. What users' collections are like.
 
 
+def test_weights_of_classes_that_blocks_lack(client):
+    """In fit, for validation rows, and in partial_fit; labels and label matrices."""
+    order = np.argsort(LABELS, kind="stable")
+    rows, y = X[order], LABELS[order]
+    labels = np.column_stack([y == "no", y == "yes"]).astype(int)
+    own = {"X_val": rows[:90], "y_val": y[:90]}
+    settings = SETTINGS["lbfgs"]
+    cases = [
+        (y, {"no": 5.0}, own),
+        (y, "balanced", own),
+        (labels, [{1: 5.0}, {0: 3.0}], own | {"y_val": labels[:90]}),
+        (labels, "balanced", own | {"y_val": labels[:90]}),
+    ]
+    for targets, class_weight, given in cases:
+        options = settings | {"class_weight": class_weight}
+        for w in (None, WEIGHTS):
+            model = ours.TwoLayerClassifier(**options).fit(
+                array(rows),
+                array(targets),
+                None if w is None else array(w),
+                client=client,
+                **given,
+            )
+            other = sklearn_bp.TwoLayerClassifier(**options).fit(
+                rows, targets, w, **given
+            )
+            assert_allclose(model.loss_curve_, other.loss_curve_, rtol=1e-8)
+            assert_allclose(
+                model.validation_loss_curve_, other.validation_loss_curve_, rtol=1e-8
+            )
+
+
+def test_masked_blocks_miss_values(client):
+    mask = np.random.RandomState(1).uniform(size=X.shape) < 0.1
+    mask[200:250] = False  # of a whole block
+    junk = np.ma.array(np.where(mask, 1e20, X), mask=mask)
+    blocks = [junk[:200], junk[200:250], junk[250:]]
+    given = da.concatenate([da.from_array(b, chunks=b.shape) for b in blocks])
+    filled = array(np.where(mask, np.nan, X), (200, 50, 350))
+    y = array(LABELS, (200, 50, 350))
+    fits = [
+        ours.TwoLayerClassifier(**SETTINGS["adam"]).fit(rows, y, client=client)
+        for rows in (given, filled)
+    ]
+    assert_same(*fits)
+    gap = da.from_array(np.ma.array(LABELS, mask=mask[:, 0]), chunks=600)
+    with pytest.raises(ValueError, match="y is a masked array"):
+        ours.TwoLayerClassifier(**BRIEF).fit(array(X), gap, client=client)
+
+
 def frame():
     table = pd.DataFrame(X, columns=[f"c{j}" for j in range(5)])
     table["town"] = np.where(X[:, 0] > 1.5, "far", np.where(X[:, 1] > 0, "mid", "near"))

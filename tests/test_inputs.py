@@ -16,7 +16,14 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    ShuffleSplit,
+    StratifiedShuffleSplit,
+    cross_val_score,
+    train_test_split,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -104,6 +111,11 @@ LABELS = {
     "object ints": CODES.astype(object),
     "list of bools": BINARY.astype(bool).tolist(),
     "two str": np.where(BINARY, "yes", "no"),
+    "object floats": CODES.astype(float).astype(object),
+    "objects of numpy": np.array([*CODES.astype("i2"), None], dtype=object)[:-1],
+    "large ints": (CODES + 2**60).tolist(),
+    "large object ints": (CODES + 2**60).astype(object),
+    "mask of nothing": np.ma.array(CODES),
     "bytes order": CODES.astype(">i4"),
     "series": pd.Series(CODES),
     "series of str": pd.Series(NAMES),
@@ -156,9 +168,7 @@ def test_labels_come_back_in_kind(name, early_stopping):
     assert_equal_models(model, twin)
     assert_array_equal(predicted, model.classes_[twin.predict(X)])
     assert twin.score(X, codes) > 0.5
-    # scikit-learn's accuracy does not know labels that are objects but no strings.
-    if name not in ("object bool", "object ints"):
-        assert model.score(X, y) == twin.score(X, codes)
+    assert model.score(X, y) == twin.score(X, codes)
     assert list(y) == y_before if not isinstance(y, np.ndarray) else True
     # And again, in calls of partial_fit.
     if not early_stopping:
@@ -187,6 +197,17 @@ MULTILABEL = {
     "frame": pd.DataFrame(INDICATOR),
     "polars": pl.DataFrame(INDICATOR),
     "fortran": np.asfortranarray(INDICATOR),
+    "objects": INDICATOR.astype(object),
+    "objects of bools": INDICATOR.astype(bool).astype(object),
+    "Int64": pd.DataFrame(INDICATOR).astype("Int64"),
+    "boolean": pd.DataFrame(INDICATOR).astype("boolean"),
+    "category": pd.DataFrame(INDICATOR).astype("category"),
+    "several dtypes": pd.DataFrame(INDICATOR).astype({0: bool, 1: "Int8", 2: float}),
+    "mask of nothing": np.ma.array(INDICATOR),
+    **{
+        kind: getattr(sparse, kind)(INDICATOR)
+        for kind in ("csr_matrix", "csc_array", "coo_matrix", "coo_array", "lil_array")
+    },
 }
 
 
@@ -200,7 +221,163 @@ def test_multilabel(name, solver):
     assert p.shape == model.decision_function(X).shape == predicted.shape == (60, 3)
     assert_array_equal(predicted, p > 0.5)
     assert_array_equal(predicted, model.decision_function(X) > 0)
-    assert_equal_models(model, classifier(solver=solver, max_iter=40).fit(X, INDICATOR))
+    twin = classifier(solver=solver, max_iter=40).fit(X, INDICATOR)
+    assert_equal_models(model, twin)
+    assert model.score(X, MULTILABEL[name]) == twin.score(X, INDICATOR)
+
+
+@pytest.mark.parametrize("metric", ["loss", "score", "accuracy"])
+@pytest.mark.parametrize("given", ["split", "X_val"])
+def test_rows_for_early_stopping_take_labels_in_any_form(metric, given):
+    forms = [
+        (CODES, CODES.astype(object)),
+        (BINARY.astype(bool), BINARY.astype(bool).astype(object)),
+        (BINARY.astype(bool), pd.Series(BINARY.astype(bool), dtype=object)),
+        (INDICATOR, sparse.coo_array(INDICATOR)),
+        (INDICATOR, pd.DataFrame(INDICATOR).astype("Int64")),
+        (INDICATOR, pd.DataFrame(INDICATOR).astype(bool).astype(object)),
+    ]
+    for plain, other in forms:
+        curves = []
+        for y in (plain, other):
+            model = classifier(early_stopping=True, early_stopping_metric=metric)
+            rows = {"X_val": X, "y_val": y} if given == "X_val" else {}
+            split = ShuffleSplit if plain is INDICATOR else StratifiedShuffleSplit
+            model.set_params(validation_fraction=split(n_splits=1, random_state=0))
+            curves.append(model.fit(X, y, **rows).validation_scores_)
+        assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize(
+    "labels", [CODES, BINARY.astype(bool), CODES.astype(float)], ids=["i", "b", "f"]
+)
+def test_objects_are_validated_as_what_they_hold(labels):
+    """But in other folds: scikit-learn does not stratify by such objects."""
+    folds = KFold(3)
+    plain = cross_val_score(classifier(max_iter=20), X, labels, cv=folds)
+    other = cross_val_score(classifier(max_iter=20), X, labels.astype(object), cv=folds)
+    assert_array_equal(plain, other)
+    cross_val_score(classifier(max_iter=2), X, labels.astype(object), cv=3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_batches_of_several_dtypes_have_the_labels_of_all(seed):
+    rng = np.random.default_rng(seed)
+    dtypes = rng.choice(["i8", "u8", "i2", "O"], 4)
+    wide = [
+        2**62 + rng.integers(0, 4, 15)
+        if d in ("i8", "u8", "O")
+        else rng.integers(0, 4, 15)
+        for d in dtypes
+    ]
+    batches = [(X[:15], y.astype(d)) for y, d in zip(wide, dtypes, strict=True)]
+    model = classifier().fit_batches(batches)
+    expected = sorted(set(np.concatenate(wide).tolist()))
+    assert model.classes_.tolist() == expected
+
+
+def test_batches_of_labels_of_several_kinds_are_refused():
+    batches = [(X, CODES), (X, NAMES)]
+    with pytest.raises(ValueError, match="numbers in some blocks and strings"):
+        classifier().fit_batches(batches)
+
+
+# Masked arrays.
+
+
+def masked(rng, values, share=0.2):
+    """Values of which some are masked, with junk under the mask."""
+    mask = rng.random(values.shape) < share
+    junk = np.array(rng.integers(1, 100, values.shape) * 10**6).astype(values.dtype)
+    return np.ma.array(np.where(mask, junk, values), mask=mask)
+
+
+MASKED = {
+    "float64": (lambda v: v, lambda v: v.filled(np.nan)),
+    "float32": (
+        lambda v: v.astype("f4"),
+        lambda v: v.astype("f4").filled(np.nan),
+    ),
+    "ints": (
+        lambda v: (v * 10).astype(int),
+        lambda v: (v * 10).astype(int).astype(float).filled(np.nan),
+    ),
+    "bools": (
+        lambda v: v > 0,
+        lambda v: (v > 0).astype(float).filled(np.nan),
+    ),
+    "list of rows": (list, lambda v: v.filled(np.nan)),
+    "fortran": (
+        lambda v: np.ma.array(np.asfortranarray(v.data), mask=v.mask),
+        lambda v: v.filled(np.nan),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", MASKED)
+@pytest.mark.parametrize("kind", TARGETS)
+def test_masked_features_are_missing(kind, form):
+    rng = np.random.default_rng(0)
+    make, y = TARGETS[kind]
+    as_given, as_nan = MASKED[form]
+    values = masked(rng, X)
+    given, filled = as_given(values), as_nan(values)
+    options = {"max_iter": 5, "standardize": True}
+    model = make(**options).fit(given, y, X_val=given, y_val=y)
+    twin = make(**options).fit(filled, y, X_val=filled, y_val=y)
+    assert_equal_models(model, twin)
+    assert model.validation_loss_curve_ == twin.validation_loss_curve_
+    assert_array_equal(model.predict(given), twin.predict(filled))
+    assert model.score(given, y) == twin.score(filled, y)
+    first = {"classes": model.classes_} if hasattr(model, "classes_") else {}
+    model, twin = make(**options), make(**options)
+    for _ in range(2):
+        model.partial_fit(given, y, **first)
+        twin.partial_fit(filled, y, **first)
+    assert_equal_models(model, twin)
+
+
+def test_masked_categories_are_missing():
+    rng = np.random.default_rng(1)
+    names = np.stack([NAMES, NAMES[::-1]], axis=1)
+    mask = rng.random(names.shape) < 0.3
+    options = {"standardize": True, "categorical_features": [0, 1]}
+    given = np.ma.array(names, mask=mask)
+    model = classifier(**options).fit(given, BINARY)
+    filled = np.where(mask, None, names.astype(object))
+    twin = classifier(**options).fit(filled, BINARY)
+    assert_equal_models(model, twin)
+    assert_array_equal(model.predict(given), twin.predict(filled))
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_where_nothing_may_be_missing_masks_are_refused(kind):
+    make, y = TARGETS[kind]
+    gap = np.ma.array(y, mask=np.zeros(np.shape(y)))
+    gap[3] = np.ma.masked
+    weights = np.ma.array(np.ones(60), mask=np.arange(60) == 7)
+    model, rows = make(), {"X_val": X, "y_val": y}
+    first = {"classes": np.unique(y)} if make is classifier else {}
+    calls = {
+        "y": lambda: model.fit(X, gap),
+        "y of partial_fit": lambda: model.partial_fit(X, gap, **first),
+        "y in a batch": lambda: model.fit_batches([(X, gap)]),
+        "a list": lambda: model.fit(X, list(gap)),
+        "y_val": lambda: model.fit(X, y, X_val=X, y_val=gap),
+        "weights": lambda: model.fit(X, y, weights),
+        "weights of partial_fit": lambda: model.partial_fit(X, y, weights, **first),
+        "weights_val": lambda: model.fit(X, y, **rows, sample_weight_val=weights),
+        "score": lambda: make(max_iter=2).fit(X, y).score(X, gap),
+        "score, weights": lambda: make(max_iter=2).fit(X, y).score(X, y, weights),
+        "X": lambda: make(standardize=False).fit(np.ma.array(X, mask=X > 1), y),
+    }
+    for name, call in calls.items():
+        says = "contains NaN" if name == "X" else "is a masked array"
+        with pytest.raises(ValueError, match=says):
+            call()
+    # A mask of nothing changes nothing.
+    whole = make(max_iter=3).fit(np.ma.array(X), np.ma.array(y), np.ma.ones(60))
+    assert_equal_models(whole, make(max_iter=3).fit(X, y, np.ones(60)))
 
 
 @over_solvers

@@ -258,6 +258,16 @@ def test_inputs_of_the_wrong_kind_are_refused():
         to_onnx(coded, initial_types=strings[:1])
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_ids_that_a_graph_cannot_tell_apart_are_refused(missing):
+    ids = (2**53 + np.digitize(SIGNAL, [-1, 0]))[:, np.newaxis].astype(object)
+    ids[0] = None if missing else 7
+    model = TwoLayerClassifier(**BRIEF, categorical_features=[0])
+    model.fit(ids, CLASSES["binary"])
+    with pytest.raises(ValueError, match=r"Column 0 holds integers beyond 2\*\*53"):
+        run(model, np.zeros((2, 1)))
+
+
 @over_dtypes
 def test_in_a_pipeline(dtype):
     rows = X.astype(dtype)

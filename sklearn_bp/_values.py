@@ -1,0 +1,159 @@
+"""Values as they come: missing or masked, of what kind, or not there yet."""
+
+import datetime
+from numbers import Integral, Number
+
+import numpy as np
+
+# Names of the types of what is missing: of None, of pandas, of numpy's masked arrays.
+MISSING = ("NoneType", "NAType", "NaTType", "MaskedConstant")
+
+# Beyond these integers float64 does not tell neighbours apart.
+EXACT = 2**53
+
+# Kinds of numpy dtypes.
+NUMERIC_KINDS = "biuf"
+
+DATES = (
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    np.datetime64,
+    np.timedelta64,
+)
+STRINGS, BYTES, BOOLEANS, NUMBERS, TIMES = (
+    "strings",
+    "bytes",
+    "booleans",
+    "numbers",
+    "dates or times",
+)
+
+
+def is_missing(value):
+    """Whether a value is None, NaN, NA, NaT or masked."""
+    if type(value).__name__ in MISSING:
+        return True
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    return isinstance(value, float | np.floating) and bool(value != value)
+
+
+def kind_of(kind):
+    """What values of a type are, in messages and to each other."""
+    if issubclass(kind, str):
+        return STRINGS
+    if issubclass(kind, bytes):
+        return BYTES
+    if issubclass(kind, bool | np.bool_):
+        return BOOLEANS
+    if issubclass(kind, DATES) or kind.__name__ == "Period":
+        return TIMES
+    return NUMBERS if issubclass(kind, Number) else f"values of type {kind.__name__}"
+
+
+def example(values, kind):
+    """The first value of a kind, as it is written."""
+    found = (v for v in values if kind_of(type(v)) == kind and not is_missing(v))
+    value = next(found)
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def are_large(integers):
+    """Whether float64 may merge the values of an array, if they are integers."""
+    if integers.dtype.kind not in "iu" or not integers.size:
+        return False
+    return int(integers.max()) > EXACT or int(integers.min()) < -EXACT
+
+
+def as_numbers(values):
+    """An array of objects, all numbers, in a numeric dtype; as it is if some merge."""
+    numbers = np.array(values.tolist())
+    if numbers.dtype.kind != "f" or not (np.abs(numbers) >= EXACT).any():
+        return numbers
+    exact = [int(v) if isinstance(v, Integral) else v for v in values.flat]
+    if not any(type(v) is int and abs(v) > EXACT for v in exact):
+        return numbers
+    objects = np.empty(values.size, object)
+    objects[:] = exact
+    return objects.reshape(values.shape)
+
+
+# Masked arrays.
+
+
+def is_masked(values):
+    """Whether values are a masked array or a list that holds some."""
+    if isinstance(values, list | tuple):
+        return any(isinstance(v, np.ma.MaskedArray) for v in values)
+    return isinstance(values, np.ma.MaskedArray)
+
+
+def as_features(X):
+    """X, but masked arrays as arrays whose masked entries are missing.
+
+    numpy's strings of any length become objects, which scikit-learn can check.
+    """
+    if is_masked(X):
+        X = _missing_for_masked(_masked_array(X))
+    if isinstance(X, np.ndarray) and X.dtype.kind == "T":
+        return X.astype(object)
+    return X
+
+
+def _missing_for_masked(X):
+    mask = np.ma.getmaskarray(X)
+    if not mask.any():
+        return np.asarray(X.data)
+    kind = X.dtype.kind
+    if kind in "mM":
+        return np.asarray(X.filled(np.array("NaT", X.dtype)))
+    if kind == "f":
+        return np.asarray(X.filled(np.nan))
+    if kind in "iu" and not are_large(np.asarray(X.compressed())):
+        return np.asarray(X.astype(np.float64).filled(np.nan))
+    return np.asarray(X.astype(object).filled(np.nan))
+
+
+def _masked_array(values):
+    """A masked array from what `is_masked`."""
+    if isinstance(values, np.ma.MaskedArray):
+        return values
+    if all(np.ndim(v) == 0 for v in values):
+        mask = [v is np.ma.masked for v in values]
+        data = np.array([0 if m else v for v, m in zip(values, mask, strict=True)])
+        return np.ma.array(data, mask=mask)
+    return np.ma.stack([np.ma.asarray(v) for v in values])
+
+
+def unmasked(values, name):
+    """Values that must all be there; ValueError for a masked array where some are not.
+
+    Parameters
+    ----------
+    values : object
+        Of targets, weights and the like.
+    name : str
+    """
+    if not is_masked(values):
+        return values
+    values = _masked_array(values)
+    mask = np.ma.getmaskarray(values)
+    if mask.any():
+        raise ValueError(
+            f"{name} is a masked array, {mask.sum()} of whose {mask.size} entries are "
+            "masked, and only X may miss values: leave their rows out, of X and the "
+            f"others too, or fill them in by {name}.filled(...)."
+        )
+    return np.asarray(values.data)
+
+
+# What is yet to be computed.
+
+
+def refuse_lazy(value, name):
+    """TypeError for a lazy frame, of polars or narwhals."""
+    if type(value).__name__ == "LazyFrame" and hasattr(value, "collect"):
+        raise TypeError(
+            f"{name} is a LazyFrame, which holds no rows yet: pass {name}.collect()."
+        )
