@@ -69,6 +69,7 @@ from sklearn_bp._validation import (
     Number,
     Part,
     bounded,
+    canonical,
     check_hidden_layer_sizes,
     check_parameters,
     check_sample_weight,
@@ -379,6 +380,7 @@ class BaseTwoLayer(
                 return X
             dtype = self.coefs_[0].dtype
         self._refuse_collections(X=X)
+        X = canonical(X)
         dtype = [np.float64, np.float32] if reset else [dtype]
         if _is_cast_by_blocks(X):
             dtype.append(X.dtype)

@@ -122,8 +122,7 @@ class Scaling:
             rest = cls.of_features(X[:, n_dense:])
             centre = np.append(dense.centre, np.zeros_like(rest.factor))
             return cls(centre, np.append(dense.factor, rest.factor), n_dense)
-        largest = abs(X).max(axis=0).toarray().ravel().astype(np.float64)
-        return cls.of_largest(largest)
+        return cls.of_largest(largest_of(X))
 
     @classmethod
     def of_largest(cls, largest):
@@ -308,6 +307,16 @@ def _blocks(X, rows):
     for start in range(0, n, length):
         part = slice(start, start + length)
         yield X[part] if rows is None else X[rows[part]]
+
+
+def largest_of(X):
+    """The largest absolute value of each column of a CSR without duplicates, float64.
+
+    scipy's ``abs(X).max(axis=0)`` would sort the entries of X in place.
+    """
+    largest = np.zeros(X.shape[1], X.dtype)
+    np.maximum.at(largest, X.indices, np.abs(X.data))
+    return largest.astype(np.float64)
 
 
 def extremes(X, rows=None):
