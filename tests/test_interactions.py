@@ -465,3 +465,48 @@ def test_threads_that_share_one_matrix(kind):
     for seed, model in enumerate(together):
         for one, other in zip(arrays(fit(seed)), arrays(model), strict=True):
             assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "kind", ["float64", "int", "gaps", "pandas", "csr_matrix", "csc_array", "coo"]
+)
+@pytest.mark.parametrize("make", ["TwoLayerClassifier", "TwoLayerRegressor"])
+def test_blocks_on_a_cluster_are_only_read(make, kind, tmp_path):
+    on_cluster = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
+    from partitions import LocalParts
+
+    from sklearn_bp._dask_fit import fit
+    from sklearn_bp._dask_rows import Block, train_block
+    from sklearn_bp._early_stopping import UsersData
+
+    rng = np.random.default_rng(0)
+    y = MADE_FROM[:, 0] > 0 if "Classifier" in make else MADE_FROM[:, 0] + 0.5
+    weights = np.where(np.arange(N) % 9, 1.5, 0.0)
+    locked([y, weights])
+    halves = [slice(0, 65), slice(65, N)]
+    given = [
+        Block(
+            locked(FORMATS[kind](MADE_FROM[s], rng, tmp_path)), y[s].copy(), weights[s]
+        )
+        for s in halves
+    ]
+    for block in given:
+        locked(list(block))
+    before = [list(map(told, block)) for block in given]
+
+    def trained(blocks):
+        model = getattr(on_cluster, make)(3, max_iter=2, random_state=0)
+        width = np.shape(blocks[0].X)[1]
+        empty = blocks[0].X[:0] if kind == "pandas" else np.empty((0, width))
+        fit(model, LocalParts(blocks), empty, UsersData(None, None), weights)
+        plain = model.to_local()
+        return arrays(model) + arrays(train_block(plain, blocks[1], {}))
+
+    found = trained(given)
+    assert [list(map(told, block)) for block in given] == before
+    if kind in SCATTERED:
+        whole = [b._replace(X=sparse.csr_matrix(b.X)) for b in copy.deepcopy(given)]
+        for block in whole:
+            block.X.sum_duplicates()
+        for one, other in zip(found, trained(whole), strict=True):
+            assert_array_equal(one, other)
