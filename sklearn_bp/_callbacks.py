@@ -146,8 +146,9 @@ class Run:
         view = object.__new__(type(self.estimator))
         vars(view).update(before)
         self._set_fitted(view, books.result(reason or "callback"))
+        # Lists are copied: the curves grow on.
         return {
-            name: value
+            name: value.copy() if type(value) is list else value
             for name, value in vars(view).items()
             if name not in before or before[name] is not value
         }
