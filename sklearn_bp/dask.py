@@ -127,7 +127,7 @@ class _OnCluster(BaseTwoLayer):
         (model,) = gather(client, [model])
         self._take(model)
         if hasattr(self.random_state, "set_state"):
-            self.random_state.set_state(model.random_state.get_state())
+            self.random_state.set_state(model.random_state.get_state(legacy=False))
         return self
 
     def _take(self, model):

@@ -391,6 +391,10 @@ def test_verbose_may_change(written, capsys):
     [
         ({"random_state": None}, "needs an int for random_state"),
         ({"random_state": np.random.RandomState(0)}, "needs an int for random_state"),
+        (
+            {"random_state": np.random.RandomState(np.random.PCG64(0))},
+            "needs an int for random_state",
+        ),
         ({"solver": "lbfgs"}, "cannot go on with solver='lbfgs'"),
     ],
 )

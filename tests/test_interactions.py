@@ -21,6 +21,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.multiclass import OneVsRestClassifier
 
 from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp._held_out import spawn
 from sklearn_bp.activations import ACTIVATIONS, LeakyReLU
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, LogLoss, Quantile
 from sklearn_bp.optimizers import OPTIMIZERS, SGD
@@ -510,3 +511,61 @@ def test_blocks_on_a_cluster_are_only_read(make, kind, tmp_path):
             block.X.sum_duplicates()
         for one, other in zip(found, trained(whole), strict=True):
             assert_array_equal(one, other)
+
+
+# Random numbers of any kind.
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dropout": 0.3, "n_members": 3},
+        {"early_stopping": True, "shuffle": "blocks"},
+        {"solver": "lbfgs", "early_stopping": True},
+        {"early_stopping": False, "batch_size": 30},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"])
+def test_a_random_state_over_any_bit_generator(kind, options):
+    """Equal states give equal networks, others others; each fit draws on."""
+
+    def made(seed):
+        random_state = np.random.RandomState(getattr(np.random, kind)(seed))
+        random_state.normal()  # one more is kept
+        return TwoLayerClassifier(3, max_iter=3, random_state=random_state, **options)
+
+    y = MADE_FROM[:, 0] > 0
+    models = [made(0), clone(made(0)), pickle.loads(pickle.dumps(made(0))), made(1)]
+    for way in ("fit", "warm start", "partial_fit"):
+        if way == "partial_fit":
+            if options.get("solver") == "lbfgs":
+                break
+            for model in models:
+                model.set_params(early_stopping=False)
+        for model in models:
+            model.set_params(warm_start=way == "warm start")
+            getattr(model, "fit" if way != "partial_fit" else way)(MADE_FROM, y)
+        first, *twins, other = models
+        for twin in twins:
+            for a, b in zip(arrays(first), arrays(twin), strict=True):
+                assert_array_equal(a, b)
+        assert not np.array_equal(first.coefs_[0], other.coefs_[0])
+    again = made(0).fit(MADE_FROM, y)
+    before = again.coefs_[0]
+    assert not np.array_equal(again.fit(MADE_FROM, y).coefs_[0], before)
+
+
+@pytest.mark.parametrize("kind", ["MT19937", "PCG64", "Philox"])
+def test_a_spawned_stream_depends_on_the_state_alone(kind):
+    """And draws nothing from it."""
+    make = getattr(np.random, kind)
+    random_state, seen = np.random.RandomState(make(3)), set()
+    for _ in range(20):
+        twin = copy.deepcopy(random_state)
+        drawn = spawn(random_state).randint(2**31, size=4)
+        assert_array_equal(spawn(twin).randint(2**31, size=4), drawn)
+        seen.add(tuple(drawn))
+        assert random_state.randint(2**31) == twin.randint(2**31)
+    assert len(seen) == 20
