@@ -1,8 +1,8 @@
 """The two estimators for dask collections: rows spread over a cluster.
 
 The same constructors and the same networks as of `sklearn_bp`; training is by sums
-over the partitions, so its result does not depend on the number of workers.  Needs the
-extra ``dask``.
+over the partitions, so its result does not depend on the number of workers.  Needs
+``pip install "sklearn-bp[dask]"``.
 """
 
 import copy
