@@ -1,5 +1,8 @@
 """Two-layer neural networks for scikit-learn, trained by backpropagation."""
 
+from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
+
 from sklearn_bp._classifier import TwoLayerClassifier
 from sklearn_bp._defaults import MLP_DEFAULTS
 from sklearn_bp._regressor import TwoLayerRegressor
@@ -8,3 +11,36 @@ from sklearn_bp._training import DivergenceError
 __version__ = "0.1.0.dev0"
 
 __all__ = ["MLP_DEFAULTS", "DivergenceError", "TwoLayerClassifier", "TwoLayerRegressor"]
+
+# The public modules, and the packages of an extra that they need.  They are imported
+# when they are asked for: sklearn_bp.display, say.
+_MODULES: dict[str, tuple[str, ...]] = {
+    "activations": (),
+    "building_blocks": (),
+    "callbacks": (),
+    "dask": ("dask", "distributed"),
+    "display": (),
+    "initializers": (),
+    "losses": (),
+    "onnx": ("onnx", "skl2onnx"),
+    "optimizers": (),
+    "schedules": (),
+}
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return _import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    modules = [name for name, needed in _MODULES.items() if all(map(_is_there, needed))]
+    return sorted({*globals(), *modules})
+
+
+def _is_there(package):
+    try:
+        return _find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False

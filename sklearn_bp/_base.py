@@ -73,6 +73,7 @@ from sklearn_bp._validation import (
     Number,
     Part,
     bounded,
+    canonical,
     check_hidden_layer_sizes,
     check_parameters,
     check_sample_weight,
@@ -85,6 +86,9 @@ from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.losses import best_constant
 from sklearn_bp.optimizers import OPTIMIZERS, adaptive, as_optimizer
 from sklearn_bp.schedules import SCHEDULES, as_schedule, ends_with_max_iter
+
+# Epochs before a call, by warm_start or partial_fit, whose losses and scores are kept.
+KEPT_EPOCHS = 10_000
 
 
 class BaseTwoLayer(
@@ -361,7 +365,7 @@ class BaseTwoLayer(
                 estimator._set_fitted(
                     result, network.loss, resolved, validate, weights_dtype
                 )
-                estimator._keep_importance_rows(raw[0], shares)
+                estimator._keep_importance_basis(raw[0], shares, incremental)
 
             training = solver, state, plan
             given = users, given_weight
@@ -411,7 +415,7 @@ class BaseTwoLayer(
                 return X
             dtype = self.coefs_[0].dtype
         self._refuse_collections(X=X)
-        X = as_features(X)
+        X = canonical(as_features(X))
         dtype = [np.float64, np.float32] if reset else [dtype]
         if _is_cast_by_blocks(X):
             dtype.append(X.dtype)
@@ -569,20 +573,18 @@ class BaseTwoLayer(
                 check_random_state(self.random_state),
                 n_iter=getattr(self, "n_iter_", 0) if incremental else 0,
                 t=getattr(self, "t_", 0),
-                loss_curve=list(getattr(self, "loss_curve_", [])),
-                validation_losses=list(
-                    getattr(self, "validation_loss_curve_", None) or []
-                ),
-                validation_scores=list(getattr(self, "validation_scores_", None) or []),
+                loss_curve=self._curve("loss_curve_"),
+                validation_losses=self._curve("validation_loss_curve_"),
+                validation_scores=self._curve("validation_scores_"),
             )
         dtype = state.dtype
         if state.scaled != self._learns_scales():
             state.parameters = state.average = state.optimizer = None
             state.best = state.best_iter = None
         state.parameters = self._unfolded(state, dtype)
-        state.loss_curve = list(self.loss_curve_)
-        state.validation_losses = list(self.validation_loss_curve_ or [])
-        state.validation_scores = list(self.validation_scores_ or [])
+        state.loss_curve = self._curve("loss_curve_")
+        state.validation_losses = self._curve("validation_loss_curve_")
+        state.validation_scores = self._curve("validation_scores_")
         if state.random_state is None:
             state.random_state = check_random_state(self.random_state)
         return state
@@ -637,6 +639,11 @@ class BaseTwoLayer(
                 "start anew."
             )
         return state
+
+    def _curve(self, name):
+        """The last values of a curve, a new list: a call costs the same after years."""
+        curve = getattr(self, name, None) or []
+        return list(curve[-KEPT_EPOCHS:])
 
     def _start_from(self, users, parameters):
         """Overwrite drawn parameters by those that the user wants to start from."""
@@ -837,12 +844,12 @@ class BaseTwoLayer(
         self.best_iter_ = result.best_iter
         self.stop_reason_ = result.reason
         self.t_ = state.t
-        self.loss_curve_ = list(state.loss_curve)
+        self.loss_curve_ = state.loss_curve
         self.loss_ = state.loss_curve[-1]
         watched = validate is not None and bool(self.early_stopping)
         self.best_loss_ = None if watched else state.patience.best
-        self.validation_loss_curve_ = list(state.validation_losses) or None
-        self.validation_scores_ = list(state.validation_scores) or None
+        self.validation_loss_curve_ = state.validation_losses or None
+        self.validation_scores_ = state.validation_scores or None
         self.best_validation_score_ = None
         if watched and state.validation_scores:
             at = len(state.validation_scores) - 1 - (state.n_iter - result.best_iter)
@@ -993,8 +1000,11 @@ class BaseTwoLayer(
             )
 
     def __getstate__(self):
-        self._measure_importances()  # a file has no use for rows
-        return state_of(super().__getstate__())
+        self._measure_importances()
+        state = state_of(super().__getstate__())
+        if "_importance_basis" in state:
+            state["_importance_basis"] = self._pickled_importance_basis()
+        return state
 
     def __setstate__(self, state):
         super().__setstate__(attributes_of(state, type(self)))

@@ -9,7 +9,9 @@ f2py silently copies an output that does not fit and the result is then lost,
 so `blas_for` checks once for each dtype that results share their memory.
 """
 
-from contextlib import nullcontext
+import os
+import threading
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -78,7 +80,106 @@ def blas_threads(n_multiplications):
     """
     if n_multiplications >= MANY_THREADS:
         return nullcontext()
-    return _controller().limit(limits=1, user_api="blas")
+    return _one_thread()()
+
+
+class OneThread:
+    """A context in which BLAS uses one thread; any number of threads may be in it.
+
+    BLAS has one number of threads for the whole process.  The first to enter saves and
+    limits it, and the last to leave restores it, whatever order they leave in.  A
+    number that somebody else sets meanwhile, by threadpool_limits for instance, stays.
+    OpenMP has a number per thread, which each thread saves and restores for itself.
+
+    One case is beyond reach: where another thread enters threadpool_limits while this
+    context is in use, and leaves it afterwards, that restores the one thread it found.
+
+    Parameters
+    ----------
+    libraries : sequence of threadpoolctl's LibController
+    """
+
+    def __init__(self, libraries):
+        self._shared: dict[Any, Any] = {}  # the numbers before
+        self._own: list[Any] = []
+        for lib in libraries:
+            if getattr(lib, "threading_layer", None) == "openmp":
+                self._own.append(lib)
+            else:
+                self._shared[lib] = None
+        self._entered: dict[int, int] = {}  # how often, by threads
+        # Reentrant: a signal handler or a finalizer may fit, or fork, at any time.
+        self._lock = threading.RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._lock.acquire,
+                after_in_parent=self._lock.release,
+                after_in_child=self._after_fork,
+            )
+
+    @contextmanager
+    def __call__(self):
+        own = [(lib, lib.get_num_threads()) for lib in self._own]
+        try:
+            self._enter()
+            try:
+                for lib, _ in own:
+                    _set_number(lib, 1)
+                yield
+            finally:
+                self._leave()
+        finally:
+            for lib, number in own:
+                _set_number(lib, number)
+
+    def _enter(self):
+        me = threading.get_ident()
+        with self._lock:
+            for lib in self._shared:
+                number = lib.get_num_threads()
+                if number not in (1, None):  # None: of a build without threads
+                    self._shared[lib] = number
+                    _set_number(lib, 1)
+            self._entered[me] = self._entered.get(me, 0) + 1
+
+    def _leave(self):
+        me = threading.get_ident()
+        with self._lock:
+            self._entered[me] -= 1
+            if not self._entered[me]:
+                del self._entered[me]
+            if not self._entered:
+                self._restore()
+
+    def _restore(self):
+        for lib, number in self._shared.items():
+            if number is not None and lib.get_num_threads() == 1:
+                _set_number(lib, number)
+            self._shared[lib] = None
+
+    def _after_fork(self):
+        """In a child, which has only the thread that forked."""
+        try:
+            me = threading.get_ident()
+            self._entered = {k: v for k, v in self._entered.items() if k == me}
+            if not self._entered:
+                self._restore()
+        finally:
+            self._lock.release()
+
+
+def _set_number(lib, number):
+    """Set a library's number of threads, from whatever thread.
+
+    From version 3.8 on threadpoolctl lets one thread at a time do so and ignores the
+    others: it has no count of who still needs the limit.  `OneThread` has.
+    """
+    getattr(lib, "_real_set_num_threads", lib.set_num_threads)(number)
+
+
+@cache
+def _one_thread():
+    return OneThread(_controller().select(user_api="blas").lib_controllers)
 
 
 @cache

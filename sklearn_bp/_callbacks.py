@@ -4,6 +4,7 @@ Callbacks get X, y and sample weights as the user gave them, and where they ask 
 an estimator fitted as if training had stopped there.
 """
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -60,6 +61,12 @@ class Run:
         self._set_fitted, self._restored = set_fitted, restored
         self._task: Any = None
         self._epoch: Any = None
+        self.writers: dict[int, Any] = {}  # of checkpoints, by their callbacks' ids
+        self._at_end = ExitStack()
+
+    def at_end(self, function):
+        """Have a function called when the fit ends, or fails."""
+        self._at_end.callback(function)
 
     def __enter__(self):
         estimator = self.estimator
@@ -73,7 +80,7 @@ class Run:
             )
             self._task.call_on_fit_task_begin(**self._given())
         except BaseException:
-            del _RUNS[estimator]
+            self._end()
             raise
         finally:
             added = vars(estimator).keys() - known
@@ -116,7 +123,14 @@ class Run:
                     **self._given(), reconstruction_attributes={}
                 )
         finally:
-            del _RUNS[self.estimator]
+            self._end()
+
+    def _end(self):
+        """Let go of the data: what refers to the run may outlive the fit."""
+        _RUNS.pop(self.estimator, None)
+        self.plan = replace(self.plan, onlookers=())
+        self.writers.clear()
+        self._at_end.close()
 
     def _given(self):
         return {
@@ -132,8 +146,9 @@ class Run:
         view = object.__new__(type(self.estimator))
         vars(view).update(before)
         self._set_fitted(view, books.result(reason or "callback"))
+        # Lists are copied: the curves grow on.
         return {
-            name: value
+            name: value.copy() if type(value) is list else value
             for name, value in vars(view).items()
             if name not in before or before[name] is not value
         }

@@ -7,12 +7,16 @@ so that rows held out are the same, and then takes the state from the file.
 
 import os
 from dataclasses import replace
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
+from sklearn_bp._files import HeldError, Lock, check_place, remove_unfinished, target_of
 from sklearn_bp._fingerprint import of_data, of_parameters
-from sklearn_bp._state import given_fields, read, write
+from sklearn_bp._parameters import Parameters
+from sklearn_bp._state import damaged, given_fields, read, write
+from sklearn_bp._stopping import Patience
+from sklearn_bp._training import TrainingState
 from sklearn_bp.schedules import ends_with_max_iter
 
 # Reasons that hold for good. More epochs may be asked for, and who was interrupted or
@@ -64,7 +68,7 @@ def identify(run):
 
 
 class Writer:
-    """Writes the checkpoints of one fit.
+    """Writes the checkpoints of one fit, which alone may write them.
 
     Parameters
     ----------
@@ -74,10 +78,17 @@ class Writer:
     """
 
     def __init__(self, path, run):
-        self.path, self.run = path, run
+        self.run = run
         self.identity = identify(run)
+        self._told = os.fsdecode(path)
+        check_place(path)
+        self.path = target_of(path)  # wherever the process may go meanwhile
         self._written = None
-        if os.path.exists(path):
+        lock = _lock(path)
+        run.at_end(lock.release)
+        if lock.is_held:
+            remove_unfinished(path)
+        if os.path.exists(self.path):
             self._resume()
 
     def write(self):
@@ -90,7 +101,8 @@ class Writer:
             self._written = now
 
     def _resume(self):
-        path, run, content = self.path, self.run, read(self.path)
+        path, run = self._told, self.run
+        content = _checked(read(self.path, path), run, path)
         told = differences(content["identity"], self.identity)
         if told:
             raise ValueError(
@@ -104,6 +116,8 @@ class Writer:
                 f"max_iter={run.plan.max_iter}. Increase max_iter, or delete the file "
                 "to train anew."
             )
+        if not _goes_on(state, run):
+            raise damaged(path)
         run.solver.begin(run.state)
         given = {name: getattr(run.state, name) for name in given_fields(run.state)}
         run.state = replace(state, **given)
@@ -111,6 +125,126 @@ class Writer:
         if content["reason"] in FINAL:
             run.ended = content["reason"]
         self._written = n_iter, content["reason"]
+
+
+def _lock(path):
+    try:
+        return Lock(path)
+    except HeldError as error:
+        raise ValueError(
+            f"Another fit is writing the checkpoint {os.fsdecode(path)}. Give each fit "
+            "a path of its own, or wait until that one has ended."
+        ) from error
+    except PermissionError as error:
+        raise PermissionError(
+            f"The checkpoint {os.fsdecode(path)} cannot be written: its folder is "
+            "read-only for this user. Give the fit another path."
+        ) from error
+
+
+def _checked(content, run, path):
+    """What `Writer` writes; else ValueError."""
+    if not (
+        type(content) is dict and content.keys() == {"identity", "state", "reason"}
+    ):
+        raise damaged(path)
+    identity, reason = content["identity"], content["reason"]
+    kinds = {"estimator": str, "parameters": dict, "data": dict, "start": list}
+    sound = (
+        type(content["state"]) is TrainingState
+        and (reason is None or type(reason) is str)
+        and type(identity) is dict
+        and {name: type(value) for name, value in identity.items()} == kinds
+        and [type(x) for x in identity["start"]] == [float, float]
+        and all(
+            type(text) is str
+            for texts in (identity["parameters"], identity["data"])
+            for text in texts.values()
+        )
+        and _is_whole(content["state"])
+    )
+    if not sound:
+        raise damaged(path)
+    return content
+
+
+def _is_whole(state):
+    """Whether each field has its kind, and they agree with one another."""
+    counts = state.n_iter, state.t, state.n_steps
+    curves = state.loss_curve, state.validation_losses, state.validation_scores
+    patience, order, best = state.patience, state.order, state.best
+    return (
+        type(state.parameters) is Parameters
+        and type(patience) is Patience
+        and all(
+            isinstance(x, Real)
+            for x in (patience.tol, patience.n_iter_no_change, patience.best)
+        )
+        and type(patience.count) is int
+        and isinstance(state.random_state, np.random.RandomState)
+        and isinstance(state.rate, Real)
+        and all(isinstance(n, int | np.integer) and n >= 0 for n in counts)
+        and state.n_iter >= 1
+        and all(
+            type(curve) is list and all(type(x) is float for x in curve)
+            for curve in curves
+        )
+        and len(state.loss_curve) >= state.n_iter
+        and len(state.validation_losses) == len(state.validation_scores)
+        and type(state.relaxed) is bool
+        and type(state.optimizer) is dict
+        and (state.average is None or type(state.average) is Parameters)
+        and (order is None or _is_permutation(order))
+        and (best is None) == (state.best_iter is None)
+        and (
+            best is None
+            or (
+                isinstance(best, np.ndarray)
+                and isinstance(state.best_iter, int | np.integer)
+                and 1 <= state.best_iter <= state.n_iter
+            )
+        )
+    )
+
+
+def _is_permutation(order):
+    return (
+        isinstance(order, np.ndarray)
+        and order.ndim == 1
+        and order.dtype.kind in "iu"
+        and bool(np.array_equal(np.sort(order), np.arange(len(order))))
+    )
+
+
+def _goes_on(state, run):
+    """Whether a fit that has this state may go on from the other."""
+    start = run.state
+    flat = start.parameters.flat
+    forms = [state.parameters, start.parameters]
+    if state.average is not None:
+        forms.append(state.average)
+    optimizer = run.solver.optimizer.bind(start.parameters, 0.0, None).state()
+    watched = run.plan.cost is not None
+    return (
+        all(p.layout == start.parameters.layout for p in forms)
+        and all(p.flat.dtype == flat.dtype for p in forms)
+        and _form(state.best) in (_form(flat), _form(None))
+        and (watched or state.best is None)
+        and _forms(state.optimizer) == _forms(optimizer)
+        and _form(state.dropout_stream) == _form(start.dropout_stream)
+        and (run.plan.validate is None or len(state.validation_losses) >= state.n_iter)
+    )
+
+
+def _form(value):
+    """Kind, shape and dtype, by which values of a state are alike."""
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype
+    return "number" if isinstance(value, Real) else type(value)
+
+
+def _forms(values):
+    return {name: _form(value) for name, value in values.items()}
 
 
 def differences(before, now):

@@ -11,10 +11,16 @@ from concurrent.futures import CancelledError
 from numbers import Real
 from typing import Any
 
-import dask.array as da
 import numpy as np
-from dask import delayed
-from distributed import default_client
+
+try:
+    import dask.array as da
+    from dask import delayed
+    from distributed import default_client
+except ImportError as error:
+    raise ImportError(
+        'sklearn_bp.dask needs dask and distributed: pip install "sklearn-bp[dask]".'
+    ) from error
 
 from sklearn_bp._dask_rows import Block
 from sklearn_bp._validation import is_dask_collection

@@ -187,7 +187,7 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
 
     def set_fitted(estimator, result):
         estimator._set_fitted(result, network.loss, resolved, validate, dtype)
-        estimator._keep_importance_rows(*important)
+        estimator._keep_importance_basis(*important)
 
     training = solver, state, plan
     with Run(estimator, users, weights, training, False, set_fitted, before) as run:

@@ -13,9 +13,10 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _num_samples
 
 from sklearn_bp._columns import Columns, witnesses
+from sklearn_bp._scaling import largest_of
 from sklearn_bp._tables.statistics import ColumnStatistics
 from sklearn_bp._targets import check_labels, check_regression_targets
-from sklearn_bp._validation import check_weights
+from sklearn_bp._validation import canonical, check_weights
 from sklearn_bp._values import as_features
 from sklearn_bp.losses import CONSTANT_ROWS
 
@@ -111,7 +112,7 @@ def read(block, reading):
     n = _num_samples(X)
     if n == 0:
         return None
-    X = as_features(X)
+    X = canonical(as_features(X))
     if not reading.encodes:
         X = _checked(X, reading.name)
     weights = None
@@ -234,7 +235,7 @@ def statistics(rows, n_dense, exponent, start, step):
     largest = np.empty(0)
     if sparse.issparse(X):
         rest = X[weighty][:, n_dense:]
-        largest = abs(rest).max(axis=0).toarray().ravel().astype(np.float64)
+        largest = largest_of(rest)
         X, weighty = X[weighty][:, :n_dense].toarray(), np.arange(len(weighty))
     chosen, dense = None if len(weighty) == len(X) else weighty, None
     if X.shape[1]:

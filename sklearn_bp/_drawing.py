@@ -12,7 +12,7 @@ def pyplot(display):
     except ImportError as error:
         raise ImportError(
             f"{type(display).__name__}.plot needs matplotlib: "
-            'pip install "sklearn_bp[plots]".'
+            'pip install "sklearn-bp[plots]".'
         ) from error
     return plt
 

@@ -9,6 +9,8 @@ that has learnt its rows by heart is too sure of itself (Guo et al. 2017, "On
 calibration of modern neural networks").
 """
 
+import hashlib
+
 import numpy as np
 from scipy import sparse
 
@@ -23,8 +25,20 @@ LARGEST_TEMPERATURE = 20.0
 
 def spawn(random_state):
     """A stream of its own, from a RandomState's state: nothing is drawn from that."""
-    _, key, position, *_ = random_state.get_state(legacy=True)
-    return np.random.RandomState([*key, position])
+    state = random_state.get_state(legacy=False)
+    if state["bit_generator"] == "MT19937":
+        key, position = state["state"]["key"], state["state"]["pos"]
+        return np.random.RandomState([*key, position])
+    # Over another bit generator: whatever its state consists of tells it from others.
+    digest = hashlib.sha256(_text_of(state).encode()).digest()
+    return np.random.RandomState(np.frombuffer(digest, "<u4"))
+
+
+def _text_of(value):
+    """The same text for the same state of a bit generator, on any machine."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k}: {_text_of(value[k])}' for k in sorted(value))}}}"
+    return str(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 def draw_folds(strata, sample_weight, n_members, random_state):

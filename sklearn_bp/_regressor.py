@@ -263,7 +263,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     feature_importances_ : ndarray of shape (n_features,)
         How much the scores change with each feature: the mean absolute derivative over
-        64 training rows times the feature's standard deviation; they sum to 1.
+        64 training rows, of partial_fit the last 32 that were looked at, times the
+        feature's standard deviation; they sum to 1.
 
     n_outputs_ : int
         Number of output units: one a target, but one a quantile, and two for
@@ -303,7 +304,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         The smallest loss of an epoch; None where early stopping watched another.
 
     loss_curve_ : list of float
-        The loss of each epoch.
+        The loss of each epoch, and of at most 10,000 epochs in all from before the last
+        call, with warm_start and partial_fit; likewise the two that follow.
 
     validation_loss_curve_ : list of float or None
         The loss on the validation rows after each epoch, without the penalty, in the

@@ -221,9 +221,13 @@ class Scaling:
 
 
 def largest_of(X):
-    """The largest absolute value of each column of a CSR, (n_columns,), float64."""
-    ends = X.max(axis=0).toarray().ravel(), X.min(axis=0).toarray().ravel()
-    return np.maximum(*(abs(end.astype(np.float64)) for end in ends))
+    """The largest absolute value of each column of a CSR without duplicates, float64.
+
+    scipy's ``abs(X).max(axis=0)`` would sort the entries of X in place.
+    """
+    largest = np.zeros(X.shape[1], X.dtype)
+    np.maximum.at(largest, X.indices, np.abs(X.data))
+    return largest.astype(np.float64)
 
 
 def fold(coefs, intercepts, features=None, targets=None):

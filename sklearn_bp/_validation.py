@@ -3,6 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils import check_array
 
 from sklearn_bp._values import refuse_lazy, unmasked
@@ -159,6 +160,25 @@ def check_hidden_layer_sizes(estimator):
     if sizes[0] < 1:
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     return int(sizes[0])
+
+
+def canonical(X):
+    """A sparse matrix as a CSR with sorted, summed entries; all else as it is.
+
+    Some methods of scipy sort and sum the entries of a matrix in place.  The CSR is
+    therefore an object of its own: it shares the arrays of a canonical X, to which
+    nothing is then written, and has copies of others.  So X may be read by other
+    threads, and may lie in read-only memory.
+    """
+    if not sparse.issparse(X) or X.ndim != 2 or X.dtype.kind not in "biuf":
+        return X
+    csr = X.tocsr()
+    make = sparse.csr_array if isinstance(X, sparse.sparray) else sparse.csr_matrix
+    own = make((csr.data, csr.indices, csr.indptr), shape=csr.shape)
+    if not own.has_canonical_format:
+        own = own.copy()
+        own.sum_duplicates()
+    return own
 
 
 def is_dask_collection(value):

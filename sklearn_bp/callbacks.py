@@ -24,9 +24,6 @@ __all__ = ["Checkpoint", "TimeLimit"]
 # When the fits at work began, by their contexts.
 _BEGAN: WeakKeyDictionary = WeakKeyDictionary()
 
-# Who writes their checkpoints, likewise.
-_WRITERS: WeakKeyDictionary = WeakKeyDictionary()
-
 
 class _Callback(Option):
     """What a callback has to have."""
@@ -109,14 +106,16 @@ class Checkpoint(_Callback):
     same result at once. `max_iter` may be increased, to train further, and `verbose`
     changed; of anything else that differs, fit tells and does nothing.
 
-    The file is replaced as a whole: it is never half written. It holds arrays and text;
-    reading it runs no code, as a pickle might. Each fit needs a path of its own, so
-    within a search there is no place for one.
+    The file is replaced as a whole: it is never half written. Its mode and owner stay,
+    and so does a symlink that leads to it. It holds arrays and text; reading it runs no
+    code, as a pickle might. Each fit needs a path of its own, so within a search there
+    is no place for one; while one fit writes a file, another is refused.
 
     Parameters
     ----------
     path : str or path-like
-        The folder must exist.
+        The folder must exist and allow new files: the next checkpoint is written beside
+        the last one, and a hidden lock file is there during the fit.
     every : int >= 1, default=1
         Epochs from one checkpoint to the next. The end is always written.
 
@@ -162,14 +161,14 @@ class Checkpoint(_Callback):
     def on_fit_task_begin(self, estimator, context):
         """Called where a fit, or one of its epochs, begins."""
         if context.task_name != "epoch":
-            writers = _WRITERS.setdefault(context, {})
-            writers[self] = Writer(self.path, run_of(estimator))
+            run = run_of(estimator)
+            run.writers[id(self)] = Writer(self.path, run)
 
     def on_fit_task_end(self, estimator, context):
         """Called where an epoch ends, or the fit."""
         run = run_of(estimator)
         if context.task_name != "epoch":
             if run.reason != "interrupted":  # in the middle of an epoch, perhaps
-                _WRITERS[context][self].write()
+                run.writers[id(self)].write()
         elif run.state.n_iter % self.every == 0 or run.reason is not None:
-            _WRITERS[context.parent][self].write()
+            run.writers[id(self)].write()

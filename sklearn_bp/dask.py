@@ -1,8 +1,8 @@
 """The two estimators for dask collections: rows spread over a cluster.
 
 The same constructors and the same networks as of `sklearn_bp`; training is by sums
-over the partitions, so its result does not depend on the number of workers.  Needs the
-extra ``dask``.
+over the partitions, so its result does not depend on the number of workers.  Needs
+``pip install "sklearn-bp[dask]"``.
 """
 
 import copy
@@ -127,7 +127,7 @@ class _OnCluster(BaseTwoLayer):
         (model,) = gather(client, [model])
         self._take(model)
         if hasattr(self.random_state, "set_state"):
-            self.random_state.set_state(model.random_state.get_state())
+            self.random_state.set_state(model.random_state.get_state(legacy=False))
         return self
 
     def _take(self, model):

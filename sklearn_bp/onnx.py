@@ -47,7 +47,7 @@ try:
     )
 except ImportError as error:
     raise ImportError(
-        "sklearn_bp.onnx needs skl2onnx: pip install 'sklearn-bp[onnx]'."
+        'sklearn_bp.onnx needs skl2onnx: pip install "sklearn-bp[onnx]".'
     ) from error
 
 __all__ = ["ACTIVATIONS", "LINKS", "Graph"]

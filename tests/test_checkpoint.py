@@ -1,21 +1,29 @@
 """A fit that goes on from a checkpoint ends with the bits of an unbroken one."""
 
 import functools
+import gc
+import json
 import os
 import pickle
 import random
+import re
 import signal
+import stat
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import warnings
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from made_up_files import packed, unpacked
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -158,6 +166,17 @@ def state_of(model):
         name: pickle.dumps(value)
         for name, value in sorted(vars(model).items())
         if name.endswith("_") or name in ("_shifts", "_importances")
+    }
+
+
+def environment():
+    """For a process that imports this module, on one thread."""
+    tests = Path(__file__).parent
+    paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
     }
 
 
@@ -372,6 +391,10 @@ def test_verbose_may_change(written, capsys):
     [
         ({"random_state": None}, "needs an int for random_state"),
         ({"random_state": np.random.RandomState(0)}, "needs an int for random_state"),
+        (
+            {"random_state": np.random.RandomState(np.random.PCG64(0))},
+            "needs an int for random_state",
+        ),
         ({"solver": "lbfgs"}, "cannot go on with solver='lbfgs'"),
     ],
 )
@@ -430,6 +453,425 @@ def test_its_parameters(path):
 def test_older_versions_say_so(path):
     with pytest.raises(ImportError, match=r"Checkpoint needs scikit-learn 1\.9"):
         Checkpoint(path)
+
+
+# The file and its folder.
+
+
+@needs_callbacks
+def test_data_and_estimator_are_let_go_of(path):
+    """After fits that end, that are broken off, that fail and that are refused."""
+    refused = path.with_name("other.ckpt")
+    refused.write_bytes(b"foreign")
+
+    class Held(np.ndarray):
+        """An array that can be referred to weakly."""
+
+    for callbacks, error in [
+        ([Checkpoint(path)], None),
+        ([TimeLimit(60)], None),
+        ([Checkpoint(path), Breaking(after=2)], None),
+        (
+            [Breaking(after=2, error=RuntimeError), Checkpoint(path)],
+            RuntimeError,
+        ),
+        ([Checkpoint(refused)], ValueError),
+        ([Checkpoint(path), Checkpoint(path)], ValueError),
+        ([Checkpoint(path / "no folder")], OSError),
+    ]:
+        path.unlink(missing_ok=True)
+        rows, labels = X.copy().view(Held), LABELS.copy().view(Held)
+        model = made("sgd").set_callbacks(*callbacks)
+        if error is None:
+            model.fit(rows, labels)
+        else:
+            with pytest.raises(error):
+                model.fit(rows, labels)
+        kept = [weakref.ref(part) for part in (rows, labels, model)]
+        del rows, labels, model
+        gc.collect()
+        assert [part() is None for part in kept] == [True] * 3
+
+
+@needs_callbacks
+@pytest.mark.parametrize("place", ["no folder", "folder in a file", "folder", "loop"])
+def test_a_place_where_nothing_can_be_written_is_told_at_the_start(place, path):
+    places = {
+        "no folder": path.parent / "missing" / "x.ckpt",
+        "folder in a file": path.parent / "file" / "x.ckpt",
+        "folder": path.parent / "somewhere",
+        "loop": path.parent / "loop",
+    }
+    (path.parent / "somewhere").mkdir()
+    (path.parent / "file").write_bytes(b"text")
+    (path.parent / "loop").symlink_to("loop")
+    counter = Breaking()
+    model = made("sgd").set_callbacks(counter, Checkpoint(places[place]))
+    with pytest.raises(OSError, match="another path") as caught:
+        fit(model, "sgd")
+    assert str(places[place]) in str(caught.value)
+    assert counter.n_epochs == 0
+    assert sorted(os.listdir(path.parent)) == ["file", "loop", "somewhere"]
+
+
+@needs_callbacks
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX")
+def test_a_folder_that_is_read_only(path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    path.parent.chmod(0o500)
+    counter = Breaking()
+    model = made("sgd").set_callbacks(counter, Checkpoint(path))
+    with pytest.raises(PermissionError, match="read-only for this user"):
+        fit(model, "sgd")
+    assert counter.n_epochs == 0
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+@needs_callbacks
+def test_other_files_in_the_folder_stay_as_they_are(path):
+    """While it is fitted too: the user's own temporary and lock files, say."""
+    name = path.name
+    for other in (".tmp", ".lock", ".bak", "~", ".part", ".new", ".0"):
+        (path.parent / (name + other)).write_bytes(
+            b"of the user's own" + other.encode()
+        )
+    (path.parent / f".{name}.lock").touch()
+    before, seen = contents(path.parent), []
+
+    class Looking(Breaking):
+        def on_fit_task_end(self, estimator, context):
+            found = contents(path.parent)
+            seen.append({k: found.get(k) for k in before} == before)
+
+    fit(made("sgd").set_callbacks(Checkpoint(path), Looking()), "sgd")
+    assert seen == [True] * (N_EPOCHS + 1)
+    after = contents(path.parent)
+    assert after.pop(name)
+    assert after == before
+
+
+@needs_callbacks
+@pytest.mark.skipif(os.name == "nt", reason="links are a privilege there")
+@pytest.mark.parametrize("known", [True, False])
+def test_a_symlink_stays_one(known, path, monkeypatch):
+    """A chain of them, relative ones, to a file that is there or is not yet."""
+    target = path.parent / "store" / "real.ckpt"
+    target.parent.mkdir()
+    path.symlink_to("between")
+    (path.parent / "between").symlink_to(Path("store") / "real.ckpt")
+    if known:
+        fit(made("sgd", max_iter=4).set_callbacks(Checkpoint(target)), "sgd")
+    fit(made("sgd").set_callbacks(Checkpoint(path)), "sgd")
+    assert os.readlink(path) == "between"
+    assert os.readlink(path.parent / "between") == os.path.join("store", "real.ckpt")
+    assert not target.is_symlink()
+    assert read(target)["state"].n_iter == N_EPOCHS
+    assert os.listdir(target.parent) == ["real.ckpt"]
+    assert sorted(os.listdir(path.parent)) == ["between", path.name, "store"]
+
+
+@needs_callbacks
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX")
+def test_mode_and_owner_stay(path):
+    """Those of a new file are what any new file would have."""
+    umask = os.umask(0o027)
+    try:
+        fit(made("sgd", max_iter=2).set_callbacks(Checkpoint(path)), "sgd")
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    for n_epochs, mode in enumerate((0o600, 0o664, 0o444, 0o755), 3):
+        path.chmod(mode)
+        if os.geteuid() == 0:
+            os.chown(path, 4000 + n_epochs, 5000 + n_epochs)
+        before = path.stat()
+        model = made("sgd", max_iter=n_epochs).set_callbacks(Checkpoint(path))
+        fit(model, "sgd")
+        after = path.stat()
+        assert read(path)["state"].n_iter == n_epochs
+        assert (after.st_mode, after.st_uid, after.st_gid) == (
+            before.st_mode,
+            before.st_uid,
+            before.st_gid,
+        )
+
+
+@needs_callbacks
+def test_a_relative_path_is_that_of_the_start(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    (path.parent / "elsewhere").mkdir()
+
+    class Moving(Breaking):
+        def on_fit_task_end(self, estimator, context):
+            os.chdir(path.parent / "elsewhere")
+
+    fit(made("sgd").set_callbacks(Checkpoint(path.name), Moving()), "sgd")
+    assert sorted(os.listdir(path.parent)) == ["elsewhere", path.name]
+    assert not os.listdir(path.parent / "elsewhere")
+
+
+@needs_callbacks
+@pytest.mark.parametrize("name", ["x" * 255, "ß" * 127, "a b", ".hidden", "*[?]"])
+def test_any_name_will_do(name, path):
+    where = path.parent / name
+    fit(made("sgd").set_callbacks(Checkpoint(where)), "sgd")
+    assert os.listdir(path.parent) == [name]
+
+
+# Several fits.
+
+
+class Waiting(Breaking):
+    """Waits at the end of the first epoch until it is let through."""
+
+    def __init__(self):
+        super().__init__()
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def on_fit_task_end(self, estimator, context):
+        self.reached.set()
+        assert self.opened.wait(60)
+
+
+@needs_callbacks
+@pytest.mark.parametrize("by_link", [False, True])
+def test_a_second_thread_is_refused(by_link, path):
+    other = path
+    if by_link:
+        if os.name == "nt":
+            pytest.skip("links are a privilege there")
+        other = path.with_name("link")
+        other.symlink_to(path)
+    waiting = Waiting()
+    model = made("sgd").set_callbacks(Checkpoint(path), waiting)
+    thread = threading.Thread(target=fit, args=[model, "sgd"])
+    thread.start()
+    assert waiting.reached.wait(60)
+    second = made("sgd").set_callbacks(Checkpoint(other))
+    with pytest.raises(ValueError, match="Another fit is writing the checkpoint") as e:
+        fit(second, "sgd")
+    assert str(other) in str(e.value)
+    fit(made("sgd").set_callbacks(Checkpoint(path.with_name("own"))), "sgd")
+    waiting.opened.set()
+    thread.join(60)
+    assert state_of(model) == state_of(fit(made("sgd"), "sgd"))
+    assert state_of(fit(second, "sgd")) == state_of(model)
+
+
+@needs_callbacks
+def test_of_many_threads_one_writes_at_a_time(path):
+    """None is left in the dark: each has the result, or was told."""
+    expected = state_of(fit(made("sgd"), "sgd"))
+
+    def attempt(_):
+        try:
+            return state_of(fit(made("sgd").set_callbacks(Checkpoint(path)), "sgd"))
+        except ValueError as error:
+            return expected if "Another fit is writing" in str(error) else error
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(attempt, range(18))) == [expected] * 18
+    assert os.listdir(path.parent) == [path.name]
+
+
+HOLDING = """
+import os, sys, time, warnings
+warnings.simplefilter("ignore")
+import test_checkpoint as t
+
+class Hanging(t.Breaking):
+    def on_fit_task_end(self, estimator, context):
+        child = 0
+        if sys.argv[2] == "child":
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+        if sys.argv[2] == "writing":
+            from sklearn_bp import _files
+            _files.os.replace = lambda *_: (print("there", flush=True), time.sleep(60))
+            return
+        print("there", child, flush=True)
+        time.sleep(60)
+
+model = t.made("sgd").set_callbacks(t.Checkpoint(sys.argv[1]), Hanging())
+t.fit(model, "sgd")
+"""
+
+
+@needs_callbacks
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
+@pytest.mark.parametrize("how", ["plain", "child", "writing"])
+def test_a_killed_process_holds_nobody_up(how, path):
+    """While it lives the second is refused; a child of its may live on."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(path), how],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        words = process.stdout.readline().split()
+        assert words[:1] == ["there"]
+        model = made("sgd").set_callbacks(Checkpoint(path))
+        try:
+            with pytest.raises(ValueError, match="Another fit is writing"):
+                fit(model, "sgd")
+        finally:
+            process.kill()
+            process.wait()
+        try:
+            assert len(os.listdir(path.parent)) > 1  # it had no time to tidy up
+            fit(model, "sgd")
+        finally:
+            if how == "child":
+                os.kill(int(words[1]), signal.SIGKILL)
+    assert state_of(model) == state_of(fit(made("sgd"), "sgd"))
+    assert os.listdir(path.parent) == [path.name]
+
+
+# Files that were made up.
+
+
+def replaced(tree, place, value):
+    """A tree with another value at a place: the how-manieth node it is."""
+    count = 0
+
+    def walk(node):
+        nonlocal count
+        count += 1
+        if count == place:
+            return value
+        if isinstance(node, dict):
+            return {key: walk(part) for key, part in node.items()}
+        if isinstance(node, list):
+            return [walk(part) for part in node]
+        return node
+
+    changed = walk(tree)
+    return changed, count
+
+
+def renamed(tree, draw):
+    """A tree in which a key, drawn, has another name, or is not there."""
+    keys = [[]]
+
+    def walk(node, where):
+        if isinstance(node, dict):
+            for key, part in node.items():
+                keys.append([*where, key])
+                walk(part, [*where, key])
+        elif isinstance(node, list):
+            for i, part in enumerate(node):
+                walk(part, [*where, i])
+
+    walk(tree, [])
+    *where, key = draw.choice(keys[1:])
+    tree = json.loads(json.dumps(tree))
+    node = tree
+    for step in where:
+        node = node[step]
+    value = node.pop(key)
+    if draw.random() < 0.5:
+        node[draw.choice(["x", "list", "dict", "array", "record"])] = value
+    return tree
+
+
+def deep(n):
+    node = None
+    for _ in range(n):
+        node = {"list": [node]}
+    return node
+
+
+JUNK = [
+    None,
+    True,
+    -1,
+    0,
+    3,
+    10**9,
+    2**70,
+    -0.5,
+    float("nan"),
+    float("inf"),
+    "x",
+    [],
+    [0],
+    {},
+    {"array": 0},
+    {"list": []},
+    {"dict": {}},
+    {"floats": 1},
+    {"record": ["Patience", {}]},
+    {"record": ["os", {}]},
+    {"parameters": [0, {"list": [10**6, 10**6, 1, 1, False, False]}]},
+    deep(200),
+]
+OTHER_ARRAYS = [
+    np.zeros(0),
+    np.zeros((0, 100)),
+    np.zeros(3),
+    np.array(5),
+    np.array(True),
+    np.full(624, 9, np.uint32),
+    np.arange(150)[::-1].copy(),
+    np.full(150, 10**6),
+    np.zeros((5, 5), np.float32),
+]
+TOLD = r"is damaged|is of another fit|epochs behind it"
+
+
+@needs_callbacks
+@pytest.mark.parametrize(
+    "case", ["sgd", "best weights", "dropout, one cycle, skip", "members"]
+)
+@pytest.mark.parametrize("kind", ["value", "key", "array"])
+def test_a_tree_that_was_made_up_is_told_as_such(kind, case, path):
+    """Or it goes on to an end: nothing else comes of it, whatever stands there."""
+    draw = random.Random(kind + case)
+    fit(made(case, max_iter=5).set_callbacks(Checkpoint(path)), case)
+    tree, arrays = unpacked(path.read_bytes())
+    _, n_nodes = replaced(tree, 0, None)
+    told, left_alone = [], []
+    for _ in range(40):
+        changed, own = tree, list(arrays)
+        if kind == "value":
+            place = draw.randint(1, n_nodes)
+            changed, _ = replaced(tree, place, draw.choice(JUNK))
+        elif kind == "key":
+            changed = renamed(tree, draw)
+        else:
+            own[draw.randrange(len(own))] = draw.choice(OTHER_ARRAYS)
+        content = packed(changed, own)
+        path.write_bytes(content)
+        model = made(case, max_iter=6).set_callbacks(Checkpoint(path))
+        try:
+            fit(model, case)
+        except ValueError as error:
+            told.append(str(error))
+            left_alone.append(path.read_bytes() == content)
+        else:
+            assert all(np.isfinite(w).all() for w in model.coefs_)
+    assert [text for text in told if not re.search(TOLD, text)] == []
+    assert all(left_alone)
+    assert len(told) > 20
+
+
+@needs_callbacks
+def test_a_position_beyond_the_random_numbers(path):
+    """numpy would read on from there, in memory that is not its own."""
+    fit(made("sgd", max_iter=5).set_callbacks(Checkpoint(path)), "sgd")
+    tree, arrays = unpacked(path.read_bytes())
+    text = json.dumps(tree)
+    for position in (625, 10**9, -1):
+        changed = re.sub(r'"pos": \d+', f'"pos": {position}', text)
+        assert changed != text
+        path.write_bytes(packed(json.loads(changed), arrays))
+        with pytest.raises(ValueError, match="is damaged"):
+            fit(made("sgd").set_callbacks(Checkpoint(path)), "sgd")
 
 
 # What tells fits from one another.
@@ -606,16 +1048,9 @@ def killed_again_and_again(case, folder):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_moment(tmp_path):
     """In a process of its own, which has no threads when it forks."""
-    tests = Path(__file__).parent
-    paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
     run = subprocess.run(
         [sys.executable, __file__, str(tmp_path)],
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -455,3 +456,69 @@ def test_no_warm_start_starts_anew():
     y = KINDS["multiclass"][1]
     model = make("multiclass", "adam").fit(X[:20, :2], KINDS["binary"][1][:20])
     assert_same(model.fit(X, y), make("multiclass", "adam").fit(X, y))
+
+
+# Streams without end.
+
+
+def curves(model):
+    return [
+        model.loss_curve_,
+        model.validation_loss_curve_ or [],
+        model.validation_scores_ or [],
+    ]
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_stream_keeps_its_last_losses(validated, monkeypatch):
+    """So many from before a call, lists of floats; nothing else depends on them."""
+    options = {"X_val": X[:20], "y_val": SIGNAL[:20]} if validated else {}
+    models = [TwoLayerRegressor(**SGD, random_state=0) for _ in range(2)]
+    for n_calls in range(1, 13):
+        for model, kept in zip(models, (10_000, 4), strict=True):
+            monkeypatch.setattr("sklearn_bp._base.KEPT_EPOCHS", kept)
+            model.partial_fit(X, SIGNAL, **options)
+        whole, cut = models
+        assert len(whole.loss_curve_) == whole.n_iter_ == cut.n_iter_ == n_calls
+        for all_values, last in zip(curves(whole), curves(cut), strict=True):
+            assert last == all_values[-5:]
+            assert {type(x) for x in last} <= {float}
+        assert cut.loss_ == whole.loss_
+        for a, b in zip(whole.coefs_, cut.coefs_, strict=True):
+            assert_array_equal(a, b)
+
+
+def test_a_warm_start_keeps_all_epochs_of_its_own(monkeypatch):
+    monkeypatch.setattr("sklearn_bp._base.KEPT_EPOCHS", 4)
+    model = TwoLayerRegressor(**SGD, random_state=0, warm_start=True, max_iter=9)
+    first = model.fit(X, SIGNAL).loss_curve_
+    assert len(first) == 9
+    second = model.fit(X, SIGNAL).loss_curve_
+    assert len(second) == 13
+    assert second[:4] == first[-4:]
+    assert len(first) == 9
+
+
+def test_after_a_million_calls_one_takes_no_more_than_before():
+    model = TwoLayerRegressor(3, random_state=0).partial_fit(X, SIGNAL)
+    model.loss_curve_ = [0.5] * 10**6
+    model.partial_fit(X, SIGNAL)
+    tracemalloc.start()
+    model.partial_fit(X, SIGNAL)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10**6  # a curve of a million numbers has 8 MB
+    assert len(pickle.dumps(model)) < 10**6
+
+
+def test_a_failure_leaves_the_curves():
+    model = TwoLayerRegressor(**SGD, random_state=0)
+    model.partial_fit(X, SIGNAL)
+    before = [list(curve) for curve in curves(model.partial_fit(X, SIGNAL))]
+    held = model.loss_curve_
+    with pytest.raises(DivergenceError):
+        model.set_params(learning_rate_init=1e308).partial_fit(X, 1e3 * SIGNAL)
+    assert curves(model) == before
+    model.set_params(learning_rate_init=0.05).partial_fit(X, SIGNAL)
+    assert held == before[0]
+    assert len(model.loss_curve_) == 3

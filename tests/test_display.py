@@ -482,4 +482,4 @@ except ImportError as error:
         text=True,
         check=True,
     )
-    assert 'pip install "sklearn_bp[plots]"' in run.stdout
+    assert 'pip install "sklearn-bp[plots]"' in run.stdout

@@ -1,6 +1,7 @@
 """Looking inside: hidden activations, derivatives by the inputs, importances."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp._inspection import _pairs
 from sklearn_bp.activations import ACTIVATIONS, as_activation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -193,7 +195,136 @@ def test_importances_are_those_of_the_fit():
     twin = pickle.loads(pickle.dumps(model))
     assert_array_equal(twin.feature_importances_, expected)
     assert_array_equal(model.feature_importances_, expected)
-    assert twin._importance_rows is None
+    assert twin._importance_basis is None
+
+
+def plain_importances(model, rows):
+    """By the definition, from an array of all derivatives."""
+    gradient = model.input_gradient(rows)
+    gradient = gradient[:, np.newaxis] if gradient.ndim == 2 else gradient
+    changes = np.abs(gradient).mean(axis=(0, 1)) * rows.std(axis=0)
+    return changes / changes.sum()
+
+
+@pytest.mark.parametrize("block", [2**18, 50, 1])
+@pytest.mark.parametrize("skip_layer", [False, True])
+@over_kinds
+def test_importances_are_those_of_the_definition(kind, skip_layer, block, monkeypatch):
+    monkeypatch.setattr("sklearn_bp._inspection.IMPORTANCE_BLOCK", block)
+    model = make(kind, activation="tanh", skip_layer=skip_layer).fit(X, TARGETS[kind])
+    expected = plain_importances(model, X[::3])
+    assert_allclose(model.feature_importances_, expected, rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_pairs", [16, 64, 200])
+def test_with_many_outputs_some_tell_for_all(n_pairs, monkeypatch):
+    """Each row of some of them, so that together they look at most of them."""
+    rng = np.random.RandomState(0)
+    rows = rng.normal(size=(300, 5)) * [1, 2, 0.5, 1, 1]
+    y = np.abs(rows @ rng.normal(size=(5, 40))).argmax(axis=1)
+    model = TwoLayerClassifier(20, n_members=1, max_iter=30, random_state=0)
+    whole = model.fit(rows, y).feature_importances_
+    monkeypatch.setattr(
+        "sklearn_bp._inspection.IMPORTANCE_WORK", n_pairs * model.coefs_[0].size
+    )
+    some = model.fit(rows, y).feature_importances_
+    assert_allclose(some, whole, atol=0.4 / np.sqrt(n_pairs))
+    assert some.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+@pytest.mark.parametrize("outputs", [1, 2, 7, 1000])
+@pytest.mark.parametrize("pairs", [8, 64, 100, 10**6])
+def test_pairs_of_rows_and_outputs(rows, outputs, pairs):
+    """All there are, or so many; of each row as many, and no output preferred."""
+    i, k = _pairs(rows, outputs, pairs)
+    each = np.bincount(i, minlength=rows)
+    assert set(each) == {min(outputs, max(1, pairs // rows))}
+    assert len({*zip(i, k, strict=True)}) == len(i) <= max(rows, pairs)
+    assert k.min() >= 0
+    assert k.max() < outputs
+    if len(i) >= 64 and outputs > 1:
+        assert (k < outputs / 2).mean() == pytest.approx(
+            -(-outputs // 2) / outputs, abs=0.1
+        )
+
+
+def test_a_network_of_any_shape_is_pickled_in_the_memory_of_its_weights():
+    rng = np.random.RandomState(0)
+    rows = rng.normal(size=(600, 1500)).astype(np.float32)
+    y = np.arange(600) % 300
+    model = TwoLayerClassifier(8, n_members=1, max_iter=1, random_state=0).fit(rows, y)
+    tracemalloc.start()
+    file = pickle.dumps(model)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(file) < 200_000
+    assert peak < 64 * 300 * 1500  # a byte for each derivative would be as much
+    twin = pickle.loads(file)
+    assert_array_equal(twin.feature_importances_, model.feature_importances_)
+
+
+def numbers_in(value, seen):
+    """All arrays that a value holds, however deep."""
+    if id(value) in seen:
+        return []
+    seen.add(id(value))
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return [value, *numbers_in(value.base, seen)]
+    if isinstance(value, dict):
+        value = list(value.values())
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        value = list(vars(value).values())
+    if isinstance(value, list | tuple | np.ndarray):
+        return [array for part in value for array in numbers_in(part, seen)]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("way", "n"),
+    [("fit", 3), ("fit", 40), ("fit", 500), ("partial_fit", 40), ("partial_fit", 500)],
+)
+def test_no_training_row_is_kept(way, n):
+    """Neither in memory nor in a file."""
+    rng = np.random.RandomState(0)
+    rows, y = rng.normal(size=(n, 6)), np.arange(n) % 2
+    model = TwoLayerClassifier(4, max_iter=2, random_state=0)
+    if way == "fit":
+        model.fit(rows, y)
+    else:
+        for _ in range(3):
+            model.partial_fit(rows, y, classes=[0, 1])
+    kept = np.concatenate([a.ravel() for a in numbers_in(model, set())])
+    file = pickle.dumps(model)
+    shared = np.isin(rows, kept).sum()
+    assert shared <= 3 * 6  # medians and extremes may be numbers of the data
+    assert not any(row.tobytes() in file for row in rows)
+
+
+@pytest.mark.parametrize("size", [1, 7, 200, 900])
+def test_importances_of_a_stream(size):
+    """Near those of the whole; asking or pickling on the way changes nothing."""
+    rng = np.random.RandomState(0)
+    n = max(600, 8 * size)
+    rows = rng.normal(size=(n, 4)) * [1, 3, 1, 1]
+    y = 3 * rows[:, 0] + rows[:, 1]
+    settings = PLAIN | {"standardize": False, "learning_rate_init": 0.01}
+    straight, asked = (TwoLayerRegressor(**settings) for _ in range(2))
+    n_calls = 0
+    for _ in range(2 if size < 200 else 12):
+        for start in range(0, n, size):
+            part = slice(start, start + size)
+            straight.partial_fit(rows[part], y[part])
+            asked.partial_fit(rows[part], y[part])
+            n_calls += 1
+            if n_calls % 5 == 0:
+                assert asked.feature_importances_.shape == (4,)
+            if n_calls % 7 == 0:
+                asked = pickle.loads(pickle.dumps(asked))
+    importances = straight.feature_importances_
+    assert_array_equal(asked.feature_importances_, importances)
+    assert_allclose(importances, [0.5, 0.5, 0, 0], atol=0.12)
+    assert importances.sum() == pytest.approx(1)
 
 
 def test_rows_of_weight_zero_have_no_say():

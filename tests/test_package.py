@@ -4,9 +4,11 @@ import ast
 import configparser
 import importlib.metadata
 import inspect
+import re
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -245,3 +247,129 @@ print(*sorted(after - before - set(sys.stdlib_module_names)))
         check=True,
     )
     assert run.stdout.split() == ["sklearn_bp"]
+
+
+# Public modules.
+
+MODULES = [
+    "activations",
+    "building_blocks",
+    "callbacks",
+    "dask",
+    "display",
+    "initializers",
+    "losses",
+    "onnx",
+    "optimizers",
+    "schedules",
+]
+NEEDS = {"dask": ("dask", "distributed"), "onnx": ("skl2onnx", "onnx")}
+
+
+def python(code, *absent):
+    """What a new process prints, in which some packages are not installed."""
+    hide = f"""
+import importlib.abc, sys, warnings
+
+class Hide(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {absent!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Hide())
+warnings.simplefilter("ignore")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", hide + code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.split("\n")[:-1]
+
+
+def test_modules_are_all_that_are_public():
+    public = {path.stem for path in Path(sklearn_bp.__file__).parent.glob("[!_]*.py")}
+    assert public == set(MODULES) == set(sklearn_bp._MODULES)
+
+
+def test_modules_are_attributes():
+    """After nothing but the import of the package, and in its dir()."""
+    names = [n for n in MODULES if all(map(find_spec, NEEDS.get(n, ())))]
+    code = f"""
+import sklearn_bp
+for name in {names}:
+    assert name in dir(sklearn_bp)
+    assert getattr(sklearn_bp, name) is sys.modules["sklearn_bp." + name]
+    assert name in dir(sklearn_bp)
+    print(getattr(sklearn_bp, name).__name__)
+"""
+    assert python(code) == [f"sklearn_bp.{name}" for name in names]
+
+
+def test_other_names_are_no_attributes():
+    for name in ("nonsense", "_dask", "__wrapped__"):
+        assert not hasattr(sklearn_bp, name)
+    with pytest.raises(
+        AttributeError, match="'sklearn_bp' has no attribute 'displays'"
+    ):
+        _ = sklearn_bp.displays
+    assert {*sklearn_bp.__all__, "__version__", "losses"} <= set(dir(sklearn_bp))
+
+
+@pytest.mark.parametrize(
+    ("name", "absent"),
+    [("dask", "dask"), ("dask", "distributed"), ("onnx", "skl2onnx"), ("onnx", "onnx")],
+)
+def test_without_its_packages_a_module_tells_what_to_install(name, absent):
+    code = f"""
+for how in [
+    "import sklearn_bp.{name}",
+    "from sklearn_bp import {name}",
+    "import sklearn_bp; sklearn_bp.{name}",
+    "from sklearn_bp.{name} import x",
+]:
+    try:
+        exec(how)
+    except ImportError as error:
+        print(error)
+import inspect, sklearn_bp
+assert len(inspect.getmembers(sklearn_bp)) > 10
+assert {name!r} not in dir(sklearn_bp)
+"""
+    told = python(code, absent)
+    assert len(told) == 4
+    for line in told:
+        assert f"sklearn_bp.{name} needs" in line
+        assert f'pip install "sklearn-bp[{name}]"' in line
+
+
+def texts():
+    """All that users read: pages, hints in the code, and examples."""
+    for folder in ("sklearn_bp", "docs", "examples", "benchmarks"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".py", ".md", ".rst", ".txt"):
+                yield path, path.read_text(encoding="utf-8")
+    yield ROOT / "README.md", (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_hints_name_what_pip_can_install():
+    """The distribution, with extras that there are, in quotes that shells need."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    name, extras = setup["metadata"]["name"], set(setup["options.extras_require"])
+    found = 0
+    for path, text in texts():
+        for before, named, extra in re.findall(r"(.)(\.|sklearn[-_]bp)\[(\w+)\]", text):
+            if named == "." and before not in "\"'":
+                continue  # an index
+            assert (named in (name, "."), before, extra in extras) == (
+                True,
+                '"',
+                True,
+            ), path
+            found += 1
+        assert not re.search(r"pip install [\"']?sklearn_bp", text), path
+    assert found >= 8

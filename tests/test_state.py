@@ -1,15 +1,17 @@
 """A training state goes through a file unchanged; what is no whole file is refused."""
 
-import hashlib
 import io
 import os
 import pickle
+import tracemalloc
+import zipfile
 from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_files import body, sealed
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, _state
@@ -86,6 +88,18 @@ scalars = st.floats(width=32).map(np.float32) | st.integers(0, 9).map(np.int64)
 def test_values_go_there_and_back(value):
     assert_same(there_and_back(value), value)
     assert_same(from_bytes(to_bytes(value), "x"), value)
+
+
+@pytest.mark.parametrize("kind", _state.BIT_GENERATORS)
+def test_random_states_go_on_where_they_stood(kind):
+    random_state = np.random.RandomState(getattr(np.random, kind)(5))
+    random_state.normal(size=3)  # one more is kept
+    random_state.randint(2**32, size=5, dtype=np.uint32)
+    there = from_bytes(to_bytes(random_state), "x")
+    for draw in ("normal", "random_sample", "permutation"):
+        args = {"size": 2000} if draw != "permutation" else {"x": 2000}
+        ours, theirs = (getattr(r, draw)(**args) for r in (there, random_state))
+        assert ours.tobytes() == theirs.tobytes()
 
 
 @dataclass
@@ -236,12 +250,6 @@ def archive(**arrays):
     return file.getvalue()
 
 
-def sealed(rest):
-    """With the head of a whole file."""
-    version = _state.VERSION.to_bytes(4, "little")
-    return _state.MAGIC + version + hashlib.sha256(rest).digest() + rest
-
-
 def test_nothing_is_unpickled(monkeypatch):
     def trapped(*_, **__):
         raise AssertionError("a file was unpickled")
@@ -274,6 +282,180 @@ def test_nothing_is_unpickled(monkeypatch):
     for content in foreign + bad:
         with pytest.raises(ValueError, match=r"is damaged|is no checkpoint"):
             from_bytes(content, "x")
+
+
+# Files that were made up, with a right digest.
+
+
+def npy(header, data=b""):
+    """An npy file of any header."""
+    text = repr(header).encode() if isinstance(header, dict) else header
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+def zipped(members, compression=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as made:
+        for name, content in members:
+            made.writestr(name, content)
+    return file.getvalue()
+
+
+def header(shape, descr="<f8", order=False):
+    return {"descr": descr, "fortran_order": order, "shape": shape}
+
+
+def tree_of(text):
+    return "tree.npy", npy(header((len(text),), "|u1"), text)
+
+
+def nested(depth):
+    return b'{"list": [' * depth + b"]}" * depth
+
+
+ONE = ("0.npy", npy(header((2,)), bytes(16)))
+ARRAY = tree_of(b'{"array": 0}')
+MANY = tree_of(b'{"list": [' + b'{"floats": 0},' * 20_000 + b"null]}")
+MADE_UP = {
+    "64 MB of blanks, deflated": lambda: zipped(
+        [tree_of(b" " * 2**26 + b"0")], zipfile.ZIP_DEFLATED
+    ),
+    "compressed": lambda: zipped([ARRAY, ONE], zipfile.ZIP_BZIP2),
+    "a shape beyond the data": lambda: zipped(
+        [ARRAY, ("0.npy", npy(header((10**12,)), bytes(16)))]
+    ),
+    "a shape below the data": lambda: zipped(
+        [ARRAY, ("0.npy", npy(header((1,)), bytes(16)))]
+    ),
+    "an empty shape": lambda: zipped(
+        [tree_of(b'{"floats": 0}'), ("0.npy", npy(header((10**12, 0))))]
+    ),
+    "a negative shape": lambda: zipped(
+        [ARRAY, ("0.npy", npy(header((-2, -1)), bytes(16)))]
+    ),
+    "a shape of floats": lambda: zipped(
+        [ARRAY, ("0.npy", npy(header((2.0,)), bytes(16)))]
+    ),
+    "wide elements": lambda: zipped(
+        [ARRAY, ("0.npy", npy(header((2,), "|V1000000000"), bytes(16)))]
+    ),
+    "elements of arrays": lambda: zipped(
+        [ARRAY, ("0.npy", npy(header((1,), ("<f8", (2,))), bytes(16)))]
+    ),
+    "objects": lambda: zipped([ARRAY, ("0.npy", npy(header((2,), "|O"), bytes(16)))]),
+    "a deep header": lambda: zipped([ARRAY, ("0.npy", npy(b"(" * 9000))]),
+    "no header": lambda: zipped([ARRAY, ("0.npy", npy(b"1"))]),
+    "another npy": lambda: zipped([ARRAY, ("0.npy", b"\x93NUMPY\x02\x00" + bytes(99))]),
+    "one array time and again": lambda: zipped([MANY, *[ONE] * 1]),
+    "long arrays time and again": lambda: zipped(
+        [MANY, ("0.npy", npy(header((20_000,)), bytes(160_000)))]
+    ),
+    "names twice": lambda: zipped([ARRAY, ONE]).replace(b"tree.npy", b"0.npy\0\0\0"),
+    "other names": lambda: zipped([ARRAY, ("1.npy", ONE[1])]),
+    "no tree": lambda: zipped([ONE]),
+    "nothing": lambda: zipped([]),
+    "deep": lambda: zipped([tree_of(nested(30_000))]),
+    "deep, of JSON": lambda: zipped([tree_of(b"[" * 200_000)]),
+    "a long number": lambda: zipped([tree_of(b"9" * 200_000)]),
+    "no text": lambda: zipped([tree_of(b'"\xff\xfe"')]),
+}
+TREES = [
+    b"[]",
+    b"[1, 2]",
+    b'{"list": 5}',
+    b'{"list": {"a": 1}}',
+    b'{"tuple": "ab"}',
+    b'{"dict": [1]}',
+    b'{"dict": {"a": [1]}}',
+    b'{"array": true}',
+    b'{"array": -1}',
+    b'{"array": 1}',
+    b'{"array": "0"}',
+    b'{"array": 0, "list": []}',
+    b'{"list": [{"array": 0}, {"array": 0}]}',
+    b'{"number": 0}',
+    b'{"record": ["TrainingState", {}]}',
+    b'{"record": ["Patience", {"tol": 1}]}',
+    b'{"record": ["Patience", {"tol": 1, "n_iter_no_change": 2, "x": 3}]}',
+    b'{"record": ["Parameters", {}]}',
+    b'{"record": ["Patience"]}',
+    b'{"record": "Patience"}',
+    b'{"parameters": [0, {"list": [1, 1, 1, 1, false, false]}]}',
+    b'{"parameters": [0, {"list": [-1, 1, 1, 1, false, false]}]}',
+    b'{"parameters": [0, {"list": [1, 1]}]}',
+    b'{"parameters": [0, {"list": ["a", 1, 1, 1, false, false]}]}',
+    b'{"random_state": 5}',
+    b'{"random_state": {"dict": {"bit_generator": "os", "state": {"dict": {}}}}}',
+    b'{"random_state": {"dict": {"bit_generator": "MT19937", "state": {"dict": {}}}}}',
+]
+
+
+@pytest.mark.parametrize("kind", MADE_UP)
+def test_a_file_takes_no_more_memory_than_its_size_says(kind):
+    content = sealed(MADE_UP[kind]())
+    assert len(content) < 500_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"^The checkpoint x is damaged"):
+            from_bytes(content, "x")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * len(content) + 2**22
+
+
+@pytest.mark.parametrize("tree", TREES, ids=str)
+def test_a_wrong_tree_is_damaged(tree):
+    with pytest.raises(ValueError, match=r"^The checkpoint x is damaged"):
+        from_bytes(sealed(zipped([tree_of(tree), ONE])), "x")
+
+
+def test_bytes_that_were_changed_under_a_right_digest(states):
+    """Damaged, or another value: no other error, and no more memory."""
+    rng = np.random.default_rng(0)
+    wholes = [body(to_bytes(state)) for state in states] + [body(CONTENT)]
+    n_damaged = 0
+    for _ in range(1500):
+        changed = bytearray(wholes[rng.integers(len(wholes))])
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(len(changed)))
+            if rng.uniform() < 0.5:  # the directory at the end, and headers
+                at = max(0, len(changed) - 1 - int(rng.integers(1000)))
+            length = int(rng.integers(1, 9))
+            action = rng.integers(4)
+            if action == 0:
+                changed[at] ^= 1 << int(rng.integers(8))
+            elif action == 1:
+                del changed[at : at + length]
+            elif action == 2:
+                changed[at : at + length] = rng.bytes(length)
+            else:
+                changed[at:at] = changed[at : at + 50]
+        content = sealed(bytes(changed))
+        tracemalloc.start()
+        try:
+            from_bytes(content, "x")
+        except ValueError as error:
+            n_damaged += "x is damaged" in str(error)
+        finally:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        assert peak < 40 * len(content) + 2**22
+    assert n_damaged > 1000
+
+
+def test_a_foreign_file_is_not_read_to_its_end(path):
+    """However large it is."""
+    with open(path, "wb") as file:
+        file.write(b"x" * 100)
+        file.truncate(2**33)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="is no checkpoint"):
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("step", ["to_bytes", "fsync", "replace"])
