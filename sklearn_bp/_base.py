@@ -30,6 +30,8 @@ from sklearn_bp._defaults import (
     holds_out,
     penalty,
     resolve,
+    rows_a_penalty,
+    rows_to_repeat,
     training_dtype,
 )
 from sklearn_bp._dropout import stream_of
@@ -73,6 +75,7 @@ from sklearn_bp._validation import (
     check_parameters,
     check_sample_weight,
     check_start,
+    in_rows,
     refuse_collections,
 )
 from sklearn_bp.activations import ACTIVATIONS, as_activation
@@ -280,6 +283,8 @@ class BaseTwoLayer(
             check_consistent_length(X, Y)
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
             sample_weight = self._class_weighted(y, sample_weight)
+            if self.alpha == "auto":
+                sample_weight = in_rows(sample_weight, rows_to_repeat(self))
             network = self._network()
             network.loss.check_targets(Y)
             n_weighty = X.shape[0]
@@ -323,7 +328,8 @@ class BaseTwoLayer(
             )
             state.patience.tol = tol
             state.patience.n_iter_no_change = resolved.n_iter_no_change
-            solver = self._solver(data.n_rows, resolved)
+            penalty_rows = rows_a_penalty(self, data.n_rows, few, resolved.batch_size)
+            solver = self._solver(data.n_rows, resolved, penalty_rows)
             n_units = n_hidden * self.n_members
 
             def set_fitted(estimator, result):
@@ -654,7 +660,7 @@ class BaseTwoLayer(
     def _watches_a_loss(self):
         return not self.early_stopping or self._metric().is_loss
 
-    def _solver(self, n_rows, resolved):
+    def _solver(self, n_rows, resolved, penalty_rows):
         """The object that trains, from the solver's name and parameters."""
         if self.solver == "lbfgs":
             return LBFGS(self.tol, self.max_fun, min(BLOCK_ROWS, n_rows))
@@ -681,6 +687,7 @@ class BaseTwoLayer(
             self.shuffle,
             AVERAGED_EPOCHS if self.average else 0,
             float(self.dropout),
+            penalty_rows,
         )
 
     def _loss_threshold(self):

@@ -19,6 +19,7 @@ from sklearn_bp._columns import Columns
 from sklearn_bp._dask_partitions import HoldingOut, Problem, assign, count, prepare
 from sklearn_bp._dask_rows import (
     Reading,
+    different_weights,
     encode,
     encoded_rows,
     facts,
@@ -32,6 +33,7 @@ from sklearn_bp._dask_rows import (
     sum_of_targets,
     sum_of_weights,
     survey,
+    unweighted,
     with_targets,
 )
 from sklearn_bp._dask_training import (
@@ -46,7 +48,9 @@ from sklearn_bp._defaults import (
     holds_out,
     penalty,
     resolve,
+    rows_a_penalty,
     rows_a_round,
+    rows_to_repeat,
     training_dtype,
 )
 from sklearn_bp._early_stopping import is_splitter
@@ -56,6 +60,7 @@ from sklearn_bp._reports import ending
 from sklearn_bp._scaling import Scaling, quantile_step, quartiles
 from sklearn_bp._targets import ClassTargets
 from sklearn_bp._training import Plan
+from sklearn_bp._validation import row_unit
 from sklearn_bp.losses import SEARCHED_ROWS
 
 
@@ -94,6 +99,9 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     network = estimator._network()
     rows, known = _weighty(rows, network.loss)
     n_weighty = known.n_rows
+    unit = 1 / known.largest  # the weight of a row, over the largest
+    if estimator.alpha == "auto":
+        rows, unit = _in_rows(rows, known, rows_to_repeat(estimator))
     rows, dtype = _encoded(estimator, rows, known, continuing)
     trains_in = training_dtype(estimator, dtype, n_weighty)
     n_inputs = _scale_features(estimator, rows, known, dtype, empty_rows, continuing)
@@ -160,7 +168,7 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     data = PartitionedData(
         partitions.only(trains),
         [counts[i].n_rows for i in trains],
-        alpha / (weight / n_rows) / known.largest,
+        alpha / (weight / n_rows) * unit,
     )
     few = n_weighty < FEW_ROWS
     resolved = resolve(estimator, n_rows, n_inputs, alpha, few, rows_a_round)
@@ -174,7 +182,10 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     )
     state.patience.tol = tol
     state.patience.n_iter_no_change = resolved.n_iter_no_change
-    solver = _partitioned(estimator._solver(n_rows, resolved))
+    penalty_rows = rows_a_penalty(
+        estimator, n_rows, few, resolved.batch_size, rows_a_round
+    )
+    solver = _partitioned(estimator._solver(n_rows, resolved, penalty_rows))
     important = _importance_rows(rows, known, n_inputs)
 
     def set_fitted(estimator, result):
@@ -276,6 +287,8 @@ class Known:
         The largest weight.
     exponent : int
         `largest` is at most 2 ** exponent.
+    are_equal : bool
+        Whether all weights are.
     dtype : dtype
     low, high : ndarray of shape (n_outputs,)
         Range of the targets.
@@ -285,11 +298,14 @@ class Known:
         counts = [f.n_weighty for f in found]
         self.n_rows = sum(counts)
         self.offsets = [0, *itertools.accumulate(counts)][: len(counts)]
-        self.largest = max(f.largest for f in found)
-        self.exponent = int(np.frexp(self.largest)[1])
+        self.set_largest(max(f.largest for f in found))
+        self.are_equal = self.largest == min(f.lightest for f in found)
         self.dtype = np.result_type(*(f.dtype for f in found))
         self.low = np.min([f.low for f in found], axis=0)
         self.high = np.max([f.high for f in found], axis=0)
+
+    def set_largest(self, largest):
+        self.largest, self.exponent = largest, int(np.frexp(largest)[1])
 
     def starts(self, step):
         """Where every step-th row of all begins in each partition, and the step."""
@@ -303,6 +319,26 @@ def _weighty(rows, loss):
     if not chosen:
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return rows.only(chosen), Known([found[i] for i in chosen])
+
+
+def _in_rows(rows, known, most_rows):
+    """As of `in_rows`: the parts, without weights if all are equal, and the unit.
+
+    The unit of the weights is over the largest of them.
+    """
+    if known.are_equal:
+        known.set_largest(1.0)
+        return rows.then(unweighted), 1.0
+    found = rows.each(different_weights, known.exponent)
+    values, of_values = np.unique(
+        np.concatenate([values for values, _ in found]), return_inverse=True
+    )
+    counts = np.concatenate([counts for _, counts in found])
+    counts = np.bincount(of_values, weights=counts)
+    unit, is_whole = row_unit(values, counts, most_rows)
+    if not is_whole:
+        unit = added(rows.each(sum_of_weights, known.exponent)) / known.n_rows
+    return rows, unit / np.ldexp(known.largest, -known.exponent)
 
 
 # Features.

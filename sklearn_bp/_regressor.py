@@ -61,9 +61,13 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         (not the intercepts). It is divided by the number of rows, or by the sum
         of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
         'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows and for
-        'lbfgs', and 0 for 'adamw'. Where rows held out tell when to stop, and
-        n_iter_no_change='auto', fit drops it once it has used up its patience, and
-        goes on from the best weights with half the patience and a tenth of `tol`.
+        'lbfgs', and 0 for 'adamw'; times the rows of a batch over those of the
+        default, and with weights in units of their mean (or, where they are whole
+        multiples of a number and fewer than 100 such rows, of that number): neither
+        the unit of the weights nor `batch_size` matters to the penalty. Where rows
+        held out tell when to stop, and n_iter_no_change='auto', fit drops it once it
+        has used up its patience, and goes on from the best weights with half the
+        patience and a tenth of `tol`.
 
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the
