@@ -134,6 +134,7 @@ class BaseTwoLayer(
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     skip_coef_: np.ndarray | None
+    _parts: Any = None  # activation and loss of the fit
     _columns: Any = None  # a Columns, if features are encoded
     _feature_scaling: Scaling | None = None
     _score_scaling: Scaling | None = None
@@ -275,6 +276,9 @@ class BaseTwoLayer(
         # Sums and casts that overflow are seen to; they need no warning.
         overflow = np.errstate(over="ignore", invalid="ignore")
         with _all_or_nothing(self) as before, overflow:
+            self._take_parts()
+            if continuing:
+                self._check_continuing()
             X = self._check_features(X, not continuing, sample_weight)
             weights_dtype = X.dtype
             if X.dtype.kind != "f":  # integers, to be cast block by block
@@ -358,7 +362,29 @@ class BaseTwoLayer(
         return bool(self.scaling_layer) and adaptive(self.solver)
 
     def _network(self):
-        return TwoLayerNetwork(as_activation(self.activation), self._loss_object())
+        activation, _ = self._parts_in_use()
+        return TwoLayerNetwork(as_activation(activation), self._loss_object())
+
+    def _take_parts(self):
+        """Keep activation and loss as the parameters have them: until the next fit.
+
+        Predicting goes by these, whatever the parameters are by then.
+        """
+        self._parts = [copy.deepcopy(self.activation), copy.deepcopy(self.loss)]
+
+    def _parts_in_use(self):
+        """Activation and loss: those of the fit, names or objects."""
+        return [self.activation, self.loss] if self._parts is None else self._parts
+
+    def _check_continuing(self):
+        """ValueError for parameters that training cannot go on with."""
+        scaled = self._feature_scaling is not None
+        if bool(self.standardize) != scaled:
+            raise ValueError(
+                f"Training goes on from weights that were fitted with standardize="
+                f"{scaled}; now standardize={self.standardize} is asked for. Set it "
+                "back, or set warm_start=False or use clone() to start anew."
+            )
 
     def _check_parameters(self):
         check_parameters(self, self._constraints)

@@ -652,7 +652,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             )
 
     def _loss_object(self):
-        return as_class_loss(self.loss, self._targets.exclusive)
+        _, loss = self._parts_in_use()
+        return as_class_loss(loss, self._targets.exclusive)
 
     def _scale_targets(self, Y, sample_weight, dtype, continuing):
         if not continuing:

@@ -94,6 +94,9 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     users, weights = given
     continuing = hasattr(estimator, "coefs_") and estimator.warm_start
     continuing = continuing and not users.has_start
+    estimator._take_parts()
+    if continuing:
+        estimator._check_continuing()
     validate_data(estimator, empty_rows, skip_check_array=True, reset=not continuing)
     rows = _read(estimator, parts, continuing)
     network = estimator._network()

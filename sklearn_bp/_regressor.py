@@ -823,7 +823,20 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         return np.zeros(len(Y))
 
     def _loss_object(self):
-        return as_loss(self.loss)
+        _, loss = self._parts_in_use()
+        return as_loss(loss)
+
+    def _check_continuing(self):
+        super()._check_continuing()
+        scaled = self._target_scaling() is not None
+        if scaled != bool(self.standardize and self._loss_object().scalable):
+            raise ValueError(
+                "Training goes on from weights that were fitted to targets "
+                f"{'in units of their spread' if scaled else 'as they are'}, and "
+                f"loss={self.loss!r} needs them {'as they are' if scaled else 'scaled'}"
+                ". Set the loss back, or set warm_start=False or use clone() to start "
+                "anew."
+            )
 
     def _stratify(self, Y):
         return None

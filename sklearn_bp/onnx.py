@@ -382,8 +382,9 @@ def _of_strings(graph, features, j, levels):
 
 def _scores(graph, estimator, features):
     """The name of the scores z2, (n, n_outputs)."""
-    activation = activations.as_activation(estimator.activation)
-    to_onnx = _found(ACTIVATIONS, activation, "activation", estimator.activation)
+    given, _ = estimator._parts_in_use()
+    activation = activations.as_activation(given)
+    to_onnx = _found(ACTIVATIONS, activation, "activation", given)
     columns = estimator._columns
     if columns is None:
         X = features.numbers(range(estimator.n_features_in_))
@@ -459,7 +460,7 @@ def _convert_classifier(scope, operator, container):
     estimator = operator.raw_operator
     graph, features = _graph(scope, operator, container)
     loss = estimator._loss_object()
-    link = _found(LINKS, loss, "loss", estimator.loss)
+    link = _found(LINKS, loss, "loss", estimator._parts_in_use()[1])
     z = _scores(graph, estimator, features)
     labels, proba = (output.full_name for output in operator.outputs)
 
@@ -519,7 +520,7 @@ def _convert_regressor(scope, operator, container):
     estimator = operator.raw_operator
     graph, features = _graph(scope, operator, container)
     loss, columns = estimator._loss_object(), _predicted(estimator)
-    link = _found(LINKS, loss, "loss", estimator.loss)
+    link = _found(LINKS, loss, "loss", estimator._parts_in_use()[1])
     z, scaling = _scores(graph, estimator, features), estimator._prediction_scaling
     if scaling is not None and not scaling.folds_in(graph.dtype):
         graph = Graph(scope, container, np.float64)
