@@ -464,9 +464,7 @@ def _importance_rows(rows, known, n_inputs):
 
 def target_scaling(rows, known, robust):
     """`Scaling.of_targets`, by sums."""
-    largest = np.maximum(abs(known.low), abs(known.high))
-    unit = np.where(largest > 0, largest, 1.0)
-    weight = added(rows.each(sum_of_weights, known.exponent))
+    unit, weight = _largest(known), added(rows.each(sum_of_weights, known.exponent))
     mean = added(rows.each(sum_of_targets, known.exponent, unit)) / weight
     squares = added(rows.each(sum_of_squares, known.exponent, unit, mean))
     three = None
@@ -475,6 +473,18 @@ def target_scaling(rows, known, robust):
         Y, shares = _some_targets(rows, known, step)
         three = quartiles(np.ascontiguousarray((Y / unit).T), shares)
     return Scaling.of_moments(mean, squares / weight, unit, three)
+
+
+def mean_target(rows, known):
+    """The weighted mean of each target, by sums."""
+    unit, weight = _largest(known), added(rows.each(sum_of_weights, known.exponent))
+    return added(rows.each(sum_of_targets, known.exponent, unit)) / weight * unit
+
+
+def _largest(known):
+    """The largest size of each target, 1 where all are 0: no sum over it overflows."""
+    largest = np.maximum(abs(known.low), abs(known.high))
+    return np.where(largest > 0, largest, 1.0)
 
 
 def _some_targets(rows, known, step):

@@ -118,6 +118,11 @@ class MLPExchangeMixin:
             )
         if is_classifier(self) and len(self.classes_) == 1:
             refuse(f"a network for a single class, {self.classes_[0]!r}.")
+        if getattr(self, "_prediction_scaling", None) is not None:
+            refuse(
+                "targets near the end of the range of float64. Divide them by a unit, "
+                "and fit again."
+            )
         if getattr(self, "target_range_", None) is not None:
             refuse(
                 "predictions that go beyond the training targets by no more than a "

@@ -24,7 +24,7 @@ from sklearn_bp._dask_collections import (
     predicted,
 )
 from sklearn_bp._dask_fit import fit as fit_parts
-from sklearn_bp._dask_fit import target_scaling, targets_of
+from sklearn_bp._dask_fit import mean_target, target_scaling, targets_of
 from sklearn_bp._dask_rows import hits, moments, train_block
 from sklearn_bp._dask_training import r2
 from sklearn_bp._early_stopping import UsersData
@@ -480,15 +480,13 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
     def _scale_partitioned_targets(self, rows, known, continuing):
         self._errors, self._n_targets = None, len(known.low)
         if not continuing:
-            self._score_scaling = self._prediction_scaling = self.target_range_ = None
-            loss = self._loss_object()
+            loss, scaling, mean = self._loss_object(), None, None
             if self.standardize and loss.scalable:
                 scaling = target_scaling(rows, known, loss.robust)
-                if loss.n_scores(1) == 1:
-                    self._score_scaling = scaling
-                else:
-                    self._prediction_scaling = scaling
-        if self._target_scaling() is not None:
+            elif self.standardize and loss.logarithmic:
+                mean = mean_target(rows, known)
+            self._set_target_scaling(loss, scaling, mean)
+        if self._cuts_predictions():
             ends = np.array([known.low, known.high])
             self.target_range_ = joined_range(self.target_range_, ends)
 

@@ -91,6 +91,9 @@ class Loss(Option):
         Whether they are scaled by their quartiles, as few of them may be far off.
     positive_only : bool
         Whether all targets must be above 0, or are better there.
+    logarithmic : bool
+        Whether predictions are exp(z), and targets may be divided by a unit, which
+        moves scores by its logarithm.
     relative_errors : bool
         Whether `interval_error` has no unit; else it has that of the targets.
     of_mean : bool
@@ -103,6 +106,7 @@ class Loss(Option):
     scalable: ClassVar[bool] = False
     robust: ClassVar[bool] = False
     positive_only: ClassVar[bool] = False
+    logarithmic: ClassVar[bool] = False
     relative_errors: ClassVar[bool] = False
     of_mean: ClassVar[bool] = False
 
@@ -667,6 +671,7 @@ class Poisson(Loss):
 
     out_activation = "exp"
     positive_only = True
+    logarithmic = True
     of_mean = True
 
     def best_constant(self, mean, margin):
@@ -697,6 +702,7 @@ class Gamma(Loss):
 
     out_activation = "exp"
     positive_only = True
+    logarithmic = True
     of_mean = True
 
     def best_constant(self, mean, margin):

@@ -204,7 +204,9 @@ def _identity(graph, z, loss):
 
 
 def _exp(graph, z, loss):
-    return graph.node("Exp", z)
+    digits = np.finfo(graph.dtype)  # neither 0 nor infinite
+    p = graph.node("Min", graph.node("Exp", z), digits.max)
+    return graph.node("Max", p, digits.tiny)
 
 
 def _softmax(graph, z, loss):
@@ -522,7 +524,8 @@ def _convert_regressor(scope, operator, container):
     loss, columns = estimator._loss_object(), _predicted(estimator)
     link = _found(LINKS, loss, "loss", estimator._parts_in_use()[1])
     z, scaling = _scores(graph, estimator, features), estimator._prediction_scaling
-    if scaling is not None and not scaling.folds_in(graph.dtype):
+    known = estimator._target_unit if scaling is None else scaling
+    if known is not None and not known.folds_in(graph.dtype):
         graph = Graph(scope, container, np.float64)
         z = graph.cast(z)
     p = link(graph, z, loss)
