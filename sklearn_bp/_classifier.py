@@ -138,7 +138,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         out of fewer than 100 rows, with 'lbfgs', and in partial_fit.
         True holds out `validation_fraction` of the rows of all networks and stops
         when `early_stopping_metric` on them has not improved for as long. The split
-        is stratified by class.
+        is stratified by class; where rows are too few for that, one of each class
+        stays in training, one or two others at least are held out, and a warning
+        says so.
         False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
         take the place of those held out; partial_fit knows no others.
 

@@ -574,7 +574,9 @@ class Quantile(Loss):
     def interval(self, predicted, spread, width):
         if predicted.ndim == 2:
             return predicted - width, predicted + width
-        lower, upper = predicted[..., 0] - width, predicted[..., -1] + width
+        most = np.finfo(np.float64).max
+        lower = np.maximum(predicted[..., 0] - width, -most)
+        upper = np.minimum(predicted[..., -1] + width, most)
         middle = lower / 2 + upper / 2  # a negative width may be too much
         return np.minimum(lower, middle), np.maximum(upper, middle)
 
