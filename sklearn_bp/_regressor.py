@@ -827,7 +827,10 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         known = getattr(self, "target_range_", None)
         if known is None:
             return None
-        with np.errstate(over="ignore"):
+        if self._prediction_scaling is self._target_unit is None:
+            margin = BEYOND_THE_RANGE * (known[1] - known[0])
+            return np.stack([known[0] - margin, known[1] + margin])
+        with np.errstate(over="ignore"):  # of targets near the ends of float64
             margin = BEYOND_THE_RANGE * _finite(known[1] - known[0])
             return _finite(np.stack([known[0] - margin, known[1] + margin]))
 
