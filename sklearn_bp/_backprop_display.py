@@ -11,9 +11,8 @@ from sklearn_bp._drawing import (
     shortened,
     two_layer,
 )
-from sklearn_bp._network import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network import loss_and_gradient
 from sklearn_bp._parameters import Parameters
-from sklearn_bp.activations import as_activation
 
 # Numbers stand on the edges of a layer that has so many at most.
 NUMBERED_EDGES = 16
@@ -161,9 +160,7 @@ class BackpropDisplay:
         X = check_array(X, accept_sparse=True, dtype=np.float64)
         X = X.toarray() if hasattr(X, "toarray") else X
         Y = _one_target(estimator, y)
-        network = TwoLayerNetwork(
-            as_activation(estimator.activation), estimator._loss_object()
-        )
+        network = estimator._network()
         network.loss.check_targets(Y)
         coefs, intercepts = estimator.coefs_, estimator.intercepts_
         parameters = Parameters.pack(

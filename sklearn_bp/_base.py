@@ -31,6 +31,8 @@ from sklearn_bp._defaults import (
     holds_out,
     penalty,
     resolve,
+    rows_a_penalty,
+    rows_to_repeat,
     training_dtype,
 )
 from sklearn_bp._dropout import stream_of
@@ -78,6 +80,7 @@ from sklearn_bp._validation import (
     check_parameters,
     check_sample_weight,
     check_start,
+    in_rows,
     refuse_collections,
 )
 from sklearn_bp._values import as_features
@@ -140,6 +143,7 @@ class BaseTwoLayer(
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     skip_coef_: np.ndarray | None
+    _parts: Any = None  # activation and loss of the fit
     _columns: Any = None  # a Columns, if features are encoded
     _feature_scaling: Scaling | None = None
     _running: Any = None  # statistics of all rows so far, `Running`
@@ -290,9 +294,11 @@ class BaseTwoLayer(
         overflow = np.errstate(over="ignore", invalid="ignore")
         with _all_or_nothing(self) as before, overflow:
             continuing = continuing and not self._has_learnt_nothing(incremental)
+            self._take_parts()
+            if continuing:
+                self._check_continuing()
             previous = self._resumed(incremental) if continuing else None
-            before = self._inputs()
-            scored_by = self._scaled_by()
+            inputs, scored_by = self._inputs(), self._scaled_by()
             X = self._check_features(X, not continuing, sample_weight, joins=continuing)
             weights_dtype = X.dtype
             if X.dtype.kind != "f":  # integers, to be cast block by block
@@ -301,14 +307,18 @@ class BaseTwoLayer(
             check_consistent_length(X, Y)
             sample_weight = check_sample_weight(sample_weight, X.shape[0])
             X, Y, sample_weight, users = self._of_weight(X, Y, sample_weight, users)
+            if self.alpha == "auto":
+                sample_weight = in_rows(sample_weight, rows_to_repeat(self))
             network = self._network()
             network.loss.check_targets(Y)
             n_rows = X.shape[0]
             dtype = training_dtype(self, weights_dtype, n_rows)
             shares, exponent = bounded(sample_weight)
-            n_before = before.running.n_rows if continuing and before.running else 0
+            n_before = inputs.running.n_rows if continuing and inputs.running else 0
             part = NewRows(n_rows, shares, exponent, n_before if incremental else None)
-            X = self._learn_inputs(X, part, before if continuing else None)
+            if incremental:
+                part = part.known_by(X, Y, inputs.running if continuing else None)
+            X = self._learn_inputs(X, part, inputs if continuing else None)
             raw = X, Y
             X, scaling = self._scaled(X, dtype)
             Y = self._scale_targets(Y, part, dtype, continuing)
@@ -320,7 +330,7 @@ class BaseTwoLayer(
             if previous is None:
                 state = self._starting_state(shape, dtype, network, constant)
             else:
-                change = self._reexpression(before, scored_by)
+                change = self._reexpression(inputs, scored_by)
                 state = self._going_on(previous, change, shape, dtype)
             if users.has_start:
                 self._start_from(users, state.parameters)
@@ -358,7 +368,13 @@ class BaseTwoLayer(
             )
             state.patience.tol = tol
             state.patience.n_iter_no_change = resolved.n_iter_no_change
-            solver = self._solver(data.n_rows, resolved)
+            penalty_rows = rows_a_penalty(
+                self,
+                n_seen if incremental else data.n_rows,
+                few,
+                resolved.batch_size,
+            )
+            solver = self._solver(data.n_rows, resolved, penalty_rows)
             n_units = n_hidden * self.n_members
 
             def set_fitted(estimator, result):
@@ -387,7 +403,29 @@ class BaseTwoLayer(
         return bool(self.scaling_layer) and adaptive(self.solver)
 
     def _network(self):
-        return TwoLayerNetwork(as_activation(self.activation), self._loss_object())
+        activation, _ = self._parts_in_use()
+        return TwoLayerNetwork(as_activation(activation), self._loss_object())
+
+    def _take_parts(self):
+        """Keep activation and loss as the parameters have them: until the next fit.
+
+        Predicting goes by these, whatever the parameters are by then.
+        """
+        self._parts = [copy.deepcopy(self.activation), copy.deepcopy(self.loss)]
+
+    def _parts_in_use(self):
+        """Activation and loss: those of the fit, names or objects."""
+        return [self.activation, self.loss] if self._parts is None else self._parts
+
+    def _check_continuing(self):
+        """ValueError for parameters that training cannot go on with."""
+        scaled = self._feature_scaling is not None
+        if bool(self.standardize) != scaled:
+            raise ValueError(
+                f"Training goes on from weights that were fitted with standardize="
+                f"{scaled}; now standardize={self.standardize} is asked for. Set it "
+                "back, or set warm_start=False or use clone() to start anew."
+            )
 
     def _check_parameters(self):
         check_parameters(self, self._constraints)
@@ -616,7 +654,7 @@ class BaseTwoLayer(
             origins,
             before.fills(self._columns),
             before.running.n_rows if before.running else np.inf,
-            as_activation(self.activation).homogeneous,
+            self._network().activation.homogeneous,
             loss.degree,
             curved,
         )
@@ -784,7 +822,7 @@ class BaseTwoLayer(
     def _watches_a_loss(self):
         return not self.early_stopping or self._metric().is_loss
 
-    def _solver(self, n_rows, resolved):
+    def _solver(self, n_rows, resolved, penalty_rows):
         """The object that trains, from the solver's name and parameters."""
         if self.solver == "lbfgs":
             return LBFGS(self.tol, self.max_fun, min(BLOCK_ROWS, n_rows))
@@ -811,6 +849,7 @@ class BaseTwoLayer(
             self.shuffle,
             AVERAGED_EPOCHS if self.average else 0,
             float(self.dropout),
+            penalty_rows,
         )
 
     def _loss_threshold(self):

@@ -53,7 +53,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         (not the intercepts). It is divided by the number of rows, or by the sum
         of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
         'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows and for
-        'lbfgs', and 0 for 'adamw'.
+        'lbfgs', and 0 for 'adamw'; times the rows of a batch over those of the
+        default, and with weights in units of their mean (or, where they are whole
+        multiples of a number and fewer than 100 such rows, of that number): neither
+        the unit of the weights nor `batch_size` matters to the penalty.
 
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the
@@ -140,7 +143,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         out of fewer than 100 rows, with 'lbfgs', and in partial_fit.
         True holds out `validation_fraction` of the rows of all networks and stops
         when `early_stopping_metric` on them has not improved for as long. The split
-        is stratified by class.
+        is stratified by class; where rows are too few for that, one of each class
+        stays in training, one or two others at least are held out, and a warning
+        says so.
         False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
         take the place of those held out; partial_fit knows no others.
 
@@ -673,7 +678,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             )
 
     def _loss_object(self):
-        return as_class_loss(self.loss, self._targets.exclusive)
+        _, loss = self._parts_in_use()
+        return as_class_loss(loss, self._targets.exclusive)
 
     def _scale_targets(self, Y, part, dtype, continuing):
         if not continuing:

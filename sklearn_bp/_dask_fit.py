@@ -19,6 +19,7 @@ from sklearn_bp._columns import Columns
 from sklearn_bp._dask_partitions import HoldingOut, Problem, assign, count, prepare
 from sklearn_bp._dask_rows import (
     Reading,
+    different_weights,
     encode,
     encoded_rows,
     facts,
@@ -33,6 +34,7 @@ from sklearn_bp._dask_rows import (
     sum_of_targets,
     sum_of_weights,
     survey,
+    unweighted,
     with_targets,
 )
 from sklearn_bp._dask_training import (
@@ -47,7 +49,9 @@ from sklearn_bp._defaults import (
     holds_out,
     penalty,
     resolve,
+    rows_a_penalty,
     rows_a_round,
+    rows_to_repeat,
     training_dtype,
 )
 from sklearn_bp._early_stopping import is_splitter
@@ -62,6 +66,7 @@ from sklearn_bp._tables.statistics import (
 )
 from sklearn_bp._targets import ClassTargets, joined_labels
 from sklearn_bp._training import Plan
+from sklearn_bp._validation import row_unit
 from sklearn_bp.losses import SEARCHED_ROWS
 
 
@@ -96,6 +101,9 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     continuing = hasattr(estimator, "coefs_") and estimator.warm_start
     continuing = continuing and not users.has_start
     continuing = continuing and not estimator._has_learnt_nothing(False)
+    estimator._take_parts()
+    if continuing:
+        estimator._check_continuing()
     validate_data(estimator, empty_rows, skip_check_array=True, reset=not continuing)
     previous, known_inputs, scored_by = None, None, estimator._scaled_by()
     if continuing:
@@ -104,6 +112,9 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     network = estimator._network()
     rows, known = _weighty(rows, network.loss)
     n_weighty = known.n_rows
+    unit = 1 / known.largest  # the weight of a row, over the largest
+    if estimator.alpha == "auto":
+        rows, unit = _in_rows(rows, known, rows_to_repeat(estimator))
     rows, dtype = _encoded(estimator, rows, known, known_inputs)
     trains_in = training_dtype(estimator, dtype, n_weighty)
     rows, n_inputs = _learn_inputs(estimator, rows, known, dtype, known_inputs)
@@ -168,7 +179,7 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     data = PartitionedData(
         partitions.only(trains),
         [counts[i].n_rows for i in trains],
-        alpha / (weight / n_rows) / known.largest,
+        alpha / (weight / n_rows) * unit,
     )
     few = n_weighty < FEW_ROWS
     resolved = resolve(estimator, n_rows, n_inputs, alpha, few, rows_a_round)
@@ -182,7 +193,10 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     )
     state.patience.tol = tol
     state.patience.n_iter_no_change = resolved.n_iter_no_change
-    solver = _partitioned(estimator._solver(n_rows, resolved))
+    penalty_rows = rows_a_penalty(
+        estimator, n_rows, few, resolved.batch_size, rows_a_round
+    )
+    solver = _partitioned(estimator._solver(n_rows, resolved, penalty_rows))
     important = _importance_rows(rows, known, n_inputs)
 
     def set_fitted(estimator, result):
@@ -273,6 +287,8 @@ class Known:
         The largest weight.
     exponent : int
         `largest` is at most 2 ** exponent.
+    are_equal : bool
+        Whether all weights are.
     dtype : dtype
     low, high : ndarray of shape (n_outputs,)
         Range of the targets.
@@ -282,11 +298,14 @@ class Known:
         counts = [f.n_weighty for f in found]
         self.n_rows = sum(counts)
         self.offsets = [0, *itertools.accumulate(counts)][: len(counts)]
-        self.largest = max(f.largest for f in found)
-        self.exponent = int(np.frexp(self.largest)[1])
+        self.set_largest(max(f.largest for f in found))
+        self.are_equal = self.largest == min(f.lightest for f in found)
         self.dtype = np.result_type(*(f.dtype for f in found))
         self.low = np.min([f.low for f in found], axis=0)
         self.high = np.max([f.high for f in found], axis=0)
+
+    def set_largest(self, largest):
+        self.largest, self.exponent = largest, int(np.frexp(largest)[1])
 
     def starts(self, step):
         """Where every step-th row of all begins in each partition, and the step."""
@@ -300,6 +319,26 @@ def _weighty(rows, loss):
     if not chosen:
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return rows.only(chosen), Known([found[i] for i in chosen])
+
+
+def _in_rows(rows, known, most_rows):
+    """As of `in_rows`: the parts, without weights if all are equal, and the unit.
+
+    The unit of the weights is over the largest of them.
+    """
+    if known.are_equal:
+        known.set_largest(1.0)
+        return rows.then(unweighted), 1.0
+    found = rows.each(different_weights, known.exponent)
+    values, of_values = np.unique(
+        np.concatenate([values for values, _ in found]), return_inverse=True
+    )
+    counts = np.concatenate([counts for _, counts in found])
+    counts = np.bincount(of_values, weights=counts)
+    unit, is_whole = row_unit(values, counts, most_rows)
+    if not is_whole:
+        unit = added(rows.each(sum_of_weights, known.exponent)) / known.n_rows
+    return rows, unit / np.ldexp(known.largest, -known.exponent)
 
 
 # Features.
@@ -375,7 +414,7 @@ def _learn_inputs(estimator, rows, known, dtype, before):
     """
     columns = estimator._columns
     n_inputs = estimator.n_features_in_ if columns is None else columns.n_encoded
-    running = Running(known.n_rows, known.n_rows, known.exponent)
+    running = Running.of_rows(known.n_rows, known.exponent)
     made_sparse = columns is not None and columns.is_sparse
     scaling = None
     if before is not None:
@@ -437,9 +476,7 @@ def _importance_rows(rows, known, n_inputs):
 
 def target_statistics(rows, known, robust):
     """`Running` of the targets, by sums; as `_tables.running.of_targets`."""
-    largest = np.maximum(abs(known.low), abs(known.high))
-    unit = np.where(largest > 0, largest, 1.0)
-    weight = added(rows.each(sum_of_weights, known.exponent))
+    unit, weight = _largest(known), added(rows.each(sum_of_weights, known.exponent))
     mean = added(rows.each(sum_of_targets, known.exponent, unit)) / weight
     squares = added(rows.each(sum_of_squares, known.exponent, unit, mean))
     columns = None
@@ -450,6 +487,18 @@ def target_statistics(rows, known, robust):
         columns = replace(columns, low=known.low, high=known.high)
     found = TargetStatistics(float(weight), unit, mean, squares / weight, columns)
     return Running(0, 0, known.exponent, targets=found)
+
+
+def mean_target(rows, known):
+    """The weighted mean of each target, by sums."""
+    unit, weight = _largest(known), added(rows.each(sum_of_weights, known.exponent))
+    return added(rows.each(sum_of_targets, known.exponent, unit)) / weight * unit
+
+
+def _largest(known):
+    """The largest size of each target, 1 where all are 0: no sum over it overflows."""
+    largest = np.maximum(abs(known.low), abs(known.high))
+    return np.where(largest > 0, largest, 1.0)
 
 
 def _some_targets(rows, known, step):

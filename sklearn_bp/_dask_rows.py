@@ -16,7 +16,7 @@ from sklearn_bp._columns import Columns, witnesses
 from sklearn_bp._scaling import largest_of
 from sklearn_bp._tables.statistics import ColumnStatistics
 from sklearn_bp._targets import check_labels, check_regression_targets
-from sklearn_bp._validation import canonical, check_weights
+from sklearn_bp._validation import LARGEST_MULTIPLE, canonical, check_weights
 from sklearn_bp._values import as_features
 from sklearn_bp.losses import CONSTANT_ROWS
 
@@ -146,9 +146,10 @@ def _checked(X, name):
 
 
 class Facts(NamedTuple):
-    """What is known of `Rows`: those of weight, the largest weight, targets' range."""
+    """What is known of `Rows`: those of weight, the range of weights and of targets."""
 
     n_weighty: int
+    lightest: float
     largest: float
     dtype: Any
     low: Any
@@ -158,13 +159,31 @@ class Facts(NamedTuple):
 def facts(rows, loss):
     """The `Facts` of a partition; ValueError for targets that the loss refuses."""
     if rows is None:
-        return Facts(0, 0.0, None, None, None)
+        return Facts(0, 0.0, 0.0, None, None, None)
     Y = rows.Y if rows.rows is None else rows.Y[rows.rows]
     loss.check_targets(Y)
-    largest = 1.0 if rows.weights is None else float(rows.weights.max())
+    lightest = largest = 1.0
+    if rows.weights is not None:
+        weights = rows.weights[rows.weighty]
+        lightest, largest = float(weights.min()), float(weights.max())
     dtype = getattr(rows.X, "dtype", None)
     dtype = dtype if dtype is not None and dtype.kind == "f" else np.dtype("f8")
-    return Facts(len(Y), largest, dtype, Y.min(axis=0), Y.max(axis=0))
+    ends = Y.min(axis=0), Y.max(axis=0)
+    return Facts(len(Y), lightest, largest, dtype, *ends)
+
+
+def unweighted(rows):
+    """The rows with a weight of 1 for all that have weight."""
+    return rows._replace(weights=None)
+
+
+def different_weights(rows, exponent):
+    """The different weights, over 2 ** exponent, and the rows that have each.
+
+    Without the smaller ones, where they are so many that it makes no difference.
+    """
+    values, counts = np.unique(rows.shares(exponent), return_counts=True)
+    return values[-LARGEST_MULTIPLE - 1 :], counts[-LARGEST_MULTIPLE - 1 :]
 
 
 def some_rows(rows, categorical_features, start, step):

@@ -110,6 +110,28 @@ def penalty(estimator, n_rows):
     return 0.1 * (100 / n_rows) ** 1.5
 
 
+def rows_a_penalty(estimator, n_rows, few, batch_size, by_rows=rows_a_batch):
+    """The rows that the penalty of a step is divided by; None for those of its batch.
+
+    alpha="auto" is meant for batches of the default length: divided by that, whatever
+    the length of a batch, one row in the last does not carry all of a penalty of 1,
+    and batch_size=1 does not drown in it.  Where batches have the default length the
+    last, shorter one keeps the penalty of its own rows, which balances its noise.
+    """
+    if estimator.alpha != "auto":
+        return None
+    by_default = n_rows if few else by_rows(n_rows)
+    return None if by_default == batch_size else by_default
+
+
+def rows_to_repeat(estimator):
+    """Whole weights are repeated rows, under alpha="auto", if these are fewer.
+
+    With more of them, and steps on drawn batches, nothing could be equal anyway.
+    """
+    return math.inf if estimator.solver == "lbfgs" else FEW_ROWS
+
+
 def starting_rate(n_features):
     """0.01 for up to 10 features, less for more, but 0.002 at least.
 
@@ -144,4 +166,7 @@ def resolve(
     rate = estimator.learning_rate_init
     if rate == "auto":
         rate = starting_rate(n_features)
+    penalty_rows = rows_a_penalty(estimator, n_seen or n_rows, few, batch_size, by_rows)
+    if penalty_rows is not None:
+        alpha *= batch_size / penalty_rows  # a number that would do the same
     return Resolved(alpha, batch_size, float(rate), max_iter, n_iter_no_change)

@@ -1,7 +1,6 @@
 """What the displays share. matplotlib is imported where something is drawn."""
 
 from sklearn_bp._base import BaseTwoLayer
-from sklearn_bp.activations import as_activation
 
 FORWARD, BACKWARD = "#1f5fa8", "#b3361e"
 
@@ -31,7 +30,7 @@ def two_layer(estimator, display):
 def hidden_activations(estimator, X):
     """Activations a1, (n, n_hidden), of encoded rows."""
     a1 = X @ estimator.coefs_[0] + estimator.intercepts_[0]
-    activate, _ = as_activation(estimator.activation).bind(a1.shape, a1.dtype)
+    activate, _ = estimator._network().activation.bind(a1.shape, a1.dtype)
     activate(a1)
     return a1
 

@@ -5,6 +5,8 @@
 """
 
 import inspect
+import math
+import warnings
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +17,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_consistent_length
 
+from sklearn_bp._compat import EXTRA_FRAMES
 from sklearn_bp._held_out import draw_part, spawn
 from sklearn_bp._targets import for_metrics
 
@@ -191,7 +194,8 @@ def split(estimator, Y, sample_weight, random_state, users, by_strata):
         train, validation = np.flatnonzero(~part), np.flatnonzero(part)
     else:
         train, validation = _train_test_split(estimator, Y, random_state)
-    if fraction == 0 or len(validation) < 2:
+    drawn = is_splitter(fraction) or by_strata
+    if fraction == 0 or len(validation) < (2 if drawn else 1):
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or "
             "the size of your dataset."
@@ -202,20 +206,69 @@ def split(estimator, Y, sample_weight, random_state, users, by_strata):
 
 
 def _train_test_split(estimator, Y, random_state):
-    n, fraction = len(Y), estimator.validation_fraction
+    """MLPClassifier's split; where that has too few rows, the nearest there is."""
+    n, fraction, strata = len(Y), estimator.validation_fraction, estimator._stratify(Y)
     try:
-        return train_test_split(
+        train, validation = train_test_split(
             np.arange(n),
             test_size=fraction or None,
-            stratify=estimator._stratify(Y),
+            stratify=strata,
             random_state=random_state,
         )
-    except ValueError as error:
+        if fraction == 0 or len(validation) > 1:
+            return train, validation
+    except ValueError as error:  # too few rows, of all or of some class
+        if n > 1 and math.ceil(fraction * n) >= n:
+            raise ValueError(
+                f"early_stopping=True cannot hold out validation_fraction={fraction} "
+                f"of {n} rows: {error} Lower 'validation_fraction'."
+            ) from error
+    train, validation = split_few(n, strata, fraction, random_state)
+    of_classes = ""
+    if strata is not None:
+        of_classes = ", and at least one row of each class stays in training"
+    warnings.warn(
+        f"early_stopping=True: validation_fraction={fraction} of {n} rows is too few "
+        f"for a stratified split. {len(validation)} are held out{of_classes}; they "
+        "tell little. Pass X_val and y_val, or set early_stopping=False.",
+        UserWarning,
+        stacklevel=6 + EXTRA_FRAMES,
+    )
+    return train, validation
+
+
+def split_few(n, strata, fraction, random_state):
+    """Training and validation rows, where some class has hardly any.
+
+    One row of each class, drawn at random, stays in training.  Of the others a fraction
+    of all rows is held out, spread over the classes: two or more if there are four.
+
+    Parameters
+    ----------
+    n : int
+    strata : ndarray of shape (n,) or (n, 1), or None
+    fraction : float
+    random_state : RandomState
+
+    Returns
+    -------
+    train, validation : ndarray of int
+    """
+    order = random_state.permutation(n)
+    strata = np.zeros(n) if strata is None else strata.reshape(n)
+    _, first, classes = np.unique(strata[order], return_index=True, return_inverse=True)
+    others = np.delete(np.arange(n), first)
+    if len(others) == 0:
         raise ValueError(
-            f"early_stopping=True cannot hold out validation_fraction="
-            f"{fraction} of {n} rows: {error} Increase "
-            "'validation_fraction' or the size of your dataset."
-        ) from error
+            f"early_stopping=True cannot hold out a row: n_samples={n}, and no class "
+            "has a second row to learn from. Set early_stopping=False, or pass X_val "
+            "and y_val."
+        )
+    others = order[others[np.argsort(classes[others], kind="stable")]]
+    wanted = max(math.ceil(fraction * n), 2 if n >= 4 else 1)
+    held = min(wanted, len(others))
+    validation = others[np.arange(held) * len(others) // held]
+    return np.setdiff1d(order, validation), validation
 
 
 def _last_split(splitter, users):

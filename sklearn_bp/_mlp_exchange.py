@@ -76,10 +76,11 @@ class MLPExchangeMixin:
         mlp.n_layers_ = 3
         mlp.n_iter_ = self.n_iter_
         mlp.loss_, mlp.loss_curve_ = self.loss_, list(self.loss_curve_)
+        scaled = self._feature_scaling is not None
         # Where training goes on it begins with fresh patience: a loss on scaled targets
         # is no measure for the next one.
         mlp._no_improvement_count = 0
-        mlp.best_loss_ = np.inf if self.standardize else min(self.loss_curve_)
+        mlp.best_loss_ = np.inf if scaled else min(self.loss_curve_)
         mlp.validation_scores_ = None
         if mlp.early_stopping:
             mlp.validation_scores_, mlp.best_validation_score_ = [], -np.inf
@@ -99,15 +100,15 @@ class MLPExchangeMixin:
         def refuse(what):
             raise ValueError(f"{name} has no equivalent of {what}")
 
-        activation = type(as_activation(self.activation))
-        if activation not in MLP_ACTIVATIONS:
+        activation, loss = self._parts_in_use()
+        if type(as_activation(activation)) not in MLP_ACTIVATIONS:
             refuse(
-                f"activation={self.activation!r}: it knows "
+                f"activation={activation!r}: it knows "
                 f"{sorted(MLP_ACTIVATIONS.values())}."
             )
         known = list(MLP_LOSSES[name])
-        if _loss_name(self.loss) not in known:
-            refuse(f"loss={self.loss!r}: it knows {', '.join(map(repr, known))}.")
+        if _loss_name(loss) not in known:
+            refuse(f"loss={loss!r}: it knows {', '.join(map(repr, known))}.")
         if self.skip_coef_ is not None:
             refuse("skip_layer=True: all its weights lead through hidden units.")
         if self._columns is not None and not self._columns.is_plain:
@@ -117,6 +118,11 @@ class MLPExchangeMixin:
             )
         if is_classifier(self) and len(self.classes_) == 1:
             refuse(f"a network for a single class, {self.classes_[0]!r}.")
+        if getattr(self, "_prediction_scaling", None) is not None:
+            refuse(
+                "targets near the end of the range of float64. Divide them by a unit, "
+                "and fit again."
+            )
         if getattr(self, "target_range_", None) is not None:
             refuse(
                 "predictions that go beyond the training targets by no more than a "
@@ -175,6 +181,7 @@ class MLPExchangeMixin:
 
     def _take_over(self, mlp, y):
         """Become as if fitted, to targets such as y, with the weights of an MLP."""
+        self._take_parts()
         dtype = mlp.coefs_[0].dtype
         Y = self._encode_targets(y, dtype, False, None, False)
         self._scale_targets(Y, None, dtype, False)
@@ -211,15 +218,16 @@ def _loss_name(loss):
 
 def _mlp_parameters(model, kind):
     """Those of our parameters that an MLP has, in values that it takes."""
+    activation, loss = model._parts_in_use()
     values = model.get_params(deep=False) | {
         "hidden_layer_sizes": (len(model.intercepts_[0]),),
-        "activation": MLP_ACTIVATIONS[type(as_activation(model.activation))],
+        "activation": MLP_ACTIVATIONS[type(as_activation(activation))],
         "alpha": model.alpha_,
         "batch_size": model.batch_size_,
         "learning_rate_init": model.learning_rate_init_,
         "max_iter": model.max_iter_,
         "n_iter_no_change": model.n_iter_no_change_,
-        "loss": _loss_name(model.loss),
+        "loss": _loss_name(loss),
         "shuffle": bool(model.shuffle),
         "early_stopping": model.early_stopping is True,
     }

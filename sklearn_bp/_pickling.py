@@ -124,4 +124,7 @@ def attributes_of(state, kind):
     }
     if "coefs_" in state:
         defaults["skip_coef_"] = None
+        known = defaults | state
+        # What files of earlier versions lack: the parts that were fitted.
+        defaults["_parts"] = [restored(known[name]) for name in ("activation", "loss")]
     return defaults | {name: restored(value) for name, value in state.items()}

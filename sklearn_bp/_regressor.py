@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils import check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -31,6 +32,51 @@ def joined_range(known, Y):
     """The range of targets, (2, n_outputs), with more targets Y."""
     both = Y if known is None else np.vstack([known, Y])
     return np.array([both.min(axis=0), both.max(axis=0)])
+
+
+# Targets of a loss with predictions exp(z), and standardize=True, are divided by a unit
+# if their mean is not between these: such losses do not train there, nor does float32.
+SMALLEST_MEAN, LARGEST_MEAN = 0.01, 1e6
+
+# Targets whose inverse spread is beyond this, or above its inverse, are scaled back
+# after the network: folded into the weights they would overflow in a sum.
+LARGEST_FOLDED = 1e290
+
+
+def unit_of_mean(mean):
+    """A `Scaling` for targets of this mean, (n_targets,): a power of 2, or None.
+
+    A mean is 0 for targets of nothing but zeros.
+    """
+    usual = (mean == 0) | ((mean >= SMALLEST_MEAN) & (mean <= LARGEST_MEAN))
+    if usual.all():
+        return None
+    exponent = np.where(usual, 0, np.clip(np.frexp(mean)[1], -1023, 1022))
+    return Scaling(np.zeros_like(mean), np.ldexp(1.0, -exponent))
+
+
+def _finite(values):
+    """Infinite values as the largest finite ones, in place."""
+    most = np.finfo(values.dtype).max
+    return np.clip(values, -most, most, out=values)
+
+
+def _overflows_in_squares(y):
+    """Whether y are numbers whose squares are out of the range of float64."""
+    if not (isinstance(y, np.ndarray) and y.dtype.kind == "f" and y.size):
+        y = np.asarray(y)
+        if y.dtype.kind not in "iuf" or not y.size:
+            return False
+    largest = np.abs(y).max()
+    return bool(largest > 1e100 or 0 < largest < 1e-100)
+
+
+def powers_of_two(values, axis=None):
+    """The powers of 2 next below the largest sizes: to divide by them is exact."""
+    digits = np.finfo(values.dtype)
+    _, exponent = np.frexp(np.abs(values).max(axis=axis, initial=0.0))
+    exponent = np.clip(exponent - 1, digits.minexp + 2, digits.maxexp - 2)
+    return np.ldexp(values.dtype.type(1), exponent)
 
 
 class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
@@ -63,9 +109,13 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         (not the intercepts). It is divided by the number of rows, or by the sum
         of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
         'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows and for
-        'lbfgs', and 0 for 'adamw'. Where rows held out tell when to stop, and
-        n_iter_no_change='auto', fit drops it once it has used up its patience, and
-        goes on from the best weights with half the patience and a tenth of `tol`.
+        'lbfgs', and 0 for 'adamw'; times the rows of a batch over those of the
+        default, and with weights in units of their mean (or, where they are whole
+        multiples of a number and fewer than 100 such rows, of that number): neither
+        the unit of the weights nor `batch_size` matters to the penalty. Where rows
+        held out tell when to stop, and n_iter_no_change='auto', fit drops it once it
+        has used up its patience, and goes on from the best weights with half the
+        patience and a tenth of `tol`.
 
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the
@@ -258,8 +308,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         'NAME_LEVEL' for each level of the categorical columns.
 
     target_range_ : ndarray of shape (2, n_targets) or None
-        Smallest and largest training targets, where they are standardized; else
-        None. predict goes beyond them by at most a twentieth of their distance.
+        Smallest and largest training targets, where they are standardized, and with
+        `standardize` those of 'poisson' and 'gamma'; else None. predict goes beyond
+        them by at most a twentieth of their distance.
 
     feature_importances_ : ndarray of shape (n_features,)
         How much the scores change with each feature: the mean absolute derivative over
@@ -368,8 +419,10 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         "loss": Part(REGRESSOR_LOSSES, ("backward", "value")),
     }
 
+    target_range_: np.ndarray | None
     _n_targets: int
     _prediction_scaling: Scaling | None = None  # of targets, if not folded
+    _target_unit: Scaling | None = None  # where scores are logarithms
 
     def __init__(
         self,
@@ -672,8 +725,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         p, loss = self._predictions(self._scores(X)), self._loss_object()
         n_targets = self._n_targets_of(p)
         predicted = self._cut(loss.predicted(p, n_targets))
-        ends = loss.interval(predicted, loss.spread(p, n_targets), width)
-        interval = np.stack(ends, axis=-1)
+        with np.errstate(over="ignore"):
+            ends = loss.interval(predicted, loss.spread(p, n_targets), width)
+        interval = _finite(np.stack(ends, axis=-1))
         if loss.out_activation == "exp":
             np.maximum(interval, 0, out=interval)
         return interval[:, 0] if n_targets == 1 else interval
@@ -700,7 +754,14 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         y, sample_weight = unmasked(y, "y"), unmasked(sample_weight, "sample_weight")
         loss = self._loss_object()
         if not isinstance(loss, Quantile):
-            return super().score(X, y, sample_weight)
+            if not _overflows_in_squares(y):
+                return super().score(X, y, sample_weight)
+            Y = check_regression_targets(y, np.float64)
+            check_consistent_length(X, Y)
+            sample_weight = check_sample_weight(sample_weight, len(Y))
+            unit = powers_of_two(Y, axis=0)
+            P = self.predict(X).reshape(Y.shape) / unit
+            return r2_score(Y / unit, P, sample_weight=sample_weight)
         P = self.predict(X)
         Y = check_regression_targets(y, np.float64)
         check_consistent_length(X, Y)
@@ -717,6 +778,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         """
         p = self._predictions(np.array(self._member_scores(X)))
         loss, n_targets = self._loss_object(), self._n_targets_of(p)
+        unit = powers_of_two(p)  # so that no square overflows
+        p = p / unit
         std = loss.predicted(p, n_targets).std(axis=0)
         own = loss.spread(p, n_targets)
         if own is not None:
@@ -728,16 +791,26 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
                 "set loss='gaussian_nll', with which a network predicts the spread of "
                 "the targets."
             )
+        with np.errstate(over="ignore"):
+            std = _finite(std * unit)
         return std[:, 0] if std.shape[1] == 1 else std
 
     def _predictions(self, z):
         """Predictions of the loss, in the user's units, from scores (overwritten)."""
         loss, scaling = self._loss_object(), self._prediction_scaling
-        if scaling is not None and not scaling.folds_in(z.dtype):
+        known = self._target_unit if scaling is None else scaling
+        if known is not None and not known.folds_in(z.dtype):
             z = z.astype(np.float64)
+        if loss.logarithmic:
+            with np.errstate(over="ignore"):
+                loss.forward(z)
+            digits = np.finfo(z.dtype)  # neither 0 nor infinite
+            return np.clip(z, digits.smallest_subnormal, digits.max, out=z)
         loss.forward(z)
         if scaling is not None:
-            loss.rescale(z, *scaling.inverse(z.dtype))
+            with np.errstate(over="ignore"):
+                loss.rescale(z, *scaling.inverse(z.dtype))
+            _finite(z)
         return z
 
     def _n_targets_of(self, p):
@@ -762,8 +835,12 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         known = getattr(self, "target_range_", None)
         if known is None:
             return None
-        margin = BEYOND_THE_RANGE * (known[1] - known[0])
-        return np.stack([known[0] - margin, known[1] + margin])
+        if self._prediction_scaling is self._target_unit is None:
+            margin = BEYOND_THE_RANGE * (known[1] - known[0])
+            return np.stack([known[0] - margin, known[1] + margin])
+        with np.errstate(over="ignore"):  # of targets near the ends of float64
+            margin = BEYOND_THE_RANGE * _finite(known[1] - known[0])
+            return _finite(np.stack([known[0] - margin, known[1] + margin]))
 
     def _encode_targets(self, y, dtype, continuing, classes, incremental):
         # Scaled targets lose no digits to an offset in float64.
@@ -789,36 +866,68 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         self._errors = None
         loss, running = self._loss_object(), self._running
         if not continuing:
-            self._score_scaling = self._prediction_scaling = self.target_range_ = None
+            scaling, mean = None, None
             if self.standardize and loss.scalable:
                 self._running = running.merged(of_targets(Y, part, loss.robust))
-                self._settle_targets(loss)
+                scaling = Scaling.of_target_statistics(self._running.targets)
+            elif self.standardize and loss.logarithmic:
+                unit = powers_of_two(Y, axis=0)
+                mean = np.average(Y / unit, axis=0, weights=part.shares) * unit
+            self._set_target_scaling(loss, scaling, mean)
         elif running is not None and running.targets is not None:
             robust = running.targets.columns is not None
-            if Y.shape[1] == len(running.targets.mean):
-                self._running = running.merged(of_targets(Y, part, robust))
-                self._settle_targets(loss)
-        if self._target_scaling() is not None:
+            if Y.shape[1] == len(running.targets.mean) and not part.repeats:
+                self._follow_targets(of_targets(Y, part, robust))
+        if self._cuts_predictions():
             self.target_range_ = joined_range(self.target_range_, Y)
         return self._in_training_units(Y).astype(dtype, copy=False)
 
-    def _settle_targets(self, loss):
-        """Scale targets by the statistics so far."""
-        before = self._target_scaling()
+    def _follow_targets(self, found):
+        """Merge the `Running` statistics of further targets, and scale by those."""
+        self._running = self._running.merged(found)
         scaling = Scaling.of_target_statistics(self._running.targets)
-        if before is not None:
-            scaling = settled(before, scaling)
-        if loss.n_scores(1) == 1:
+        self._use_scaling(settled(self._target_scaling(), scaling))
+
+    def _set_target_scaling(self, loss, scaling, mean):
+        """Take the scaling of the targets, or of positive ones their mean; or None."""
+        self._score_scaling = self._prediction_scaling = self._target_unit = None
+        self.target_range_ = None
+        if scaling is not None:
+            self._use_scaling(scaling)
+        elif mean is not None:
+            self._target_unit = unit_of_mean(mean)
+            if self._target_unit is not None:
+                factor = self._target_unit.factor
+                self._score_scaling = Scaling(-np.log(factor), np.ones_like(factor))
+
+    def _use_scaling(self, scaling):
+        """Scale targets; fold the scaling into the weights where that can be done."""
+        sizes = np.append(scaling.factor, abs(scaling.centre))
+        usual = (sizes == 0) | (sizes >= 1 / LARGEST_FOLDED)
+        usual &= sizes <= LARGEST_FOLDED
+        self._score_scaling = self._prediction_scaling = None
+        if self._loss_object().n_scores(1) == 1 and usual.all():
             self._score_scaling = scaling
         else:
             self._prediction_scaling = scaling
 
+    def _cuts_predictions(self):
+        """Whether predictions end near the range of the training targets."""
+        loss = self._loss_object()
+        return self._target_scaling() is not None or bool(
+            self.standardize and loss.logarithmic
+        )
+
     def _target_scaling(self):
-        """The one that is folded into the weights, or the one that cannot be."""
-        folded = self._score_scaling
-        return self._prediction_scaling if folded is None else folded
+        """That of targets, or None, whether it is folded into the weights or not."""
+        for scaling in (self._target_unit, self._score_scaling):
+            if scaling is not None:
+                return scaling
+        return self._prediction_scaling
 
     def _scaled_by(self):
+        if self._target_unit is not None:
+            return self._score_scaling
         return self._target_scaling()
 
     def _in_training_units(self, Y):
@@ -827,12 +936,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     def _calibrate(self, validate, parameters):
         errors, weights = validate.errors(parameters)
+        errors = errors.astype(np.float64)  # which holds them in the user's units
         scaling = self._target_scaling()
         if scaling is not None and not self._loss_object().relative_errors:
             width = scaling.factor  # 0 for a constant target
-            errors = np.divide(
-                errors, width, out=np.zeros_like(errors), where=width > 0
-            )
+            with np.errstate(over="ignore"):
+                errors = np.divide(
+                    errors, width, out=np.zeros_like(errors), where=width > 0
+                )
+            errors = _finite(errors)
         equal = weights.min() == weights.max()
         self._errors = calibrate(errors, None if equal else weights)
 
@@ -843,7 +955,20 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         return np.zeros(len(Y))
 
     def _loss_object(self):
-        return as_loss(self.loss)
+        _, loss = self._parts_in_use()
+        return as_loss(loss)
+
+    def _check_continuing(self):
+        super()._check_continuing()
+        scaled = self._target_unit is None and self._target_scaling() is not None
+        if scaled != bool(self.standardize and self._loss_object().scalable):
+            raise ValueError(
+                "Training goes on from weights that were fitted to targets "
+                f"{'in units of their spread' if scaled else 'as they are'}, and "
+                f"loss={self.loss!r} needs them {'as they are' if scaled else 'scaled'}"
+                ". Set the loss back, or set warm_start=False or use clone() to start "
+                "anew."
+            )
 
     def _stratify(self, Y):
         return None

@@ -30,6 +30,9 @@ LARGEST = 8.0
 LARGE_OFFSET = 1000
 LARGE_SIZE = 1e30
 
+# Columns with a smaller factor are multiplied first: subtracting could overflow.
+SMALLEST_FACTOR = 1e-300
+
 # The interquartile range of the standard normal distribution.
 NORMAL_QUARTILES = 1.3489795003921634
 
@@ -162,7 +165,9 @@ class Scaling:
             known = (spread > 0) & (deviation > 0)
             mean = np.where(known, median, mean)
             deviation = np.where(known, spread, deviation)
-        return cls(mean * unit, _inverse(deviation * unit))
+        width = deviation * unit
+        width[width < np.finfo(np.float64).tiny] = 0  # subnormal: without digits
+        return cls(mean * unit, _inverse(width))
 
     def __call__(self, X, out=None):
         """Scaled rows of X, (n, n_columns); new, or in `out`, in its dtype."""
@@ -178,8 +183,13 @@ class Scaling:
         # Integers become float64 first, whatever their size: they equal that array.
         own = X.dtype if X.dtype.kind == "f" else np.float64
         wide = np.result_type(own, out.dtype)
+        if wide == np.float32 and self._exceeds_float32():
+            wide = np.dtype(np.float64)
         scaled = X
         if self.centre is not None:
+            if wide == np.float64 and self._nears_overflow():
+                scaled = X * self.factor - self.centre * self.factor
+                return np.add(scaled, 0, out=out, casting="same_kind")
             scaled = np.subtract(
                 X, self.centre.astype(wide), out=out if out.dtype == wide else None
             )
@@ -192,7 +202,17 @@ class Scaling:
             rest = Scaling(None, self.factor[self.n_dense :])
             head = sparse.csr_matrix(dense(X[:, : self.n_dense].toarray()))
             return sparse.hstack([head, rest(X[:, self.n_dense :])], format="csr")
+        if X.dtype == np.float32 and self._exceeds_float32():
+            return (X @ sparse.diags(self.factor)).astype(np.float32)
         return X @ sparse.diags(self.factor.astype(X.dtype))
+
+    def _nears_overflow(self):
+        """Whether a column is so wide that differences of its values may overflow."""
+        return bool(((self.factor > 0) & (self.factor < SMALLEST_FACTOR)).any())
+
+    def _exceeds_float32(self):
+        """Whether a factor is out of its range, for columns at the other end of it."""
+        return bool(self.factor.max(initial=0.0) > LARGE_SIZE)
 
     def backwards(self, Y):
         """Y / factor + centre, in place; a constant column is its centre."""
@@ -306,6 +326,10 @@ def unfold_skip(skip, intercept, features=None, targets=None):
 
 
 def _inverse(x):
-    """1 / x, and 0 for 0 and for what is so small that 1 / x is infinite."""
+    """1 / x, and 0 for 0, of numbers >= 0; between `tiny` and its inverse.
+
+    So it is its own inverse, but for what is out of that range.
+    """
     tiny = np.finfo(x.dtype).tiny
-    return np.divide(1.0, x, out=np.zeros_like(x), where=np.abs(x) >= tiny)
+    x = np.where(x > 0, np.clip(x, tiny, 1 / tiny), 0)
+    return np.divide(1.0, x, out=np.zeros_like(x), where=x != 0)

@@ -453,6 +453,9 @@ def d2_pinball(Y, P, quantile, sample_weight=None):
     sample_weight : ndarray of shape (n,), default=None
     """
     weights = np.ones(len(Y)) if sample_weight is None else sample_weight
+    # To divide by a power of 2 changes no bit, and no sum overflows.
+    unit = np.ldexp(1.0, -np.clip(np.frexp(np.abs(Y).max(axis=0))[1], -1020, 1020))
+    Y, P = Y * unit, P * unit[:, np.newaxis]
     best = weighted_quantiles(Y, weights, quantile)
     shares = []
     for j, q in enumerate(quantile):

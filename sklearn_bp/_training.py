@@ -196,6 +196,8 @@ class MiniBatches:
         Epochs that a running mean of the weights reaches back; 0 for none.
     dropout : float, default=0
         Share of hidden units left out; if not 0, the state has a `dropout_stream`.
+    penalty_rows : int or None, default=None
+        What the penalty of a step is divided by; None for the rows of its batch.
     """
 
     optimizer: Any
@@ -204,6 +206,7 @@ class MiniBatches:
     shuffle: bool | str
     average: float = 0
     dropout: float = 0
+    penalty_rows: int | None = None
     resumes: ClassVar[bool] = True  # a state read from a file leads to the same bits
 
     @property
@@ -253,6 +256,8 @@ class MiniBatches:
         if state.relaxed:
             data = replace(data, alpha=0.0)
         optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
+        if self.penalty_rows is not None:
+            optimizer = penalizing(optimizer, self.penalty_rows)
         steps_an_epoch = -(-data.n_rows // self.batch_size)
         by_step = getattr(self.schedule, "by_step", None)
         if self.average or by_step:
@@ -325,6 +330,26 @@ def relax(state):
     patience.count = 0
     patience.tol /= 10
     patience.n_iter_no_change /= 2
+
+
+def penalizing(optimizer, penalty_rows):
+    """A bound optimizer whose penalty is that of batches of so many rows.
+
+    It sees batches of that length only: the gradients of others are scaled to it.
+    """
+    begin_step, finish_step = optimizer.begin, optimizer.finish
+
+    def begin(n_rows, rate):
+        scale, beta = begin_step(penalty_rows, rate)
+        return (
+            scale if n_rows == penalty_rows else scale * penalty_rows / n_rows
+        ), beta
+
+    def finish(n_rows, rate):
+        # The loss counts the penalty once for each row.
+        return finish_step(penalty_rows, rate) * n_rows / penalty_rows
+
+    return optimizer._replace(begin=begin, finish=finish)
 
 
 def counting(optimizer, state):

@@ -24,11 +24,12 @@ from sklearn_bp._dask_collections import (
     predicted,
 )
 from sklearn_bp._dask_fit import fit as fit_parts
-from sklearn_bp._dask_fit import target_statistics, targets_of
+from sklearn_bp._dask_fit import mean_target, target_statistics, targets_of
 from sklearn_bp._dask_rows import hits, moments, train_block
 from sklearn_bp._dask_training import r2
 from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._regressor import joined_range
+from sklearn_bp._scaling import Scaling
 from sklearn_bp._targets import check_y_given
 from sklearn_bp._validation import is_dask_collection
 from sklearn_bp.losses import Quantile
@@ -480,19 +481,20 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
     def _scale_partitioned_targets(self, rows, known, continuing):
         self._errors, self._n_targets = None, len(known.low)
         if not continuing:
-            self._score_scaling = self._prediction_scaling = self.target_range_ = None
-            loss = self._loss_object()
+            loss, scaling, mean = self._loss_object(), None, None
             if self.standardize and loss.scalable:
                 found = target_statistics(rows, known, loss.robust)
                 self._running = self._running.merged(found)
-                self._settle_targets(loss)
+                scaling = Scaling.of_target_statistics(self._running.targets)
+            elif self.standardize and loss.logarithmic:
+                mean = mean_target(rows, known)
+            self._set_target_scaling(loss, scaling, mean)
         elif self._running is not None and self._running.targets is not None:
             robust = self._running.targets.columns is not None
             if len(known.low) == len(self._running.targets.mean):
                 found = target_statistics(rows, known, robust)
-                self._running = self._running.merged(found)
-                self._settle_targets(self._loss_object())
-        if self._target_scaling() is not None:
+                self._follow_targets(found)
+        if self._cuts_predictions():
             ends = np.array([known.low, known.high])
             self.target_range_ = joined_range(self.target_range_, ends)
 

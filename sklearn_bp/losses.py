@@ -98,6 +98,9 @@ class Loss(Option):
         times as large.
     positive_only : bool
         Whether all targets must be above 0, or are better there.
+    logarithmic : bool
+        Whether predictions are exp(z), and targets may be divided by a unit, which
+        moves scores by its logarithm.
     relative_errors : bool
         Whether `interval_error` has no unit; else it has that of the targets.
     of_mean : bool
@@ -111,6 +114,7 @@ class Loss(Option):
     robust: ClassVar[bool] = False
     degree: ClassVar[int] = 1
     positive_only: ClassVar[bool] = False
+    logarithmic: ClassVar[bool] = False
     relative_errors: ClassVar[bool] = False
     of_mean: ClassVar[bool] = False
 
@@ -601,7 +605,9 @@ class Quantile(Loss):
     def interval(self, predicted, spread, width):
         if predicted.ndim == 2:
             return predicted - width, predicted + width
-        lower, upper = predicted[..., 0] - width, predicted[..., -1] + width
+        most = np.finfo(np.float64).max
+        lower = np.maximum(predicted[..., 0] - width, -most)
+        upper = np.minimum(predicted[..., -1] + width, most)
         middle = lower / 2 + upper / 2  # a negative width may be too much
         return np.minimum(lower, middle), np.maximum(upper, middle)
 
@@ -711,6 +717,7 @@ class Poisson(Loss):
 
     out_activation = "exp"
     positive_only = True
+    logarithmic = True
     of_mean = True
 
     def best_constant(self, mean, margin):
@@ -741,6 +748,7 @@ class Gamma(Loss):
 
     out_activation = "exp"
     positive_only = True
+    logarithmic = True
     of_mean = True
 
     def best_constant(self, mean, margin):

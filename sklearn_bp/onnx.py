@@ -205,7 +205,9 @@ def _identity(graph, z, loss):
 
 
 def _exp(graph, z, loss):
-    return graph.node("Exp", z)
+    digits = np.finfo(graph.dtype)  # neither 0 nor infinite
+    p = graph.node("Min", graph.node("Exp", z), digits.max)
+    return graph.node("Max", p, digits.tiny)
 
 
 def _softmax(graph, z, loss):
@@ -388,8 +390,9 @@ def _of_strings(graph, features, j, levels):
 
 def _scores(graph, estimator, features):
     """The name of the scores z2, (n, n_outputs)."""
-    activation = activations.as_activation(estimator.activation)
-    to_onnx = _found(ACTIVATIONS, activation, "activation", estimator.activation)
+    given, _ = estimator._parts_in_use()
+    activation = activations.as_activation(given)
+    to_onnx = _found(ACTIVATIONS, activation, "activation", given)
     columns = estimator._columns
     if columns is None:
         X = features.numbers(range(estimator.n_features_in_))
@@ -465,7 +468,7 @@ def _convert_classifier(scope, operator, container):
     estimator = operator.raw_operator
     graph, features = _graph(scope, operator, container)
     loss = estimator._loss_object()
-    link = _found(LINKS, loss, "loss", estimator.loss)
+    link = _found(LINKS, loss, "loss", estimator._parts_in_use()[1])
     z = _scores(graph, estimator, features)
     labels, proba = (output.full_name for output in operator.outputs)
 
@@ -525,9 +528,10 @@ def _convert_regressor(scope, operator, container):
     estimator = operator.raw_operator
     graph, features = _graph(scope, operator, container)
     loss, columns = estimator._loss_object(), _predicted(estimator)
-    link = _found(LINKS, loss, "loss", estimator.loss)
+    link = _found(LINKS, loss, "loss", estimator._parts_in_use()[1])
     z, scaling = _scores(graph, estimator, features), estimator._prediction_scaling
-    if scaling is not None and not scaling.folds_in(graph.dtype):
+    known = estimator._target_unit if scaling is None else scaling
+    if known is not None and not known.folds_in(graph.dtype):
         graph = Graph(scope, container, np.float64)
         z = graph.cast(z)
     p = link(graph, z, loss)

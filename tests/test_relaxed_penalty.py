@@ -21,7 +21,7 @@ from sklearn_bp.optimizers import OPTIMIZERS
 from sklearn_bp.schedules import Constant
 
 RNG = np.random.RandomState(0)
-X = RNG.normal(size=(150, 3))
+X = RNG.normal(size=(152, 3))
 SIGNAL = np.sin(X[:, 0]) + X[:, 1] * X[:, 2]
 # Many steps an epoch and a large tol: the patience of 8 epochs is used up soon.
 QUICK = {"hidden_layer_sizes": 5, "batch_size": 4, "tol": 0.05, "random_state": 0}

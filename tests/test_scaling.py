@@ -3,6 +3,7 @@
 import copy
 import pickle
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -898,4 +899,27 @@ def test_the_network_on_scaled_rows_is_the_estimator():
     z = network.scores(weights, X, scaling=model._feature_scaling)
     assert_allclose(
         model._score_scaling.backwards(z), model.predict(X), rtol=1e-10, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("form", ["dense", "csr"])
+@pytest.mark.parametrize("unit", [2.0**-126, 2.0**-132, 2.0**100])
+def test_columns_near_the_ends_of_float32(unit, form):
+    """Fitted as the same columns in another unit, but for digits of subnormals."""
+    rng = np.random.RandomState(0)
+    rows = np.round(rng.normal(size=(150, 3)) * 64, 0) / 64
+    y = (rows[:, 0] + rows[:, 1] > 0).astype(int)
+    rows = rows.astype(np.float32)
+    settings = {"hidden_layer_sizes": 8, "n_members": 2, "max_iter": 20}
+    settings |= {"random_state": 0, "n_iter_no_change": 20}
+
+    def probability(x):
+        x = sparse.csr_matrix(x) if form == "csr" else x
+        model = sklearn_bp.TwoLayerClassifier(**settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return model.fit(x, y).predict_proba(x)
+
+    assert_allclose(
+        probability(rows * np.float32(unit)), probability(rows), rtol=1e-3, atol=1e-4
     )

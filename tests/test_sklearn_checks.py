@@ -14,13 +14,14 @@ from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp.losses import Huber, LogLoss, Quantile
 
 pytestmark = pytest.mark.filterwarnings(
-    f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
+    f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}",
+    "ignore:early_stopping=True. validation_fraction=:UserWarning",
 )
 
 SMALL = {"hidden_layer_sizes": 10, "max_iter": 40}  # for speed
 # Slow enough for raw targets, which at 0.01 diverge from some starting weights.
 SGD = SMALL | {"solver": "sgd", "learning_rate_init": 0.004, "max_iter": 150}
-# A part large enough to be split off the few rows of some checks.
+# With parts that are large enough for the few rows of some checks, and too small.
 STOPPING = SMALL | {"early_stopping": True, "validation_fraction": 0.4}
 ESTIMATORS = [
     TwoLayerClassifier(),
@@ -33,6 +34,13 @@ ESTIMATORS = [
     TwoLayerClassifier(learning_rate_init=0.01, **STOPPING),
     TwoLayerRegressor(learning_rate_init=0.01, **STOPPING),
     TwoLayerClassifier(solver="lbfgs", **STOPPING),
+    TwoLayerClassifier(early_stopping=True),
+    TwoLayerRegressor(early_stopping=True),
+    TwoLayerClassifier(
+        early_stopping=True,
+        early_stopping_metric="score",
+        **SMALL,
+    ),
     TwoLayerClassifier(loss=LogLoss(label_smoothing=0.1)),
     TwoLayerRegressor(loss="absolute_error"),
     TwoLayerRegressor(loss="gaussian_nll", **SMALL),

@@ -11,7 +11,11 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._scaling import Scaling
+from sklearn_bp._tables.digest import digest_of
 from sklearn_bp._tables.running import TOLERANCE, Running, of_part, settled
+
+# Parts of fewer rows may be alike by chance.
+FEWEST_TO_KNOW = 10
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,28 @@ class NewRows:
     exponent : int
     n_before : int or None
         Rows of the stream before these; None where fit gets all rows at once.
+    digest : int or None
+        What tells the rows of a stream from others; None for few rows, which may be
+        alike by chance.
+    repeats : bool
+        Whether the stream has brought the very same rows before: they tell nothing new
+        of it.
     """
 
     n_rows: int
     shares: Any
     exponent: int
     n_before: Any
+    digest: Any = None
+    repeats: bool = False
+
+    def known_by(self, X, Y, running):
+        """The same, with the digest of encoded rows and their targets."""
+        if self.n_rows < FEWEST_TO_KNOW:
+            return self
+        digest = digest_of(X, Y, self.shares)
+        repeats = running is not None and running.knows(digest)
+        return replace(self, digest=digest, repeats=repeats)
 
     def features(self, X, n_dense=None, columns=None):
         """The `Running` statistics of the features, encoded by `columns`."""
@@ -41,11 +61,11 @@ class NewRows:
             unknown = np.zeros(len(found.features.low), bool)
             unknown[: len(columns.numeric)] = np.isin(columns.numeric, columns.empty)
             found = replace(found, features=found.features.without(unknown))
-        return found
+        return replace(found, digests=self.running().digests)
 
     def running(self):
         """The same, of no features."""
-        return Running(self.n_rows, self.n_rows, self.exponent)
+        return Running.of_rows(self.n_rows, self.exponent, self.digest)
 
 
 class Inputs(NamedTuple):
@@ -96,7 +116,7 @@ class Inputs(NamedTuple):
         inputs : Inputs
         X : ndarray or CSR
         """
-        if self.running is None:
+        if self.running is None or (part.repeats and columns is self.columns):
             return self, X
         if self.scaling is None:
             return Inputs(columns, None, self.running.merged(part.running())), X

@@ -21,6 +21,10 @@ TOLERANCE = 0.05
 # A scaling is settled anew after so many times the rows.
 GROWTH = 1.05
 
+# Parts of a stream that are remembered, so that a second pass is known to be one.
+MOST_DIGESTS = 4096
+NO_DIGESTS = np.empty(0, np.uint64)
+
 # A value so many times as far out as the farthest of training is no value of the same
 # kind.
 FAR = 1.5
@@ -43,6 +47,8 @@ class Running:
     largest : ndarray or None
         The largest absolute value of each column that is scaled as a sparse one.
     targets : TargetStatistics or None
+    digests : ndarray of uint64
+        Of the parts of a stream; of the last MOST_DIGESTS.
     """
 
     n_rows: int
@@ -51,6 +57,17 @@ class Running:
     features: Any = None
     largest: Any = None
     targets: Any = None
+    digests: Any = NO_DIGESTS
+
+    @classmethod
+    def of_rows(cls, n_rows, exponent, digest=None):
+        """Of rows of which nothing but their number is known."""
+        digests = NO_DIGESTS if digest is None else np.array([digest], np.uint64)
+        return cls(n_rows, n_rows, exponent, digests=digests)
+
+    def knows(self, digest):
+        """Whether there has been a part of this digest."""
+        return bool((self.digests == np.uint64(digest)).any())
 
     def merged(self, other):
         """The statistics of these rows and of others, of the same columns."""
@@ -66,6 +83,7 @@ class Running:
             _merged(one.features, other.features),
             largest,
             _merged(one.targets, other.targets),
+            np.append(one.digests, other.digests)[-MOST_DIGESTS:],
         )
 
     def settled(self):

@@ -41,7 +41,7 @@ class ColumnStatistics:
     ----------
     weight : float
         Of all rows.
-    missing : ndarray of shape (d,)
+    missing : ndarray of shape (d,), or 0.0
         Weight of the rows that miss a column.
     low, high : ndarray of shape (d,), float64
         NaN where nothing was observed.
@@ -55,11 +55,12 @@ class ColumnStatistics:
     points : ndarray of shape (POINTS, d) or None
         Values of equal weight, as good as all that were observed in all rows but those
         below.
-    points_weight : ndarray of shape (d,)
+    points_weight : ndarray of shape (d,), or float
         The weight that they stand for.
     rows : ndarray of shape (n_rows, d)
-        Rows that are not among the points yet.
-    row_weights : ndarray of shape (n_rows,)
+        The values of rows that are not among the points yet, each column sorted.
+    row_weights : ndarray of shape (n_rows, d)
+        Their weights, 0 for those that are missing.
     """
 
     weight: float
@@ -124,7 +125,7 @@ class ColumnStatistics:
         weights = np.full(len(rows), float(step))
         if sample_weight is not None:
             weights *= sample_weight[-n_before % step :: step]
-        known = (*facts, None, None, np.zeros(X.shape[1]), rows, weights)
+        known = (*facts, None, None, 0.0, *_sorted(rows, _by_column(rows, weights)))
         return cls(*known)
 
     @property
@@ -141,7 +142,7 @@ class ColumnStatistics:
         if self.three is not None:
             return self.three
         values, weights = self._distribution()
-        if not self.missing.any():
+        if not np.any(self.missing):
             return quantiles(values.T.copy(), weights.T, QUARTILES)
         medians = quantiles(values.T.copy(), weights.T, QUARTILES[:1])
         observed = self.weight - self.missing
@@ -160,7 +161,7 @@ class ColumnStatistics:
         Its quartiles are known; it is not to be merged.
         """
         three = self.quartiles
-        if not self.missing.any():
+        if not np.any(self.missing):
             return replace(self, three=three)
         median, gone = three[0], np.isnan(self.low)
         low, high = (np.where(gone, 0.0, ends) for ends in (self.low, self.high))
@@ -188,13 +189,12 @@ class ColumnStatistics:
         points = self.points
         if points is None and self.three is not None:
             points = self._from_quartiles()
-        weights = _by_column(self.rows, self.row_weights)
         if points is None:
-            return self.rows, weights
-        of_points = np.tile(self.points_weight / len(points), (len(points), 1))
+            return self.rows, self.row_weights
+        of_points = np.broadcast_to(self.points_weight / len(points), points.shape)
         return (
             np.concatenate([points, self.rows]),
-            np.concatenate([of_points, weights]),
+            np.concatenate([of_points, self.row_weights]),
         )
 
     def _from_quartiles(self):
@@ -216,7 +216,7 @@ class ColumnStatistics:
             points, of_points = self.points, self.points_weight
             if points is None and self.three is not None:
                 points = self._from_quartiles()
-            known: Any = (*facts, None, points, of_points, rows, weights)
+            known: Any = (*facts, None, points, of_points, *_sorted(rows, weights))
             return ColumnStatistics(*known)
         values, weights = (
             np.concatenate(both)
@@ -259,7 +259,11 @@ class ColumnStatistics:
         new = origins < 0
 
         def taken(array, of_new):
-            return None if array is None else np.where(new, of_new, array[..., origins])
+            if array is None:
+                return None
+            if np.ndim(array) == 0:
+                return np.where(new, of_new, array)
+            return np.where(new, of_new, array[..., origins])
 
         return replace(
             self,
@@ -272,6 +276,11 @@ class ColumnStatistics:
             points=taken(self.points, values),
             points_weight=taken(self.points_weight, self.weight),
             rows=taken(self.rows, values),
+            row_weights=np.where(
+                new,
+                self.row_weights.max(axis=1, keepdims=True),
+                taken(self.row_weights, 0),
+            ),
         )
 
     def reweighted(self, exponent):
@@ -288,7 +297,13 @@ class ColumnStatistics:
 
 def _nothing(d, of_points) -> Any:
     """No rows beside points of such a weight, for `ColumnStatistics`."""
-    return np.broadcast_to(of_points, (d,)), np.empty((0, d)), np.empty(0)
+    return of_points, np.empty((0, d)), np.empty((0, d))
+
+
+def _sorted(values, weights):
+    """Values (n, d), each column sorted, and their weights, (n, d)."""
+    order = np.argsort(values, axis=0, kind="stable")
+    return tuple(np.take_along_axis(a, order, axis=0) for a in (values, weights))
 
 
 def _of_weight(sample_weight):
@@ -305,7 +320,7 @@ def _facts(X, rows, sample_weight) -> Any:
     weight = len(X) if rows is None else len(rows)
     if sample_weight is not None:
         weight = sample_weight.sum()
-    missing = np.zeros_like(low)
+    missing = 0.0
     if np.isnan(low).any():  # a minimum hands NaN on
         gone = np.isnan(X)
         missing = gone.sum(axis=0).astype(np.float64)
