@@ -5,7 +5,7 @@ change: when there are a twentieth more rows, when a column that was constant is
 longer, when a value lies far outside, when the columns are others.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Running:
     features: Any = None
     largest: Any = None
     targets: Any = None
-    digests: Any = NO_DIGESTS
+    digests: Any = field(default_factory=lambda: NO_DIGESTS)
 
     @classmethod
     def of_rows(cls, n_rows, exponent, digest=None):

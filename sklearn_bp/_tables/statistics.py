@@ -276,10 +276,8 @@ class ColumnStatistics:
             points=taken(self.points, values),
             points_weight=taken(self.points_weight, self.weight),
             rows=taken(self.rows, values),
-            row_weights=np.where(
-                new,
-                self.row_weights.max(axis=1, keepdims=True),
-                taken(self.row_weights, 0),
+            row_weights=taken(
+                self.row_weights, self.row_weights.max(axis=1, keepdims=True)
             ),
         )
 
