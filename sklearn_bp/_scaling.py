@@ -30,6 +30,9 @@ LARGEST = 8.0
 LARGE_OFFSET = 1000
 LARGE_SIZE = 1e30
 
+# Twice of it does not overflow.
+WIDE = 1e307
+
 # Columns with a smaller factor are multiplied first: subtracting could overflow.
 SMALLEST_FACTOR = 1e-300
 
@@ -92,18 +95,22 @@ class Scaling:
         """
         # What rounding leaves of a constant is no range.
         digits = np.finfo(dtype).eps if dtype.kind == "f" else 0
-        constant = high - low <= 4 * digits * np.maximum(abs(low), abs(high))
+        largest = np.maximum(abs(low), abs(high))
+        constant = high / 2 - low / 2 <= 2 * digits * largest
+        # Halves of all lengths, which do not overflow.
         median, first, third = three_quartiles
-        spread = third - first
-        deviation = np.maximum(high - median, median - low)
-        spread = np.where(spread == 0, (high - low) / 2, spread)
+        extent, spread = high / 2 - low / 2, third / 2 - first / 2
+        deviation = np.maximum(high / 2 - median / 2, median / 2 - low / 2)
+        spread = np.where(spread == 0, extent / 2, spread)
         width = np.maximum(spread, deviation / LARGEST)
-        width = np.where(two_valued, high - low, width)
-        median = np.where(two_valued, low + width * share, median)
+        width = np.where(two_valued, extent, width)
+        half = width * share
+        mean = np.where(half < WIDE, low + 2 * half, low + half + half)
+        median = np.where(two_valued, mean, median)
         width[constant] = 0
         if dtype.kind == "f":
             median = median.astype(dtype).astype(np.float64)
-        return cls(median, _inverse(width))
+        return cls(median, _inverse(width) / 2)
 
     @classmethod
     def _of_csr(cls, X, sample_weight, n_dense):

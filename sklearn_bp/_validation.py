@@ -302,7 +302,7 @@ def in_rows(sample_weight, most_rows):
     """
     if sample_weight is None:
         return None
-    weights = bounded(sample_weight)
+    weights, _ = bounded(sample_weight)
     values, counts = np.unique(weights[weights > 0], return_counts=True)
     unit, is_whole = row_unit(values, counts, most_rows)
     if len(values) == 1 and counts[0] == len(weights):

@@ -759,21 +759,6 @@ def test_partial_fits_are_fit(n, solver, n_members, average):
         options["early_stopping"] = False
 
 
-def test_statistics_are_those_of_the_first_call():
-    model = regressor().partial_fit(X[:FEW], Y[:FEW])
-    of_features = statistics(Scaling.of_features(X[:FEW]))
-    of_targets = statistics(Scaling.of_targets(Y[:FEW]))
-    for rows, y in ((X * 100 - 7, Y * 50), (X[:3], Y[:3]), (X, Y)):
-        model.partial_fit(rows, y)
-        assert_array_equal(statistics(model._feature_scaling), of_features)
-        assert_array_equal(statistics(model._score_scaling), of_targets)
-    # but fit has its own
-    model.fit(X, Y)
-    assert_array_equal(
-        statistics(model._feature_scaling), statistics(Scaling.of_features(X))
-    )
-
-
 @pytest.mark.parametrize("average", [True, False])
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("solver", ["sgd", "adam"])

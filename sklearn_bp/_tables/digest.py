@@ -29,7 +29,7 @@ def digest_of(*data):
 def _of_array(array):
     words = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     whole = len(words) // 8 * 8
-    parts = [words[whole:].astype(np.uint64)]
+    parts: list[np.ndarray] = [words[whole:].astype(np.uint64)]
     words = words[:whole].view(np.uint64)
     parts += [words[i : i + BLOCK] for i in range(0, len(words), BLOCK)]
     total = 0

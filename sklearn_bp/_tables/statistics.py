@@ -368,7 +368,7 @@ def quantiles(columns, sample_weight, levels):
         at = levels * n
         upper = np.minimum(np.floor(at).astype(int), n - 1)
         lower = np.where(at == np.floor(at), np.maximum(upper - 1, 0), upper)
-        return (columns[:, lower].astype(np.float64) + columns[:, upper]).T / 2
+        return _middles(columns[:, lower], columns[:, upper]).T
     found = np.empty((len(levels), d))
     by_column = np.broadcast_to(sample_weight, columns.shape)
     for j, (column, weights) in enumerate(zip(columns, by_column, strict=True)):
@@ -378,8 +378,13 @@ def quantiles(columns, sample_weight, levels):
         lower = np.searchsorted(weights, at * (1 - 1e-12), side="left")
         upper = np.searchsorted(weights, at * (1 + 1e-12), side="right")
         upper = np.minimum(upper, n - 1)
-        found[:, j] = (x[lower].astype(np.float64) + x[upper]) / 2
+        found[:, j] = _middles(x[lower], x[upper])
     return found
+
+
+def _middles(x, y):
+    """(x + y) / 2, float64; halved first, so that no sum overflows."""
+    return x.astype(np.float64) / 2 + y.astype(np.float64) / 2
 
 
 @dataclass(frozen=True)
