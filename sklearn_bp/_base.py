@@ -316,7 +316,7 @@ class BaseTwoLayer(
             shares, exponent = bounded(sample_weight)
             n_before = inputs.running.n_rows if continuing and inputs.running else 0
             part = NewRows(n_rows, shares, exponent, n_before if incremental else None)
-            if incremental:
+            if incremental and self._counts_rows():
                 part = part.known_by(X, Y, inputs.running if continuing else None)
             X = self._learn_inputs(X, part, inputs if continuing else None)
             raw = X, Y
@@ -529,6 +529,11 @@ class BaseTwoLayer(
                 X, Y, sample_weight = X[rows], Y[rows], sample_weight[rows]
                 users = users.taken(rows)
         return X, Y, sample_weight, users
+
+    def _counts_rows(self):
+        """Whether anything depends on the rows that a stream has brought."""
+        by_rows = self.alpha == "auto" or self.batch_size == "by_rows"
+        return by_rows or self._encodes()
 
     def _inputs(self):
         """What turns the user's columns into the network's inputs."""

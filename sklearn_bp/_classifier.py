@@ -181,8 +181,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         largest absolute value. The scaling is folded into `coefs_` and
         `intercepts_`, which act on X as it is. The output intercepts start at the
         best constant, and `tol` counts in units of its loss. `alpha` and
-        `loss_curve_` refer to scaled data. partial_fit keeps the scaling of its
-        first call.
+        `loss_curve_` refer to scaled data. partial_fit and warm_start go by all rows
+        so far: the scaling follows them, and the weights are re-expressed so that
+        scores stay.
 
     n_members : int, default=8
         Networks trained side by side, of `hidden_layer_sizes` units each, from
@@ -331,7 +332,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     After fit only the weights are kept, so a later partial_fit begins with a
     fresh optimizer. partial_fit keeps the optimizer, so with an int
-    `random_state` n calls of it on the same data equal fit with max_iter=n.
+    `random_state` n calls of it on the same data equal fit with max_iter=n, where fit
+    holds no rows out: with early_stopping=False, or fewer than 100 rows.
 
     References
     ----------

@@ -123,11 +123,12 @@ class MLPExchangeMixin:
                 "targets near the end of the range of float64. Divide them by a unit, "
                 "and fit again."
             )
-        if getattr(self, "target_range_", None) is not None:
+        if not is_classifier(self) and self._limits() is not None:
             refuse(
-                "predictions that go beyond the training targets by no more than a "
-                "twentieth of their range. Set target_range_ = None, which lifts that "
-                "limit from this estimator too, and convert again."
+                "predictions that go beyond the training targets by no more than "
+                "`extrapolation` times their range. Set target_range_ = None, which "
+                "lifts that limit from this estimator too, and convert again; or fit "
+                "with extrapolation=np.inf."
             )
 
     @classmethod

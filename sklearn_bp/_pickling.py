@@ -18,6 +18,8 @@ from sklearn_bp._option import Option
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._stopping import Patience
+from sklearn_bp._tables.running import Running
+from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
 from sklearn_bp._targets import ClassTargets
 from sklearn_bp._training import TrainingState
 
@@ -43,6 +45,9 @@ PARTS: dict[str, Any] = {
     **dict(_public_parts()),
     "Columns": Columns,
     "Scaling": Scaling,
+    "Running": Running,
+    "ColumnStatistics": ColumnStatistics,
+    "TargetStatistics": TargetStatistics,
     "ClassTargets": ClassTargets,
     "Patience": Patience,
     "TrainingState": TrainingState,

@@ -18,7 +18,7 @@ from sklearn_bp._intervals import calibrate, half_width
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._tables.running import of_targets, settled
 from sklearn_bp._targets import R2, check_regression_targets, d2_pinball
-from sklearn_bp._validation import Part, check_sample_weight
+from sklearn_bp._validation import Number, Part, check_sample_weight
 from sklearn_bp._values import unmasked
 from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile, as_loss
 
@@ -244,7 +244,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         `intercepts_`, which act on X as it is. The output intercepts start at the
         best constant, and `tol` counts in units of its loss. `alpha` and
         `loss_curve_` refer to scaled data, and so do scores of which there are several
-        a target. partial_fit keeps the scaling of its first call.
+        a target. partial_fit and warm_start go by all rows so far: the scaling
+        follows them, and the weights are re-expressed so that predictions stay.
 
     n_members : int, default=8
         Networks trained side by side, of `hidden_layer_sizes` units each, from
@@ -281,6 +282,12 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         say numbers where training had strings. The columns of a table with many levels
         are kept sparse. None: no column.
 
+    extrapolation : float or inf, default=0.05
+        How far predictions may go beyond the range of the training targets, as a share
+        of that range; inf for no limit. 0.05 guards against a row far from all
+        training rows; choose a larger one, by cross-validation perhaps, where targets
+        follow a trend that goes on. Only with `standardize`.
+
     Attributes
     ----------
     coefs_ : list of two ndarrays, (n_features, n_hidden), (n_hidden, n_outputs)
@@ -310,7 +317,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     target_range_ : ndarray of shape (2, n_targets) or None
         Smallest and largest training targets, where they are standardized, and with
         `standardize` those of 'poisson' and 'gamma'; else None. predict goes beyond
-        them by at most a twentieth of their distance.
+        them by at most `extrapolation` times their distance.
 
     feature_importances_ : ndarray of shape (n_features,)
         How much the scores change with each feature: the mean absolute derivative over
@@ -380,7 +387,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     After fit only the weights are kept, so a later partial_fit begins with a
     fresh optimizer. partial_fit keeps the optimizer, so with an int
-    `random_state` n calls of it on the same data equal fit with max_iter=n.
+    `random_state` n calls of it on the same data equal fit with max_iter=n, where fit
+    holds no rows out: with early_stopping=False, or fewer than 100 rows.
 
     The intervals of `predict_interval` are those of split-conformal prediction [6]_.
 
@@ -417,9 +425,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     _constraints: ClassVar = {
         **BaseTwoLayer._constraints,
         "loss": Part(REGRESSOR_LOSSES, ("backward", "value")),
+        "extrapolation": Number(Real, 0, also=(np.inf,)),
     }
 
     target_range_: np.ndarray | None
+    _extrapolation: float = BEYOND_THE_RANGE  # of the fit
     _n_targets: int
     _prediction_scaling: Scaling | None = None  # of targets, if not folded
     _target_unit: Scaling | None = None  # where scores are logarithms
@@ -461,6 +471,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         skip_layer=False,
         scaling_layer=True,
         categorical_features="from_dtype",
+        extrapolation=BEYOND_THE_RANGE,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -498,6 +509,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             scaling_layer=scaling_layer,
             categorical_features=categorical_features,
         )
+        self.extrapolation = extrapolation
 
     @with_callbacks
     def fit(
@@ -833,13 +845,13 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     def _limits(self):
         """The smallest and the largest prediction of each target, (2, n), or None."""
         known = getattr(self, "target_range_", None)
-        if known is None:
+        if known is None or self._extrapolation == np.inf:
             return None
         if self._prediction_scaling is self._target_unit is None:
-            margin = BEYOND_THE_RANGE * (known[1] - known[0])
+            margin = self._extrapolation * (known[1] - known[0])
             return np.stack([known[0] - margin, known[1] + margin])
         with np.errstate(over="ignore"):  # of targets near the ends of float64
-            margin = BEYOND_THE_RANGE * _finite(known[1] - known[0])
+            margin = self._extrapolation * _finite(known[1] - known[0])
             return _finite(np.stack([known[0] - margin, known[1] + margin]))
 
     def _encode_targets(self, y, dtype, continuing, classes, incremental):
@@ -863,7 +875,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         return Y
 
     def _scale_targets(self, Y, part, dtype, continuing):
-        self._errors = None
+        self._errors, self._extrapolation = None, float(self.extrapolation)
         loss, running = self._loss_object(), self._running
         if not continuing:
             scaling, mean = None, None

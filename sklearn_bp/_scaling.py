@@ -7,10 +7,12 @@ predictions: `fold` makes it, `unfold` goes back.
 A feature becomes (x - centre) * factor.  For a feature of two values, an indicator
 say, the centre is the mean and 1 / factor the difference of the two; else the centre
 is the median, and 1 / factor the interquartile range or an eighth of the largest
-deviation from the median, whichever is larger: few outliers move neither, and none
-ends beyond 8.  A feature whose interquartile range is 0 is divided by half its range,
-a constant one is multiplied by 0.  Sparse features are not centred, which would fill
-them, but divided by their largest absolute value.
+deviation from the median, whichever is larger.  So few outliers hardly move the centre,
+and none ends beyond 8; but one that is farther out than 8 interquartile ranges does
+widen its column, and squeezes all other values together.  A feature whose interquartile
+range is 0 is divided by half its range, a constant one is multiplied by 0.  Sparse
+features are not centred, which would fill them, but divided by their largest absolute
+value.
 """
 
 from dataclasses import dataclass

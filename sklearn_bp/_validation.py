@@ -33,7 +33,7 @@ class Number:
             return isinstance(value, Real) and value in self.also
         above = value > self.low if self.closed == "neither" else value >= self.low
         below = value <= self.high if self.closed == "both" else value < self.high
-        return bool(above and below)
+        return bool(above and below) or value in self.also
 
     def has_type(self, value):
         names = any(isinstance(also, str) for also in self.also)

@@ -480,6 +480,7 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
 
     def _scale_partitioned_targets(self, rows, known, continuing):
         self._errors, self._n_targets = None, len(known.low)
+        self._extrapolation = float(self.extrapolation)
         if not continuing:
             loss, scaling, mean = self._loss_object(), None, None
             if self.standardize and loss.scalable:

@@ -185,11 +185,21 @@ def rooms():
     table = text.split("| layer | room |")[1].split("\n\n")[0]
     layers, layer = {}, None
     for number, room in re.findall(
-        r"^\| (\d?)[^|]*\| `(\w+)\.py` \|", table, flags=re.M
+        r"^\| (\d?)[^|]*\| `([\w/]+)\.py` \|", table, flags=re.M
     ):
         layer = int(number) if number else layer
         layers[room] = layer
     return layers
+
+
+def room_of(names):
+    """The room of a dotted name within the package; what follows it is its content."""
+    path = "/".join(names[:2])
+    if (PACKAGE / f"{path}.py").exists():
+        return path
+    if names and (PACKAGE / names[0]).is_dir():
+        return f"{names[0]}/__init__"
+    return names[0] if names else "__init__"
 
 
 def imports(room):
@@ -205,14 +215,15 @@ def imports(room):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for package, *rest in (name.split(".") for name in names):
             if package == "sklearn_bp":
-                inside.add(rest[0] if rest else "__init__")
+                inside.add(room_of(rest))
             else:
                 outside.add(package)
     return inside, outside
 
 
 def test_map_shows_every_room():
-    assert set(rooms()) == {file.stem for file in PACKAGE.glob("*.py")}
+    files = (file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py"))
+    assert set(rooms()) == {file.with_suffix("").as_posix() for file in files}
 
 
 def test_imports_point_downwards():
