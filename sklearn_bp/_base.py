@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
-from sklearn_bp._batches import SMALL_BYTES, Data, row_length
+from sklearn_bp._batches import SMALL_BYTES, Data, row_length, some_rows
 from sklearn_bp._blas import blas_threads
 from sklearn_bp._callbacks import Run
 from sklearn_bp._columns import Columns, explained
@@ -526,7 +526,8 @@ class BaseTwoLayer(
                 sample_weight = self._class_weighted(users.y, sample_weight, validation)
             if sample_weight is not None and not sample_weight.all():
                 rows = np.flatnonzero(sample_weight)
-                X, Y, sample_weight = X[rows], Y[rows], sample_weight[rows]
+                X, Y = some_rows(X, rows), Y[rows]
+                sample_weight = sample_weight[rows]
                 users = users.taken(rows)
         return X, Y, sample_weight, users
 

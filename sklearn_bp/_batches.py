@@ -124,6 +124,43 @@ def row_length(X):
     return X.nnz / X.shape[0] if sparse.issparse(X) else X.shape[1]
 
 
+class SomeRows:
+    """Some rows of a large array, read where they stand: the array is not copied.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_all, n_features)
+    rows : ndarray of int
+    """
+
+    ndim = 2
+
+    def __init__(self, X, rows):
+        self._X, self._rows = X, rows
+        self.shape, self.dtype = (len(rows), X.shape[1]), X.dtype
+        self.nbytes = len(rows) * X.shape[1] * X.itemsize
+
+    def __len__(self):
+        return len(self._rows)
+
+    def __getitem__(self, rows):
+        return self._X[self._rows[rows]]
+
+    def take(self, rows, axis, out, mode):
+        """As of an array."""
+        return self._X.take(self._rows[rows], axis=axis, out=out, mode=mode)
+
+
+def some_rows(X, rows):
+    """Rows of an array or a CSR: a copy, but of a file that is mapped into memory."""
+    base = X
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    if isinstance(base, np.memmap) and X.nbytes > SMALL_BYTES:
+        return SomeRows(X, rows)
+    return X[rows]
+
+
 class Block:
     """Buffers for `n_batches` batches of `n_rows` rows each.
 

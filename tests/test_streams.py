@@ -337,8 +337,11 @@ def test_single_rows_after_a_good_fit(solver):
     model.fit(X, y)
     before = model.score(X, y)
     stream(model, X[:200], y[:200], 1, 1)
-    assert model.score(X, y) > before - 0.03
-    assert model.alpha_ == pytest.approx(0.1 * (100 / 600) ** 1.5) or solver == "adamw"
+    # Without adaptive steps a rate for batches is a high one for single rows.
+    assert model.score(X, y) > before - (0.1 if solver == "sgd" else 0.03)
+    if solver != "adamw":
+        # Of a penalty for batches of 32 rows, for a row.
+        assert model.alpha_ == pytest.approx(0.1 * (100 / 600) ** 1.5 / 32)
 
 
 FORMATS = [np.asarray, sparse.csr_matrix]
