@@ -60,6 +60,7 @@ from sklearn_bp._reports import (
     next_step_of_lbfgs,
     page_template,
 )
+from sklearn_bp._rotation import Rotation, is_wide, on_columns
 from sklearn_bp._scaling import Scaling, fold, fold_skip, unfold, unfold_skip
 from sklearn_bp._stopping import Patience
 from sklearn_bp._targets import check_y_given
@@ -288,6 +289,9 @@ class BaseTwoLayer(
             dtype = training_dtype(self, weights_dtype, n_weighty)
             shares, raw = bounded(sample_weight), (X, Y)
             X, scaling = self._scale_features(X, shares, dtype, continuing)
+            rotation = None
+            if not (continuing or incremental or users.has_start):
+                rotation, X, scaling = self._rotated(X, scaling, raw[0], shares, dtype)
             Y = self._scale_targets(Y, shares, dtype, continuing)
             constant, tol = None, self.tol
             if self.standardize:
@@ -299,7 +303,8 @@ class BaseTwoLayer(
             )
             if users.has_start:
                 self._start_from(users, state.parameters)
-            alpha = penalty(self, n_weighty)
+            wide = rotation is not None
+            alpha = penalty(self, n_weighty, wide)
             held_out = not incremental and holds_out(self, n_weighty)
             data, validate = self._training_data(
                 network,
@@ -307,12 +312,12 @@ class BaseTwoLayer(
                 scaling,
                 state.random_state,
                 held_out,
-                (*raw, weights_dtype, users),
+                (*raw, weights_dtype, users, rotation),
             )
             if self.dropout and state.dropout_stream is None:
                 state.dropout_stream = stream_of(spawn(state.random_state))
             few = n_weighty < FEW_ROWS
-            resolved = resolve(self, data.n_rows, X.shape[1], alpha, few)
+            resolved = resolve(self, data.n_rows, X.shape[1], alpha, few, wide=wide)
             plan = Plan(
                 max_iter=1 if incremental else resolved.max_iter,
                 loss_threshold=self._loss_threshold(),
@@ -328,7 +333,7 @@ class BaseTwoLayer(
 
             def set_fitted(estimator, result):
                 estimator._set_fitted(
-                    result, network.loss, resolved, validate, weights_dtype
+                    result, network.loss, resolved, validate, weights_dtype, rotation
                 )
                 estimator._keep_importance_rows(raw[0], shares)
 
@@ -455,6 +460,25 @@ class BaseTwoLayer(
             return scaling(X, np.empty(X.shape, dtype)), None
         return X, scaling
 
+    def _rotated(self, X, scaling, raw, sample_weight, dtype):
+        """A `Rotation`, its coordinates and None for wide data; else None, X, scaling.
+
+        `raw` is X before it was scaled.  A CSR, whose coordinates would not be sparse,
+        stays as it is.  An initializer of the user's own may be about
+        the columns, and gradient descent that does not adapt its steps takes the same
+        way in any coordinates.
+        """
+        own = self._feature_scaling
+        if own is None or not (isinstance(self.init, str) and adaptive(self.solver)):
+            return None, X, scaling
+        n_rows = raw.shape[0]
+        if sample_weight is not None:
+            n_rows = np.count_nonzero(sample_weight)
+        if sparse.issparse(raw) or not is_wide(n_rows, np.count_nonzero(own.factor)):
+            return None, X, scaling
+        rotation, Z = Rotation.of_rows(raw, own, sample_weight)
+        return rotation, Z.astype(dtype), None
+
     def _starting_state(self, shape, dtype, network, constant, continuing, incremental):
         """A fresh state, or one with the weights and counters of the estimator.
 
@@ -536,13 +560,13 @@ class BaseTwoLayer(
 
         `problem` is X, Y, sample_weight and alpha; `held_out` tells whether
         early_stopping="auto" holds rows out; `raw` is X and Y before they were scaled,
-        the dtype to be fitted, and the user's data.
+        the dtype to be fitted, the user's data, and the Rotation or None.
         """
         X, Y, sample_weight, alpha = problem
-        X_raw, Y_raw, dtype, users = raw
+        X_raw, Y_raw, dtype, users, rotation = raw
         data = Data.weighted(X, Y, sample_weight, alpha, scaling=scaling)
         if users.has_validation:
-            return data, self._users_validation(network, users, dtype)
+            return data, self._users_validation(network, users, dtype, rotation)
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         if not held_out and self.early_stopping in ("auto", False):
             return data, None
@@ -569,12 +593,13 @@ class BaseTwoLayer(
             return data, held_out_rows([validation], score)
         weights = validation_weights(sample_weight, validation)
         own = users, X_raw, validation, Y_raw[validation], weights, dtype
-        return data, self._validation_set(network, *own)
+        return data, self._validation_set(network, rotation, *own)
 
-    def _users_validation(self, network, users, dtype):
+    def _users_validation(self, network, users, dtype, rotation=None):
         """What measures parameters on validation data of the user's own."""
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
-        return self._validation_set(network, *self._users_rows(users, dtype))
+        rows = self._users_rows(users, dtype)
+        return self._validation_set(network, rotation, *rows)
 
     def _users_rows(self, users, dtype):
         """What `_validation_set` wants, of validation data of the user's own."""
@@ -589,7 +614,9 @@ class BaseTwoLayer(
         weights = self._class_weighted(users.y_val, weights)
         return users, X, None, Y, weights, dtype
 
-    def _validation_set(self, network, users, X, rows, Y, sample_weight, dtype):
+    def _validation_set(
+        self, network, rotation, users, X, rows, Y, sample_weight, dtype
+    ):
         """What measures parameters on these rows of X, in the user's units."""
         target_scaling, metric = self._score_scaling, self._metric()
         score = self._score_of(Y, sample_weight)
@@ -597,10 +624,11 @@ class BaseTwoLayer(
             own = users.validation_rows(rows)
 
             def score(z, parameters):
-                return metric.score(self._view(parameters, dtype), *own, sample_weight)
+                view = self._view(on_columns(parameters, rotation), dtype)
+                return metric.score(view, *own, sample_weight)
 
         def kept(parameters):
-            return self._folded(parameters, dtype)
+            return self._folded(on_columns(parameters, rotation), dtype)
 
         return ValidationSet(
             network,
@@ -698,14 +726,15 @@ class BaseTwoLayer(
             ]
         return (EpochTable(max(1, int(self.verbose)), columns, header),)
 
-    def _set_fitted(self, result, loss, resolved, validate, dtype):
+    def _set_fitted(self, result, loss, resolved, validate, dtype, rotation=None):
         """All fitted attributes, at once."""
         state = result.state
         if validate is not None:
             self._calibrate(validate, result.parameters)
-        self._set_weights(self._folded(result.parameters, dtype))
-        self._shifts = result.parameters.shifts()  # going on begins where it ended
-        self.n_outputs_ = result.parameters.shape[2]
+        parameters = on_columns(result.parameters, rotation)
+        self._set_weights(self._folded(parameters, dtype))
+        self._shifts = parameters.shifts()  # going on begins where it ended
+        self.n_outputs_ = parameters.shape[2]
         self.n_layers_ = 3
         self.out_activation_ = loss.out_activation
         for name, value in resolved._asdict().items():

@@ -55,6 +55,13 @@ FEW_ROWS = 100
 # Epochs that the running mean of the weights reaches back.
 AVERAGED_EPOCHS = 2
 
+# Of wide data, which is trained on in the space of its rows: the penalty and the epochs
+# of few rows, the patience in steps, and the rate.
+WIDE_PENALTY = 0.3
+WIDE_EPOCHS = 60
+WIDE_PATIENCE = 150
+WIDE_RATE = 0.03
+
 
 class Resolved(NamedTuple):
     """The values that training uses; see the parameters of the same names."""
@@ -95,8 +102,8 @@ def rows_a_round(n_rows):
     return min(max(2 ** round(math.log2(n_rows / 67)), 256), 8192)
 
 
-def penalty(estimator, n_rows):
-    """`alpha`, for so many rows, held out or not.
+def penalty(estimator, n_rows, wide=False):
+    """`alpha`, for so many rows, held out or not; `wide` is that of `resolve`.
 
     Steps are taken with alpha over the rows of a batch.  The fewer rows, the more a
     penalty helps; where none is held out, it is all there is against learning by heart.
@@ -106,24 +113,30 @@ def penalty(estimator, n_rows):
     if decays(estimator.solver):
         return 0.0
     if n_rows < FEW_ROWS or estimator.solver == "lbfgs":
-        return 1.0
+        return WIDE_PENALTY if wide else 1.0
     return 0.1 * (100 / n_rows) ** 1.5
 
 
-def starting_rate(n_features):
+def starting_rate(n_features, wide=False):
     """0.01 for up to 10 features, less for more, but 0.002 at least.
 
     A step of Adam's moves all weights of a hidden unit by about the rate, and with
-    them the unit by up to the sum of its features.
+    them the unit by up to the sum of its features.  Where the features are principal
+    components, most of them small, more is needed.
     """
+    if wide:
+        return WIDE_RATE
     return min(max(0.01 * math.sqrt(10 / n_features), 0.002), 0.01)
 
 
-def resolve(estimator, n_rows, n_features, alpha, few, by_rows=rows_a_batch):
+def resolve(
+    estimator, n_rows, n_features, alpha, few, by_rows=rows_a_batch, wide=False
+):
     """What "auto" and "full" stand for, for a training set of this shape.
 
-    `few` tells whether fewer than FEW_ROWS of the rows have weight; `by_rows` is the
-    rule for batch_size="by_rows".
+    `few` tells whether fewer than FEW_ROWS of the rows have weight, `wide` whether
+    features are coordinates in the space of the rows; `by_rows` is the rule for
+    batch_size="by_rows".
     """
     batch_size = estimator.batch_size
     if batch_size == "auto":
@@ -136,10 +149,12 @@ def resolve(estimator, n_rows, n_features, alpha, few, by_rows=rows_a_batch):
     n_steps = math.ceil(n_rows / batch_size)
     max_iter, n_iter_no_change = estimator.max_iter, estimator.n_iter_no_change
     if max_iter == "auto":
-        max_iter = 200 if few else 400
+        max_iter = 400
+        if few:
+            max_iter = WIDE_EPOCHS if wide else 200
     if n_iter_no_change == "auto":
-        n_iter_no_change = max(8, math.ceil(300 / n_steps))
+        n_iter_no_change = max(8, math.ceil((WIDE_PATIENCE if wide else 300) / n_steps))
     rate = estimator.learning_rate_init
     if rate == "auto":
-        rate = starting_rate(n_features)
+        rate = starting_rate(n_features, wide)
     return Resolved(alpha, batch_size, float(rate), max_iter, n_iter_no_change)
