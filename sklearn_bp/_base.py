@@ -273,7 +273,9 @@ class BaseTwoLayer(
         # Sums and casts that overflow are seen to; they need no warning.
         overflow = np.errstate(over="ignore", invalid="ignore")
         with _all_or_nothing(self) as before, overflow:
-            X = self._check_features(X, not continuing, sample_weight)
+            X = self._check_features(
+                X, not continuing, sample_weight, without_ids=not incremental
+            )
             weights_dtype = X.dtype
             if X.dtype.kind != "f":  # integers, to be cast block by block
                 weights_dtype = self.coefs_[0].dtype if continuing else np.dtype("f8")
@@ -370,14 +372,16 @@ class BaseTwoLayer(
             )
         return check_hidden_layer_sizes(self)
 
-    def _check_features(self, X, reset, sample_weight=None, dtype=None):
+    def _check_features(
+        self, X, reset, sample_weight=None, dtype=None, without_ids=False
+    ):
         """X as numbers, dense or CSR, in `dtype`; None: that of the fitted weights.
 
         Where there are none (`reset`) it is float32 or float64.
 
         Integers of a large array stay as they are: they are cast block by block.
         Categories are encoded and missing values filled, unless neither scaling nor
-        categories are asked for.
+        categories are asked for; `without_ids` is that of `Columns.fit`.
         """
         if not reset and dtype is None:
             if self._is_clean(X):
@@ -402,7 +406,9 @@ class BaseTwoLayer(
             if reset:
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(sample_weight, _num_samples(X))
-                self._columns = Columns.fit(X, self.categorical_features, sample_weight)
+                self._columns = Columns.fit(
+                    X, self.categorical_features, sample_weight, without_ids
+                )
             X = self._columns.transform(X, dtype)
             X = check_array(X, **checks, **named)
         return X.tocsr() if sparse.issparse(X) else X

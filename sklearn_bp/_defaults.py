@@ -59,7 +59,7 @@ AVERAGED_EPOCHS = 2
 # of few rows, the patience in steps, and the rate.
 WIDE_PENALTY = 0.3
 WIDE_EPOCHS = 60
-WIDE_PATIENCE = 150
+WIDE_PATIENCE = 80
 WIDE_RATE = 0.03
 
 

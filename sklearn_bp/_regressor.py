@@ -230,7 +230,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         indices or names, or 'from_dtype' for the columns of a DataFrame that hold
         categories or strings. Each level gets a column of zeros and ones; of levels
         that training has not seen, all are zero. The columns of a table with many
-        levels are kept sparse. None: no column.
+        levels are kept sparse. With 'from_dtype' `fit` leaves out, with a warning,
+        columns of more than 50 levels, and of more than half as many as there are
+        rows: names of the rows. None: no column.
 
     Attributes
     ----------
