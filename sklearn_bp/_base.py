@@ -31,6 +31,7 @@ from sklearn_bp._defaults import (
     penalty,
     resolve,
     training_dtype,
+    wide_rate,
 )
 from sklearn_bp._dropout import stream_of
 from sklearn_bp._early_stopping import (
@@ -60,7 +61,7 @@ from sklearn_bp._reports import (
     next_step_of_lbfgs,
     page_template,
 )
-from sklearn_bp._rotation import Rotation, is_wide, on_columns
+from sklearn_bp._rotation import Rotation, is_small, is_wide, on_columns
 from sklearn_bp._scaling import Scaling, fold, fold_skip, unfold, unfold_skip
 from sklearn_bp._stopping import Patience
 from sklearn_bp._targets import check_y_given
@@ -293,7 +294,9 @@ class BaseTwoLayer(
             X, scaling = self._scale_features(X, shares, dtype, continuing)
             rotation = None
             if not (continuing or incremental or users.has_start):
-                rotation, X, scaling = self._rotated(X, scaling, raw[0], shares, dtype)
+                rotation, X, scaling = self._rotated(
+                    X, scaling, raw[0], shares, dtype, n_hidden * self.n_members
+                )
             Y = self._scale_targets(Y, shares, dtype, continuing)
             constant, tol = None, self.tol
             if self.standardize:
@@ -305,7 +308,9 @@ class BaseTwoLayer(
             )
             if users.has_start:
                 self._start_from(users, state.parameters)
-            wide = rotation is not None
+            wide = 0.0
+            if rotation is not None:
+                wide = wide_rate(n_weighty, sparse.issparse(raw[0]))
             alpha = penalty(self, n_weighty, wide)
             held_out = not incremental and holds_out(self, n_weighty)
             data, validate = self._training_data(
@@ -466,11 +471,11 @@ class BaseTwoLayer(
             return scaling(X, np.empty(X.shape, dtype)), None
         return X, scaling
 
-    def _rotated(self, X, scaling, raw, sample_weight, dtype):
+    def _rotated(self, X, scaling, raw, sample_weight, dtype, n_units):
         """A `Rotation`, its coordinates and None for wide data; else None, X, scaling.
 
-        `raw` is X before it was scaled.  A CSR, whose coordinates would not be sparse,
-        stays as it is.  An initializer of the user's own may be about
+        `raw` is X before it was scaled.  The coordinates of a CSR are dense, and must
+        be fewer than the weights that they save.  An initializer of the user's own may be about
         the columns, and gradient descent that does not adapt its steps takes the same
         way in any coordinates.
         """
@@ -480,7 +485,9 @@ class BaseTwoLayer(
         n_rows = raw.shape[0]
         if sample_weight is not None:
             n_rows = np.count_nonzero(sample_weight)
-        if sparse.issparse(raw) or not is_wide(n_rows, np.count_nonzero(own.factor)):
+        if sparse.issparse(raw) and not is_small(n_rows, X.shape[1] * n_units):
+            return None, X, scaling
+        if not is_wide(n_rows, np.count_nonzero(own.factor)):
             return None, X, scaling
         rotation, Z = Rotation.of_rows(raw, own, sample_weight)
         return rotation, Z.astype(dtype), None

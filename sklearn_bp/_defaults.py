@@ -56,11 +56,15 @@ FEW_ROWS = 100
 AVERAGED_EPOCHS = 2
 
 # Of wide data, which is trained on in the space of its rows: the penalty and the epochs
-# of few rows, the patience in steps, and the rate.
+# of few rows, the patience in steps, the rates, and the rows from which on they are
+# lower.  At a rate too high the loss on held-out rows rises first, and for longer than
+# the patience lasts.
 WIDE_PENALTY = 0.3
 WIDE_EPOCHS = 60
 WIDE_PATIENCE = 80
 WIDE_RATE = 0.03
+SPARSE_WIDE_RATE = 0.02
+WIDE_RATE_ROWS = 400
 
 
 class Resolved(NamedTuple):
@@ -102,7 +106,7 @@ def rows_a_round(n_rows):
     return min(max(2 ** round(math.log2(n_rows / 67)), 256), 8192)
 
 
-def penalty(estimator, n_rows, wide=False):
+def penalty(estimator, n_rows, wide=0.0):
     """`alpha`, for so many rows, held out or not; `wide` is that of `resolve`.
 
     Steps are taken with alpha over the rows of a batch.  The fewer rows, the more a
@@ -117,26 +121,27 @@ def penalty(estimator, n_rows, wide=False):
     return 0.1 * (100 / n_rows) ** 1.5
 
 
-def starting_rate(n_features, wide=False):
+def starting_rate(n_features):
     """0.01 for up to 10 features, less for more, but 0.002 at least.
 
     A step of Adam's moves all weights of a hidden unit by about the rate, and with
-    them the unit by up to the sum of its features.  Where the features are principal
-    components, most of them small, more is needed.
+    them the unit by up to the sum of its features.
     """
-    if wide:
-        return WIDE_RATE
     return min(max(0.01 * math.sqrt(10 / n_features), 0.002), 0.01)
 
 
-def resolve(
-    estimator, n_rows, n_features, alpha, few, by_rows=rows_a_batch, wide=False
-):
+def wide_rate(n_rows, is_sparse):
+    """Likewise, of wide data: of principal components, most of which are small."""
+    rate = SPARSE_WIDE_RATE if is_sparse else WIDE_RATE
+    return rate * min(1.0, math.sqrt(WIDE_RATE_ROWS / n_rows))
+
+
+def resolve(estimator, n_rows, n_features, alpha, few, by_rows=rows_a_batch, wide=0.0):
     """What "auto" and "full" stand for, for a training set of this shape.
 
-    `few` tells whether fewer than FEW_ROWS of the rows have weight, `wide` whether
-    features are coordinates in the space of the rows; `by_rows` is the rule for
-    batch_size="by_rows".
+    `few` tells whether fewer than FEW_ROWS of the rows have weight; `wide` is the
+    `wide_rate` where features are coordinates in the space of the rows, else 0;
+    `by_rows` is the rule for batch_size="by_rows".
     """
     batch_size = estimator.batch_size
     if batch_size == "auto":
@@ -156,5 +161,5 @@ def resolve(
         n_iter_no_change = max(8, math.ceil((WIDE_PATIENCE if wide else 300) / n_steps))
     rate = estimator.learning_rate_init
     if rate == "auto":
-        rate = starting_rate(n_features, wide)
+        rate = wide or starting_rate(n_features)
     return Resolved(alpha, batch_size, float(rate), max_iter, n_iter_no_change)

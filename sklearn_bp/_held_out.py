@@ -20,6 +20,10 @@ from sklearn_bp._training import Measured
 SMALLEST_TEMPERATURE = 0.7
 LARGEST_TEMPERATURE = 20.0
 
+# It is found from at most about so many scores, of evenly spaced rows: thousands of
+# rows of thousands of classes each, or a million of few.
+TEMPERATURE_SIZE = 2**24
+
 
 def spawn(random_state):
     """A stream of its own, from a RandomState's state: nothing is drawn from that."""
@@ -142,14 +146,16 @@ class _ValidationRows:
         loss = self._loss
         if not loss.tempered:
             return 1.0
-        weighted_z = self._weights[:, np.newaxis] * z
+        step = -(-z.size // TEMPERATURE_SIZE)
+        z, Y, weights = z[::step], self._Y[::step], self._weights[::step]
+        weighted_z = weights[:, np.newaxis] * z
         p, error = np.empty_like(z), np.empty_like(z)
 
         def slope(inverse):
             """Derivative of the loss with respect to 1 / T, which grows with it."""
             np.multiply(z, inverse, out=p)
             self._predict(p)
-            loss.backward(p, self._Y, error)
+            loss.backward(p, Y, error)
             return float(np.vdot(error, weighted_z))
 
         found = 1 / _root(slope, 1 / LARGEST_TEMPERATURE, 1 / SMALLEST_TEMPERATURE)

@@ -60,8 +60,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Strength of the penalty alpha / 2 (||W1||^2 + ||W2||^2) on the weights
         (not the intercepts). It is divided by the number of rows, or by the sum
         of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
-        'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows and for
-        'lbfgs', and 0 for 'adamw'. Where rows held out tell when to stop, and
+        'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows (wide
+        data: 0.3) and for 'lbfgs', and 0 for 'adamw'. Where rows held out tell when to stop, and
         n_iter_no_change='auto', fit drops it once it has used up its patience, and
         goes on from the best weights with half the patience and a tenth of `tol`.
 
@@ -83,15 +83,16 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     learning_rate_init : float or 'auto', default='auto'
         Initial learning rate of all solvers but 'lbfgs'. 'auto' is 0.01 for up to 10
-        features, 0.01 sqrt(10 / n_features) for more, and 0.002 at least; 0.03 for wide
-        data (see `standardize`).
+        features, 0.01 sqrt(10 / n_features) for more, and 0.002 at least; 0.03
+        for wide data (see `standardize`), 0.02 if it is sparse, times
+        sqrt(400 / n_samples) from 400 rows on.
 
     power_t : float, default=0.5
         Exponent of 'invscaling'.
 
     max_iter : int or 'auto', default='auto'
         Epochs at most; for 'lbfgs', iterations. 'auto' is 400, and 200 for fewer than
-        100 rows; to reach it is no reason for a warning.
+        100 rows (wide data: 60); to reach it is no reason for a warning.
 
     loss : {'squared_error', 'absolute_error', 'huber', 'quantile', 'gaussian_nll', \
             'poisson', 'gamma'} or object, default='squared_error'
@@ -194,9 +195,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         best constant, and `tol` counts in units of its loss. `alpha` and
         `loss_curve_` refer to scaled data, and so do scores of which there are several
         a target. partial_fit keeps the scaling of its first call.
-        With at least five columns that vary for each row, up to 2,000 rows, and dense
-        X, `fit` trains 'adam' and 'adamw' on the rows' principal components, times
-        one factor, and folds these too; `alpha` and 'auto' are then about components.
+        With at least five columns that vary for each row, up to 2,000 rows, `fit`
+        trains 'adam' and 'adamw' on the rows' principal components, times one
+        factor, and folds these too; `alpha` and 'auto' are then about components.
 
     n_members : int, default=8
         Networks trained side by side, of `hidden_layer_sizes` units each, from

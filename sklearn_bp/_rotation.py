@@ -58,6 +58,14 @@ def is_wide(n_rows, n_columns):
     return WIDE * n_rows <= n_columns and n_rows <= MOST_ROWS
 
 
+def is_small(n_rows, n_weights):
+    """Whether matrices of rows by rows take less memory than so many weights W1.
+
+    Some four of the former are needed at a time, in float64, and five of the latter.
+    """
+    return 2 * n_rows**2 <= n_weights
+
+
 @dataclass(frozen=True)
 class Rotation:
     """From columns to coordinates, and from weights on coordinates to such on columns.

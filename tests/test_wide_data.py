@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._defaults import WIDE_RATE
 from sklearn_bp._parameters import Parameters
-from sklearn_bp._rotation import MOST_ROWS, WIDE, Rotation, is_wide
+from sklearn_bp._rotation import MOST_ROWS, WIDE, Rotation, is_small, is_wide
 from sklearn_bp._scaling import Scaling
 
 pytestmark = pytest.mark.filterwarnings(
@@ -206,10 +206,10 @@ def test_the_start_is_the_users_own():
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"standardize": False}, {"solver": "sgd"}, {"solver": "lbfgs"}, {}],
+    [{"standardize": False}, {"solver": "sgd"}, {"solver": "lbfgs"}],
 )
 def test_other_ways_of_training_see_all_columns(parameters):
-    X, y = wide("dense" if parameters else "csr")
+    X, y = wide()
     model = TwoLayerClassifier(max_iter=2, n_members=1, random_state=0, **parameters)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rotation, "of_rows", None)
@@ -231,3 +231,15 @@ def test_wide_is_by_rows_that_weigh_and_columns_that_vary():
     assert rate(X) < WIDE_RATE
     assert rate(X, weights) == WIDE_RATE
     assert rate(np.hstack([X, np.ones((40, 100))])) < WIDE_RATE
+
+
+def test_a_csr_is_not_filled_at_the_cost_of_more_than_its_weights():
+    assert is_small(100, 2 * 100**2)
+    assert not is_small(100, 2 * 100**2 - 1)
+    X, y = wide("csr")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rotation, "of_rows", None)
+        few = {"hidden_layer_sizes": (1,), "n_members": 1, "max_iter": 1}
+        TwoLayerClassifier(**few).fit(X, y)
+        with pytest.raises(TypeError):
+            TwoLayerClassifier(**few | {"n_members": 8}).fit(X, y)
