@@ -475,9 +475,9 @@ class BaseTwoLayer(
         """A `Rotation`, its coordinates and None for wide data; else None, X, scaling.
 
         `raw` is X before it was scaled.  The coordinates of a CSR are dense, and must
-        be fewer than the weights that they save.  An initializer of the user's own may be about
-        the columns, and gradient descent that does not adapt its steps takes the same
-        way in any coordinates.
+        be fewer than the weights that they save.  An initializer of the user's own may
+        be about the columns, and gradient descent that does not adapt its steps takes
+        the same way in any coordinates.
         """
         own = self._feature_scaling
         if own is None or not (isinstance(self.init, str) and adaptive(self.solver)):

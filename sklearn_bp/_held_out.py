@@ -108,7 +108,7 @@ class _ValidationRows:
         weights = sample_weight
         weights = np.ones(len(Y)) if weights is None else weights / weights.max()
         self._weights = weights / weights.sum()
-        self._forwards: dict = {}  # by dtypes
+        self._forwards: dict = {}  # by shapes and dtypes
 
     def scores(self, parameters):
         """Scores of the rows, (n, n_outputs)."""
@@ -125,9 +125,10 @@ class _ValidationRows:
 
     def _predict(self, z):
         """Turn scores of the rows into predictions, in place."""
-        if z.dtype not in self._forwards:
-            self._forwards[z.dtype] = self._loss.bind(z.shape, z.dtype)
-        self._forwards[z.dtype](z)
+        kind = z.shape, z.dtype
+        if kind not in self._forwards:
+            self._forwards[kind] = self._loss.bind(*kind)
+        self._forwards[kind](z)
 
     def errors(self, parameters):
         """Errors that intervals are to hold, (n, n_targets), in the units of Y.

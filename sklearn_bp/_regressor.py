@@ -61,9 +61,10 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         (not the intercepts). It is divided by the number of rows, or by the sum
         of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
         'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows (wide
-        data: 0.3) and for 'lbfgs', and 0 for 'adamw'. Where rows held out tell when to stop, and
-        n_iter_no_change='auto', fit drops it once it has used up its patience, and
-        goes on from the best weights with half the patience and a tenth of `tol`.
+        data: 0.3) and for 'lbfgs', and 0 for 'adamw'. Where rows held out tell when
+        to stop, and n_iter_no_change='auto', fit drops it once it has used up its
+        patience, and goes on from the best weights with half the patience and a tenth
+        of `tol`.
 
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the

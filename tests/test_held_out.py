@@ -727,7 +727,7 @@ def test_of_many_scores_some_tell_the_temperature(weighted, monkeypatch):
     Y = np.eye(k, dtype=bool)[rng.integers(0, k, n)]
     z = 3 * (rng.normal(size=(n, k)) + 1.5 * Y)
     weights = rng.uniform(0.5, 2, n) if weighted else None
-    loss = CLASSIFIER_LOSSES["log_loss"][0]
+    loss = CLASSIFIER_LOSSES["log_loss"][True]
     rows = _held_out._ValidationRows(loss, Y, weights, None, True)
     monkeypatch.setattr(_held_out, "TEMPERATURE_SIZE", z.size // 4)
     found = rows._temperature_of(z)
