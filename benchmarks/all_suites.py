@@ -3,6 +3,7 @@
 from benchmarks import suites, use_suites
 from benchmarks.cluster_suite import cluster
 from benchmarks.memory import memory
+from benchmarks.shape_suite import shapes
 
 SUITES = {
     "cells": suites.cells,
@@ -14,6 +15,7 @@ SUITES = {
     "members": suites.members,
     "threads": use_suites.threads,
     "sparse": suites.sparse,
+    "shapes": shapes,
     "memory": memory,
     "scaling": suites.scaling,
     "loss": suites.loss,

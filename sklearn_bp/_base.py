@@ -34,6 +34,7 @@ from sklearn_bp._defaults import (
     rows_a_penalty,
     rows_to_repeat,
     training_dtype,
+    wide_rate,
 )
 from sklearn_bp._dropout import stream_of
 from sklearn_bp._early_stopping import (
@@ -64,6 +65,7 @@ from sklearn_bp._reports import (
     next_step_of_lbfgs,
     page_template,
 )
+from sklearn_bp._rotation import Rotation, is_small, is_wide, on_columns
 from sklearn_bp._scaling import Scaling, fold, fold_skip, unfold, unfold_skip
 from sklearn_bp._stopping import Patience
 from sklearn_bp._tables.inputs import Inputs, NewRows
@@ -299,7 +301,13 @@ class BaseTwoLayer(
                 self._check_continuing()
             previous = self._resumed(incremental) if continuing else None
             inputs, scored_by = self._inputs(), self._scaled_by()
-            X = self._check_features(X, not continuing, sample_weight, joins=continuing)
+            X = self._check_features(
+                X,
+                not continuing,
+                sample_weight,
+                joins=continuing,
+                without_ids=not incremental,
+            )
             weights_dtype = X.dtype
             if X.dtype.kind != "f":  # integers, to be cast block by block
                 weights_dtype = self.coefs_[0].dtype if continuing else np.dtype("f8")
@@ -321,6 +329,11 @@ class BaseTwoLayer(
             X = self._learn_inputs(X, part, inputs if continuing else None)
             raw = X, Y
             X, scaling = self._scaled(X, dtype)
+            rotation = None
+            if not (continuing or incremental or users.has_start):
+                rotation, X, scaling = self._rotated(
+                    X, scaling, raw[0], shares, dtype, n_hidden * self.n_members
+                )
             Y = self._scale_targets(Y, part, dtype, continuing)
             constant, tol = None, self.tol
             if self.standardize:
@@ -337,7 +350,10 @@ class BaseTwoLayer(
             n_seen = n_rows
             if incremental and self._running is not None:
                 n_seen = self._running.n_rows
-            alpha = penalty(self, n_seen)
+            wide = 0.0
+            if rotation is not None:
+                wide = wide_rate(n_rows, sparse.issparse(raw[0]))
+            alpha = penalty(self, n_seen, wide)
             held_out = not incremental and holds_out(self, n_rows)
             data, validate = self._training_data(
                 network,
@@ -345,7 +361,7 @@ class BaseTwoLayer(
                 scaling,
                 state.random_state,
                 held_out,
-                (*raw, weights_dtype, users),
+                (*raw, weights_dtype, users, rotation),
             )
             if self.dropout and state.dropout_stream is None:
                 state.dropout_stream = stream_of(spawn(state.random_state))
@@ -357,6 +373,7 @@ class BaseTwoLayer(
                 alpha,
                 few,
                 n_seen=n_seen if incremental else None,
+                wide=wide,
             )
             plan = Plan(
                 max_iter=1 if incremental else resolved.max_iter,
@@ -379,7 +396,7 @@ class BaseTwoLayer(
 
             def set_fitted(estimator, result):
                 estimator._set_fitted(
-                    result, network.loss, resolved, validate, weights_dtype
+                    result, network.loss, resolved, validate, weights_dtype, rotation
                 )
                 estimator._keep_importance_basis(raw[0], shares, incremental)
 
@@ -438,7 +455,15 @@ class BaseTwoLayer(
             )
         return check_hidden_layer_sizes(self)
 
-    def _check_features(self, X, reset, sample_weight=None, dtype=None, joins=False):
+    def _check_features(
+        self,
+        X,
+        reset,
+        sample_weight=None,
+        dtype=None,
+        joins=False,
+        without_ids=False,
+    ):
         """X as numbers, dense or CSR, in `dtype`; None: that of the fitted weights.
 
         Where there are none (`reset`) it is float32 or float64.
@@ -446,7 +471,7 @@ class BaseTwoLayer(
         Integers of a large array stay as they are: they are cast block by block.
         Categories are encoded and missing values filled, unless neither scaling nor
         categories are asked for.  With `joins`, levels that are new become columns, and
-        so does that a column misses values.
+        so does that a column misses values.  `without_ids` is that of `Columns.fit`.
         """
         if not reset and dtype is None:
             if self._is_clean(X):
@@ -474,7 +499,9 @@ class BaseTwoLayer(
             if reset:
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(sample_weight, _num_samples(X))
-                self._columns = Columns.fit(X, self.categorical_features, sample_weight)
+                self._columns = Columns.fit(
+                    X, self.categorical_features, sample_weight, without_ids
+                )
             elif joins and self._running is not None:
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(sample_weight, _num_samples(X))
@@ -572,6 +599,27 @@ class BaseTwoLayer(
         if X.nbytes <= SMALL_BYTES:
             return scaling(X, np.empty(X.shape, dtype)), None
         return X, scaling
+
+    def _rotated(self, X, scaling, raw, sample_weight, dtype, n_units):
+        """A `Rotation`, its coordinates and None for wide data; else None, X, scaling.
+
+        `raw` is X before it was scaled.  The coordinates of a CSR are dense, and must
+        be fewer than the weights that they save.  An initializer of the user's own may
+        be about the columns, and gradient descent that does not adapt its steps takes
+        the same way in any coordinates.
+        """
+        own = self._feature_scaling
+        if own is None or not (isinstance(self.init, str) and adaptive(self.solver)):
+            return None, X, scaling
+        n_rows = raw.shape[0]
+        if sparse.issparse(raw) and not is_small(n_rows, X.shape[1] * n_units):
+            return None, X, scaling
+        if not is_wide(n_rows, np.count_nonzero(own.factor)):
+            return None, X, scaling
+        if not sparse.issparse(raw):
+            raw = raw[:]  # an array, whatever it was
+        rotation, Z = Rotation.of_rows(raw, own, sample_weight)
+        return rotation, Z.astype(dtype), None
 
     def _starting_state(self, shape, dtype, network, constant):
         """A fresh state, with weights that are drawn."""
@@ -708,13 +756,13 @@ class BaseTwoLayer(
 
         `problem` is X, Y, sample_weight and alpha; `held_out` tells whether
         early_stopping="auto" holds rows out; `raw` is X and Y before they were scaled,
-        the dtype to be fitted, and the user's data.
+        the dtype to be fitted, the user's data, and the Rotation or None.
         """
         X, Y, sample_weight, alpha = problem
-        X_raw, Y_raw, dtype, users = raw
+        X_raw, Y_raw, dtype, users, rotation = raw
         data = Data.weighted(X, Y, sample_weight, alpha, scaling=scaling)
         if users.has_validation:
-            return data, self._users_validation(network, users, dtype)
+            return data, self._users_validation(network, users, dtype, rotation)
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         if not held_out and self.early_stopping in ("auto", False):
             return data, None
@@ -741,12 +789,13 @@ class BaseTwoLayer(
             return data, held_out_rows([validation], score)
         weights = validation_weights(sample_weight, validation)
         own = users, X_raw, validation, Y_raw[validation], weights, dtype
-        return data, self._validation_set(network, *own)
+        return data, self._validation_set(network, rotation, *own)
 
-    def _users_validation(self, network, users, dtype):
+    def _users_validation(self, network, users, dtype, rotation=None):
         """What measures parameters on validation data of the user's own."""
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
-        return self._validation_set(network, *self._users_rows(users, dtype))
+        rows = self._users_rows(users, dtype)
+        return self._validation_set(network, rotation, *rows)
 
     def _users_rows(self, users, dtype):
         """What `_validation_set` wants, of validation data of the user's own."""
@@ -763,7 +812,9 @@ class BaseTwoLayer(
         users = replace(users, X_val=own.X, y_val=own.y)
         return users, X, None, Y, weights, dtype
 
-    def _validation_set(self, network, users, X, rows, Y, sample_weight, dtype):
+    def _validation_set(
+        self, network, rotation, users, X, rows, Y, sample_weight, dtype
+    ):
         """What measures parameters on these rows of X, in the user's units."""
         target_scaling, metric = self._score_scaling, self._metric()
         score = self._score_of(Y, sample_weight)
@@ -771,10 +822,11 @@ class BaseTwoLayer(
             own = users.validation_rows(rows)
 
             def score(z, parameters):
-                return metric.score(self._view(parameters, dtype), *own, sample_weight)
+                view = self._view(on_columns(parameters, rotation), dtype)
+                return metric.score(view, *own, sample_weight)
 
         def kept(parameters):
-            return self._folded(parameters, dtype)
+            return self._folded(on_columns(parameters, rotation), dtype)
 
         return ValidationSet(
             network,
@@ -873,14 +925,15 @@ class BaseTwoLayer(
             ]
         return (EpochTable(max(1, int(self.verbose)), columns, header),)
 
-    def _set_fitted(self, result, loss, resolved, validate, dtype):
+    def _set_fitted(self, result, loss, resolved, validate, dtype, rotation=None):
         """All fitted attributes, at once."""
         state = result.state
         if validate is not None:
             self._calibrate(validate, result.parameters)
-        self._set_weights(self._folded(result.parameters, dtype))
-        self._shifts = result.parameters.shifts()  # going on begins where it ended
-        self.n_outputs_ = result.parameters.shape[2]
+        parameters = on_columns(result.parameters, rotation)
+        self._set_weights(self._folded(parameters, dtype))
+        self._shifts = parameters.shifts()  # going on begins where it ended
+        self.n_outputs_ = parameters.shape[2]
         self.n_layers_ = 3
         self.out_activation_ = loss.out_activation
         for name, value in resolved._asdict().items():

@@ -52,8 +52,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Strength of the penalty alpha / 2 (||W1||^2 + ||W2||^2) on the weights
         (not the intercepts). It is divided by the number of rows, or by the sum
         of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
-        'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows and for
-        'lbfgs', and 0 for 'adamw'; times the rows of a batch over those of the
+        'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows (wide data: 0.3)
+        and for 'lbfgs', and 0 for 'adamw'; times the rows of a batch over those of the
         default, and with weights in units of their mean (or, where they are whole
         multiples of a number and fewer than 100 such rows, of that number): neither
         the unit of the weights nor `batch_size` matters to the penalty.
@@ -76,14 +76,16 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     learning_rate_init : float or 'auto', default='auto'
         Initial learning rate of all solvers but 'lbfgs'. 'auto' is 0.01 for up to 10
-        features, 0.01 sqrt(10 / n_features) for more, and 0.002 at least.
+        features, 0.01 sqrt(10 / n_features) for more, and 0.002 at least; 0.03
+        for wide data (see `standardize`), 0.02 if it is sparse, times
+        sqrt(400 / n_samples) from 400 rows on.
 
     power_t : float, default=0.5
         Exponent of 'invscaling'.
 
     max_iter : int or 'auto', default='auto'
         Epochs at most; for 'lbfgs', iterations. 'auto' is 400, and 200 for fewer than
-        100 rows; to reach it is no reason for a warning.
+        100 rows (wide data: 60); to reach it is no reason for a warning.
 
     loss : {'log_loss', 'squared_error'} or object, default='log_loss'
         'log_loss' is the cross-entropy on a softmax (two classes and labels: a
@@ -169,7 +171,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many epochs in a row without
-        an improvement of `tol`. 'auto' is 300 steps, and 8 epochs at least.
+        an improvement of `tol`. 'auto' is 300 steps (wide data: 80), and 8
+        epochs at least.
 
     max_fun : int, default=15000
         Evaluations of loss and gradient at most, for 'lbfgs'.
@@ -184,6 +187,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         `loss_curve_` refer to scaled data. partial_fit and warm_start go by all rows
         so far: the scaling follows them, and the weights are re-expressed so that
         scores stay.
+        With at least five columns that vary for each row, up to 2,000 rows, `fit`
+        trains 'adam' and 'adamw' on the rows' principal components, times one
+        factor, and folds these too; `alpha` and 'auto' are then about components.
 
     n_members : int, default=8
         Networks trained side by side, of `hidden_layer_sizes` units each, from
@@ -218,7 +224,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         categories or strings. Each level gets a column of zeros and ones; of levels
         that training has not seen, all are zero. Levels of another kind are refused,
         say numbers where training had strings. The columns of a table with many levels
-        are kept sparse. None: no column.
+        are kept sparse. With 'from_dtype' `fit` leaves out, with a warning, columns of
+        more than 50 levels, and of more than half as many as there are rows: names of
+        the rows. None: no column.
 
     class_weight : dict, 'balanced', list of dicts or None, default=None
         Weights of the classes, {label: weight}, 1 for those not named; 'balanced' is

@@ -5,6 +5,7 @@ them that missed values in training, then an indicator for each level of each
 categorical column.
 """
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Number
@@ -15,6 +16,7 @@ from scipy import sparse
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import check_array
 
+from sklearn_bp._compat import EXTRA_FRAMES
 from sklearn_bp._values import (
     BOOLEANS,
     EXACT,
@@ -42,6 +44,10 @@ DENSE_RATIO = 4
 # Numbers of a sparse matrix that are made dense in one go, to be encoded.
 DENSE_SIZE = 2**22
 
+# A column that is a category by its dtype alone is taken for names of the rows if it
+# has more levels than this, and more than half as many as there are rows that have one.
+MOST_ID_LEVELS = 50
+
 STRINGS = str | bytes
 
 
@@ -56,7 +62,8 @@ class Columns:
     n_features : int
         Columns of the user's X.
     numeric, categorical : ndarray of int
-        Which of them are numbers, and which are categories.
+        Which of them are numbers, and which are categories.  Columns in neither were
+        left out.
     medians : ndarray of float64
         Of the numeric columns; 0 where none was observed.
     incomplete : ndarray of int
@@ -79,7 +86,7 @@ class Columns:
     empty: tuple = ()
 
     @classmethod
-    def fit(cls, X, categorical_features, sample_weight=None):
+    def fit(cls, X, categorical_features, sample_weight=None, without_ids=False):
         """As found in X, which may be anything two-dimensional.
 
         Parameters
@@ -90,6 +97,10 @@ class Columns:
             columns of strings.
         sample_weight : ndarray of shape (n,), default=None
             Not negative, not all 0.
+        without_ids : bool, default=False
+            Whether categories that name nearly each row, see `_names_rows`, are left
+            out with a warning; unless they are named in `categorical_features`, or
+            there is nothing else.
         """
         table = _table_of(X)
         named = _named(categorical_features, table)
@@ -129,6 +140,10 @@ class Columns:
                         empty.append(j)
                 numeric.append(j)
                 medians.append(median)
+        if by_dtype and without_ids:
+            categorical, encoders = _without_ids(
+                table, rows, categorical, encoders, bool(numeric)
+            )
         return cls(
             table.shape[1],
             np.array(numeric, int),
@@ -182,7 +197,7 @@ class Columns:
                     incomplete.discard(j)
                 elif j in encoders:
                     encoders[j] = _with_levels(encoders[j], values, rows, label)
-                else:
+                elif j in medians:  # all others were left out
                     values = _numbers(values, label, "It held numbers in fit.")[rows]
                     median, missed = _median_of(values, sample_weight, suspect[j])
                     if missed:
@@ -268,7 +283,8 @@ class Columns:
     @property
     def is_plain(self):
         """Whether the matrix has just the columns of X, none of which missed values."""
-        return len(self.encoders) == len(self.incomplete) == 0
+        used = len(self.numeric) == self.n_features
+        return used and len(self.encoders) == len(self.incomplete) == 0
 
     @property
     def n_levels(self):
@@ -970,6 +986,41 @@ def _with_levels(encoder, values, rows, label):
     if found <= old:
         return encoder
     return _fitted_encoder(np.concatenate([known, levels]), label)
+
+
+def _names_rows(encoder, n_rows):
+    """Whether levels are names of the rows: they tell nothing of rows to come."""
+    n_levels = len(encoder.categories_[0])
+    return n_levels > max(MOST_ID_LEVELS, n_rows / 2)
+
+
+def _without_ids(table, rows, categorical, encoders, others):
+    """Categories and their encoders, without those that name the rows, with a warning.
+
+    `others` tells whether there are other columns.  If there are none at all, all stay.
+    """
+    kept = []
+    for j, encoder in zip(categorical, encoders, strict=True):
+        values = _levels(table.column(j), table.label(j))[rows]
+        missing = values != values  # NaN alone is another than itself
+        n_missing = int(np.count_nonzero(missing))
+        kept.append(not _names_rows(encoder, len(values) - n_missing))
+    if all(kept) or not (others or any(kept)):
+        return categorical, encoders
+    for j, encoder, is_kept in zip(categorical, encoders, kept, strict=True):
+        if not is_kept:
+            warnings.warn(
+                f"{table.label(j)} has {len(encoder.categories_[0])} levels, more than "
+                "half as many as there are rows: it is taken for their names and left "
+                "out. To encode it all the same, name it in categorical_features; else "
+                "drop it from X.",
+                UserWarning,
+                stacklevel=6 + EXTRA_FRAMES,
+            )
+    return (
+        [j for j, is_kept in zip(categorical, kept, strict=True) if is_kept],
+        [e for e, is_kept in zip(encoders, kept, strict=True) if is_kept],
+    )
 
 
 def encoder_of(categories):

@@ -55,6 +55,17 @@ FEW_ROWS = 100
 # Epochs that the running mean of the weights reaches back.
 AVERAGED_EPOCHS = 2
 
+# Of wide data, which is trained on in the space of its rows: the penalty and the epochs
+# of few rows, the patience in steps, the rates, and the rows from which on they are
+# lower.  At a rate too high the loss on held-out rows rises first, and for longer than
+# the patience lasts.
+WIDE_PENALTY = 0.3
+WIDE_EPOCHS = 60
+WIDE_PATIENCE = 80
+WIDE_RATE = 0.03
+SPARSE_WIDE_RATE = 0.02
+WIDE_RATE_ROWS = 400
+
 
 class Resolved(NamedTuple):
     """The values that training uses; see the parameters of the same names."""
@@ -95,8 +106,8 @@ def rows_a_round(n_rows):
     return min(max(2 ** round(math.log2(n_rows / 67)), 256), 8192)
 
 
-def penalty(estimator, n_rows):
-    """`alpha`, for so many rows, held out or not.
+def penalty(estimator, n_rows, wide=0.0):
+    """`alpha`, for so many rows, held out or not; `wide` is that of `resolve`.
 
     Steps are taken with alpha over the rows of a batch.  The fewer rows, the more a
     penalty helps; where none is held out, it is all there is against learning by heart.
@@ -106,7 +117,7 @@ def penalty(estimator, n_rows):
     if decays(estimator.solver):
         return 0.0
     if n_rows < FEW_ROWS or estimator.solver == "lbfgs":
-        return 1.0
+        return WIDE_PENALTY if wide else 1.0
     return 0.1 * (100 / n_rows) ** 1.5
 
 
@@ -141,13 +152,27 @@ def starting_rate(n_features):
     return min(max(0.01 * math.sqrt(10 / n_features), 0.002), 0.01)
 
 
+def wide_rate(n_rows, is_sparse):
+    """Likewise, of wide data: of principal components, most of which are small."""
+    rate = SPARSE_WIDE_RATE if is_sparse else WIDE_RATE
+    return rate * min(1.0, math.sqrt(WIDE_RATE_ROWS / n_rows))
+
+
 def resolve(
-    estimator, n_rows, n_features, alpha, few, by_rows=rows_a_batch, n_seen=None
+    estimator,
+    n_rows,
+    n_features,
+    alpha,
+    few,
+    by_rows=rows_a_batch,
+    n_seen=None,
+    wide=0.0,
 ):
     """What "auto" and "full" stand for, for a training set of this shape.
 
     `few` tells whether fewer than FEW_ROWS of the rows have weight; `by_rows` is the
-    rule for batch_size="by_rows".  `n_seen` are the rows of a stream so far.
+    rule for batch_size="by_rows".  `n_seen` are the rows of a stream so far.  `wide` is
+    the `wide_rate` where features are coordinates in the space of the rows, else 0.
     """
     batch_size = estimator.batch_size
     if batch_size == "auto":
@@ -160,12 +185,14 @@ def resolve(
     n_steps = math.ceil(n_rows / batch_size)
     max_iter, n_iter_no_change = estimator.max_iter, estimator.n_iter_no_change
     if max_iter == "auto":
-        max_iter = 200 if few else 400
+        max_iter = 400
+        if few:
+            max_iter = WIDE_EPOCHS if wide else 200
     if n_iter_no_change == "auto":
-        n_iter_no_change = max(8, math.ceil(300 / n_steps))
+        n_iter_no_change = max(8, math.ceil((WIDE_PATIENCE if wide else 300) / n_steps))
     rate = estimator.learning_rate_init
     if rate == "auto":
-        rate = starting_rate(n_features)
+        rate = wide or starting_rate(n_features)
     penalty_rows = rows_a_penalty(estimator, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:
         alpha *= batch_size / penalty_rows  # a number that would do the same

@@ -22,6 +22,10 @@ from sklearn_bp._training import Measured
 SMALLEST_TEMPERATURE = 0.7
 LARGEST_TEMPERATURE = 20.0
 
+# It is found from at most about so many scores, of evenly spaced rows: thousands of
+# rows of thousands of classes each, or a million of few.
+TEMPERATURE_SIZE = 2**24
+
 
 def spawn(random_state):
     """A stream of its own, from a RandomState's state: nothing is drawn from that."""
@@ -118,7 +122,7 @@ class _ValidationRows:
         weights = sample_weight
         weights = np.ones(len(Y)) if weights is None else weights / weights.max()
         self._weights = weights / weights.sum()
-        self._forwards: dict = {}  # by dtypes
+        self._forwards: dict = {}  # by shapes and dtypes
 
     def scores(self, parameters):
         """Scores of the rows, (n, n_outputs)."""
@@ -135,9 +139,10 @@ class _ValidationRows:
 
     def _predict(self, z):
         """Turn scores of the rows into predictions, in place."""
-        if z.dtype not in self._forwards:
-            self._forwards[z.dtype] = self._loss.bind(z.shape, z.dtype)
-        self._forwards[z.dtype](z)
+        kind = z.shape, z.dtype
+        if kind not in self._forwards:
+            self._forwards[kind] = self._loss.bind(*kind)
+        self._forwards[kind](z)
 
     def errors(self, parameters):
         """Errors that intervals are to hold, (n, n_targets), in the units of Y.
@@ -156,14 +161,16 @@ class _ValidationRows:
         loss = self._loss
         if not loss.tempered:
             return 1.0
-        weighted_z = self._weights[:, np.newaxis] * z
+        step = -(-z.size // TEMPERATURE_SIZE)
+        z, Y, weights = z[::step], self._Y[::step], self._weights[::step]
+        weighted_z = weights[:, np.newaxis] * z
         p, error = np.empty_like(z), np.empty_like(z)
 
         def slope(inverse):
             """Derivative of the loss with respect to 1 / T, which grows with it."""
             np.multiply(z, inverse, out=p)
             self._predict(p)
-            loss.backward(p, self._Y, error)
+            loss.backward(p, Y, error)
             return float(np.vdot(error, weighted_z))
 
         found = 1 / _root(slope, 1 / LARGEST_TEMPERATURE, 1 / SMALLEST_TEMPERATURE)

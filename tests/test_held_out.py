@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 import sklearn_bp
-from sklearn_bp import MLP_DEFAULTS, _base, _training
+from sklearn_bp import MLP_DEFAULTS, _base, _held_out, _training
 from sklearn_bp._batches import Data
 from sklearn_bp._held_out import (
     LARGEST_TEMPERATURE,
@@ -718,3 +718,20 @@ def test_more_members_than_can_be():
         model.fit(X, TARGETS["binary"])
         assert np.isfinite(model.validation_loss_curve_).all()
         assert model.coefs_[0].shape == (4, n_members)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_of_many_scores_some_tell_the_temperature(weighted, monkeypatch):
+    rng = np.random.default_rng(0)
+    n, k = 8000, 5
+    Y = np.eye(k, dtype=bool)[rng.integers(0, k, n)]
+    z = 3 * (rng.normal(size=(n, k)) + 1.5 * Y)
+    weights = rng.uniform(0.5, 2, n) if weighted else None
+    loss = CLASSIFIER_LOSSES["log_loss"][True]
+    rows = _held_out._ValidationRows(loss, Y, weights, None, True)
+    monkeypatch.setattr(_held_out, "TEMPERATURE_SIZE", z.size // 4)
+    found = rows._temperature_of(z)
+    least, best = least_loss("multiclass", z, Y, weights)
+    assert_allclose(found, best, rtol=0.1)
+    values = plain_loss("multiclass", z / found, Y)
+    assert_allclose(np.average(values, weights=weights), least, rtol=0.005)

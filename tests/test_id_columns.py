@@ -1,0 +1,89 @@
+"""Columns of names that tell one row from another are left out."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+
+QUICK = {"hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0}
+QUIET = "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
+pytestmark = pytest.mark.filterwarnings(QUIET)
+LEFT_OUT = "'name'.*left out"
+
+
+def table(n=120, n_levels=120, dtype=object, missing=0, seed=0):
+    rng = np.random.default_rng(seed)
+    names = np.array([f"row {i % n_levels}" for i in range(n)], dtype=object)
+    names[:missing] = None
+    frame = pd.DataFrame(rng.normal(size=(n, 2)), columns=["a", "b"])
+    frame.insert(1, "name", pd.Series(rng.permutation(names), dtype=dtype))
+    frame["sex"] = rng.choice(["f", "m"], n)
+    return frame, (frame.a > 0).astype(int).to_numpy()
+
+
+@pytest.mark.parametrize("dtype", [object, "category", "string"])
+@pytest.mark.parametrize("missing", [0, 30])
+@pytest.mark.parametrize("Estimator", [TwoLayerClassifier, TwoLayerRegressor])
+def test_the_fit_is_that_without_the_column(Estimator, dtype, missing):
+    X, y = table(dtype=dtype, missing=missing)
+    with pytest.warns(UserWarning, match=LEFT_OUT) as record:
+        model = Estimator(**QUICK).fit(X, y)
+    told = next(w for w in record if "left out" in str(w.message))
+    assert told.filename == __file__
+    without = Estimator(**QUICK).fit(X.drop(columns="name"), y)
+    np.testing.assert_array_equal(
+        model.encoded_feature_names_, without.encoded_feature_names_
+    )
+    for one, other in zip(model.coefs_, without.coefs_, strict=True):
+        np.testing.assert_array_equal(one, other)
+    new = X.assign(name="of a row to come")
+    expected = without.predict(X.drop(columns="name"))
+    for fitted in (model, pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(fitted.predict(new), expected)
+    importances = np.delete(model.feature_importances_, 1)
+    assert model.feature_importances_[1] == 0
+    np.testing.assert_allclose(importances, without.feature_importances_)
+
+
+def columns_kept(X, y, **parameters):
+    """Names of encoded columns of a fit that warns of nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", "Stochastic Optimizer")
+        model = TwoLayerClassifier(**QUICK, **parameters).fit(X, y)
+    return len(model.encoded_feature_names_)
+
+
+def test_what_is_asked_for_or_repeats_or_is_all_there_is_stays():
+    X, y = table()
+    assert columns_kept(X, y, categorical_features=["name", "sex"]) == 2 + 120 + 2
+    assert columns_kept(*table(n_levels=60)) == 2 + 60 + 2
+    assert columns_kept(*table(n=50, n_levels=50)) == 2 + 50 + 2
+    assert columns_kept(X[["name"]], y) == 120
+
+
+@pytest.mark.parametrize(("n_levels", "warns"), [(60, False), (61, True)])
+def test_more_than_half_as_many_levels_as_rows_that_weigh(n_levels, warns):
+    """Rows without weight count neither as rows nor by their levels."""
+    X, y = table(n_levels=n_levels)
+    weights = np.ones(120 + 40)
+    weights[120:] = 0
+    more = X.iloc[:40].assign(name=[f"idle {i}" for i in range(40)])
+    X, y = pd.concat([X, more], ignore_index=True), np.append(y, y[:40])
+    model = TwoLayerClassifier(**QUICK)
+    if warns:
+        with pytest.warns(UserWarning, match=LEFT_OUT):
+            model.fit(X, y, sample_weight=weights)
+    else:
+        model.fit(X, y, sample_weight=weights)
+    assert len(model.encoded_feature_names_) == 4 + (0 if warns else n_levels)
+
+
+def test_the_first_part_of_a_stream_does_not_decide():
+    X, y = table()
+    model = TwoLayerClassifier(**QUICK).partial_fit(X, y, classes=[0, 1])
+    assert len(model.encoded_feature_names_) == 124
