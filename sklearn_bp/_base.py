@@ -289,7 +289,7 @@ class BaseTwoLayer(
         self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
         n_hidden = self._check_parameters()
         users.check(self.validation_fraction)
-        given_weight = sample_weight
+        given = users, sample_weight
         continuing = hasattr(self, "coefs_") and (incremental or self.warm_start)
         continuing = continuing and not users.has_start
         # Sums and casts that overflow are seen to; they need no warning.
@@ -401,7 +401,6 @@ class BaseTwoLayer(
                 estimator._keep_importance_basis(raw[0], shares, incremental)
 
             training = solver, state, plan
-            given = users, given_weight
             with Run(self, *given, training, incremental, set_fitted, before) as run:
                 with blas_threads(solver.rows_at_once * n_units * row_length(X)):
                     result = run.train(network, data)
@@ -550,7 +549,9 @@ class BaseTwoLayer(
         """Rows that have weight, once classes have theirs: all others are absent."""
         for weigh in (False, True):
             if weigh:
-                sample_weight = self._class_weighted(users.y, sample_weight, validation)
+                sample_weight = self._class_weighted(
+                    users.own("y"), sample_weight, validation
+                )
             if sample_weight is not None and not sample_weight.all():
                 rows = np.flatnonzero(sample_weight)
                 X, Y = some_rows(X, rows), Y[rows]
@@ -809,7 +810,7 @@ class BaseTwoLayer(
             self._network().loss.check_targets(Y)
         except ValueError as error:
             raise ValueError(f"Of the validation data: {error}") from error
-        users = replace(users, X_val=own.X, y_val=own.y)
+        users = replace(users, X_val=own.own("X"), y_val=own.own("y"))
         return users, X, None, Y, weights, dtype
 
     def _validation_set(

@@ -16,6 +16,7 @@ and for K networks side by side P is (s, K, b, n_outputs), weights (s, K, b, 1):
 has predictions of its own, and may give a row a weight of its own.
 """
 
+import mmap
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -154,9 +155,9 @@ class SomeRows:
 def some_rows(X, rows):
     """Rows of an array or a CSR: a copy, but of a file that is mapped into memory."""
     base = X
-    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+    while isinstance(base, np.ndarray):
         base = base.base
-    if isinstance(base, np.memmap) and X.nbytes > SMALL_BYTES:
+    if isinstance(base, mmap.mmap) and X.nbytes > SMALL_BYTES:
         return SomeRows(X, rows)
     return X[rows]
 

@@ -32,6 +32,8 @@ class UsersData:
     groups : array-like or None
     X_val, y_val, sample_weight_val : array-like or None
     coef_init, intercept_init : list of arrays or None
+    kept : ndarray of int or None
+        The rows of X and y that have weight; None for all.
     """
 
     X: Any
@@ -42,6 +44,7 @@ class UsersData:
     sample_weight_val: Any = None
     coef_init: Any = None
     intercept_init: Any = None
+    kept: Any = None
 
     def check(self, splitter):
         """ValueError for arguments that do not go together."""
@@ -63,11 +66,14 @@ class UsersData:
 
     def taken(self, rows):
         """The same, with some of the rows to learn from."""
-        X, y, groups = (
-            None if data is None else rows_of(data, rows)
-            for data in (self.X, self.y, self.groups)
-        )
-        return replace(self, X=X, y=y, groups=groups)
+        return replace(self, kept=rows if self.kept is None else self.kept[rows])
+
+    def own(self, name):
+        """X, y or groups of the rows to learn from."""
+        data = getattr(self, name)
+        if data is None or self.kept is None:
+            return data
+        return rows_of(data, self.kept)
 
     @property
     def has_start(self):
@@ -81,6 +87,7 @@ class UsersData:
         """X and y of the validation rows, as the user gave them, `for_metrics`."""
         if self.has_validation:
             return self.X_val, for_metrics(self.y_val)
+        rows = rows if self.kept is None else self.kept[rows]
         return rows_of(self.X, rows), rows_of(for_metrics(self.y), rows)
 
 
@@ -273,8 +280,9 @@ def split_few(n, strata, fraction, random_state):
 
 def _last_split(splitter, users):
     """The last of a splitter's splits, which of a time split has the most rows."""
-    y = for_metrics(users.y)
-    splits = deque(splitter.split(users.X, y, users.groups), maxlen=1)
+    y = for_metrics(users.own("y"))
+    rows = splitter.split(users.own("X"), y, users.own("groups"))
+    splits = deque(rows, maxlen=1)
     if not splits:
         raise ValueError(f"validation_fraction={splitter!r} yields no split.")
     train, validation = splits.pop()
