@@ -177,13 +177,13 @@ def _is_whole(state):
         type(state.parameters) is Parameters
         and type(patience) is Patience
         and all(
-            isinstance(x, Real)
+            _is_number(x)
             for x in (patience.tol, patience.n_iter_no_change, patience.best)
         )
         and type(patience.count) is int
         and isinstance(state.random_state, np.random.RandomState)
-        and isinstance(state.rate, Real)
-        and all(isinstance(n, int | np.integer) and n >= 0 for n in counts)
+        and _is_number(state.rate)
+        and all(isinstance(n, int | np.integer) and 0 <= n < 2**63 for n in counts)
         and state.n_iter >= 1
         and all(
             type(curve) is list and all(type(x) is float for x in curve)
@@ -240,7 +240,14 @@ def _form(value):
     """Kind, shape and dtype, by which values of a state are alike."""
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype
-    return "number" if isinstance(value, Real) else type(value)
+    return "number" if _is_number(value) else type(value)
+
+
+def _is_number(value):
+    """Whether it is one that numpy can take: no int of any length."""
+    return isinstance(value, Real) and not (
+        isinstance(value, int) and abs(value) >= 2**63
+    )
 
 
 def _forms(values):
