@@ -774,16 +774,12 @@ class BaseTwoLayer(
 
         one_part = is_splitter(self.validation_fraction) or self._metric().is_scorer
         if held_out and self.n_members > 1 and not one_part:
-            folds = draw_folds(
-                self._strata(Y), sample_weight, self.n_members, spawn(random_state)
-            )
+            folds = draw_folds(self._strata(Y), self.n_members, spawn(random_state))
             rows = [np.flatnonzero(folds == j) for j in range(self.n_members)]
             data = data.without_folds(folds, self.n_members)
             score = self._score_of(Y_raw, sample_weight, np.concatenate(rows))
             return data, held_out_rows(rows, score)
-        train, validation = split(
-            self, Y, sample_weight, random_state, users, by_strata=held_out
-        )
+        train, validation = split(self, Y, random_state, users, by_strata=held_out)
         data = Data.weighted(X, Y, sample_weight, alpha, train, scaling)
         if held_out and not one_part:
             score = self._score_of(Y_raw, sample_weight, validation)

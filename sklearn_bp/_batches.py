@@ -84,8 +84,6 @@ class Data:
         if sample_weight is None:
             return cls(X, Y, None, alpha, rows, scaling)
         largest = float(np.max(sample_weight if rows is None else sample_weight[rows]))
-        if largest == 0:
-            raise ValueError("All sample weights of the training rows are zero.")
         weights = sample_weight / largest  # so that their sum cannot overflow
         mean = float(np.mean(weights if rows is None else weights[rows]))
         alpha = alpha / mean / largest

@@ -73,7 +73,7 @@ def assign(rows, holding, number, offset):
         strata = of_rows.argmax(axis=1) if holding.exclusive else of_rows[:, 0]
     if holding.n_members:
         # Small partitions begin at different members, so that all lose as many rows.
-        drawn = draw_folds(strata, None, holding.n_members, random_state)
+        drawn = draw_folds(strata, holding.n_members, random_state)
         folds = np.zeros(len(Y), drawn.dtype)
         drawn = (drawn.astype(int) + number) % holding.n_members
         folds[weighty] = drawn
@@ -81,7 +81,7 @@ def assign(rows, holding, number, offset):
         return Lessons(X, Y, weights, rows.rows, folds, held_out)
     places = np.arange(offset, offset + len(weighty) + 1)
     held = np.empty(len(weighty), bool)
-    order = spread_rows(strata, None, random_state)
+    order = spread_rows(strata, random_state)
     held[order] = np.diff(np.floor(places * holding.fraction)) > 0
     return Lessons(X, Y, weights, weighty[~held], None, [weighty[held]])
 

@@ -173,14 +173,13 @@ class Fraction:
         return f"{self.number}, or an object with split(X, y, groups)"
 
 
-def split(estimator, Y, sample_weight, random_state, users, by_strata):
+def split(estimator, Y, random_state, users, by_strata):
     """Indices of training and validation rows.
 
     Parameters
     ----------
     estimator : BaseTwoLayer
     Y : ndarray of shape (n, n_outputs)
-    sample_weight : ndarray of shape (n,) or None
     random_state : RandomState
     users : UsersData
     by_strata : bool
@@ -195,9 +194,7 @@ def split(estimator, Y, sample_weight, random_state, users, by_strata):
     if is_splitter(fraction):
         train, validation = _last_split(fraction, users)
     elif by_strata:
-        part = draw_part(
-            estimator._strata(Y), sample_weight, fraction, spawn(random_state)
-        )
+        part = draw_part(estimator._strata(Y), fraction, spawn(random_state))
         train, validation = np.flatnonzero(~part), np.flatnonzero(part)
     else:
         train, validation = _train_test_split(estimator, Y, random_state)

@@ -45,15 +45,13 @@ def _text_of(value):
     return str(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
-def draw_folds(strata, sample_weight, n_members, random_state):
+def draw_folds(strata, n_members, random_state):
     """The number of the member that a row is held out of, for each row.
 
     Parameters
     ----------
     strata : ndarray of shape (n,)
         Rows of equal value, their class, are spread evenly.
-    sample_weight : ndarray of shape (n,) or None
-        Rows of weight 0 are spread apart from the others.
     n_members : int
     random_state : RandomState
 
@@ -63,11 +61,11 @@ def draw_folds(strata, sample_weight, n_members, random_state):
     """
     n = len(strata)
     folds = np.empty(n, np.min_scalar_type(n_members - 1))
-    folds[spread_rows(strata, sample_weight, random_state)] = np.arange(n) % n_members
+    folds[spread_rows(strata, random_state)] = np.arange(n) % n_members
     return folds
 
 
-def draw_part(strata, sample_weight, fraction, random_state):
+def draw_part(strata, fraction, random_state):
     """Whether a row is held out, for each row, where there is one network only.
 
     So are a fraction of the rows; else as `draw_folds`.
@@ -75,30 +73,18 @@ def draw_part(strata, sample_weight, fraction, random_state):
     n = len(strata)
     part = np.empty(n, bool)
     steps = np.arange(n) * int(np.ceil(fraction * n)) // n
-    part[spread_rows(strata, sample_weight, random_state)] = (
-        np.diff(steps, prepend=-1) > 0
-    )
+    part[spread_rows(strata, random_state)] = np.diff(steps, prepend=-1) > 0
     return part
 
 
-def spread_rows(strata, sample_weight, random_state):
-    """Rows at random, but by strata, and those of weight 0 last."""
-    n = len(strata)
-    idle = np.zeros(n, bool) if sample_weight is None else sample_weight == 0
-    return np.lexsort((random_state.permutation(n), strata, idle))
+def spread_rows(strata, random_state):
+    """Rows at random, but by strata."""
+    return np.lexsort((random_state.permutation(len(strata)), strata))
 
 
 def validation_weights(sample_weight, rows):
-    """The weights of validation rows, not all zero, or None without weights."""
-    if sample_weight is None:
-        return None
-    weights = sample_weight[rows]
-    if not weights.any():
-        raise ValueError(
-            "All sample weights of the validation rows are zero: increase "
-            "'validation_fraction' or set early_stopping=False."
-        )
-    return weights
+    """The weights of validation rows, or None without weights."""
+    return None if sample_weight is None else sample_weight[rows]
 
 
 class _ValidationRows:
