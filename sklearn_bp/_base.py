@@ -295,7 +295,6 @@ class BaseTwoLayer(
         # Sums and casts that overflow are seen to; they need no warning.
         overflow = np.errstate(over="ignore", invalid="ignore")
         with _all_or_nothing(self) as before, overflow:
-            continuing = continuing and not self._has_learnt_nothing(incremental)
             self._take_parts()
             if continuing:
                 self._check_continuing()
@@ -325,7 +324,8 @@ class BaseTwoLayer(
             n_before = inputs.running.n_rows if continuing and inputs.running else 0
             part = NewRows(n_rows, shares, exponent, n_before if incremental else None)
             if incremental and self._counts_rows():
-                part = part.known_by(X, Y, inputs.running if continuing else None)
+                known = inputs.running if continuing else None
+                part = part.known_by(X, Y, self._columns, known)
             X = self._learn_inputs(X, part, inputs if continuing else None)
             raw = X, Y
             X, scaling = self._scaled(X, dtype)
@@ -640,16 +640,6 @@ class BaseTwoLayer(
         patience = Patience(self.tol, self.n_iter_no_change)
         return TrainingState(parameters, patience, random_state)
 
-    def _has_learnt_nothing(self, incremental):
-        """Whether the fit has seen no column that varies, and kept no weights for them.
-
-        All input weights are then 0, and would be for ever.
-        """
-        scaling, kept = self._feature_scaling, getattr(self, "_training_state", None)
-        if scaling is None or scaling.factor.any():
-            return False
-        return not incremental or kept is None
-
     def _resumed(self, incremental):
         """The state that the estimator stands at, for the scalings that it has.
 
@@ -661,7 +651,7 @@ class BaseTwoLayer(
         state = copy.deepcopy(state)
         if state is None:
             return TrainingState(
-                self._unfolded(None, np.float64),
+                self._awake(self._unfolded(None, np.float64), drawn=False),
                 Patience(self.tol, self.n_iter_no_change),
                 check_random_state(self.random_state),
                 n_iter=getattr(self, "n_iter_", 0) if incremental else 0,
@@ -674,13 +664,50 @@ class BaseTwoLayer(
         if state.scaled != self._learns_scales():
             state.parameters = state.average = state.optimizer = None
             state.best = state.best_iter = None
-        state.parameters = self._unfolded(state, dtype)
+        state.parameters = self._awake(self._unfolded(state, dtype))
+        if state.average is not None:
+            state.average = self._awake(state.average)
+        if state.best is not None:
+            best = self._awake(state.parameters.like(state.best))
+            state.best = best.flat
         state.loss_curve = self._curve("loss_curve_")
         state.validation_losses = self._curve("validation_loss_curve_")
         state.validation_scores = self._curve("validation_scores_")
         if state.random_state is None:
             state.random_state = check_random_state(self.random_state)
         return state
+
+    def _awake(self, parameters, drawn=True):
+        """The parameters, ready to learn where no column has varied so far.
+
+        All of their function is a constant then, which the output intercepts take over.
+        Output weights start at 0, and input weights as they were drawn (of a fit, which
+        does not keep them, as they are drawn anew): a network whose input weights are
+        all 0 learns nothing.
+        """
+        scaling = self._feature_scaling
+        if scaling is None or scaling.factor.any():
+            return parameters
+        network, (d, h, k) = self._network(), parameters.shape
+        constant = [
+            network.scores(w.astype(w.W1.dtype), np.zeros((1, d), w.W1.dtype))
+            for w in parameters.members()
+        ]
+        if not drawn:
+            parameters = Parameters.draw(
+                (d, h, k),
+                parameters.flat.dtype,
+                INITIALIZERS[self.init] if isinstance(self.init, str) else self.init,
+                check_random_state(self.random_state),
+                network.activation.glorot_factor,
+                *parameters.layout[3:],
+            )
+        parameters = parameters.copy()
+        parameters.W2[...] = 0
+        if parameters.V is not None:
+            parameters.V[...] = 0
+        parameters.b2[...] = np.concatenate(constant, axis=1).ravel()
+        return parameters
 
     def _reexpression(self, before, scored_by):
         """What keeps the function that weights compute, with the scalings of now.

@@ -206,7 +206,7 @@ class Columns:
                         medians[j] = median
                         empty.discard(j)
         numeric = np.array(sorted(medians), int)
-        return replace(
+        joined = replace(
             self,
             numeric=numeric,
             medians=np.array([medians[j] for j in numeric.tolist()], np.float64),
@@ -215,6 +215,9 @@ class Columns:
             encoders=[encoders[j] for j in sorted(encoders)],
             empty=tuple(sorted(empty)),
         )
+        # Whatever is new, a level or a missing value, adds a column of the matrix.
+        known = len(joined.empty) == len(self.empty)
+        return self if known and joined.n_encoded == self.n_encoded else joined
 
     def origins(self, before):
         """Where each column of the matrix stood in that of `before`, as `joined` to it.

@@ -100,7 +100,6 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     users, weights = given
     continuing = hasattr(estimator, "coefs_") and estimator.warm_start
     continuing = continuing and not users.has_start
-    continuing = continuing and not estimator._has_learnt_nothing(False)
     estimator._take_parts()
     if continuing:
         estimator._check_continuing()

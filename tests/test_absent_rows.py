@@ -156,3 +156,15 @@ def test_validation_rows_and_class_weights():
     by_rows = TwoLayerClassifier(random_state=0, max_iter=10)
     fit(by_rows, (X, y, weights * np.array([0.0, 1.0, 2.0])[y]), np.asarray)
     assert_same_bits(without, by_rows)
+
+
+def test_rows_without_weight_may_miss_anything():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = X[:, 0] ** 3
+    one, other = (TwoLayerRegressor(random_state=0) for _ in "ab")
+    for _ in range(3):
+        one.partial_fit(X, y)
+        rows = np.vstack([X, [[np.nan] * 3]])
+        other.partial_fit(rows, np.r_[y, 0], np.r_[np.ones(60), 0])
+    assert_array_equal(one.predict(X), other.predict(X))

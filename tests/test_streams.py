@@ -300,8 +300,8 @@ CASES = {
     [
         *((case, "squared_error") for case in CASES),
         ("another scale", "absolute_error"),
-        ("another scale", "gaussian_nll"),
-        ("constant target", Quantile([0.2, 0.5])),
+        ("one level", "gaussian_nll"),
+        ("constant column", Quantile([0.2, 0.5])),
     ],
 )
 def test_a_stream_ends_near_the_fit(case, loss):
@@ -380,3 +380,58 @@ def test_sparse_rows_after_a_table():
     model = TwoLayerRegressor(random_state=0, max_iter=20).fit(holes, y)
     assert_allclose(model.predict(sparse.csr_matrix(X)), model.predict(X), rtol=1e-5)
     model.partial_fit(sparse.csr_matrix(X), y)
+
+
+def test_a_column_that_is_all_missing_is_fitted():
+    """And wakes up later."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    y = X[:, 0] + 2 * X[:, 1]
+    first = X.copy()
+    first[:, 1] = np.nan
+    for estimator, target in ((TwoLayerRegressor, y), (TwoLayerClassifier, y > 0)):
+        model = estimator(random_state=0, warm_start=True).fit(first, target)
+        assert model.score(first, target) > 0.1
+        model.fit(X, target)
+        assert model.score(X, target) > 0.95
+
+
+def test_a_second_pass_over_a_table_is_known_as_one():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    X[::7, 2] = np.nan
+    y = X[:, 0]
+    table = pd.DataFrame(X).assign(town=rng.choice(["a", "b"], 60))
+    table.columns = table.columns.astype(str)
+    for data in (X, table):
+        model = TwoLayerRegressor(random_state=0)
+        for _ in range(5):
+            model.partial_fit(data, y)
+        assert model.alpha_ == 1.0  # of 60 rows
+
+
+def test_dense_rows_with_holes_after_sparse_ones():
+    rng = np.random.default_rng(0)
+    X = np.maximum(rng.normal(size=(100, 3)), 0)
+    y, holes = X.sum(axis=1), X.copy()
+    holes[::9, 0] = np.nan
+    model = TwoLayerRegressor(random_state=0).fit(sparse.csr_matrix(X), y)
+    before = model.predict(X)
+    still(model).partial_fit(holes, y)
+    assert_allclose(model.predict(X), before, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("start", ["fit", "partial_fit"])
+def test_a_constant_that_was_learnt_stays(start):
+    """Where no column has varied, and then all do."""
+    rng = np.random.default_rng(0)
+    model = TwoLayerRegressor(random_state=0, average=False)
+    getattr(model, start)(np.zeros((200, 2)), 100 + rng.normal(size=200))
+    before = model.predict(np.zeros((1, 2)))
+    X = rng.normal(size=(50, 2))
+    still(model).partial_fit(X, 100 + X[:, 0])
+    assert_allclose(model.predict(X), np.full(50, before), rtol=1e-3)
+    model.set_params(learning_rate_init="auto", alpha="auto")
+    for _ in range(100):
+        model.partial_fit(X, 100 + X[:, 0])
+    assert model.score(X, 100 + X[:, 0]) > 0.9

@@ -27,7 +27,7 @@ def digest_of(*data):
 
 
 def _of_array(array):
-    words = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    words = np.ascontiguousarray(array[:]).reshape(-1).view(np.uint8)
     whole = len(words) // 8 * 8
     parts: list[np.ndarray] = [words[whole:].astype(np.uint64)]
     words = words[:whole].view(np.uint64)

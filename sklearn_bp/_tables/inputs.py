@@ -45,10 +45,12 @@ class NewRows:
     digest: Any = None
     repeats: bool = False
 
-    def known_by(self, X, Y, running):
-        """The same, with the digest of encoded rows and their targets."""
+    def known_by(self, X, Y, columns, running):
+        """The same, with the digest of rows encoded by `columns` and their targets."""
         if self.n_rows < FEWEST_TO_KNOW:
             return self
+        if columns is not None and len(columns.incomplete) and not sparse.issparse(X):
+            X = columns.with_holes(X)  # what they are filled with may move
         digest = digest_of(X, Y, self.shares)
         repeats = running is not None and running.knows(digest)
         return replace(self, digest=digest, repeats=repeats)
@@ -213,5 +215,7 @@ def _rearranged(scaling, origins, n_dense):
     """The scaling of other columns: that of those that there were, and 0."""
     known = origins >= 0
     factor = np.where(known, scaling.factor[origins], 0.0)
+    if scaling.centre is None:
+        return Scaling(None, factor)
     centre = np.where(known, scaling.centre[origins], 0.0)
     return Scaling(centre, factor, n_dense or 0)

@@ -100,6 +100,9 @@ class Running:
         n_dense : int or None
             Columns from the left that are scaled as dense ones; None for all.
         """
+        if self.features is None:
+            largest = np.where(origins < 0, values, self.largest[origins])
+            return replace(self, largest=largest)
         head = slice(n_dense)
         features = self.features.rearranged(origins[head], values[head])
         n_sparse = len(origins) - len(origins[head])
@@ -208,7 +211,7 @@ def settled(before, after):
 def of_targets(Y, part, robust):
     """`Running` of the targets of `NewRows`, which adds no rows."""
     columns = None
-    if robust:
-        columns = part.features(Y).features
+    if robust:  # points too, after a fit: tails say nothing of quartiles
+        columns = ColumnStatistics.of_part(Y, part.shares, part.n_before or 0)
     targets = TargetStatistics.of(Y, part.shares, columns)
     return Running(0, 0, part.exponent, targets=targets)

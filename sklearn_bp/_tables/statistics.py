@@ -163,8 +163,11 @@ class ColumnStatistics:
         three = self.quartiles
         if not np.any(self.missing):
             return replace(self, three=three)
-        median, gone = three[0], np.isnan(self.low)
-        low, high = (np.where(gone, 0.0, ends) for ends in (self.low, self.high))
+        gone = np.isnan(self.low)
+        low, high, three = (
+            np.where(gone, 0.0, values) for values in (self.low, self.high, three)
+        )
+        median = three[0]
         at_high = median == high
         pair = self.pair & (at_high | (median == low) | (self.missing == 0))
         of_high = (self.of_high + at_high * self.missing) * pair
