@@ -409,7 +409,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         n_iter_no_change="auto",
         max_fun=15000,
         standardize=True,
-        n_members=8,
+        n_members="auto",
         average=True,
         dropout=0.0,
         skip_layer=False,

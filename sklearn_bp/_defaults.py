@@ -66,6 +66,12 @@ WIDE_RATE = 0.03
 SPARSE_WIDE_RATE = 0.02
 WIDE_RATE_ROWS = 400
 
+# Members of n_members="auto", and the numbers per row up to which there are so many.
+# Eight cost ordinary tables little: there calling numpy takes much of the time.
+MOST_MEMBERS = 8
+FEWEST_MEMBERS = 2
+NUMBERS_PER_ROW = 1024
+
 
 class Resolved(NamedTuple):
     """The values that training uses; see the parameters of the same names."""
@@ -156,6 +162,33 @@ def wide_rate(n_rows, is_sparse):
     """Likewise, of wide data: of principal components, most of which are small."""
     rate = SPARSE_WIDE_RATE if is_sparse else WIDE_RATE
     return rate * min(1.0, math.sqrt(WIDE_RATE_ROWS / n_rows))
+
+
+def members(estimator, n_rows, n_features, row_length, n_outputs):
+    """`n_members` of a fit from the start; "auto" goes by what one row costs.
+
+    That grows as its stored numbers, its outputs, and its share of the optimizer's step
+    over all weights, which for a sparse row may be most of it: a weight costs there
+    about eight times what it costs in the products.  Beyond NUMBERS_PER_ROW there are
+    half as many members, and beyond twice that a quarter.
+    """
+    if estimator.n_members != "auto":
+        return int(estimator.n_members)
+    cost = row_length + n_outputs + 8 * n_features / rows_a_batch(n_rows)
+    if cost <= NUMBERS_PER_ROW:
+        return MOST_MEMBERS
+    return MOST_MEMBERS // 2 if cost <= 2 * NUMBERS_PER_ROW else FEWEST_MEMBERS
+
+
+def members_to_go_on_with(estimator):
+    """`n_members` of training that goes on; "auto" stands for the fitted number."""
+    auto = estimator.n_members == "auto"
+    return estimator.n_members_ if auto else int(estimator.n_members)
+
+
+def most_members(estimator):
+    """The largest number that `members` might give."""
+    return MOST_MEMBERS if estimator.n_members == "auto" else int(estimator.n_members)
 
 
 def resolve(

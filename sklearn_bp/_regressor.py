@@ -472,7 +472,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         n_iter_no_change="auto",
         max_fun=15000,
         standardize=True,
-        n_members=8,
+        n_members="auto",
         average=True,
         dropout=0.0,
         skip_layer=False,
@@ -998,7 +998,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             of = R2(Y, sample_weight)
 
         def score(z2):
-            P = self._mean(z2)
+            P = self._mean(z2.astype(np.float64, copy=False))
             if not np.isfinite(P).all():
                 return np.nan
             if of is not None:
