@@ -999,6 +999,8 @@ class BaseTwoLayer(
                 return state.parameters
             state.average = state.best = state.best_iter = None
         n_members = members_to_go_on_with(self)
+        if len(self.intercepts_[0]) % n_members:
+            n_members = self.n_members_  # `_going_on` tells that they do not fit
         return self._from_fitted(dtype, n_members, self._learns_scales())
 
     def _from_fitted(self, dtype, n_members, scaled=False):

@@ -29,6 +29,7 @@ from sklearn_bp._dask_rows import (
     some_rows,
     spaced_targets,
     statistics,
+    stored_numbers,
     sum_of_losses,
     sum_of_squares,
     sum_of_targets,
@@ -48,6 +49,7 @@ from sklearn_bp._defaults import (
     FEW_ROWS,
     holds_out,
     members,
+    most_members,
     penalty,
     resolve,
     rows_a_penalty,
@@ -130,7 +132,7 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
         tol *= abs(its_loss) if estimator._watches_a_loss() else 1
     shape = n_inputs, n_hidden, n_outputs
     if previous is None:
-        n_members = members(estimator, n_weighty, n_inputs, n_inputs, n_outputs)
+        n_members = _n_members(estimator, rows, n_weighty, n_inputs, n_outputs)
         state = estimator._starting_state(
             shape, trains_in, network, constant, n_members
         )
@@ -524,6 +526,15 @@ def _best_constant(loss, rows, known):
         scores = loss.constant(Y, shares, 0.5 / known.n_rows)
     total = added(rows.each(sum_of_losses, known.exponent, loss, scores))
     return scores, float(total / weight)
+
+
+def _n_members(estimator, rows, n_rows, n_inputs, n_outputs):
+    """As `members`; rows are read only where it matters whether they are sparse."""
+    as_dense = members(estimator, n_rows, n_inputs, n_inputs, n_outputs)
+    if as_dense == most_members(estimator):
+        return as_dense
+    row_length = sum(rows.each(stored_numbers)) / n_rows
+    return members(estimator, n_rows, n_inputs, row_length, n_outputs)
 
 
 # Rows held out.

@@ -66,11 +66,12 @@ WIDE_RATE = 0.03
 SPARSE_WIDE_RATE = 0.02
 WIDE_RATE_ROWS = 400
 
-# Members of n_members="auto", and the numbers per row up to which there are so many.
-# Eight cost ordinary tables little: there calling numpy takes much of the time.
-MOST_MEMBERS = 8
+# Members of n_members="auto": up to what costs of a row there are how many, and how
+# many beyond.  Eight cost ordinary tables little, where calling numpy takes much of the
+# time.
+MEMBERS_BY_COST = {1024: 8, 1536: 4}
 FEWEST_MEMBERS = 2
-NUMBERS_PER_ROW = 1024
+MOST_MEMBERS = 8
 
 
 class Resolved(NamedTuple):
@@ -169,15 +170,13 @@ def members(estimator, n_rows, n_features, row_length, n_outputs):
 
     That grows as its stored numbers, its outputs, and its share of the optimizer's step
     over all weights, which for a sparse row may be most of it: a weight costs there
-    about eight times what it costs in the products.  Beyond NUMBERS_PER_ROW there are
-    half as many members, and beyond twice that a quarter.
+    about eight times what it costs in the products.
     """
     if estimator.n_members != "auto":
         return int(estimator.n_members)
     cost = row_length + n_outputs + 8 * n_features / rows_a_batch(n_rows)
-    if cost <= NUMBERS_PER_ROW:
-        return MOST_MEMBERS
-    return MOST_MEMBERS // 2 if cost <= 2 * NUMBERS_PER_ROW else FEWEST_MEMBERS
+    enough = (n for most, n in MEMBERS_BY_COST.items() if cost <= most)
+    return next(enough, FEWEST_MEMBERS)
 
 
 def members_to_go_on_with(estimator):

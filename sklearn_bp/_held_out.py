@@ -24,7 +24,7 @@ LARGEST_TEMPERATURE = 20.0
 
 # It is found from at most about so many scores, of evenly spaced rows: thousands of
 # rows of thousands of classes each, or a million of few.
-TEMPERATURE_SIZE = 2**24
+TEMPERATURE_SIZE = 2**23
 
 # Scores that the loss is measured on in one go: with thousands of outputs, matrices of
 # all rows would take most of the time to get from the system.
