@@ -29,6 +29,9 @@ from sklearn_bp._defaults import (
     AVERAGED_EPOCHS,
     FEW_ROWS,
     holds_out,
+    members,
+    members_to_go_on_with,
+    most_members,
     penalty,
     resolve,
     rows_a_penalty,
@@ -131,7 +134,7 @@ class BaseTwoLayer(
         "n_iter_no_change": Number(Integral, 1, also=(np.inf, "auto")),
         "max_fun": Number(Integral, 1),
         "standardize": Boolean(),
-        "n_members": Number(Integral, 1),
+        "n_members": Number(Integral, 1, also=("auto",)),
         "average": Boolean(),
         "dropout": Number(Real, 0, 1),
         "skip_layer": Boolean(),
@@ -331,8 +334,9 @@ class BaseTwoLayer(
             X, scaling = self._scaled(X, dtype)
             rotation = None
             if not (continuing or incremental or users.has_start):
+                n_units = n_hidden * most_members(self)
                 rotation, X, scaling = self._rotated(
-                    X, scaling, raw[0], shares, dtype, n_hidden * self.n_members
+                    X, scaling, raw[0], shares, dtype, n_units
                 )
             Y = self._scale_targets(Y, part, dtype, continuing)
             constant, tol = None, self.tol
@@ -341,7 +345,8 @@ class BaseTwoLayer(
                 tol *= abs(its_loss) if self._watches_a_loss() else 1
             shape = (X.shape[1], n_hidden, network.loss.n_scores(Y.shape[1]))
             if previous is None:
-                state = self._starting_state(shape, dtype, network, constant)
+                n_members = members(self, n_rows, shape[0], row_length(X), shape[2])
+                state = self._starting_state(shape, dtype, network, constant, n_members)
             else:
                 change = self._reexpression(inputs, scored_by)
                 state = self._going_on(previous, change, shape, dtype)
@@ -359,7 +364,7 @@ class BaseTwoLayer(
                 network,
                 (X, Y, sample_weight, alpha),
                 scaling,
-                state.random_state,
+                state,
                 held_out,
                 (*raw, weights_dtype, users, rotation),
             )
@@ -392,7 +397,7 @@ class BaseTwoLayer(
                 resolved.batch_size,
             )
             solver = self._solver(data.n_rows, resolved, penalty_rows)
-            n_units = n_hidden * self.n_members
+            n_units = n_hidden * state.parameters.n_members
 
             def set_fitted(estimator, result):
                 estimator._set_fitted(
@@ -622,7 +627,7 @@ class BaseTwoLayer(
         rotation, Z = Rotation.of_rows(raw, own, sample_weight)
         return rotation, Z.astype(dtype), None
 
-    def _starting_state(self, shape, dtype, network, constant):
+    def _starting_state(self, shape, dtype, network, constant, n_members):
         """A fresh state, with weights that are drawn."""
         random_state = check_random_state(self.random_state)
         parameters = Parameters.draw(
@@ -631,12 +636,12 @@ class BaseTwoLayer(
             INITIALIZERS[self.init] if isinstance(self.init, str) else self.init,
             random_state,
             network.activation.glorot_factor,
-            self.n_members,
+            n_members,
             self.skip_layer,
             self._learns_scales(),
         )
         if constant is not None:
-            parameters.b2[...] = np.tile(constant, self.n_members)
+            parameters.b2[...] = np.tile(constant, n_members)
         patience = Patience(self.tol, self.n_iter_no_change)
         return TrainingState(parameters, patience, random_state)
 
@@ -749,7 +754,7 @@ class BaseTwoLayer(
             change.of_state(state, self._watches_a_loss())
         if state.optimizer_type is None:  # from the fitted weights, in float64
             state.parameters = state.parameters.astype(dtype)
-        wanted = (*shape, self.n_members, bool(self.skip_layer))
+        wanted = (*shape, members_to_go_on_with(self), bool(self.skip_layer))
         known = state.parameters.layout[:-1]
         if known != wanted:
             raise ValueError(
@@ -771,15 +776,15 @@ class BaseTwoLayer(
             users.coef_init,
             users.intercept_init,
             parameters.shape,
-            self.n_members,
+            parameters.n_members,
             self.skip_layer,
         )
         weights = Weights(coefs[0], intercepts[0], coefs[1], intercepts[1], skip)
         dtype, scaled = parameters.flat.dtype, parameters.r is not None
-        start = self._packed(weights, dtype, self.n_members, scaled)
+        start = self._packed(weights, dtype, parameters.n_members, scaled)
         parameters.flat[:] = start.flat
 
-    def _training_data(self, network, problem, scaling, random_state, held_out, raw):
+    def _training_data(self, network, problem, scaling, state, held_out, raw):
         """The data to learn from, and what measures parameters on the rest, or None.
 
         `problem` is X, Y, sample_weight and alpha; `held_out` tells whether
@@ -788,6 +793,7 @@ class BaseTwoLayer(
         """
         X, Y, sample_weight, alpha = problem
         X_raw, Y_raw, dtype, users, rotation = raw
+        random_state, n_members = state.random_state, state.parameters.n_members
         data = Data.weighted(X, Y, sample_weight, alpha, scaling=scaling)
         if users.has_validation:
             return data, self._users_validation(network, users, dtype, rotation)
@@ -800,10 +806,10 @@ class BaseTwoLayer(
             return HeldOut(network, X, Y, sample_weight, rows, scaling, score, tempered)
 
         one_part = is_splitter(self.validation_fraction) or self._metric().is_scorer
-        if held_out and self.n_members > 1 and not one_part:
-            folds = draw_folds(self._strata(Y), self.n_members, spawn(random_state))
-            rows = [np.flatnonzero(folds == j) for j in range(self.n_members)]
-            data = data.without_folds(folds, self.n_members)
+        if held_out and n_members > 1 and not one_part:
+            folds = draw_folds(self._strata(Y), n_members, spawn(random_state))
+            rows = [np.flatnonzero(folds == j) for j in range(n_members)]
+            data = data.without_folds(folds, n_members)
             score = self._score_of(Y_raw, sample_weight, np.concatenate(rows))
             return data, held_out_rows(rows, score)
         train, validation = split(self, Y, random_state, users, by_strata=held_out)
@@ -871,8 +877,9 @@ class BaseTwoLayer(
         scaling, measure = self._score_scaling, self._validation_score(Y, sample_weight)
 
         def score(z, parameters):
-            z = z.astype(np.float64)
-            return measure(z if scaling is None else scaling.backwards(z))
+            if scaling is not None:
+                z = scaling.backwards(z.astype(np.float64))
+            return measure(z)
 
         return score
 
@@ -959,6 +966,7 @@ class BaseTwoLayer(
         self._shifts = parameters.shifts()  # going on begins where it ended
         self.n_outputs_ = parameters.shape[2]
         self.n_layers_ = 3
+        self.n_members_ = parameters.n_members
         self.out_activation_ = loss.out_activation
         for name, value in resolved._asdict().items():
             setattr(self, name + "_", value)
@@ -1014,7 +1022,10 @@ class BaseTwoLayer(
             if all(map(np.array_equal, weights, self._fitted_weights())):
                 return state.parameters
             state.average = state.best = state.best_iter = None
-        return self._from_fitted(dtype, self.n_members, self._learns_scales())
+        n_members = members_to_go_on_with(self)
+        if len(self.intercepts_[0]) % n_members:
+            n_members = self.n_members_  # `_going_on` tells that they do not fit
+        return self._from_fitted(dtype, n_members, self._learns_scales())
 
     def _from_fitted(self, dtype, n_members, scaled=False):
         """The parameters of members whose mean, folded, is what was fitted."""
@@ -1048,7 +1059,7 @@ class BaseTwoLayer(
             del self._training_state
             return
         scalings = self._feature_scaling, self._score_scaling
-        one = self.n_members == 1 and state.average is state.best is None
+        one = self.n_members_ == 1 and state.average is state.best is None
         if one and scalings == (None, None) and not state.scaled:
             state.parameters = None  # they are the fitted weights
         state.loss_curve = state.validation_losses = state.validation_scores = None
@@ -1098,12 +1109,11 @@ class BaseTwoLayer(
         Their number is that of the fit, whatever `n_members` is by now.
         """
         check_is_fitted(self)
-        n_members = len(self._shifts[0]) // self.n_outputs_
         dtype = self.coefs_[0].dtype
         network = self._network()
         with np.errstate(over="ignore", invalid="ignore"):
             X = self._check_features(X, reset=False)
-            members = self._from_fitted(np.float64, n_members).members()
+            members = self._from_fitted(np.float64, self.n_members_).members()
             return [network.scores(self._fold(m).astype(dtype), X) for m in members]
 
     def _check_solver(self):

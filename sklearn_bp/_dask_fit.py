@@ -29,6 +29,7 @@ from sklearn_bp._dask_rows import (
     some_rows,
     spaced_targets,
     statistics,
+    stored_numbers,
     sum_of_losses,
     sum_of_squares,
     sum_of_targets,
@@ -47,6 +48,8 @@ from sklearn_bp._dask_training import (
 from sklearn_bp._defaults import (
     FEW_ROWS,
     holds_out,
+    members,
+    most_members,
     penalty,
     resolve,
     rows_a_penalty,
@@ -128,7 +131,10 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
         tol *= abs(its_loss) if estimator._watches_a_loss() else 1
     shape = n_inputs, n_hidden, n_outputs
     if previous is None:
-        state = estimator._starting_state(shape, trains_in, network, constant)
+        n_members = _n_members(estimator, rows, n_weighty, n_inputs, n_outputs)
+        state = estimator._starting_state(
+            shape, trains_in, network, constant, n_members
+        )
     else:
         change = estimator._reexpression(known_inputs, scored_by)
         state = estimator._going_on(previous, change, shape, trains_in)
@@ -136,12 +142,12 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
         estimator._start_from(users, state.parameters)
     alpha = penalty(estimator, n_weighty)
     seed = spawn(state.random_state).randint(2**31, size=4).tolist()
+    n_members = state.parameters.n_members
     holding = HoldingOut(0, 0.0, estimator._exclusive(), seed)
     if not users.has_validation:
-        holding = _held_out(estimator, n_weighty, seed)
+        holding = _held_out(estimator, n_weighty, n_members, seed)
     offsets = [(i, offset) for i, offset in enumerate(known.offsets)]
     lessons = rows.then(assign, holding, per=offsets)
-    n_members = estimator.n_members
     counts = lessons.each(count, known.largest, n_members)
     counted = added([tuple(c) for c in counts])
     n_rows, weight, by_member, n_held, weight_held = counted
@@ -521,6 +527,15 @@ def _best_constant(loss, rows, known):
     return scores, float(total / weight)
 
 
+def _n_members(estimator, rows, n_rows, n_inputs, n_outputs):
+    """As `members`; rows are read only where it matters whether they are sparse."""
+    at_least = members(estimator, n_rows, n_inputs + 1, n_inputs, n_outputs)
+    if at_least == most_members(estimator):
+        return at_least
+    row_length = sum(rows.each(stored_numbers)) / n_rows
+    return members(estimator, n_rows, n_inputs, row_length, n_outputs)
+
+
 # Rows held out.
 
 
@@ -539,13 +554,12 @@ def _check_validation(estimator):
         )
 
 
-def _held_out(estimator, n_weighty, seed):
+def _held_out(estimator, n_weighty, n_members, seed):
     """Whether, and of whom, rows are held out: `HoldingOut`."""
-    n_members, fraction = 0, 0.0
-    in_turn = holds_out(estimator, n_weighty)
-    if in_turn and estimator.n_members > 1:
-        n_members = estimator.n_members
-    elif in_turn or estimator.early_stopping not in ("auto", False):
+    in_turn, fraction = holds_out(estimator, n_weighty), 0.0
+    if not in_turn or n_members == 1:
+        n_members = 0
+    if not n_members and (in_turn or estimator.early_stopping not in ("auto", False)):
         fraction = estimator.validation_fraction
         if int(fraction * n_weighty) < 2:
             raise ValueError(

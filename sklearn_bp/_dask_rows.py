@@ -222,6 +222,12 @@ def is_sparse(rows):
     return sparse.issparse(rows.X)
 
 
+def stored_numbers(rows):
+    """In the rows that have weight: of a CSR what is not zero."""
+    X = rows.X if rows.rows is None else rows.X[rows.rows]
+    return X.nnz if sparse.issparse(X) else X.size
+
+
 def encoded_rows(rows, exponent, start, step):
     """Evenly spaced rows of the matrix, and their weights."""
     shares = rows.shares(exponent)

@@ -66,6 +66,13 @@ WIDE_RATE = 0.03
 SPARSE_WIDE_RATE = 0.02
 WIDE_RATE_ROWS = 400
 
+# Members of n_members="auto": up to what costs of a row there are how many, and how
+# many beyond.  Eight cost ordinary tables little, where calling numpy takes much of the
+# time.
+MEMBERS_BY_COST = {1024: 8, 1536: 4}
+FEWEST_MEMBERS = 2
+MOST_MEMBERS = 8
+
 
 class Resolved(NamedTuple):
     """The values that training uses; see the parameters of the same names."""
@@ -156,6 +163,34 @@ def wide_rate(n_rows, is_sparse):
     """Likewise, of wide data: of principal components, most of which are small."""
     rate = SPARSE_WIDE_RATE if is_sparse else WIDE_RATE
     return rate * min(1.0, math.sqrt(WIDE_RATE_ROWS / n_rows))
+
+
+def members(estimator, n_rows, n_features, row_length, n_outputs):
+    """`n_members` of a fit from the start; "auto" goes by what one row costs.
+
+    That grows as its outputs and, of a CSR, its stored numbers and its share of the
+    optimizer's step over all weights, which may be most of it: a weight costs there
+    about eight times what it costs in the products.  Of dense rows only outputs count:
+    members with fewer rows would be worse, and are not far slower than an MLP.
+    """
+    if estimator.n_members != "auto":
+        return int(estimator.n_members)
+    cost = n_outputs
+    if row_length < n_features:
+        cost += row_length + 8 * n_features / rows_a_batch(n_rows)
+    enough = (n for most, n in MEMBERS_BY_COST.items() if cost <= most)
+    return next(enough, FEWEST_MEMBERS)
+
+
+def members_to_go_on_with(estimator):
+    """`n_members` of training that goes on; "auto" stands for the fitted number."""
+    auto = estimator.n_members == "auto"
+    return estimator.n_members_ if auto else int(estimator.n_members)
+
+
+def most_members(estimator):
+    """The largest number that `members` might give."""
+    return MOST_MEMBERS if estimator.n_members == "auto" else int(estimator.n_members)
 
 
 def resolve(

@@ -24,7 +24,11 @@ LARGEST_TEMPERATURE = 20.0
 
 # It is found from at most about so many scores, of evenly spaced rows: thousands of
 # rows of thousands of classes each, or a million of few.
-TEMPERATURE_SIZE = 2**24
+TEMPERATURE_SIZE = 2**23
+
+# Scores that the loss is measured on in one go: with thousands of outputs, matrices of
+# all rows would take most of the time to get from the system.
+BLOCK_SIZE = 2**22
 
 
 def spawn(random_state):
@@ -117,9 +121,15 @@ class _ValidationRows:
     def __call__(self, parameters):
         """Loss and score, `Measured`."""
         z = self.scores(parameters)
-        p = z / self._temperature_of(z) if self.tempered else z.copy()
-        self._predict(p)
-        loss = float(self._weights @ self._loss.value(p, self._Y))
+        T = self._temperature_of(z) if self.tempered else None
+        n_rows = max(1, BLOCK_SIZE // z.shape[1])
+        values = []
+        for start in range(0, len(z), n_rows):
+            rows = slice(start, start + n_rows)
+            p = z[rows].copy() if T is None else z[rows] / T
+            self._predict(p)
+            values.append(self._loss.value(p, self._Y[rows]))
+        loss = float(self._weights @ np.concatenate(values))
         score = np.nan if self._score is None else self._score(z, parameters)
         return Measured(loss, score)
 
@@ -196,18 +206,13 @@ class HeldOut(_ValidationRows):
             self._at_once = _AtOnce(self.network, self.X, self.rows, parameters)
         if self._at_once is not None:
             return self._at_once(parameters)
-        members = parameters.members()
-        return np.concatenate(
-            [
-                self.network.scores(
-                    member.astype(member.W1.dtype),
-                    self.X,
-                    rows,
-                    self.scaling,
-                )
-                for member, rows in zip(members, self.rows, strict=True)
-            ]
-        )
+        z = np.empty((len(self._Y), parameters.shape[2]), parameters.flat.dtype)
+        end = 0
+        for member, rows in zip(parameters.members(), self.rows, strict=True):
+            start, end = end, end + len(rows)
+            weights = member.astype(member.W1.dtype)
+            self.network.scores(weights, self.X, rows, self.scaling, z[start:end])
+        return z
 
     def _are_few(self, parameters):
         d, h, _ = parameters.shape

@@ -136,7 +136,7 @@ class TwoLayerNetwork:
 
         return Kernel(forward, output_error, hidden_error, gradient)
 
-    def scores(self, weights, X, rows=None, scaling=None):
+    def scores(self, weights, X, rows=None, scaling=None, out=None):
         """Scores z2, (n, n_outputs), of the rows of X (of `rows`, if given).
 
         Works through the rows block by block; X is cast to the weights' dtype.
@@ -148,10 +148,12 @@ class TwoLayerNetwork:
         rows : ndarray of int, default=None
         scaling : callable(X), default=None
             Applied to the rows first.
+        out : ndarray of shape (n, n_outputs), default=None
+            Of the weights' dtype: where the scores go.
         """
         p, dtype = weights, weights.W1.dtype
         n = X.shape[0] if rows is None else len(rows)
-        z2 = np.empty((n, len(p.b2)), dtype)
+        z2 = np.empty((n, len(p.b2)), dtype) if out is None else out
         direct = DIRECT_PRODUCT // p.W1.size
         n_rows = direct if 64 <= direct < PREDICT_ROWS else PREDICT_ROWS
         buffer = np.empty((min(n, n_rows), len(p.b1)), dtype)

@@ -130,6 +130,9 @@ def attributes_of(state, kind):
     if "coefs_" in state:
         defaults["skip_coef_"] = None
         known = defaults | state
+        defaults["n_members_"] = known["n_members"]
+        if known.get("_shifts") is not None:
+            defaults["n_members_"] = len(known["_shifts"][0]) // known["n_outputs_"]
         # What files of earlier versions lack: the parts that were fitted.
         defaults["_parts"] = [restored(known[name]) for name in ("activation", "loss")]
     return defaults | {name: restored(value) for name, value in state.items()}

@@ -252,10 +252,13 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         trains 'adam' and 'adamw' on the rows' principal components, times one
         factor, and folds these too; `alpha` and 'auto' are then about components.
 
-    n_members : int, default=8
+    n_members : int or 'auto', default='auto'
         Networks trained side by side, of `hidden_layer_sizes` units each, from
         different starting weights. What they become is one network of all their
-        units, whose scores are the mean of theirs.
+        units, whose scores are the mean of theirs. 'auto' stands for 8, but for 4 or
+        2 where a row costs much: its outputs and, of a CSR, its stored numbers and the
+        columns over an eighth of a batch by rows, together more than 1,024 or 1,536.
+        partial_fit and warm_start go on with the number of the first fit.
 
     average : bool, default=True
         Whether to keep not the last weights but their exponential moving average
@@ -299,7 +302,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     ----------
     coefs_ : list of two ndarrays, (n_features, n_hidden), (n_hidden, n_outputs)
         Weights of the hidden layer and of the output layer, in the dtype of X;
-        n_hidden is `hidden_layer_sizes` times `n_members`. float64 for float32 data
+        n_hidden is `hidden_layer_sizes` times `n_members_`. float64 for float32 data
         too where a scaled feature or target is offset by 1000 times its width, or
         more.
 
@@ -337,6 +340,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     n_layers_ : int
         3, as in scikit-learn, which counts the inputs.
+
+    n_members_ : int
+        Networks that were trained side by side.
 
     alpha_, batch_size_, learning_rate_init_, max_iter_, n_iter_no_change_ : \
             int or float
@@ -472,7 +478,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         n_iter_no_change="auto",
         max_fun=15000,
         standardize=True,
-        n_members=8,
+        n_members="auto",
         average=True,
         dropout=0.0,
         skip_layer=False,
@@ -998,7 +1004,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             of = R2(Y, sample_weight)
 
         def score(z2):
-            P = self._mean(z2)
+            P = self._mean(z2.astype(np.float64, copy=False))
             if not np.isfinite(P).all():
                 return np.nan
             if of is not None:

@@ -297,3 +297,23 @@ def test_intervals_hold():
     inside = np.abs(fresh[:, 0] + rng.normal(size=4000) - (low + high) / 2)
     # 4000 rows give the share to 0.005, 700 errors the quantile to 0.011.
     assert 0.86 < np.mean(inside <= (high - low) / 2) < 0.94
+
+
+@pytest.mark.parametrize(
+    ("n_columns", "density", "n_members"),
+    [(50, 1.0, 8), (1100, 1.0, 4), (1600, 1.0, 2), (1600, 0.2, 8), (9000, 0.002, 2)],
+)
+def test_auto_is_the_plain_number_of_members(n_columns, density, n_members):
+    """Also of CSR blocks, and rows without weight; it stays where training goes on."""
+    rng = np.random.RandomState(0)
+    rows = sparse.random(400, n_columns, density, "csr", random_state=rng)
+    rows = rows.toarray() if density == 1 else rows
+    y, w = rng.normal(size=400), WEIGHTS[:400]
+    settings = {"hidden_layer_sizes": 2, "max_iter": 1, "random_state": 0}
+    settings |= {"standardize": False}  # on the columns, not on components
+    plain = sklearn_bp.TwoLayerRegressor(**settings).fit(rows, y, w)
+    model = dask.TwoLayerRegressor(**settings, warm_start=True)
+    for _ in range(2):
+        fitted(model, rows, y, (150, 0, 250), w)
+        assert model.n_members_ == plain.n_members_ == n_members
+        assert model.coefs_[0].shape == (n_columns, 2 * n_members)

@@ -1,5 +1,7 @@
 """Networks side by side: each learns as if alone, and their mean is one network."""
 
+import pickle
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -7,6 +9,7 @@ from scipy import sparse
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._batches import Data
+from sklearn_bp._defaults import members
 from sklearn_bp._network import Objective, TwoLayerNetwork, _outer_products
 from sklearn_bp._parameters import Parameters
 from sklearn_bp._stopping import Patience
@@ -266,3 +269,147 @@ def test_one_network_has_no_spread():
     model = TwoLayerRegressor(4, n_members=1, random_state=0).fit(X, TARGETS)
     with pytest.raises(ValueError, match="fitted with n_members=1: set n_members"):
         model.predict(X, return_std=True)
+
+
+# "auto".
+
+BRIEF = {"hidden_layer_sizes": 2, "random_state": 0}
+cut_short = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def shaped(n_rows, n_columns, density=1.0, seed=0):
+    """Rows of which so many numbers are not 0; a CSR where not all are."""
+    rng = np.random.RandomState(seed)
+    if density == 1:
+        return rng.normal(size=(n_rows, n_columns))
+    return sparse.random(n_rows, n_columns, density, "csr", random_state=rng)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_columns", "row_length", "n_outputs"),
+    [
+        (150, 4, 4, 3),
+        (1797, 64, 64, 10),
+        (2000, 784, 784, 10),
+        (60_000, 784, 784, 10),
+        (500, 600, 600, 1),
+        (1, 700, 700, 1),
+        (10**6, 100, 100, 900),
+        (20_000, 20_000, 80, 20),
+    ],
+)
+def test_ordinary_shapes_have_eight_members(n_rows, n_columns, row_length, n_outputs):
+    for model in (TwoLayerClassifier(), TwoLayerRegressor()):
+        assert members(model, n_rows, n_columns, row_length, n_outputs) == 8
+        model.set_params(n_members=3)
+        assert members(model, n_rows, n_columns, row_length, n_outputs) == 3
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_longer_rows_never_have_more_members(seed):
+    rng = np.random.RandomState(seed)
+    shape = np.exp(rng.uniform(0, 10, 4)).astype(int) + 1
+    shape[2] = min(shape[2], shape[1] // 2)
+    model = TwoLayerClassifier()
+    found = members(model, *shape)
+    assert found in (2, 4, 8)
+    for i in range(1, 4):
+        longer = shape.copy()
+        longer[i] *= 2
+        assert found // 4 <= members(model, *longer) <= found
+    assert members(model, shape[0], 10**6, 3000, 1) == 2
+
+
+@cut_short
+@pytest.mark.parametrize(
+    ("shape", "n_outputs", "n_members"),
+    [
+        ((120, 5), 1, 8),
+        ((60, 700), 1, 8),
+        ((120, 3000), 1, 8),  # wide: trained in the space of 120 components
+        ((200, 950), 1, 8),
+        ((300, 1400), 1, 8),
+        ((400, 3000, 0.01), 1, 8),
+        ((400, 3000, 0.1), 1, 4),
+        ((2000, 7000, 0.002), 1, 2),
+        ((120, 5), 1100, 4),
+        ((120, 5), 2100, 2),
+    ],
+)
+def test_auto_is_the_number_that_it_stands_for(shape, n_outputs, n_members):
+    X, rng = shaped(*shape), np.random.RandomState(1)
+    y = rng.normal(size=(X.shape[0], n_outputs))
+    y = y[:, 0] if n_outputs == 1 else y
+    auto = TwoLayerRegressor(**BRIEF, max_iter=1).fit(X, y)
+    told = TwoLayerRegressor(**BRIEF, max_iter=1, n_members=n_members).fit(X, y)
+    assert auto.n_members_ == told.n_members_ == n_members
+    assert auto.coefs_[0].shape == (shape[1], 2 * n_members)
+    if sparse.issparse(X) and n_members < 8:
+        return  # whether it is trained in the space of its rows goes by eight
+    for ours, theirs in zip(
+        [*auto.coefs_, *auto.intercepts_],
+        [*told.coefs_, *told.intercepts_],
+        strict=True,
+    ):
+        assert_array_equal(ours, theirs)
+
+
+@cut_short
+def test_many_classes_have_fewer_members():
+    y = np.arange(3300) % 1100
+    model = TwoLayerClassifier(**BRIEF, max_iter=1).fit(shaped(3300, 4), y)
+    assert model.n_members_ == 4
+
+
+def long_and_short():
+    """Columns that alone call for four members, on many rows, and for eight."""
+    return shaped(200, 900), shaped(3500, 900)
+
+
+@cut_short
+@pytest.mark.parametrize("fewer_first", [False, True])
+def test_training_goes_on_with_the_number_of_the_fit(fewer_first):
+    X, more = long_and_short()
+    y, more_y = X[:, 0], more[:, 0]
+    first, then = ((X, y), (more, more_y))[:: 1 if fewer_first else -1]
+    n_members = 4 if fewer_first else 8
+    stream = TwoLayerRegressor(**BRIEF).partial_fit(*first)
+    assert stream.n_members_ == n_members
+    assert stream.partial_fit(*then).n_members_ == n_members
+    assert len(stream.intercepts_[0]) == 2 * n_members
+    again = pickle.loads(pickle.dumps(stream)).partial_fit(*first)
+    assert again.n_members_ == n_members
+    model = TwoLayerRegressor(**BRIEF, max_iter=1, warm_start=True).fit(*first)
+    assert model.fit(*then).n_members_ == n_members
+    assert model.set_params(warm_start=False).fit(*then).n_members_ == 12 - n_members
+
+
+@cut_short
+@pytest.mark.parametrize("goes_on", ["partial_fit", "warm_start"])
+def test_auto_takes_over_the_number_that_was_given(goes_on):
+    model = TwoLayerRegressor(**BRIEF, max_iter=1, n_members=3).fit(X, TARGETS)
+    model.set_params(n_members="auto", warm_start=True)
+    train = model.partial_fit if goes_on == "partial_fit" else model.fit
+    assert train(X, TARGETS).n_members_ == 3
+    model.set_params(n_members=8)
+    with pytest.raises(ValueError, match="Training goes on from the fitted weights"):
+        train(X, TARGETS)
+    assert model.n_members_ == 3
+
+
+@cut_short
+def test_a_file_without_the_number_knows_it():
+    model = TwoLayerRegressor(**BRIEF, max_iter=1, n_members=3).fit(X, TARGETS)
+    state = model.set_params(n_members=5).__getstate__()
+    del state["n_members_"]
+    loaded = TwoLayerRegressor()
+    loaded.__setstate__(state)
+    assert loaded.n_members_ == 3
+    _, std = model.predict(X, return_std=True)
+    assert_array_equal(loaded.predict(X, return_std=True)[1], std)
+
+
+def test_n_members_is_an_int_or_auto():
+    for wrong in ("eight", 0, 2.5, None):
+        with pytest.raises((TypeError, ValueError), match="'n_members' parameter"):
+            TwoLayerRegressor(n_members=wrong).fit(X, TARGETS)
