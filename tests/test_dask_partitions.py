@@ -301,7 +301,7 @@ def test_intervals_hold():
 
 @pytest.mark.parametrize(
     ("n_columns", "density", "n_members"),
-    [(50, 1.0, 8), (1100, 1.0, 4), (1600, 1.0, 2), (1600, 0.2, 8), (9000, 0.002, 2)],
+    [(50, 1.0, 8), (1600, 1.0, 8), (4000, 0.05, 4), (1600, 0.2, 8), (9000, 0.002, 2)],
 )
 def test_auto_is_the_plain_number_of_members(n_columns, density, n_members):
     """Also of CSR blocks, and rows without weight; it stays where training goes on."""
