@@ -36,7 +36,7 @@ print(json.dumps({{"growth": growth, "size": size, "t": model.t_}}))
     ("example", "make", "n_rows"),
     [
         ("parquet_batches", "make_file", 200_000),
-        ("sqlite_batches", "make_database", 120_000),
+        ("sqlite_batches", "make_database", 160_000),
     ],
 )
 def test_more_data_than_memory(example, make, n_rows, tmp_path):

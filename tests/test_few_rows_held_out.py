@@ -50,7 +50,7 @@ def test_where_scikit_learn_splits_it_is_its_split():
     model.fit(X, y)
     encoded = y[:, np.newaxis]
     users = UsersData(X, y)
-    _, found = split(model, encoded, None, np.random.RandomState(0), users, False)
+    _, found = split(model, encoded, np.random.RandomState(0), users, False)
     assert_array_equal(found, expected)
 
 

@@ -75,7 +75,8 @@ def test_mlp_defaults(mlp, ours):
     assert {name: MLP_DEFAULTS[name] for name in theirs} == theirs
     assert loss in (None, ours().loss)
     names = set(ours().get_params())
-    assert set(MLP_DEFAULTS) == names - {"loss", "class_weight", "temperature_scaling"}
+    own = {"loss", "class_weight", "temperature_scaling", "extrapolation"}
+    assert set(MLP_DEFAULTS) == names - own
     # Names that MLP has not have the value that changes nothing.
     new = {name: MLP_DEFAULTS[name] for name in MLP_DEFAULTS if name not in theirs}
     assert new == {
