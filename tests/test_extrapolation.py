@@ -10,13 +10,13 @@ from sklearn_bp.losses import Quantile
 
 X = np.linspace(0, 10, 300)[:, np.newaxis]
 FAR = np.linspace(-30, 40, 50)[:, np.newaxis]
-BRIEF = {"random_state": 0, "hidden_layer_sizes": 16}
+BRIEF = {"random_state": 0, "hidden_layer_sizes": 8, "n_members": 4}
 
 
 @pytest.mark.parametrize(
     "loss", ["squared_error", "gaussian_nll", Quantile([0.1, 0.9])]
 )
-@pytest.mark.parametrize("share", [0, 0.05, 0.7, 3])
+@pytest.mark.parametrize("share", [0, 0.7])
 def test_predictions_end_at_a_share_of_the_range(share, loss):
     y = 7 * X[:, 0] - 20
     model = TwoLayerRegressor(loss=loss, extrapolation=share, **BRIEF).fit(X, y)
