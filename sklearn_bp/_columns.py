@@ -252,7 +252,7 @@ class Columns:
     def with_holes(self, X):
         """Rows of the matrix, dense, with NaN again where values were missing: a copy.
 
-        Its columns from the left, all of those of numbers among them, will do.
+        X may lack columns of categories, which stand on the right.
         """
         X = X.astype(np.result_type(X.dtype, np.float32))
         for k, i in enumerate(self.incomplete.tolist()):
