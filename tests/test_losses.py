@@ -314,7 +314,7 @@ def test_variance_of_a_mixture_of_normals():
         5, loss="gaussian_nll", n_members=3, max_iter=20, random_state=0
     ).fit(X, y)
     means, spreads = [], []
-    scaling = model._prediction_scaling
+    scaling = model._fitted.targets.prediction_scaling
     for z in model._member_scores(X):
         m, s = np.hsplit(z, 2)
         means.append(m / scaling.factor + scaling.centre)
@@ -345,7 +345,7 @@ def test_members_spread_of_quantiles():
     model = TwoLayerRegressor(5, loss=DECILES, n_members=3, max_iter=20, random_state=0)
     p, std = model.fit(X, Y).predict(X, return_std=True)
     assert p.shape == std.shape == (N, 3)
-    scaling = model._prediction_scaling
+    scaling = model._fitted.targets.prediction_scaling
     members = []
     for z in model._member_scores(X):
         steps = np.column_stack([z[:, 0], np.log(1 + np.exp(z[:, 1:]))])

@@ -60,7 +60,7 @@ def told(model, y):
             found[name] = getattr(model, name)(X)
     if hasattr(model, "predict_interval"):
         found["std"] = model.predict(X, return_std=True)[1]
-    if model._loss_object().n_scores(1) == 1:
+    if model._fitted.targets.loss.n_scores(1) == 1:
         found["gradient"] = model.input_gradient(X[:4])
     return found
 

@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 import sklearn_bp
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._tables.targets import R2
+from sklearn_bp._tables.metrics import R2
 
 RNG = np.random.RandomState(0)
 N, N_VAL = 160, 70

@@ -13,13 +13,16 @@ from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_bp import activations, losses, optimizers, schedules
 from sklearn_bp._common.option import Option
-from sklearn_bp._fitting.defaults import MLP_DEFAULTS
+from sklearn_bp._fitting.fitted_network import FittedNetwork
+from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.columns import Columns, encoder_of
+from sklearn_bp._tables.inputs import Inputs
+from sklearn_bp._tables.real_targets import RealTargets
 from sklearn_bp._tables.running import Running
 from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
-from sklearn_bp._tables.targets import ClassTargets
 from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
 
@@ -49,6 +52,9 @@ PARTS: dict[str, Any] = {
     "ColumnStatistics": ColumnStatistics,
     "TargetStatistics": TargetStatistics,
     "ClassTargets": ClassTargets,
+    "RealTargets": RealTargets,
+    "FittedNetwork": FittedNetwork,
+    "Inputs": Inputs,
     "Patience": Patience,
     "TrainingState": TrainingState,
     "Parameters": Parameters,
@@ -70,8 +76,8 @@ def plain(value):
         return {PART: name, "categories": value.categories_[0]}
     if isinstance(value, Parameters):
         return {PART: name, "flat": value.flat, "layout": list(value.layout)}
-    own = {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    return {PART: name} | own
+    names = value._fields if isinstance(value, Inputs) else _field_names(value)
+    return {PART: name} | {field: plain(getattr(value, field)) for field in names}
 
 
 def restored(value):
@@ -95,6 +101,10 @@ def restored(value):
     if part is Parameters:
         return Parameters(own["flat"], *own["layout"])
     return part(**own)
+
+
+def _field_names(part):
+    return [field.name for field in fields(part)]
 
 
 def _holds_parts(values):

@@ -1018,7 +1018,7 @@ def _without_ids(table, rows, categorical, encoders, others):
                 "out. To encode it all the same, name it in categorical_features; else "
                 "drop it from X.",
                 UserWarning,
-                stacklevel=6 + EXTRA_FRAMES,
+                stacklevel=10 + EXTRA_FRAMES,
             )
     return (
         [j for j, is_kept in zip(categorical, kept, strict=True) if is_kept],
