@@ -359,13 +359,16 @@ class BaseTwoLayer(
             if rotation is not None:
                 wide = wide_rate(n_rows, sparse.issparse(raw[0]))
             alpha = penalty(self, n_seen, wide)
-            held_out = not incremental and holds_out(self, n_rows)
+            holding = (
+                not incremental and holds_out(self, n_rows),
+                not incremental and self.early_stopping not in ("auto", False),
+            )
             data, validate = self._training_data(
                 network,
                 (X, Y, sample_weight, alpha),
                 scaling,
                 state,
-                held_out,
+                holding,
                 (*raw, weights_dtype, users, rotation),
             )
             if self.dropout and state.dropout_stream is None:
@@ -784,13 +787,15 @@ class BaseTwoLayer(
         start = self._packed(weights, dtype, parameters.n_members, scaled)
         parameters.flat[:] = start.flat
 
-    def _training_data(self, network, problem, scaling, state, held_out, raw):
+    def _training_data(self, network, problem, scaling, state, holding, raw):
         """The data to learn from, and what measures parameters on the rest, or None.
 
-        `problem` is X, Y, sample_weight and alpha; `held_out` tells whether
-        early_stopping="auto" holds rows out; `raw` is X and Y before they were scaled,
-        the dtype to be fitted, the user's data, and the Rotation or None.
+        `problem` is X, Y, sample_weight and alpha; `holding` tells whether
+        early_stopping="auto" holds rows out, and whether early_stopping=True does;
+        `raw` is X and Y before they were scaled, the dtype to be fitted, the user's
+        data, and the Rotation or None.
         """
+        held_out, splits = holding
         X, Y, sample_weight, alpha = problem
         X_raw, Y_raw, dtype, users, rotation = raw
         random_state, n_members = state.random_state, state.parameters.n_members
@@ -798,7 +803,7 @@ class BaseTwoLayer(
         if users.has_validation:
             return data, self._users_validation(network, users, dtype, rotation)
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
-        if not held_out and self.early_stopping in ("auto", False):
+        if not (held_out or splits):
             return data, None
 
         def held_out_rows(rows, score):
@@ -812,7 +817,8 @@ class BaseTwoLayer(
             data = data.without_folds(folds, n_members)
             score = self._score_of(Y_raw, sample_weight, np.concatenate(rows))
             return data, held_out_rows(rows, score)
-        train, validation = split(self, Y, random_state, users, by_strata=held_out)
+        given = X_raw, Y, sample_weight
+        train, validation = split(self, given, random_state, users, by_strata=held_out)
         data = Data.weighted(X, Y, sample_weight, alpha, train, scaling)
         if held_out and not one_part:
             score = self._score_of(Y_raw, sample_weight, validation)
@@ -1123,13 +1129,6 @@ class BaseTwoLayer(
                 "not stochastic."
             )
         return True
-
-    def _check_partial_fit(self, users):
-        if self.early_stopping not in ("auto", False) and not users.has_validation:
-            raise ValueError(
-                "partial_fit does not support early_stopping=True without validation "
-                "data of its own: pass X_val and y_val."
-            )
 
     def __getstate__(self):
         self._measure_importances()

@@ -147,7 +147,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         when `early_stopping_metric` on them has not improved for as long. The split
         is stratified by class; where rows are too few for that, one of each class
         stays in training, one or two others at least are held out, and a warning
-        says so.
+        says so. With fewer than 100 rows and alpha='auto', copies of a row stay on
+        one side of the split, and a weight of k counts as k copies. partial_fit holds
+        nothing out.
         False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
         take the place of those held out; partial_fit knows no others.
 
@@ -586,7 +588,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             For parameters or data out of range, or labels not in `classes`.
         """
         users = UsersData(X, y, None, X_val, y_val, sample_weight_val)
-        self._check_partial_fit(users)
+        self._check_partial_fit()
         return self._fit(users, sample_weight, incremental=True, classes=classes)
 
     @available_if(lambda self: self._check_solver())
@@ -683,8 +685,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         """
         self._class_weights = class_weights(self.class_weight, self._targets, numbers)
 
-    def _check_partial_fit(self, users):
-        super()._check_partial_fit(users)
+    def _check_partial_fit(self):
         if isinstance(self.class_weight, str):
             raise ValueError(
                 "class_weight='balanced' is not supported for partial_fit, which does "

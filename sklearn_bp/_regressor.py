@@ -205,7 +205,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         A single network holds out `validation_fraction` of the rows. Nothing is held
         out of fewer than 100 rows, with 'lbfgs', and in partial_fit.
         True holds out `validation_fraction` of the rows of all networks and stops
-        when `early_stopping_metric` on them has not improved for as long.
+        when `early_stopping_metric` on them has not improved for as long. With fewer
+        than 100 rows and alpha='auto', copies of a row stay on one side of the split,
+        and a weight of k counts as k copies. partial_fit holds nothing out.
         False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
         take the place of those held out; partial_fit knows no others.
 
@@ -642,7 +644,6 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             For parameters or data out of range.
         """
         users = UsersData(X, y, None, X_val, y_val, sample_weight_val)
-        self._check_partial_fit(users)
         return self._fit(users, sample_weight, incremental=True)
 
     @available_if(lambda self: self._check_solver())

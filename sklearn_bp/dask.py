@@ -244,7 +244,7 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
         -------
         self : object
         """
-        self._check_partial_fit(UsersData(X, y))
+        self._check_partial_fit()
         return self._train_blocks(X, y, sample_weight, client, classes=classes)
 
     def predict(self, X):
@@ -411,7 +411,6 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
         -------
         self : object
         """
-        self._check_partial_fit(UsersData(X, y))
         return self._train_blocks(X, y, sample_weight, client)
 
     def predict(self, X, return_std=False):

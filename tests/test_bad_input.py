@@ -699,14 +699,6 @@ def test_validation_fraction(name, solver):
 
 
 @over_tasks
-def test_partial_fit_with_early_stopping(task):
-    model = fitted(task)
-    model.set_params(early_stopping=True)
-    says = "partial_fit does not support early_stopping=True"
-    assert_refused(model, says, X, TASKS[task][1], method="partial_fit")
-
-
-@over_tasks
 def test_lbfgs_has_no_partial_fit(task):
     model = fitted(task, solver="lbfgs")
     assert not hasattr(model, "partial_fit")
