@@ -267,6 +267,10 @@ class BaseTwoLayer(
         """The scaling of the targets, or the temperature of scores; None without."""
         return self._score_scaling
 
+    def _network_to_train(self, network, dtype):
+        """The network, with the loss that it is to be trained by, after targets."""
+        return network
+
     def _in_training_units(self, Y):
         """Targets, scaled as those that are trained on."""
         return Y
@@ -339,6 +343,7 @@ class BaseTwoLayer(
                     X, scaling, raw[0], shares, dtype, n_units
                 )
             Y = self._scale_targets(Y, part, dtype, continuing)
+            network = self._network_to_train(network, dtype)
             constant, tol = None, self.tol
             if self.standardize:
                 constant, its_loss = best_constant(network.loss, Y, shares)

@@ -124,6 +124,7 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     estimator._scale_partitioned_targets(rows, known, continuing)
     targets_in = np.dtype(bool) if estimator._labelled else trains_in
     rows = rows.then(with_targets, estimator._target_scaling(), targets_in)
+    network = estimator._network_to_train(network, trains_in)
     constant, tol = None, estimator.tol
     n_outputs = network.loss.n_scores(estimator._n_columns(known))
     if estimator.standardize:

@@ -15,6 +15,7 @@ from sklearn_bp._compat import with_callbacks
 from sklearn_bp._early_stopping import UsersData
 from sklearn_bp._fit_batches import fit_batches
 from sklearn_bp._intervals import calibrate, half_width
+from sklearn_bp._network import TwoLayerNetwork
 from sklearn_bp._scaling import Scaling
 from sklearn_bp._tables.running import of_targets, settled
 from sklearn_bp._targets import R2, check_regression_targets, d2_pinball
@@ -959,6 +960,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     def _in_training_units(self, Y):
         scaling = self._target_scaling()
         return Y if scaling is None else scaling(Y)
+
+    def _network_to_train(self, network, dtype):
+        # Line searches look far ahead and come back from there by themselves.
+        if not (
+            self.standardize and network.loss.logarithmic and self.solver != "lbfgs"
+        ):
+            return network
+        largest = self._in_training_units(self.target_range_)[1].astype(dtype)
+        return TwoLayerNetwork(network.activation, network.loss.bounded(largest))
 
     def _calibrate(self, validate, parameters):
         errors, weights = validate.errors(parameters)

@@ -29,7 +29,9 @@ All else has a default:
   mean of the targets tells (`of_mean`); else `constant(Y, sample_weight, margin)`, by
   default found by a search;
 - `tempered`: whether scores may be divided by a temperature;
-- `for_validation()`: the loss that validation rows are measured by; itself.
+- `for_validation()`: the loss that validation rows are measured by; itself;
+- `bounded(largest)`: the loss to train scaled features by, if no target is above
+  `largest`: the same, but for errors beyond any that a fit should see; itself.
 
 A loss for classes derives from `ClassLoss`; it also has `proba(z)`, in place:
 probabilities that are never 0, however small, so that their logarithm is finite; and
@@ -39,6 +41,7 @@ or for independent scores, one for two classes or one a label.
 The penalty on the weights is not a loss: it belongs to the network.
 """
 
+import math
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
@@ -204,6 +207,10 @@ class Loss(Option):
 
     def for_validation(self):
         """The loss that validation rows are measured by."""
+        return self
+
+    def bounded(self, largest):
+        """The loss to train by, where targets are at most `largest`, (n_targets,)."""
         return self
 
 
@@ -732,6 +739,9 @@ class Poisson(Loss):
     def value(self, p, y):
         return (xlogy(y, y / p) - y + p).sum(axis=-1)
 
+    def bounded(self, largest):
+        return _BoundedPoisson(largest) if type(self) is Poisson else self
+
     def check_targets(self, y):
         if (y < 0).any():
             raise ValueError(
@@ -765,6 +775,9 @@ class Gamma(Loss):
         ratio = y / p
         return (ratio - np.log(ratio) - 1).sum(axis=-1)
 
+    def bounded(self, largest):
+        return _BoundedGamma() if type(self) is Gamma else self
+
     def check_targets(self, y):
         if (y <= 0).any():
             raise ValueError(
@@ -772,6 +785,67 @@ class Gamma(Loss):
                 "Use loss='poisson' for targets y >= 0, or loss='squared_error' for "
                 "targets of either sign."
             )
+
+
+# A feature far out, in one row, makes scores of any size, and of these exp(z) an error
+# that ends all training.  Predictions may be so many times the largest Poisson target,
+# and Gamma targets so many times what is predicted, before errors grow no more.
+LARGEST_POISSON = 30.0
+LARGEST_GAMMA = 1000.0
+
+
+def _bounded_exp(z):
+    """exp(z), in place, neither 0 nor infinite."""
+    most = 700.0 if z.dtype == np.float64 else 80.0
+    np.minimum(z, most, out=z)
+    np.maximum(z, -most, out=z)
+    np.exp(z, out=z)
+
+
+class _BoundedPoisson(Poisson):
+    """`Poisson`, but linear in z where p > m: m log p grows there.
+
+    delta2 = min(p, m) - y, m the largest target LARGEST_POISSON times.
+    """
+
+    most: Any
+
+    def __init__(self, largest):
+        most = np.where(largest > 0, LARGEST_POISSON * largest, np.inf)
+        object.__setattr__(self, "most", most.astype(largest.dtype))
+
+    def forward(self, z):
+        _bounded_exp(z)
+
+    def backward(self, p, y, out):
+        np.minimum(p, self.most, out=out)
+        np.subtract(out, y, out=out)
+
+    def value(self, p, y):
+        most = self.most
+        linear = np.where(p > most, most * (1 + np.log(np.maximum(p / most, 1))), p)
+        return (xlogy(y, y / p) - y + linear).sum(axis=-1)
+
+
+class _BoundedGamma(Gamma):
+    """`Gamma`, but linear in z where y / p > m: m log(y / p) grows there.
+
+    delta2 = 1 - min(y / p, m), m = LARGEST_GAMMA.
+    """
+
+    def forward(self, z):
+        _bounded_exp(z)
+
+    def backward(self, p, y, out):
+        np.divide(y, p, out=out)
+        np.minimum(out, LARGEST_GAMMA, out=out)
+        np.subtract(1, out, out=out)
+
+    def value(self, p, y):
+        ratio, most = y / p, LARGEST_GAMMA
+        log = np.log(ratio)
+        linear = np.where(ratio > most, most * (1 + log - math.log(most)), ratio)
+        return (linear - log - 1).sum(axis=-1)
 
 
 # Constant quantiles, and a constant spread, are taken to be so far apart at least, for
