@@ -89,7 +89,7 @@ from sklearn_bp._validation import (
     refuse_collections,
 )
 from sklearn_bp._values import as_features
-from sklearn_bp.activations import ACTIVATIONS, as_activation
+from sklearn_bp.activations import ACTIVATIONS, as_activation, is_same_activation
 from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.losses import best_constant
 from sklearn_bp.optimizers import OPTIMIZERS, adaptive, as_optimizer
@@ -148,7 +148,7 @@ class BaseTwoLayer(
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     skip_coef_: np.ndarray | None
-    _parts: Any = None  # activation and loss of the fit
+    _parts: Any = None  # activation, loss and categorical_features of the fit
     _columns: Any = None  # a Columns, if features are encoded
     _feature_scaling: Scaling | None = None
     _running: Any = None  # statistics of all rows so far, `Running`
@@ -247,6 +247,10 @@ class BaseTwoLayer(
         """
         return sample_weight
 
+    def _n_targets_fitted(self):
+        """Targets of the fit, each of which has one score or more."""
+        return self.n_outputs_
+
     @abstractmethod
     def _scale_targets(self, Y, part, dtype, continuing):
         """The targets of `NewRows` to train on, in `dtype`; learn how to scale them."""
@@ -302,9 +306,9 @@ class BaseTwoLayer(
         # Sums and casts that overflow are seen to; they need no warning.
         overflow = np.errstate(over="ignore", invalid="ignore")
         with _all_or_nothing(self) as before, overflow:
-            self._take_parts()
+            parts = self._take_parts()
             if continuing:
-                self._check_continuing()
+                self._check_continuing(parts)
             previous = self._resumed(incremental) if continuing else None
             inputs, scored_by = self._inputs(), self._scaled_by()
             X = self._check_features(
@@ -436,25 +440,50 @@ class BaseTwoLayer(
         return TwoLayerNetwork(as_activation(activation), self._loss_object())
 
     def _take_parts(self):
-        """Keep activation and loss as the parameters have them: until the next fit.
+        """Keep activation, loss and categorical_features: until the next fit.
 
         Predicting goes by these, whatever the parameters are by then.
+
+        Returns
+        -------
+        list or None
+            Those of the fit before.
         """
-        self._parts = [copy.deepcopy(self.activation), copy.deepcopy(self.loss)]
+        known, own = (
+            self._parts,
+            (self.activation, self.loss, self.categorical_features),
+        )
+        self._parts = [copy.deepcopy(value) for value in own]
+        return known
 
     def _parts_in_use(self):
         """Activation and loss: those of the fit, names or objects."""
-        return [self.activation, self.loss] if self._parts is None else self._parts
+        parts = [self.activation, self.loss] if self._parts is None else self._parts
+        return parts[:2]
 
-    def _check_continuing(self):
-        """ValueError for parameters that training cannot go on with."""
+    def _check_continuing(self, parts):
+        """ValueError for parameters that training cannot go on with.
+
+        `parts` are those that `_take_parts` returned.
+        """
         scaled = self._feature_scaling is not None
         if bool(self.standardize) != scaled:
-            raise ValueError(
-                f"Training goes on from weights that were fitted with standardize="
-                f"{scaled}; now standardize={self.standardize} is asked for. Set it "
-                "back, or set warm_start=False or use clone() to start anew."
-            )
+            raise _cannot_go_on("standardize", scaled, self.standardize)
+        if parts is None:
+            parts = [self.activation, self.loss]
+        activation, loss, *categorical = parts
+        if not is_same_activation(activation, self.activation):
+            raise _cannot_go_on("activation", activation, self.activation)
+        if categorical and not np.array_equal(
+            np.asarray(categorical[0], object),
+            np.asarray(self.categorical_features, object),
+        ):
+            name = "categorical_features"
+            raise _cannot_go_on(name, categorical[0], self.categorical_features)
+        now = self._loss_object()
+        n_scores = now.n_scores(self._n_targets_fitted())
+        if (now.out_activation, n_scores) != (self.out_activation_, self.n_outputs_):
+            raise _cannot_go_on("loss", loss, self.loss)
 
     def _check_parameters(self):
         check_parameters(self, self._constraints)
@@ -678,6 +707,8 @@ class BaseTwoLayer(
             state.parameters = state.average = state.optimizer = None
             state.best = state.best_iter = None
         state.parameters = self._awake(self._unfolded(state, dtype))
+        if not self.average:  # or it would predict on, and never change again
+            state.average = None
         if state.average is not None:
             state.average = self._awake(state.average)
         if state.best is not None:
@@ -767,7 +798,7 @@ class BaseTwoLayer(
         if known != wanted:
             raise ValueError(
                 "Training goes on from the fitted weights, which have (features, "
-                f"hidden units, outputs, members, skip_layer) = {known}; "
+                f"hidden_layer_sizes, outputs, n_members, skip_layer) = {known}; "
                 f"now {wanted} are asked for. Set warm_start=False, or use clone(), to "
                 "start anew."
             )
@@ -1161,6 +1192,15 @@ def _is_cast_by_blocks(X):
 def _as_python(value):
     """A float for any number: numpy's float32 would make all arithmetic its own."""
     return value if isinstance(value, bool | np.bool_ | None) else float(value)
+
+
+def _cannot_go_on(name, fitted, asked):
+    """The error for a parameter that is another than that of the fit to go on from."""
+    return ValueError(
+        f"Training goes on from weights that were fitted with {name}={fitted!r}; now "
+        f"{name}={asked!r} is asked for. Set it back, or set warm_start=False or use "
+        "clone() to start anew."
+    )
 
 
 @contextmanager

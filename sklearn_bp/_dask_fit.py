@@ -103,9 +103,9 @@ def _trained(estimator, parts, empty_rows, n_hidden, given, before):
     users, weights = given
     continuing = hasattr(estimator, "coefs_") and estimator.warm_start
     continuing = continuing and not users.has_start
-    estimator._take_parts()
+    fitted_parts = estimator._take_parts()
     if continuing:
-        estimator._check_continuing()
+        estimator._check_continuing(fitted_parts)
     validate_data(estimator, empty_rows, skip_check_array=True, reset=not continuing)
     previous, known_inputs, scored_by = None, None, estimator._scaled_by()
     if continuing:

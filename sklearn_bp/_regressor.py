@@ -994,8 +994,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         _, loss = self._parts_in_use()
         return as_loss(loss)
 
-    def _check_continuing(self):
-        super()._check_continuing()
+    def _n_targets_fitted(self):
+        return self._n_targets
+
+    def _check_continuing(self, parts):
+        super()._check_continuing(parts)
         scaled = self._target_unit is None and self._target_scaling() is not None
         if scaled != bool(self.standardize and self._loss_object().scalable):
             raise ValueError(
