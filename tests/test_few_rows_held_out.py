@@ -9,7 +9,12 @@ from scipy import sparse
 from sklearn.model_selection import train_test_split
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._early_stopping import UsersData, different_rows, split, split_few
+from sklearn_bp._fitting.early_stopping import (
+    UsersData,
+    different_rows,
+    split,
+    split_few,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -23,7 +23,9 @@ from sklearn.metrics import d2_pinball_score, mean_pinball_loss
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor, losses
-from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, best_constant
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sklearn_bp.losses._base import best_constant
+from sklearn_bp.losses._regression import LARGEST_POISSON
 
 DECILES = losses.Quantile([0.1, 0.5, 0.9])
 LOSSES = REGRESSOR_LOSSES | {"deciles": DECILES, "small delta": losses.Huber(0.2)}
@@ -400,6 +402,8 @@ def test_going_on_with_other_targets_is_refused():
     two = np.column_stack([Y, Y])
     model = TwoLayerRegressor(5, max_iter=2, warm_start=True).fit(X, two)
     with pytest.raises(ValueError, match=r"y has 1 columns, and .* trained on 2"):
+        model.fit(X, Y)
+    with pytest.raises(ValueError, match="goes on from .*loss='squared_error'"):
         model.set_params(loss="gaussian_nll").fit(X, Y)
     model.set_params(loss="squared_error")
     assert model.predict(X).shape == (N, 2)
@@ -660,7 +664,7 @@ def test_bounded_losses(name, dtype):
         far = (size * rng.normal(size=Y.shape)).astype(dtype)
         p, values, errors = told(bounded, far)
         assert all(np.isfinite(a).all() for a in (p, values, errors))
-        largest = losses.LARGEST_POISSON * Y.max() if name == "poisson" else 1000
+        largest = LARGEST_POISSON * Y.max() if name == "poisson" else 1000
         assert np.abs(errors).max() <= largest
     if dtype is np.float64:
         z, step = 12 * rng.normal(size=Y.shape), 1e-6
