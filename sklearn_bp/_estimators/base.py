@@ -690,7 +690,10 @@ class BaseTwoLayer(
         with all of them.
         """
         state = getattr(self, "_training_state", None) if incremental else None
-        state = copy.deepcopy(state)
+        # All but the random numbers, of which `_all_or_nothing` takes care: copying a
+        # RandomState takes longer than all else.
+        shared = getattr(state, "random_state", None)
+        state = copy.deepcopy(state, {id(shared): shared})
         if state is None:
             return TrainingState(
                 self._awake(self._unfolded(None, np.float64), drawn=False),
@@ -1207,9 +1210,13 @@ def _cannot_go_on(name, fitted, asked):
 def _all_or_nothing(estimator):
     """Put the estimator back as it was if the block raises; yields what it was."""
     before = vars(estimator).copy()
+    random_state = getattr(before.get("_training_state"), "random_state", None)
+    drawn = None if random_state is None else random_state.get_state(legacy=False)
     try:
         yield before
     except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)
+        if random_state is not None:
+            random_state.set_state(drawn)
         raise
