@@ -469,8 +469,8 @@ class BaseTwoLayer(
         scaled = self._feature_scaling is not None
         if bool(self.standardize) != scaled:
             raise _cannot_go_on("standardize", scaled, self.standardize)
-        if parts is None:
-            parts = [self.activation, self.loss]
+        if parts is None:  # weights that no fit has left
+            return
         activation, loss, *categorical = parts
         if not is_same_activation(activation, self.activation):
             raise _cannot_go_on("activation", activation, self.activation)
