@@ -735,8 +735,8 @@ DIVERGING = {
 def test_divergence(task, name, warm_start, early_stopping):
     y = TASKS[task][1] if task == "regressor" else np.where(SIGNAL > 0.5, "a", "b")
     options = {"early_stopping": early_stopping, "validation_fraction": 0.3}
-    model = fitted(task, y, warm_start=warm_start, **options)
-    model.set_params(**DIVERGING[name], activation="identity", max_iter=200, tol=0)
+    model = fitted(task, y, warm_start=warm_start, activation="identity", **options)
+    model.set_params(**DIVERGING[name], max_iter=200, tol=0)
     model.set_params(n_iter_no_change=np.inf)
     before = everything(model)
     says = "not finite.* Scale the features.*lower learning_rate_init"
