@@ -80,9 +80,6 @@ REFUSALS = {
     "has no attribute 'partial_fit'": lambda o: (
         o["solver"] == "lbfgs" and o["way"] == "partial_fit"
     ),
-    "does not support early_stopping=True": lambda o: (
-        o["way"] == "partial_fit" and not o["validation"]
-    ),
     "Input X contains NaN": lambda o: (
         o["rows"] == "missing"
         and not o["standardize"]

@@ -476,8 +476,3 @@ def test_partial_fit_says_when_the_patience_is_used_up():
         model.partial_fit(X, Y, X_val=X_VAL, y_val=y_val, classes=["no", "yes"])
     assert model.stop_reason_ == whole.stop_reason_ == "patience"
     assert_same_weights(model, whole)
-
-
-def test_partial_fit_without_rows_to_stop_by():
-    with pytest.raises(ValueError, match="pass X_val and y_val"):
-        make("binary", early_stopping=True).partial_fit(X, Y, classes=["no", "yes"])

@@ -173,13 +173,6 @@ class BaseTwoLayer(
             )
         return True
 
-    def _check_partial_fit(self, request):
-        if self.early_stopping not in ("auto", False) and not request.has_validation:
-            raise ValueError(
-                "partial_fit does not support early_stopping=True without validation "
-                "data of its own: pass X_val and y_val."
-            )
-
     def __getstate__(self):
         self._measure_importances()
         state = state_of(super().__getstate__())

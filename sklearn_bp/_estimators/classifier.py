@@ -139,7 +139,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         when `early_stopping_metric` on them has not improved for as long. The split
         is stratified by class; where rows are too few for that, one of each class
         stays in training, one or two others at least are held out, and a warning
-        says so.
+        says so. With fewer than 100 rows and alpha='auto', copies of a row stay on
+        one side of the split, and a weight of k counts as k copies. partial_fit holds
+        nothing out.
         False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
         take the place of those held out; partial_fit knows no others.
 
@@ -550,7 +552,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             incremental=True,
             classes=classes,
         )
-        self._check_partial_fit(request)
+        self._check_partial_fit()
         return self._fit(request)
 
     @available_if(lambda self: self._check_solver())
@@ -588,8 +590,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             classes = labels_of(source)
         return fit_batches(self, source, epochs, classes=classes)
 
-    def _check_partial_fit(self, request):
-        super()._check_partial_fit(request)
+    def _check_partial_fit(self):
         if isinstance(self.class_weight, str):
             raise ValueError(
                 "class_weight='balanced' is not supported for partial_fit, which does "

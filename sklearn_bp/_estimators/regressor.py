@@ -153,7 +153,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         A single network holds out `validation_fraction` of the rows. Nothing is held
         out of fewer than 100 rows, with 'lbfgs', and in partial_fit.
         True holds out `validation_fraction` of the rows of all networks and stops
-        when `early_stopping_metric` on them has not improved for as long.
+        when `early_stopping_metric` on them has not improved for as long. With fewer
+        than 100 rows and alpha='auto', copies of a row stay on one side of the split,
+        and a weight of k counts as k copies. partial_fit holds nothing out.
         False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
         take the place of those held out; partial_fit knows no others.
 
@@ -559,7 +561,6 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             sample_weight_val=sample_weight_val,
             incremental=True,
         )
-        self._check_partial_fit(request)
         return self._fit(request)
 
     @available_if(lambda self: self._check_solver())

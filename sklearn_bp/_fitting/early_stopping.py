@@ -10,10 +10,12 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 
 from sklearn_bp._fitting.constraints import is_splitter
+from sklearn_bp._fitting.defaults import FEW_ROWS
 from sklearn_bp._tables.targets import for_metrics
 from sklearn_bp._training.held_out import draw_part, spawn
 from sklearn_bp._versions import EXTRA_FRAMES
@@ -49,14 +51,16 @@ class Metric:
         return "sample_weight" in inspect.signature(function).parameters
 
 
-def split(recipe, targets, Y, random_state, request, by_strata):
+def split(recipe, targets, rows, random_state, request, by_strata):
     """Indices of training and validation rows.
 
     Parameters
     ----------
     recipe : Recipe
     targets : ClassTargets or RealTargets
-    Y : ndarray of shape (n, n_outputs)
+    rows : tuple
+        X, an array or CSR of shape (n, n_encoded), Y of shape (n, n_outputs), and
+        their weights, of shape (n,) or None.
     random_state : RandomState
     request : Request
     by_strata : bool
@@ -67,14 +71,14 @@ def split(recipe, targets, Y, random_state, request, by_strata):
     -------
     train, validation : ndarray of int
     """
-    fraction = recipe.validation_fraction
+    fraction, Y = recipe.validation_fraction, rows[1]
     if is_splitter(fraction):
         train, validation = _last_split(fraction, request)
     elif by_strata:
         part = draw_part(targets.strata(Y), fraction, spawn(random_state))
         train, validation = np.flatnonzero(~part), np.flatnonzero(part)
     else:
-        train, validation = _train_test_split(fraction, targets, Y, random_state)
+        train, validation = _split_rows(recipe, targets, rows, random_state)
     drawn = is_splitter(fraction) or by_strata
     if fraction == 0 or len(validation) < (2 if drawn else 1):
         raise ValueError(
@@ -84,6 +88,50 @@ def split(recipe, targets, Y, random_state, request, by_strata):
     if recipe.shuffle == "blocks":  # read as they stand in the file
         train, validation = np.sort(train), np.sort(validation)
     return train, validation
+
+
+def _split_rows(recipe, targets, rows, random_state):
+    """MLPClassifier's split; of few rows with weights or copies, of the different ones.
+
+    There, under alpha="auto", a weight of k counts as k copies: a row is held out with
+    all its copies, and no draw depends on how many there are or where they stand.
+    """
+    X, Y, sample_weight = rows
+    rule = recipe.validation_fraction, targets
+    n_rows = len(Y) if sample_weight is None else sample_weight.sum()
+    if recipe.alpha == "auto" and n_rows < FEW_ROWS:
+        first, group = different_rows(X, Y)
+        if sample_weight is not None or len(first) < len(Y):
+            drawn = _train_test_split(*rule, Y[first], random_state)
+            train, validation = (np.flatnonzero(np.isin(group, d)) for d in drawn)
+            return train, validation
+    return _train_test_split(*rule, Y, random_state)
+
+
+def different_rows(X, Y):
+    """The different rows of X and Y, sorted by their numbers.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n, n_features)
+    Y : ndarray of shape (n, n_outputs)
+
+    Returns
+    -------
+    first : ndarray of int of shape (n_different,)
+        Where each of them first stands.
+    group : ndarray of int of shape (n,)
+        The place, in `first`, of each row or its like.
+    """
+    if issparse(X):
+        X = X[:, np.unique(X.indices)].toarray()
+    table = np.hstack([Y, X[:]])
+    order = np.lexsort(table.T[::-1])  # the first column goes first; stable
+    table = table[order]
+    is_new = np.append(True, (table[1:] != table[:-1]).any(axis=1))
+    group = np.empty(len(Y), np.intp)
+    group[order] = np.cumsum(is_new) - 1
+    return order[is_new], group
 
 
 def _train_test_split(fraction, targets, Y, random_state):
@@ -113,7 +161,7 @@ def _train_test_split(fraction, targets, Y, random_state):
         f"for a stratified split. {len(validation)} are held out{of_classes}; they "
         "tell little. Pass X_val and y_val, or set early_stopping=False.",
         UserWarning,
-        stacklevel=7 + EXTRA_FRAMES,
+        stacklevel=8 + EXTRA_FRAMES,
     )
     return train, validation
 

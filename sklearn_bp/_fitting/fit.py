@@ -46,7 +46,8 @@ def fit(recipe, rows, start, begin):
     inputs = inputs._replace(running=running)
     rows = rows.prepared(inputs, targets, start)
 
-    network = TwoLayerNetwork(recipe.activation_object, targets.loss)
+    loss = targets.training_loss(recipe, rows.training_dtype)
+    network = TwoLayerNetwork(recipe.activation_object, loss)
     constant, tol = _best_constant(recipe, rows, network.loss)
     settings = rows.settings(inputs, network.loss.n_scores(rows.n_targets))
     if start is None:

@@ -32,6 +32,8 @@ class FittedNetwork:
         As `Parameters.shifts` gives them: how the members' intercepts differ.
     activation_given : str or object
         The parameter `activation`.
+    categorical_given : str, array-like or None
+        The parameter `categorical_features`.
     inputs : Inputs
     targets : ClassTargets or RealTargets
     """
@@ -40,6 +42,7 @@ class FittedNetwork:
     n_members: int
     shifts: Any
     activation_given: Any
+    categorical_given: Any
     inputs: Inputs
     targets: Any
 
@@ -51,6 +54,7 @@ class FittedNetwork:
             parameters.n_members,
             parameters.shifts(),
             recipe.activation,
+            recipe.categorical_features,
             inputs,
             targets,
         )

@@ -50,6 +50,9 @@ class Recipe:
         vars(self).update(parameters)
         self.activation: Any = copy.deepcopy(parameters["activation"])
         self.loss: Any = copy.deepcopy(parameters["loss"])
+        self.categorical_features: Any = copy.deepcopy(
+            parameters["categorical_features"]
+        )
         self.n_hidden = hidden_units(name, self.hidden_layer_sizes)
         self.metric = Metric(self.early_stopping_metric)
 

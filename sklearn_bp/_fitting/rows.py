@@ -291,7 +291,8 @@ class MemoryRows:
             return data, users_validation(view, network, request, self.witness)
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         in_turn = settings.holds_out
-        if not in_turn and recipe.early_stopping in ("auto", False):
+        splits = recipe.early_stopping not in ("auto", False)
+        if not in_turn and (request.incremental or not splits):
             return data, None
 
         def held_out(rows):
@@ -307,8 +308,9 @@ class MemoryRows:
             rows = [np.flatnonzero(folds == j) for j in range(n_members)]
             data = data.without_folds(folds, n_members)
             return data, held_out(rows)
+        given = self.X, Y, weights
         train, validation = split(
-            recipe, targets, Y, state.random_state, request, by_strata=in_turn
+            recipe, targets, given, state.random_state, request, by_strata=in_turn
         )
         data = Data.weighted(X, Y, weights, settings.alpha, train, scaling)
         if in_turn and not one_part:

@@ -19,6 +19,7 @@ from sklearn_bp._tables.reexpress import Curved, Reexpression, Scalings
 from sklearn_bp._tables.values import unmasked
 from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
+from sklearn_bp.activations import is_same_activation
 
 # Epochs before a call, by warm_start or partial_fit, whose losses and scores are kept.
 KEPT_EPOCHS = 10_000
@@ -63,14 +64,21 @@ class Start:
 
     def check(self, recipe):
         """ValueError for parameters that training cannot go on with."""
+        fitted, targets = self.fitted, self.targets
         scaled = self.inputs.scaling is not None
         if bool(recipe.standardize) != scaled:
-            raise ValueError(
-                f"Training goes on from weights that were fitted with standardize="
-                f"{scaled}; now standardize={recipe.standardize} is asked for. Set it "
-                "back, or set warm_start=False or use clone() to start anew."
-            )
-        self.targets.check_continuing(recipe)
+            raise _cannot_go_on("standardize", scaled, recipe.standardize)
+        known, asked = fitted.activation_given, recipe.activation
+        if not is_same_activation(known, asked):
+            raise _cannot_go_on("activation", known, asked)
+        known, asked = fitted.categorical_given, recipe.categorical_features
+        if not np.array_equal(np.asarray(known, object), np.asarray(asked, object)):
+            raise _cannot_go_on("categorical_features", known, asked)
+        now = targets.for_fit(recipe).loss
+        found = now.out_activation, now.n_scores(targets.n_targets)
+        if found != (targets.loss.out_activation, fitted.n_outputs):
+            raise _cannot_go_on("loss", targets.loss_given, recipe.loss)
+        targets.check_continuing(recipe)
 
     def resumed(self, recipe, incremental):
         """The `TrainingState` to go on from, for the scalings that there were."""
@@ -94,6 +102,8 @@ class Start:
             state.parameters = state.average = state.optimizer = None
             state.best = state.best_iter = None
         state.parameters = self._awake(self._parameters(state, dtype, recipe), recipe)
+        if not recipe.average:  # or it would predict on, and never change again
+            state.average = None
         if state.average is not None:
             state.average = self._awake(state.average, recipe)
         if state.best is not None:
@@ -179,7 +189,7 @@ class Start:
         if known != wanted:
             raise ValueError(
                 "Training goes on from the fitted weights, which have (features, "
-                f"hidden units, outputs, members, skip_layer) = {known}; "
+                f"hidden_layer_sizes, outputs, n_members, skip_layer) = {known}; "
                 f"now {wanted} are asked for. Set warm_start=False, or use clone(), to "
                 "start anew."
             )
@@ -210,6 +220,15 @@ class Start:
             loss.degree,
             curved,
         )
+
+
+def _cannot_go_on(name, fitted, asked):
+    """The error for a parameter that is another than that of the fit to go on from."""
+    return ValueError(
+        f"Training goes on from weights that were fitted with {name}={fitted!r}; now "
+        f"{name}={asked!r} is asked for. Set it back, or set warm_start=False or use "
+        "clone() to start anew."
+    )
 
 
 def _last(curve):

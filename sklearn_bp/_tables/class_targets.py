@@ -3,7 +3,8 @@
 `ClassTargets` and `RealTargets` have the same face, all that the two estimators differ
 in.  Neither is ever changed: what learns something returns another.
 
-- `loss`: the object of `losses`, for targets of this kind;
+- `loss`: the object of `losses`, for targets of this kind; `training_loss(recipe,
+  dtype)`: the one to train by; `n_targets`: columns of Y;
 - `of_fit(y, recipe, known, request, dtype)`: from the user's y, the targets and the
   matrix Y that the loss wants, (n, n_targets);
 - `encode_validation(y)`: the same matrix for validation rows;
@@ -135,6 +136,15 @@ class ClassTargets:
     @property
     def loss(self):
         return as_class_loss(self.loss_given, self.exclusive)
+
+    def training_loss(self, recipe, dtype):
+        """The loss."""
+        return self.loss
+
+    @property
+    def n_targets(self):
+        """Columns of Y."""
+        return self.n_scores
 
     @property
     def n_scores(self):

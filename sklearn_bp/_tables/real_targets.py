@@ -76,16 +76,14 @@ class RealTargets:
     @classmethod
     def of_number(cls, n_targets, recipe, known):
         """So many targets; ValueError if another network than `known` is for them."""
-        targets = (cls(n_targets) if known is None else known).for_fit(recipe)
-        if targets.n_targets != n_targets:
-            n_outputs = known.loss.n_scores(known.n_targets)
-            if targets.loss.n_scores(n_targets) == n_outputs:
-                raise ValueError(
-                    f"y has {n_targets} columns, and the fitted network has been "
-                    f"trained on {known.n_targets}. Use clone() to start anew."
-                )
-            targets = replace(targets, n_targets=n_targets)
-        return targets
+        if known is None:
+            return cls(n_targets).for_fit(recipe)
+        if known.n_targets != n_targets:
+            raise ValueError(
+                f"y has {n_targets} columns, and the fitted network has been trained "
+                f"on {known.n_targets}. Use clone() to start anew."
+            )
+        return known.for_fit(recipe)
 
     def for_fit(self, recipe):
         """The same, with the loss and the rules of a recipe."""
@@ -100,6 +98,16 @@ class RealTargets:
     @property
     def loss(self):
         return as_loss(self.loss_given)
+
+    def training_loss(self, recipe, dtype):
+        """The loss to train by: scores as no fit should see them are bounded.
+
+        Line searches look far ahead, and come back from there by themselves.
+        """
+        loss = self.loss
+        if not (self.standardize and loss.logarithmic and recipe.solver != "lbfgs"):
+            return loss
+        return loss.bounded(self.in_training_units(self.range)[1].astype(dtype))
 
     def encode_validation(self, y):
         """The matrix Y of validation rows; ValueError for another number of columns."""

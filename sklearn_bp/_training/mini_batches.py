@@ -125,7 +125,7 @@ class TrainingState:
             self,
             parameters=_copy(self.parameters),
             patience=copy.copy(self.patience),
-            random_state=copy.deepcopy(self.random_state),
+            random_state=_copy_of_stream(self.random_state),
             optimizer=self.optimizer
             and {name: _copy(value) for name, value in self.optimizer.items()},
             order=_copy(self.order),
@@ -146,6 +146,18 @@ class TrainingState:
 def _copy(value):
     """A copy of an array, a list or `Parameters`; a number, or None, as it is."""
     return value.copy() if hasattr(value, "copy") else value
+
+
+def _copy_of_stream(random_state):
+    """A copy of a RandomState, or of None."""
+    if random_state is None:
+        return None
+    drawn = random_state.get_state(legacy=False)
+    if drawn["bit_generator"] != "MT19937":
+        return copy.deepcopy(random_state)
+    other = np.random.RandomState(0)  # which a deepcopy seeds from the system's entropy
+    other.set_state(drawn)
+    return other
 
 
 @dataclass(frozen=True)

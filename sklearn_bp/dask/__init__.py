@@ -263,7 +263,7 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
         -------
         self : object
         """
-        self._check_partial_fit(Request(X, y))
+        self._check_partial_fit()
         return self._train_blocks(X, y, sample_weight, client, classes=classes)
 
     def predict(self, X):
@@ -402,7 +402,6 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
         -------
         self : object
         """
-        self._check_partial_fit(Request(X, y))
         return self._train_blocks(X, y, sample_weight, client)
 
     def predict(self, X, return_std=False):

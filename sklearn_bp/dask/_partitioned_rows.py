@@ -224,8 +224,7 @@ class PartitionedRows:
 
     @property
     def n_targets(self):
-        targets = self.targets
-        return targets.n_scores if targets.labelled else targets.n_targets
+        return self.targets.n_targets
 
     @property
     def training_dtype(self):
