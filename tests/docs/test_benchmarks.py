@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from places import ROOT
 from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks import __main__ as program
@@ -217,7 +218,7 @@ def test_memory_freed_before_counts_when_it_is_used_again():
     )
     run = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from places import ROOT
 from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
 from sklearn.compose import TransformedTargetRegressor
@@ -474,10 +474,9 @@ try:
 except ImportError as error:
     print(error)
 """
-    root = Path(__file__).parents[1]
     run = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=root,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

@@ -24,6 +24,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from made_up_files import packed, unpacked
+from places import environment
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -166,17 +167,6 @@ def state_of(model):
         name: pickle.dumps(value)
         for name, value in sorted(vars(model).items())
         if name.endswith("_") or name in ("_shifts", "_importances")
-    }
-
-
-def environment():
-    """For a process that imports this module, on one thread."""
-    tests = Path(__file__).parent
-    paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
     }
 
 
@@ -709,7 +699,7 @@ def test_a_killed_process_holds_nobody_up(how, path):
     """While it lives the second is refused; a child of its may live on."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDING, str(path), how],
-        env=environment(),
+        env=environment(Path(__file__).parent),
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -1050,7 +1040,7 @@ def test_killed_at_any_moment(tmp_path):
     """In a process of its own, which has no threads when it forks."""
     run = subprocess.run(
         [sys.executable, __file__, str(tmp_path)],
-        env=environment(),
+        env=environment(Path(__file__).parent),
         capture_output=True,
         text=True,
         check=False,

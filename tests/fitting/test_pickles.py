@@ -1,6 +1,6 @@
 """Files of fitted estimators: what older versions wrote, and what skops must trust.
 
-``python tests/test_pickles.py`` writes the file of the present state version.
+``python tests/fitting/test_pickles.py`` writes the file of the present state version.
 """
 
 import copy
@@ -28,7 +28,7 @@ from sklearn_bp._common.option import Option
 from sklearn_bp._fitting.pickling import NAMES, READABLE, STATE_VERSION, plain, restored
 from sklearn_bp._tables.scaling import Scaling
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(130, 3)) * [1, 50, 1] + [0, 200, 0]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from places import environment
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from sklearn_bp import MLP_DEFAULTS, DivergenceError, TwoLayerClassifier
@@ -294,11 +295,9 @@ print("whole")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_process_that_forks():
-    tests = Path(__file__).parent
-    paths = [str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(
         [sys.executable, "-c", FORKING],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env=environment(Path(__file__).parent),
         capture_output=True,
         text=True,
         check=False,

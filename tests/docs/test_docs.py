@@ -4,10 +4,10 @@ import ast
 import importlib
 import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 import sklearn_bp
@@ -15,7 +15,6 @@ from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "sklearn_bp"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 over_pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

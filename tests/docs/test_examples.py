@@ -2,7 +2,6 @@
 
 import importlib.util
 from graphlib import CycleError
-from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
+from places import ROOT
 from scipy import signal
 from scipy.optimize import rosen, rosen_der
 
@@ -27,7 +27,7 @@ from sklearn_bp.losses import CategoricalLogLoss
 from sklearn_bp.optimizers import SGD, Adam
 
 mpl.use("Agg")
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from places import ROOT
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
@@ -28,7 +29,6 @@ from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 from sklearn_bp.optimizers import OPTIMIZERS
 from sklearn_bp.schedules import SCHEDULES
 
-ROOT = Path(__file__).parents[1]
 ESTIMATORS = [TwoLayerClassifier, TwoLayerRegressor]
 over_estimators = pytest.mark.parametrize("estimator", ESTIMATORS)
 

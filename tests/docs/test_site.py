@@ -1,11 +1,11 @@
 """The checks of the built site find what they are for."""
 
 import importlib.util
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = ROOT / "docs"
 VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1" />'
 
 

@@ -5,15 +5,13 @@ and it runs in a process of its own, away from this project's settings: it lets
 warnings pass that are errors here.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import sklearn.neural_network
-
-import sklearn_bp
+from places import environment
 
 THEIR_IMPORT = "from sklearn.neural_network import MLPClassifier, MLPRegressor"
 OUR_IMPORT = (
@@ -66,18 +64,13 @@ def test_scikit_learns_tests_of_mlp(tmp_path):
     (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
 
-    package = str(Path(sklearn_bp.__file__).parents[1])
-    paths = [package, str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    environment.pop("PYTEST_ADDOPTS", None)
+    own = environment()
+    own.pop("PYTEST_ADDOPTS", None)
     arguments = ["-q", "-c", "pytest.ini", "--rootdir", ".", "--junitxml", "report.xml"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         cwd=tmp_path,
-        env=environment,
+        env=own,
         capture_output=True,
         text=True,
         check=False,

@@ -125,7 +125,7 @@ def test_gradient_against_differences(loss, activation, n_outputs):
 @over_parts
 def test_kernel_is_the_plain_network(loss, activation, n_outputs):
     if activation not in reference.ACTIVATIONS or loss not in reference.LOSSES:
-        pytest.fail("Add the part's plain form to tests/reference.py.")
+        pytest.fail("Add the part's plain form to tests/helpers/reference.py.")
     network = TwoLayerNetwork(ACTIVATIONS[activation], LOSSES[loss])
     parameters, X, Y, weights = problem(loss, n_outputs)
     value, gradient = loss_and_gradient(network, parameters, X, Y, weights, 0.7)
