@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from compare import flat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -56,10 +57,6 @@ def fitted(task, y=None, **options):
 def everything(model):
     """All that the estimator holds, in bytes; a dump of equal states is equal."""
     return pickle.dumps({name: copy.deepcopy(v) for name, v in vars(model).items()})
-
-
-def flat(model):
-    return np.concatenate([a.ravel() for a in model.coefs_ + model.intercepts_])
 
 
 def assert_refused(model, match, *args, error=ValueError, method="fit", **kwargs):

@@ -3,6 +3,7 @@
 import pickle
 import tracemalloc
 
+import kinds
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,25 +25,14 @@ RNG = np.random.RandomState(0)
 X = RNG.normal(size=(140, 5)) * [1, 100, 0.01, 1, 1] + [0, 500, 0, 0, 3]
 X[:, 4] = 3
 SIGNAL = X[:, 0] + 0.5 * np.sin(X[:, 1] / 50)
-TARGETS = {
-    "binary": SIGNAL > 0,
-    "multiclass": np.digitize(SIGNAL, [-1, 0, 1]),
-    "multilabel": np.c_[SIGNAL > 0, X[:, 3] > 0].astype(int),
-    "regression": 30 * SIGNAL + 500,
-    "outputs": np.c_[SIGNAL, 9 - SIGNAL],
-    "poisson": RNG.poisson(np.exp(SIGNAL / 2)),
-}
+TARGETS = kinds.targets(SIGNAL, X[:, 3], RNG)
 over_kinds = pytest.mark.parametrize("kind", TARGETS)
 PLAIN = MLP_DEFAULTS | {"hidden_layer_sizes": 6, "max_iter": 20, "random_state": 0}
 BRIEF = {"hidden_layer_sizes": 5, "n_members": 3, "max_iter": 20, "random_state": 0}
 
 
 def make(kind, **options):
-    settings = BRIEF | options
-    if kind in ("regression", "outputs", "poisson"):
-        loss = "poisson" if kind == "poisson" else "squared_error"
-        return TwoLayerRegressor(loss=loss, **settings)
-    return TwoLayerClassifier(**settings)
+    return kinds.make(kind, **BRIEF | options)
 
 
 def scores(model, X):

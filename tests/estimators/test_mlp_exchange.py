@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from kinds import make, targets
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone, is_classifier
@@ -22,28 +23,14 @@ RNG = np.random.RandomState(0)
 X = RNG.normal(size=(120, 4)) * [1, 100, 0.01, 1] + [0, 300, 0, 0]
 SCALED = (X - X.mean(axis=0)) / X.std(axis=0)
 SIGNAL = SCALED[:, 0] + 0.5 * np.sin(2 * SCALED[:, 1])
-TARGETS = {
-    "binary": SIGNAL > 0,
-    "names": np.where(SIGNAL > 0, "yes", "no"),
-    "multiclass": np.digitize(SIGNAL, [-1, 0, 1]),
-    "multilabel": np.c_[SIGNAL > 0, SCALED[:, 3] > 0].astype(int),
-    "regression": 30 * SIGNAL + 500,
-    "outputs": np.c_[SIGNAL, 9 - SIGNAL],
-    "poisson": RNG.poisson(np.exp(SIGNAL / 2)),
-}
+TARGETS = targets(SIGNAL, SCALED[:, 3], RNG)
+TARGETS["names"] = np.where(SIGNAL > 0, "yes", "no")
 over_kinds = pytest.mark.parametrize("kind", TARGETS)
 # MLPRegressor's gradient is not divided by the number of outputs, as its loss is;
 # 'adam' steps forget such a factor, but for its epsilon.
 RTOL = {"outputs": 1e-5}
 BRIEF = {"hidden_layer_sizes": 5, "n_members": 3, "max_iter": 15, "random_state": 0}
 PLAIN = MLP_DEFAULTS | {"hidden_layer_sizes": 6, "max_iter": 15, "random_state": 0}
-
-
-def make(kind, **settings):
-    if kind in ("regression", "outputs", "poisson"):
-        loss = "poisson" if kind == "poisson" else "squared_error"
-        return TwoLayerRegressor(loss=loss, **settings)
-    return TwoLayerClassifier(**settings)
 
 
 def fitted(kind, X=X, **settings):

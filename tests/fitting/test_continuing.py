@@ -7,6 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from compare import flat
 from numpy.testing import assert_allclose, assert_array_equal
 from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
@@ -102,10 +103,6 @@ def stepwise(model, kind, X=X, sample_weight=None, n=N_EPOCHS, between=lambda m:
         model = between(model.partial_fit(X, y, sample_weight, **options))
         options = {}
     return model
-
-
-def flat(model):
-    return np.concatenate([a.ravel() for a in model.coefs_ + model.intercepts_])
 
 
 def assert_same(a, b):

@@ -3,10 +3,13 @@
 import copy
 import pickle
 
+import kinds
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from compare import assert_same_weights, weights_of
+from kinds import REGRESSION
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.metrics import (
@@ -28,21 +31,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklearn_bp
-from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
 from sklearn_bp._tables.targets import R2
 
 RNG = np.random.RandomState(0)
 N, N_VAL = 160, 70
 X_ALL = RNG.normal(size=(N + N_VAL, 4)) * [1, 10, 0.1, 1] + [0, 5, 0, 0]
 SIGNAL = X_ALL[:, 0] + np.sin(X_ALL[:, 1]) + RNG.normal(0, 0.3, N + N_VAL)
-TARGETS = {
-    "binary": np.where(SIGNAL > 0.3, "yes", "no"),
-    "multiclass": np.digitize(SIGNAL, [-1, 0, 1]),
-    "multilabel": np.column_stack([SIGNAL > 0, SIGNAL > 1]).astype(int),
-    "regression": 50 * SIGNAL + 1000,
-    "outputs": np.column_stack([SIGNAL, -30 * SIGNAL + 7]),
-    "poisson": RNG.poisson(np.exp(SIGNAL / 2)),
-}
+TARGETS = kinds.targets(SIGNAL, X_ALL[:, 3], RNG)
+TARGETS["binary"] = np.where(SIGNAL > 0.3, "yes", "no")
 X, X_VAL = X_ALL[:N], X_ALL[N:]
 WEIGHTS = RNG.uniform(0.1, 3, N + N_VAL)
 VAL_WEIGHTS = WEIGHTS[N:].copy()
@@ -60,10 +57,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 def make(kind, base="defaults", **options):
     settings = BASES[base] | {"max_iter": 25, "random_state": 0} | options
-    if kind in ("regression", "outputs", "poisson"):
-        loss = "poisson" if kind == "poisson" else "squared_error"
-        return TwoLayerRegressor(loss=loss, **settings)
-    return TwoLayerClassifier(**settings)
+    return kinds.make(kind, **settings)
 
 
 def halves(kind):
@@ -82,18 +76,9 @@ def fitted(kind, base="defaults", weighted=True, **options):
     )
 
 
-def weights_of(model):
-    return [*model.coefs_, *model.intercepts_]
-
-
-def assert_same_weights(one, other):
-    for a, b in zip(weights_of(one), weights_of(other), strict=True):
-        assert_array_equal(a, b)
-
-
 def plain_score(kind, model, weights):
     y_val = halves(kind)[1]
-    score = r2_score if kind in ("regression", "outputs", "poisson") else accuracy_score
+    score = r2_score if kind in REGRESSION else accuracy_score
     return score(y_val, model.predict(X_VAL), sample_weight=weights)
 
 

@@ -49,8 +49,3 @@ def fitted(estimator, X, y, sizes, sample_weight=None):
     parts = LocalParts(blocks(X, y, sample_weight, sizes))
     fit(estimator, parts, X_empty, UsersData(X, y), sample_weight)
     return estimator
-
-
-def weights(model):
-    """All that training changes, to compare bit by bit."""
-    return [*model.coefs_, *model.intercepts_, np.array(model.loss_curve_)]

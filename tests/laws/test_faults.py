@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from compare import flat
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.utils.estimator_checks import (
@@ -43,10 +44,6 @@ def data(n=60, n_classes=2, seed=0):
     return X, np.digitize(
         signal, np.quantile(signal, np.arange(1, n_classes) / n_classes)
     )
-
-
-def flat(model):
-    return np.concatenate([a.ravel() for a in model.coefs_ + model.intercepts_])
 
 
 def assert_same(a, b, rtol=1e-10):
@@ -402,32 +399,6 @@ over_tasks = pytest.mark.parametrize(
 
 
 @over_solvers
-@over_tasks
-def test_integer_weights_are_repeated_rows(make, n_classes, solver):
-    X, y = data(n_classes=n_classes)
-    counts = np.random.RandomState(2).randint(4, size=60)  # zeros among them
-    options = BASE | SOLVERS[solver]
-    weighted = make(**options).fit(X, y, counts)
-    repeated = make(**options).fit(np.repeat(X, counts, 0), np.repeat(y, counts))
-    # Sums in another order differ by 1e-16 or so, which training multiplies.
-    assert_same(weighted, repeated, 1e-10 if solver != "lbfgs" else 1e-8)
-    assert_allclose(weighted.loss_curve_, repeated.loss_curve_, rtol=1e-10)
-
-
-@over_solvers
-@over_tasks
-def test_rows_of_zero_weight_are_not_there(make, n_classes, solver):
-    X, y = data(n_classes=n_classes)
-    weights = np.random.RandomState(2).uniform(0.1, 3, size=60)
-    weights[::3] = 0
-    keep = weights > 0
-    options = BASE | SOLVERS[solver]
-    weighted = make(**options).fit(X, y, weights)
-    without = make(**options).fit(X[keep], y[keep], weights[keep])
-    assert_same(weighted, without, 1e-10 if solver != "lbfgs" else 1e-8)
-
-
-@over_solvers
 @pytest.mark.parametrize("batch_size", [7, "full"])
 @pytest.mark.parametrize("factor", [1e-200, 0.1, 8.0, 1e200])
 def test_only_ratios_of_weights_count(factor, batch_size, solver):
@@ -451,13 +422,4 @@ def test_penalty_is_divided_by_the_sum_of_weights(batch_size, solver):
         classifier(**options | {"alpha": 0.8}).fit(X, y, weights * 8),
         classifier(**options | {"alpha": 0.1}).fit(X, y, weights),
         1e-9,
-    )
-
-
-@over_solvers
-def test_equal_weights_are_none(solver):
-    X, y = data(n_classes=3)
-    options = BASE | SOLVERS[solver] | {"batch_size": 7, "shuffle": True}
-    assert_same(
-        classifier(**options).fit(X, y, np.ones(60)), classifier(**options).fit(X, y)
     )

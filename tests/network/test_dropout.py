@@ -1,7 +1,5 @@
 """Dropout: the masked network's gradient, the masks' law, and what it leaves alone."""
 
-import pickle
-
 import numpy as np
 import pytest
 import reference
@@ -9,7 +7,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
 
-import sklearn_bp
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.dropout import Dropout, stream_of
 from sklearn_bp._network.kernel import TwoLayerNetwork
@@ -177,37 +174,6 @@ def test_training_is_the_plain_networks_with_these_masks(optimizer, monkeypatch)
 LABELS = Y.argmax(axis=1)
 
 
-def weights_of(model):
-    return [*model.coefs_, *model.intercepts_]
-
-
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
-@pytest.mark.parametrize("n_members", [1, 3])
-@pytest.mark.parametrize("standardize", [False, True])
-def test_calls_of_partial_fit_equal_fit(solver, n_members, standardize):
-    """The stream of masks goes on where it stood, in a pickle too."""
-    settings = {
-        "hidden_layer_sizes": 5,
-        "solver": solver,
-        "n_members": n_members,
-        "standardize": standardize,
-        "batch_size": 8,
-        "dropout": 0.4,
-        "average": n_members > 1,
-        "random_state": 0,
-    }
-    with pytest.warns():
-        whole = TwoLayerClassifier(max_iter=4, **settings).fit(X, LABELS)
-    model = TwoLayerClassifier(**settings)
-    for _ in range(4):
-        model = pickle.loads(
-            pickle.dumps(model.partial_fit(X, LABELS, classes=range(K)))
-        )
-    for ours, theirs in zip(weights_of(model), weights_of(whole), strict=True):
-        assert_array_equal(ours, theirs)
-    assert model.loss_curve_ == whole.loss_curve_
-
-
 def test_seeds_and_streams():
     """The same seed gives the same masks; they move no other draw."""
 
@@ -238,22 +204,6 @@ def test_float32_has_the_same_masks():
             model.partial_fit(X.astype(dtype), X[:, 0].astype(dtype))
         fits.append(model)
     assert_allclose(fits[0].loss_curve_, fits[1].loss_curve_, rtol=1e-4)
-
-
-@pytest.mark.parametrize("early_stopping", [True, "auto"])
-def test_predicting_leaves_nothing_out(early_stopping):
-    rng = np.random.RandomState(0)
-    rows = rng.normal(size=(150, 3))
-    model = sklearn_bp.TwoLayerRegressor(
-        20, dropout=0.3, early_stopping=early_stopping, random_state=0
-    ).fit(rows, rows[:, 0] * rows[:, 1])
-    (W1, W2), (b1, b2) = model.coefs_, model.intercepts_
-    expected = np.maximum(rows @ W1 + b1, 0) @ W2 + b2
-    low, high = model.target_range_[:, 0]
-    margin = (high - low) / 20
-    expected = np.clip(expected[:, 0], low - margin, high + margin)
-    assert_allclose(model.predict(rows), expected, rtol=1e-7, atol=1e-7)
-    assert_array_equal(model.predict(rows), model.predict(rows))
 
 
 def test_lbfgs_is_refused():

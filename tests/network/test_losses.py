@@ -368,18 +368,6 @@ def test_targets_met_exactly(loss):
 # Weights, continuing, early stopping, searches.
 
 
-@over_losses
-def test_weights_are_repeated_rows(name):
-    model = TwoLayerRegressor(5, loss=LOSSES[name], random_state=0, max_iter=25)
-    repeated = np.repeat(np.arange(N), WEIGHTS.astype(int))[:95]
-    weights = np.bincount(repeated, minlength=N).astype(float)
-    with_weights = clone(model).fit(X, Y, weights).predict(X)
-    # Sums of other lengths are rounded otherwise, and signs make a step of it.
-    tolerance = 1e-6 if LOSSES[name].of_mean else 1e-3
-    with_rows = model.fit(X[repeated], Y[repeated]).predict(X)
-    assert_allclose(with_weights, with_rows, rtol=tolerance)
-
-
 @pytest.mark.parametrize("standardize", [False, True])
 @over_losses
 def test_partial_fits_are_one_fit(name, standardize):

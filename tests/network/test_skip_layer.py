@@ -4,12 +4,10 @@ Where all hidden weights are 0, tanh and relu give 0 and pass nothing back, so t
 0 for ever: what is left is the linear model, number for number.
 """
 
-import pickle
-
 import numpy as np
 import pytest
 import reference
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
 from sklearn.linear_model import (
@@ -19,7 +17,6 @@ from sklearn.linear_model import (
     Ridge,
 )
 
-import sklearn_bp
 from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.scaling import Scaling, fold, fold_skip, unfold, unfold_skip
@@ -213,38 +210,6 @@ def test_fold_and_unfold(features, targets):
     assert_allclose(intercepts[1], b2, rtol=1e-9, atol=1e-9)
 
 
-def weights_of(model):
-    return [*model.coefs_, *model.intercepts_, model.skip_coef_]
-
-
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
-@pytest.mark.parametrize("n_members", [1, 3])
-@pytest.mark.parametrize("standardize", [False, True])
-@over_formats
-def test_calls_of_partial_fit_equal_fit(solver, n_members, standardize, convert):
-    settings = {
-        "hidden_layer_sizes": 5,
-        "solver": solver,
-        "n_members": n_members,
-        "standardize": standardize,
-        "batch_size": 8,
-        "skip_layer": True,
-        "average": n_members > 1,
-        "random_state": 0,
-    }
-    rows = convert(X)
-    with pytest.warns():
-        whole = TwoLayerClassifier(max_iter=4, **settings).fit(rows, CLASSES)
-    model = TwoLayerClassifier(**settings)
-    for _ in range(4):
-        model.partial_fit(rows, CLASSES, classes=range(3))
-        model = pickle.loads(pickle.dumps(model))
-    for ours, theirs in zip(weights_of(model), weights_of(whole), strict=True):
-        assert_array_equal(ours, theirs)
-    assert whole.skip_coef_.shape == (D, 3)
-    assert whole.skip_coef_.any()
-
-
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
 @pytest.mark.parametrize("standardize", [False, True])
 def test_warm_start_goes_on_where_it_ended(solver, standardize):
@@ -279,33 +244,3 @@ def test_asking_for_it_later_is_refused():
     assert model.skip_coef_ is None
     with pytest.raises(ValueError, match=r"skip_layer\) = .*False\); now .*True\) are"):
         model.set_params(skip_layer=True).fit(X, NOISY)
-
-
-@pytest.mark.parametrize("early_stopping", [True, "auto"])
-@over_formats
-def test_fitted_estimator_is_one_plain_network(early_stopping, convert):
-    """With the defaults of one's own: all that is left are the five arrays."""
-    rng = np.random.RandomState(0)
-    rows = np.round(rng.normal(5, 3, size=(130, 3)), 1) * (rng.rand(130, 3) < 0.8)
-    y = (rows[:, 0] * rows[:, 1] > 20).astype(int) + (rows[:, 2] > 6)
-    settings = {
-        "hidden_layer_sizes": 6,
-        "skip_layer": True,
-        "early_stopping": early_stopping,
-        "n_members": 3,
-        "n_iter_no_change": 2,
-        "tol": 1e-2,
-        "random_state": 0,
-    }
-    classifier = sklearn_bp.TwoLayerClassifier(**settings).fit(convert(rows), y)
-    regressor = sklearn_bp.TwoLayerRegressor(**settings).fit(convert(rows), rows[:, 0])
-    for model in (classifier, regressor):
-        (W1, W2), (b1, b2) = model.coefs_, model.intercepts_
-        scores = np.maximum(rows @ W1 + b1, 0) @ W2 + b2 + rows @ model.skip_coef_
-        ours = model._scores(convert(rows))
-        assert_allclose(ours, scores, rtol=1e-8, atol=1e-8)
-    mean, std = regressor.predict(convert(rows), return_std=True)
-    members = np.array(regressor._member_scores(convert(rows)))
-    assert_allclose(members.mean(axis=0), ours, rtol=1e-6, atol=1e-6)
-    assert_allclose(std, members.std(axis=0)[:, 0])
-    assert mean.shape == std.shape

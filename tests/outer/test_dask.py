@@ -11,8 +11,9 @@ import uuid
 import joblib
 import numpy as np
 import pytest
+from compare import assert_same_training
 from numpy.testing import assert_allclose, assert_array_equal
-from partitions import fitted, weights
+from partitions import fitted
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
@@ -128,11 +129,6 @@ def array(values, sizes=SIZES):
     return da.Array(graph, name, chunks, values.dtype)
 
 
-def assert_same(ours, theirs):
-    for one, other in zip(weights(ours), weights(theirs), strict=True):
-        assert_array_equal(one, other)
-
-
 # 1. Bits.
 
 
@@ -141,7 +137,7 @@ def test_bits_are_those_of_a_plain_loop(client, settings):
     model = ours.TwoLayerClassifier(**settings, class_weight="balanced")
     plain = fitted(clone(model), X, LABELS, SIZES, WEIGHTS)
     model.fit(array(X), array(LABELS), array(WEIGHTS), client=client)
-    assert_same(model, plain)
+    assert_same_training(model, plain)
     assert_array_equal(model.classes_, ["never", "no", "yes"])
 
 
@@ -149,7 +145,7 @@ def test_bits_of_several_outputs(client):
     model = ours.TwoLayerRegressor(**BRIEF)
     plain = fitted(clone(model), X, TARGETS, SIZES)
     model.fit(array(X), array(TARGETS), client=client)
-    assert_same(model, plain)
+    assert_same_training(model, plain)
     assert model.validation_loss_curve_ == plain.validation_loss_curve_
     assert_array_equal(model.target_range_, plain.target_range_)
 
@@ -176,7 +172,7 @@ def test_bits_do_not_depend_on_the_cluster(client, where):
             ) as other,
         ):
             model.fit(array(X), array(LABELS), client=other)
-    assert_same(model, expected)
+    assert_same_training(model, expected)
 
 
 # 2. Other partitions.
@@ -244,7 +240,7 @@ def test_masked_blocks_miss_values(client):
         ours.TwoLayerClassifier(**SETTINGS["adam"]).fit(rows, y, client=client)
         for rows in (given, filled)
     ]
-    assert_same(*fits)
+    assert_same_training(*fits)
     gap = da.from_array(np.ma.array(LABELS, mask=mask[:, 0]), chunks=600)
     with pytest.raises(ValueError, match="y is a masked array"):
         ours.TwoLayerClassifier(**BRIEF).fit(array(X), gap, client=client)
@@ -320,7 +316,7 @@ def test_frames_of_unknown_sizes(client):
     model = ours.TwoLayerClassifier(**BRIEF)
     model.fit(cut.drop(columns=["y", "w"]), cut.y, cut.w, client=client)
     one = ours.TwoLayerClassifier(**BRIEF)
-    assert_same(model, fitted(one, plain, table.y, sizes, table.w))
+    assert_same_training(model, fitted(one, plain, table.y, sizes, table.w))
     local = sklearn_bp.TwoLayerClassifier(**BRIEF).fit(plain, table.y, table.w)
     assert_array_equal(model.encoded_feature_names_, local.encoded_feature_names_)
     assert_array_equal(model.feature_names_in_, local.feature_names_in_)
@@ -339,7 +335,7 @@ def test_chunks_are_made_to_agree(client):
     expected = clone(model).fit(array(X), array(TARGETS), client=client)
     dX = array(X).rechunk({1: 2})
     model.fit(dX, da.from_array(TARGETS, chunks=(130, 1)), client=client)
-    assert_same(model, expected)
+    assert_same_training(model, expected)
 
 
 def test_chunks_that_cannot_agree(client):
@@ -417,7 +413,7 @@ def test_killed_workers_change_no_bit():
             with Killer(cluster, round_) as killer:
                 model.fit(dX, dy)
             n_killed += killer.n_killed
-            assert_same(model, expected)
+            assert_same_training(model, expected)
             if n_killed >= 10:
                 break
     assert n_killed >= 10
@@ -467,7 +463,7 @@ def test_copies_hold_no_client(default_client):
     assert b"distributed" not in text
     loaded = pickle.loads(text)
     assert type(loaded) is ours.TwoLayerClassifier
-    assert_same(loaded, model)
+    assert_same_training(loaded, model)
     assert_array_equal(loaded.predict(array(X)).compute(), model.to_local().predict(X))
     local = model.to_local()
     assert type(local) is sklearn_bp.TwoLayerClassifier
@@ -590,8 +586,8 @@ def test_partial_fit_is_the_plain_loop(default_client, kind):
     model = getattr(ours, cls)(**settings)
     for _ in range(2):
         model.partial_fit(array(X), array(y), array(WEIGHTS), **options)
-    assert_same(model, plain)
-    assert_same(model.to_local(), plain)
+    assert_same_training(model, plain)
+    assert_same_training(model.to_local(), plain)
 
 
 def test_warm_start_goes_on(default_client):

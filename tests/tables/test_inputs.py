@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from compare import flat
 from numpy.testing import assert_allclose, assert_array_equal
 from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
@@ -78,10 +79,6 @@ TARGETS = {
     "outputs": (regressor, OUTPUTS),
 }
 over_targets = pytest.mark.parametrize("kind", TARGETS)
-
-
-def flat(model):
-    return np.concatenate([a.ravel() for a in model.coefs_ + model.intercepts_])
 
 
 def assert_equal_models(a, b):

@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from compare import assert_same_training, learnt
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
@@ -39,14 +40,6 @@ ignore_the_limit = pytest.mark.filterwarnings(
 )
 
 
-def fitted(make, settings, X, y):
-    return make(**settings).fit(X, y)
-
-
-def weights(model):
-    return [*model.coefs_, *model.intercepts_, model.loss_curve_]
-
-
 @pytest.mark.parametrize("dtype", [np.int8, np.int64])
 @over_settings
 @ignore_the_limit
@@ -54,10 +47,9 @@ def test_integers_equal_their_float64(settings, dtype):
     """Bit for bit, though they are cast a block at a time."""
     integers = (INTEGERS.astype(np.int64) + 100).astype(dtype)
     for make, y in ((TwoLayerClassifier, LABELS), (TwoLayerRegressor, TARGETS)):
-        ours = fitted(make, settings, integers, y)
-        plain = fitted(make, settings, integers.astype(np.float64), y)
-        for one, other in zip(weights(ours), weights(plain), strict=True):
-            assert_array_equal(one, other)
+        ours = make(**settings).fit(integers, y)
+        plain = make(**settings).fit(integers.astype(np.float64), y)
+        assert_same_training(ours, plain)
         assert ours.coefs_[0].dtype == np.float64
         assert_array_equal(ours.predict(integers), plain.predict(integers * 1.0))
 
@@ -66,10 +58,9 @@ def test_integers_equal_their_float64(settings, dtype):
 def test_bools_equal_their_float64():
     bools = INTEGERS > 0
     for settings in (BRIEF, PLAIN):
-        ours = fitted(TwoLayerClassifier, settings, bools, LABELS)
-        plain = fitted(TwoLayerClassifier, settings, bools * 1.0, LABELS)
-        for one, other in zip(weights(ours), weights(plain), strict=True):
-            assert_array_equal(one, other)
+        ours = TwoLayerClassifier(**settings).fit(bools, LABELS)
+        plain = TwoLayerClassifier(**settings).fit(bools * 1.0, LABELS)
+        assert_same_training(ours, plain)
 
 
 @ignore_the_limit
@@ -82,7 +73,7 @@ def test_integers_after_floats():
     ours.partial_fit(INTEGERS, LABELS)
     plain.partial_fit(X, LABELS)
     assert ours.coefs_[0].dtype == np.float32
-    for one, other in zip(weights(ours), weights(plain), strict=True):
+    for one, other in zip(learnt(ours), learnt(plain), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     assert_array_equal(plain.predict_proba(INTEGERS), plain.predict_proba(X))
 
@@ -167,8 +158,7 @@ def test_training_by_blocks(solver, early_stopping, monkeypatch):
         TwoLayerClassifier(**start).fit(X, y)  # draws the starting weights only
         order = next_block_order(Data(X, y[:, np.newaxis], None, 0.0), random_state)
         plain = TwoLayerClassifier(**in_order).fit(X[order], y[order])
-        for one, other in zip(weights(model), weights(plain), strict=True):
-            assert_array_equal(one, other)
+        assert_same_training(model, plain)
         return
     settings |= {"early_stopping": early_stopping, "shuffle": "blocks", "max_iter": 30}
     settings |= {"learning_rate_init": 0.01, "loss_threshold": None, "tol": 0.0}
@@ -186,8 +176,7 @@ def test_partial_fit_by_blocks_equals_fit(monkeypatch):
     parts = TwoLayerClassifier(**settings)
     for _ in range(3):
         parts.partial_fit(X, y, classes=[False, True])
-    for one, other in zip(weights(whole), weights(parts), strict=True):
-        assert_array_equal(one, other)
+    assert_same_training(whole, parts)
 
 
 # fit_batches.
@@ -225,8 +214,7 @@ def test_batches_equal_a_loop_of_partial_fit(chunks, make, epochs):
             loop.partial_fit(X, y, *weight, **first)
     for source in (chunks, lambda: iter(chunks), Source(chunks)):
         model = make(**STREAM).fit_batches(source, epochs=epochs)
-        for one, other in zip(weights(model), weights(loop), strict=True):
-            assert_array_equal(one, other)
+        assert_same_training(model, loop)
         assert model.n_iter_ == loop.n_iter_ == 3 * epochs
 
 

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from compare import outputs
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -67,11 +68,6 @@ def classifier(**options):
 def regressor(**options):
     settings = SETTINGS | {"loss": "squared_error"}
     return sklearn_bp.TwoLayerRegressor(**settings | options)
-
-
-def outputs(model, X):
-    """What a model says of X: probabilities or targets."""
-    return getattr(model, "predict_proba", model.predict)(X)
 
 
 def assert_same_run(a, b):
@@ -198,19 +194,6 @@ def test_columns_of_any_size(n, scale):
             assert np.isfinite(ours).all()
             continue
         assert_allclose(ours, expected, atol=1e-4 if n == MANY else 1e-9)
-
-
-@over_solvers
-@over_sizes
-def test_weights_of_any_size(n, solver):
-    """The mean loss is the same; so is the training, without a penalty."""
-    options = SOLVERS[solver] | {"alpha": 0.0}
-    weights = RNG.uniform(size=n) + 0.1
-    for make, y in ((regressor, Y), (classifier, LABELS)):
-        plain = make(**options).fit(X[:n], y[:n], weights)
-        for scale in (1e308, 1e-300):
-            ours = make(**options).fit(X[:n], y[:n], weights * scale)
-            assert_allclose(outputs(ours, X), outputs(plain, X), rtol=1e-3, atol=1e-5)
 
 
 # Columns in any order.

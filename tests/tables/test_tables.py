@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import polars
 import pytest
+from compare import outputs
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_wine
@@ -69,12 +70,6 @@ def as_polars(frame):
         for name in frame
         if missing[name]
     ).with_columns(polars.col("class").cast(polars.Categorical))
-
-
-def outputs(model, X):
-    return (
-        model.predict_proba(X) if hasattr(model, "predict_proba") else model.predict(X)
-    )
 
 
 @pytest.mark.parametrize("n", [60, 240])

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import reference
+from compare import assert_same_training
 from numpy.testing import assert_allclose, assert_array_equal
 from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
@@ -144,45 +145,6 @@ def test_features_that_are_zero_keep_their_scale(optimizer):
     assert (parameters.r != before).tolist() == [True, False, True, True]
 
 
-def weights_of(model):
-    return [*model.coefs_, *model.intercepts_]
-
-
-def drawn(model):
-    return model._training_state.random_state.get_state()[1]
-
-
-@pytest.mark.parametrize("solver", ["adam", "adamw", "rmsprop"])
-@pytest.mark.parametrize("n_members", [1, 3])
-@pytest.mark.parametrize("standardize", [False, True])
-@over_formats
-def test_calls_of_partial_fit_equal_fit(solver, n_members, standardize, convert):
-    settings = {
-        "hidden_layer_sizes": 5,
-        "solver": solver,
-        "n_members": n_members,
-        "standardize": standardize,
-        "batch_size": 8,
-        "scaling_layer": True,
-        "average": n_members > 1,
-        "learning_rate_init": 0.01,
-        "random_state": 0,
-    }
-    rows = convert(X)
-    with pytest.warns():
-        whole = TwoLayerClassifier(max_iter=4, **settings).fit(rows, LABELS)
-    model = TwoLayerClassifier(**settings)
-    for _ in range(4):
-        model.partial_fit(rows, LABELS, classes=range(K))
-        model = pickle.loads(pickle.dumps(model))
-    for ours, theirs in zip(weights_of(model), weights_of(whole), strict=True):
-        assert_array_equal(ours, theirs)
-    plain = TwoLayerClassifier(**settings | {"scaling_layer": False})
-    for _ in range(4):
-        plain.partial_fit(rows, LABELS, classes=range(K))
-    assert_array_equal(drawn(model), drawn(plain))
-
-
 @pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("n_members", [1, 2])
 def test_switched_on_and_off(standardize, n_members):
@@ -230,22 +192,4 @@ def test_others_do_not_use_it(solver):
         ).fit(X, X[:, 0])
         for on in (False, True)
     ]
-    for a, b in zip(*map(weights_of, fits), strict=True):
-        assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("early_stopping", [False, True, "auto"])
-def test_fitted_estimator_is_one_plain_network(early_stopping):
-    rng = np.random.RandomState(0)
-    rows = rng.normal(5, [1, 10, 0.1], size=(150, 3))
-    y = np.sin(rows[:, 0]) + rows[:, 1] / 10
-    settings = {"early_stopping": early_stopping, "n_members": 3, "random_state": 0}
-    model, plain = (
-        sklearn_bp.TwoLayerRegressor(8, scaling_layer=on, **settings).fit(rows, y)
-        for on in (True, False)
-    )
-    (W1, W2), (b1, b2) = model.coefs_, model.intercepts_
-    scores = np.maximum(rows @ W1 + b1, 0) @ W2 + b2
-    assert_allclose(model._scores(rows), scores, rtol=1e-8, atol=1e-8)
-    assert model.score(rows, y) > 0.9
-    assert np.abs(model.predict(rows) - plain.predict(rows)).max() > 1e-4
+    assert_same_training(*fits)
