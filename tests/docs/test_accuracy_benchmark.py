@@ -322,6 +322,7 @@ def raw_table(n=120, task=CLASSES):
     return as_table(f"raw {task}", task, frame)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [CLASSES, NUMBERS])
 @pytest.mark.parametrize("rival", [name for name in RIVALS if name not in NEEDS])
 def test_every_rival_takes_raw_tables(rival, task):

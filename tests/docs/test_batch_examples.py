@@ -30,6 +30,7 @@ print(json.dumps({{"growth": growth, "size": size, "t": model.t_}}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 @pytest.mark.parametrize(
     ("example", "make", "n_rows"),

@@ -11,6 +11,7 @@ import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from places import ROOT
 from sklearn.exceptions import ConvergenceWarning
@@ -322,29 +323,28 @@ def test_other_names_are_no_attributes():
     assert {*sklearn_bp.__all__, "__version__", "losses"} <= set(dir(sklearn_bp))
 
 
-@pytest.mark.parametrize(
-    ("name", "absent"),
-    [("dask", "dask"), ("dask", "distributed"), ("onnx", "skl2onnx"), ("onnx", "onnx")],
-)
-def test_without_its_packages_a_module_tells_what_to_install(name, absent):
+@pytest.mark.parametrize("absent", zip(*NEEDS.values(), strict=True))
+def test_without_its_packages_a_module_tells_what_to_install(absent):
+    """Without either of its two."""
     code = f"""
-for how in [
-    "import sklearn_bp.{name}",
-    "from sklearn_bp import {name}",
-    "import sklearn_bp; sklearn_bp.{name}",
-    "from sklearn_bp.{name} import x",
-]:
-    try:
-        exec(how)
-    except ImportError as error:
-        print(error)
+for name in {list(NEEDS)}:
+    for how in [
+        f"import sklearn_bp.{{name}}",
+        f"from sklearn_bp import {{name}}",
+        f"import sklearn_bp; sklearn_bp.{{name}}",
+        f"from sklearn_bp.{{name}} import x",
+    ]:
+        try:
+            exec(how)
+        except ImportError as error:
+            print(error)
 import inspect, sklearn_bp
 assert len(inspect.getmembers(sklearn_bp)) > 10
-assert {name!r} not in dir(sklearn_bp)
+assert not {set(NEEDS)} & set(dir(sklearn_bp))
 """
-    told = python(code, absent)
-    assert len(told) == 4
-    for line in told:
+    told = python(code, *absent)
+    assert len(told) == 4 * len(NEEDS)
+    for name, line in zip(np.repeat(list(NEEDS), 4), told, strict=True):
         assert f"sklearn_bp.{name} needs" in line
         assert f'pip install "sklearn-bp[{name}]"' in line
 

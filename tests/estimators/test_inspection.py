@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from slow import slow_but
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._estimators.inspection import _pairs
@@ -293,7 +294,7 @@ def test_no_training_row_is_kept(way, n):
     assert not any(row.tobytes() in file for row in rows)
 
 
-@pytest.mark.parametrize("size", [1, 7, 200, 900])
+@pytest.mark.parametrize("size", slow_but([7, 900], [1, 7, 200, 900]))
 def test_importances_of_a_stream(size):
     """Near those of the whole; asking or pickling on the way changes nothing."""
     rng = np.random.RandomState(0)

@@ -69,12 +69,19 @@ def expected_failures(estimator):
     return failures
 
 
+# Those of the defaults, and of the quickest of the others, in each run of the tests.
+QUICK = [ESTIMATORS[i] for i in (0, 1, 4, 5, 6, 16)]
 checks = parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 names, cases = checks.args
 
 
+def in_time(estimator, check):
+    quick = repr(estimator) in map(repr, QUICK)
+    return pytest.param(estimator, check, marks=() if quick else pytest.mark.slow)
+
+
 # A list, since scikit-learn 1.7 gives a generator, and pytest 9 warns of that.
-@pytest.mark.parametrize(names, list(cases), **checks.kwargs)
+@pytest.mark.parametrize(names, [in_time(*case) for case in cases], **checks.kwargs)
 def test_checks(estimator, check):
     check(estimator)
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 import sklearn.neural_network
 from places import environment
 
@@ -55,6 +56,7 @@ def outcomes(report):
     ]
 
 
+@pytest.mark.slow
 def test_scikit_learns_tests_of_mlp(tmp_path):
     path = Path(sklearn.neural_network.__file__).parent / "tests" / "test_mlp.py"
     source = path.read_text(encoding="utf-8")

@@ -31,6 +31,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from slow import slow_but
 
 from sklearn_bp import (
     MLP_DEFAULTS,
@@ -694,7 +695,7 @@ t.fit(model, "sgd")
 
 @needs_callbacks
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
-@pytest.mark.parametrize("how", ["plain", "child", "writing"])
+@pytest.mark.parametrize("how", slow_but(["writing"], ["plain", "child", "writing"]))
 def test_a_killed_process_holds_nobody_up(how, path):
     """While it lives the second is refused; a child of its may live on."""
     with subprocess.Popen(
@@ -1034,6 +1035,7 @@ def killed_again_and_again(case, folder):
         path.unlink()  # it was too quick; once more
 
 
+@pytest.mark.slow
 @needs_callbacks
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_moment(tmp_path):

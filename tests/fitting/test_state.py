@@ -423,7 +423,7 @@ def test_bytes_that_were_changed_under_a_right_digest(states):
     rng = np.random.default_rng(0)
     wholes = [body(to_bytes(state)) for state in states] + [body(CONTENT)]
     n_damaged = 0
-    for _ in range(1500):
+    for _ in range(600):
         changed = bytearray(wholes[rng.integers(len(wholes))])
         for _ in range(rng.integers(1, 4)):
             at = int(rng.integers(len(changed)))
@@ -449,7 +449,7 @@ def test_bytes_that_were_changed_under_a_right_digest(states):
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
         assert peak < 40 * len(content) + 2**22
-    assert n_damaged > 1000
+    assert n_damaged > 400
 
 
 def test_a_foreign_file_is_not_read_to_its_end(path):

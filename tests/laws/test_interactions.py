@@ -19,6 +19,7 @@ from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.multiclass import OneVsRestClassifier
+from slow import slow_but
 
 from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._training.held_out import spawn
@@ -426,7 +427,9 @@ def test_parts_whose_sum_is_not_finite_are_refused():
 
 
 @pytest.mark.parametrize("way", ["voting", "one against the rest"])
-@pytest.mark.parametrize("kind", ["csr_matrix", "float64", "int"])
+@pytest.mark.parametrize(
+    "kind", slow_but(["float64"], ["csr_matrix", "float64", "int"])
+)
 def test_processes_that_share_mapped_memory(way, kind, tmp_path):
     """joblib maps arrays of more than a megabyte into its processes, read-only."""
     rng = np.random.default_rng(0)

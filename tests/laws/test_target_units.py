@@ -17,7 +17,7 @@ RNG = np.random.RandomState(0)
 X = RNG.normal(5, size=(150, 3))
 ONE = np.abs(X[:, 0] + 0.3 * RNG.normal(size=150)) + 0.1
 TWO = np.column_stack([ONE, ONE**2])
-UNITS = [2.0**-150, 1e-46, 1e-200, 1e-300, 1e39, 1e60, 1e200, 1e304]
+UNITS = [2.0**-150, 1e-46, 1e-300, 1e39, 1e304]
 SCALED = [
     "squared_error",
     "absolute_error",
@@ -54,7 +54,9 @@ def test_the_unit_of_the_targets_does_not_matter(loss, y, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
-@pytest.mark.parametrize("y", [ONE, TWO], ids=["one", "two"])
+@pytest.mark.parametrize(
+    "y", [ONE, pytest.param(TWO, marks=pytest.mark.slow)], ids=["one", "two"]
+)
 @pytest.mark.parametrize("loss", LOGARITHMIC)
 def test_logarithmic_losses_learn_in_any_unit(loss, y, dtype):
     """Where the mean is extreme, targets are divided by a power of two near it."""

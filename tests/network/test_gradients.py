@@ -103,11 +103,13 @@ def test_gradient_against_differences(loss, activation, n_outputs):
     # No kink of relu within reach of the step.
     assert np.abs(X @ parameters.W1 + parameters.b1).min() > 1e-3
 
-    for w, alpha, convert in product(
-        [None, weights], [0.0, 0.7], [np.asarray, sparse.csr_matrix]
-    ):
-        data = convert(X), Y, w, alpha
+    for w, alpha in product([None, weights], [0.0, 0.7]):
+        data = X, Y, w, alpha
         _, gradient = loss_and_gradient(network, parameters, *data)
+        _, of_csr = loss_and_gradient(
+            network, parameters, sparse.csr_matrix(X), Y, w, alpha
+        )
+        assert_allclose(of_csr.flat, gradient.flat, rtol=1e-10, atol=1e-12)
         numeric = parameters.like(
             differences(
                 lambda data=data: loss_and_gradient(network, parameters, *data)[0],

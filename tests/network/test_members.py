@@ -397,18 +397,6 @@ def test_auto_takes_over_the_number_that_was_given(goes_on):
     assert model.n_members_ == 3
 
 
-@cut_short
-def test_a_file_without_the_number_knows_it():
-    model = TwoLayerRegressor(**BRIEF, max_iter=1, n_members=3).fit(X, TARGETS)
-    state = model.set_params(n_members=5).__getstate__()
-    del state["n_members_"]
-    loaded = TwoLayerRegressor()
-    loaded.__setstate__(state)
-    assert loaded.n_members_ == 3
-    _, std = model.predict(X, return_std=True)
-    assert_array_equal(loaded.predict(X, return_std=True)[1], std)
-
-
 def test_n_members_is_an_int_or_auto():
     for wrong in ("eight", 0, 2.5, None):
         with pytest.raises((TypeError, ValueError), match="'n_members' parameter"):

@@ -199,7 +199,7 @@ def test_rows_held_out_tell_what_the_plain_ones_do(early_stopping, n_members):
     """Other rows, drawn in another way: losses alike to a few percent."""
     settings = {"early_stopping": early_stopping, "n_members": n_members}
     settings |= {"batch_size": 64, "max_iter": 25, "random_state": 0, "alpha": 0.0}
-    model = fitted(dask.TwoLayerClassifier(8, **settings), X, LABELS, (7,) * 100)
+    model = fitted(dask.TwoLayerClassifier(8, **settings), X, LABELS, (35,) * 20)
     plain = sklearn_bp.TwoLayerClassifier(8, **settings).fit(X, LABELS)
     ours, theirs = model.validation_loss_curve_, plain.validation_loss_curve_
     assert len(ours) == len(theirs) == 25

@@ -7,6 +7,7 @@ import pytest
 from compare import assert_same_training, learnt
 from numpy.testing import assert_array_equal
 from scipy import sparse
+from slow import slow_but
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._network.batches import Data, next_block_order
@@ -80,9 +81,9 @@ def test_integers_after_floats():
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", [np.int8, np.float64])
-@over_settings
+@pytest.mark.parametrize("name", slow_but(["plain"], SETTINGS))
 @ignore_the_limit
-def test_a_file_is_not_copied(settings, dtype, weighted, tmp_path):
+def test_a_file_is_not_copied(name, dtype, weighted, tmp_path):
     """A fit needs a few dozen megabytes, predictions two, and some 100 bytes a row.
 
     In float64 the file would be 64 MB.
@@ -95,7 +96,7 @@ def test_a_file_is_not_copied(settings, dtype, weighted, tmp_path):
     rows = np.memmap(tmp_path / "X", dtype, "r", shape=(n, d))
     y = np.arange(n) % 91 > 40
     weight = np.ones(n) * (np.arange(n) % 7 > 0) if weighted else None
-    model = TwoLayerClassifier(**settings | {"max_iter": 1})
+    model = TwoLayerClassifier(**SETTINGS[name] | {"max_iter": 1})
     tracemalloc.start()
     try:
         model.fit(rows, y, sample_weight=weight)

@@ -146,6 +146,7 @@ def test_columns_named_as_categories():
     assert_array_equal(models[0].predict(X), expected.predict(encoded))
 
 
+@pytest.mark.slow
 def test_many_levels_stay_sparse():
     """5,000 levels: dense they would take 20,000 x 5,001 numbers, 800 MB."""
     n, n_levels = 20_000, 5_000
@@ -180,6 +181,7 @@ def test_sparse_part_of_a_table_is_scaled_as_its_dense_part():
     assert np.corrcoef(model.predict(frame), y)[0, 1] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
 def test_defaults_beat_a_scaled_mlp_on_classes():
     X, y = load_wine(return_X_y=True)
@@ -193,6 +195,7 @@ def test_defaults_beat_a_scaled_mlp_on_classes():
     assert -np.log(ours[true]).mean() < -np.log(theirs[true]).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
 def test_defaults_beat_a_scaled_mlp_on_a_regression():
     X, y = load_diabetes(return_X_y=True)

@@ -146,8 +146,8 @@ def test_rows_out_of_the_span_count_by_their_part_in_it(Estimator):
 @pytest.mark.parametrize("Estimator", [TwoLayerClassifier, TwoLayerRegressor])
 def test_partial_fit_and_warm_start_go_on_from_the_fit(Estimator, kind):
     X, y = wide(kind, 105, 600)
-    model = Estimator(random_state=0, warm_start=True).fit(X, y)
-    again = Estimator(random_state=0).fit(X, y)
+    model = Estimator(16, n_members=2, random_state=0, warm_start=True).fit(X, y)
+    again = Estimator(16, n_members=2, random_state=0).fit(X, y)
     for one, other in zip(model.coefs_, again.coefs_, strict=True):
         np.testing.assert_array_equal(one, other)
     score = model.score(X, y)
@@ -173,8 +173,8 @@ def test_partial_fit_and_warm_start_go_on_from_the_fit(Estimator, kind):
 def test_validation_measures_the_weights_that_are_kept(parameters):
     X, y = wide("dense", 105, 600)
     X_val, y_val = wide("dense", 60, 600)
-    model = TwoLayerClassifier(random_state=0, **parameters)
-    model.fit(X, y)
+    parameters = {"n_members": 2, "random_state": 0} | parameters
+    model = TwoLayerClassifier(16, **parameters).fit(X, y)
     assert model.coefs_[0].shape[0] == 600
     held = clone(model).set_params(
         early_stopping=True, temperature_scaling=False, early_stopping_metric="accuracy"
