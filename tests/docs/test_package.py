@@ -323,7 +323,7 @@ def test_other_names_are_no_attributes():
     assert {*sklearn_bp.__all__, "__version__", "losses"} <= set(dir(sklearn_bp))
 
 
-@pytest.mark.parametrize("absent", zip(*NEEDS.values(), strict=True))
+@pytest.mark.parametrize("absent", list(zip(*NEEDS.values(), strict=True)))
 def test_without_its_packages_a_module_tells_what_to_install(absent):
     """Without either of its two."""
     code = f"""
