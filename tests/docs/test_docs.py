@@ -2,12 +2,11 @@
 
 import ast
 import importlib
-import importlib.util
 import re
 
 import numpy as np
 import pytest
-from places import ROOT
+from places import ROOT, example
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 import sklearn_bp
@@ -18,15 +17,6 @@ from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 PACKAGE = ROOT / "sklearn_bp"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 over_pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-
-
-def example(name):
-    spec = importlib.util.spec_from_file_location(
-        name, ROOT / "examples" / f"{name}.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def without_code(page):

@@ -1,6 +1,5 @@
 """What the examples claim, quickly: each is imported and trained for a short while."""
 
-import importlib.util
 from graphlib import CycleError
 
 import matplotlib as mpl
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
-from places import ROOT
+from places import ROOT, example
 from scipy import signal
 from scipy.optimize import rosen, rosen_der
 
@@ -34,13 +33,6 @@ EXAMPLES = ROOT / "examples"
 def _no_figures_left():
     yield
     plt.close("all")
-
-
-def example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_displays_are_saved(tmp_path):

@@ -1,5 +1,6 @@
 """Where the repository's files are, and what a process that runs some of them needs."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -18,3 +19,11 @@ def environment(*folders):
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
+
+
+def example(name):
+    """A module of examples/, imported anew."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"examples/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
