@@ -5,7 +5,6 @@
 
 import inspect
 import math
-import warnings
 from collections import deque
 from typing import Any
 
@@ -14,11 +13,11 @@ from scipy.sparse import issparse
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 
+from sklearn_bp._common.warn import warn_user
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import FEW_ROWS
 from sklearn_bp._tables.targets import for_metrics
 from sklearn_bp._training.held_out import draw_part, spawn
-from sklearn_bp._versions import EXTRA_FRAMES
 
 
 class Metric:
@@ -156,12 +155,10 @@ def _train_test_split(fraction, targets, Y, random_state):
     of_classes = ""
     if strata is not None:
         of_classes = ", and at least one row of each class stays in training"
-    warnings.warn(
+    warn_user(
         f"early_stopping=True: validation_fraction={fraction} of {n} rows is too few "
         f"for a stratified split. {len(validation)} are held out{of_classes}; they "
         "tell little. Pass X_val and y_val, or set early_stopping=False.",
-        UserWarning,
-        stacklevel=8 + EXTRA_FRAMES,
     )
     return train, validation
 

@@ -5,19 +5,18 @@ data, and is for `settings`.
 """
 
 import copy
-import warnings
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
+from sklearn_bp._common.warn import warn_user
 from sklearn_bp._fitting.defaults import AVERAGED_EPOCHS
 from sklearn_bp._fitting.early_stopping import Metric
 from sklearn_bp._fitting.parameters import check_parameters, hidden_units, values_of
 from sklearn_bp._training.lbfgs import BLOCK_ROWS, LBFGS
 from sklearn_bp._training.mini_batches import MiniBatches
-from sklearn_bp._versions import EXTRA_FRAMES
 from sklearn_bp.activations import as_activation
 from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.optimizers import adaptive, as_optimizer
@@ -126,10 +125,9 @@ class Recipe:
         if self.solver == "lbfgs":
             return LBFGS(self.tol, self.max_fun, min(BLOCK_ROWS, n_rows))
         if isinstance(self.batch_size, Integral) and self.batch_size > n_rows:
-            warnings.warn(
+            warn_user(
                 f"Got batch_size={self.batch_size}, larger than the {n_rows} training "
-                "rows. It is going to be clipped",
-                stacklevel=6 + EXTRA_FRAMES,
+                "rows. It is going to be clipped"
             )
         optimizer = as_optimizer(
             self.solver, lambda name, default: _as_python(getattr(self, name, default))

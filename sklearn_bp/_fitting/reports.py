@@ -1,13 +1,12 @@
 """What a fit tells people: a table of its epochs, how it ended, what to do next."""
 
 import time
-import warnings
 
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_bp._versions import EXTRA_FRAMES
+from sklearn_bp._common.warn import warn_user
 from sklearn_bp.schedules import ends_with_max_iter
 
 # The address of the site, once it has one, with a slash at its end.  The HTML
@@ -134,7 +133,7 @@ def warn_of(done, recipe):
         )
     else:
         return
-    warnings.warn(text, category, stacklevel=4 + EXTRA_FRAMES)
+    warn_user(text, category)
 
 
 def next_step(result, X, learning_rate_init):

@@ -30,8 +30,8 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-import sklearn_bp
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
+from sklearn_bp._fitting import early_stopping as early_stopping_room
 from sklearn_bp._tables.metrics import R2
 
 RNG = np.random.RandomState(0)
@@ -358,9 +358,9 @@ def test_no_group_is_on_both_sides(base, early_stopping, monkeypatch):
     splitter = GroupShuffleSplit(n_splits=1, test_size=0.3, random_state=0)
     train, validation = next(splitter.split(X, Y, groups))
     seen = []
-    split = sklearn_bp._estimators.base.split
+    split = early_stopping_room.split
     monkeypatch.setattr(
-        "sklearn_bp._estimators.base.split",
+        "sklearn_bp._fitting.rows.split",
         lambda *args, **options: seen.append(split(*args, **options)) or seen[-1],
     )
     model = make(

@@ -599,7 +599,7 @@ def test_blocks_are_scaled_alike(n, solver, early_stopping, dtype, monkeypatch):
     rows = X[:n].astype(dtype) + dtype(100)
     whole = regressor(**options).fit(rows, Y[:n])
     classes = classifier(**options).fit(rows, LABELS[:n])
-    monkeypatch.setattr("sklearn_bp._estimators.base.SMALL_BYTES", 0)
+    monkeypatch.setattr("sklearn_bp._fitting.rows.SMALL_BYTES", 0)
     for model, again in (
         (whole, regressor(**options).fit(rows, Y[:n])),
         (classes, classifier(**options).fit(rows, LABELS[:n])),
