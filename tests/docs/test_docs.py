@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from places import ROOT, example
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from slow import slow_but
 
 import sklearn_bp
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
@@ -44,7 +45,7 @@ OF_OTHERS = (
 
 
 @pytest.mark.filterwarnings(*OF_OTHERS)
-@over_pages
+@pytest.mark.parametrize("page", slow_but(PAGES[:1], PAGES), ids=lambda page: page.name)
 def test_python_blocks_hold(page):
     # Blocks go on from each other; what they claim they assert.
     text = page.read_text(encoding="utf-8")

@@ -34,18 +34,18 @@ ESTIMATORS = [
     TwoLayerClassifier(learning_rate_init=0.01, **STOPPING),
     TwoLayerRegressor(learning_rate_init=0.01, **STOPPING),
     TwoLayerClassifier(solver="lbfgs", **STOPPING),
-    TwoLayerClassifier(early_stopping=True),
-    TwoLayerRegressor(early_stopping=True),
+    TwoLayerClassifier(early_stopping=True, **SMALL),
+    TwoLayerRegressor(early_stopping=True, **SMALL),
     TwoLayerClassifier(
         early_stopping=True,
         early_stopping_metric="score",
         **SMALL,
     ),
-    TwoLayerClassifier(loss=LogLoss(label_smoothing=0.1)),
-    TwoLayerRegressor(loss="absolute_error"),
+    TwoLayerClassifier(loss=LogLoss(label_smoothing=0.1), **SMALL),
+    TwoLayerRegressor(loss="absolute_error", **SMALL),
     TwoLayerRegressor(loss="gaussian_nll", **SMALL),
     TwoLayerRegressor(loss="gaussian_nll", learning_rate_init=0.01, **STOPPING),
-    TwoLayerRegressor(loss=Huber(delta=0.5), standardize=False),
+    TwoLayerRegressor(loss=Huber(delta=0.5), standardize=False, **SMALL),
     TwoLayerRegressor(loss=Quantile(0.7), solver="lbfgs", **SMALL),
 ]
 
@@ -56,13 +56,16 @@ checks = parametrize_with_checks(ESTIMATORS)
 names, cases = checks.args
 
 
-def in_time(estimator, check):
-    quick = repr(estimator) in map(repr, QUICK)
-    return pytest.param(estimator, check, marks=() if quick else pytest.mark.slow)
+def in_time(case):
+    """The parameters of a check, marked slow where its estimator is."""
+    values, marks = getattr(case, "values", case), list(getattr(case, "marks", ()))
+    if repr(values[0]) not in map(repr, QUICK):
+        marks.append(pytest.mark.slow)
+    return pytest.param(*values, marks=marks)
 
 
 # A list, since scikit-learn 1.7 gives a generator, and pytest 9 warns of that.
-@pytest.mark.parametrize(names, [in_time(*case) for case in cases], **checks.kwargs)
+@pytest.mark.parametrize(names, [in_time(case) for case in cases], **checks.kwargs)
 def test_checks(estimator, check):
     check(estimator)
 

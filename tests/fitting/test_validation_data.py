@@ -430,7 +430,7 @@ def test_partial_fit_watches_too(base, kind, early_stopping):
     own = {"X_val": X_VAL, "y_val": y_val, "sample_weight_val": VAL_WEIGHTS}
     options = {
         "early_stopping": early_stopping,
-        "max_iter": 12,
+        "max_iter": 7,
         "n_iter_no_change": np.inf,
         "learning_rate_init": 0.05,
     }
@@ -439,9 +439,9 @@ def test_partial_fit_watches_too(base, kind, early_stopping):
     first = {}
     if isinstance(parts, TwoLayerClassifier):
         first = {"classes": np.unique(y) if y.ndim == 1 else [0, 1]}
-    for call in range(12):
+    for call in range(7):
         parts.partial_fit(X, y, WEIGHTS[:N], **first, **own)
-        if call == 5:
+        if call == 3:
             parts = pickle.loads(pickle.dumps(parts))
     assert parts.best_iter_ == whole.best_iter_
     for ours, theirs in zip(weights_of(parts), weights_of(whole), strict=True):

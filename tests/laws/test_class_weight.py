@@ -7,6 +7,9 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
 
+# Most fits are cut short.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(160, 3))
 LABELS = np.array(["a", "b", "c"])[
@@ -28,7 +31,6 @@ over_settings = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @over_settings
 @pytest.mark.parametrize("class_weight", ["balanced", DICT])
 @pytest.mark.parametrize("weighted", [False, True])

@@ -391,11 +391,6 @@ BASE = {
     "shuffle": False,
 }
 over_solvers = pytest.mark.parametrize("solver", SOLVERS)
-over_tasks = pytest.mark.parametrize(
-    ("make", "n_classes"),
-    [(classifier, 2), (classifier, 4), (regressor, 4)],
-    ids=["binary", "multiclass", "regression"],
-)
 
 
 @over_solvers

@@ -60,7 +60,7 @@ def test_the_unit_of_the_targets_does_not_matter(loss, y, dtype):
 @pytest.mark.parametrize("loss", LOGARITHMIC)
 def test_logarithmic_losses_learn_in_any_unit(loss, y, dtype):
     """Where the mean is extreme, targets are divided by a power of two near it."""
-    rows, settings = X.astype(dtype), QUICK | {"loss": loss, "max_iter": 40}
+    rows, settings = X.astype(dtype), QUICK | {"loss": loss, "max_iter": 25}
     near = told(TwoLayerRegressor(**settings).fit(rows, y), rows, y)
     for unit in [1e-5, 1e9, *UNITS]:
         model = TwoLayerRegressor(**settings).fit(rows, y * unit)
@@ -107,7 +107,7 @@ def test_targets_that_fill_the_range():
     """Their spread overflows, and no prediction does."""
     y = np.where(X[:, 0] > 5, 1.7e308, -1.7e308)
     for loss in SCALED:
-        model = TwoLayerRegressor(loss=loss, **QUICK | {"max_iter": 40}).fit(X, y)
+        model = TwoLayerRegressor(loss=loss, **QUICK | {"max_iter": 25}).fit(X, y)
         predicted, interval = model.predict(X), model.predict_interval(X)
         assert np.isfinite(predicted).all()
         assert np.isfinite(interval).all()

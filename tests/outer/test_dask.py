@@ -178,6 +178,7 @@ def test_bits_do_not_depend_on_the_cluster(client, where):
 # 2. Other partitions.
 
 
+@pytest.mark.slow
 def test_lbfgs_agrees_with_the_plain_class(client):
     settings = {"solver": "lbfgs", "hidden_layer_sizes": 5, "random_state": 0}
     settings |= {"alpha": 30.0, "n_members": 2, "tol": 1e-5, "max_iter": 200}
@@ -194,6 +195,7 @@ def test_lbfgs_agrees_with_the_plain_class(client):
 # 3. What users' collections are like.
 
 
+@pytest.mark.slow
 def test_weights_of_classes_that_blocks_lack(client):
     """In fit, for validation rows, and in partial_fit; labels and label matrices."""
     order = np.argsort(LABELS, kind="stable")
@@ -604,6 +606,7 @@ def test_warm_start_goes_on(default_client):
 # Searches over the same cluster, of plain estimators.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", [GridSearchCV, HalvingGridSearchCV])
 def test_searches_over_the_cluster(default_client, search):
     X, y = load_iris(return_X_y=True)

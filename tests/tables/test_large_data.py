@@ -41,7 +41,7 @@ ignore_the_limit = pytest.mark.filterwarnings(
 )
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.int64])
+@pytest.mark.parametrize("dtype", slow_but([np.int8], [np.int8, np.int64]))
 @over_settings
 @ignore_the_limit
 def test_integers_equal_their_float64(settings, dtype):

@@ -396,6 +396,15 @@ def test_statistics_do_not_depend_on_the_unit_of_weights(scale):
     assert_allclose(statistics(ours), statistics(theirs), rtol=1e-13)
 
 
+def test_robust_statistics_of_targets():
+    """Median 0, and the quartiles of the standard normal distribution, -+0.6745."""
+    y = np.exp(np.random.default_rng(0).normal(size=(4001, 2)) * [1, 0.1]) * [1, 1e9]
+    scaled = Scaling.of_targets(y, robust=True)(y)
+    quartiles = np.quantile(scaled, [0.25, 0.5, 0.75], axis=0)
+    assert_allclose(quartiles[1], 0, atol=2e-3)
+    assert_allclose(quartiles[2] - quartiles[0], 2 * 0.6744897501960817, rtol=2e-3)
+
+
 def test_statistics_of_targets():
     """Mean and standard deviation; weights are repeated rows, up to rounding."""
     ours = statistics(Scaling.of_targets(Y))

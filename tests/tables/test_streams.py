@@ -211,7 +211,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("name", STREAMS)
 @pytest.mark.parametrize("loss", ["squared_error", GaussianNLL()])
-@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("warm", slow_but([False], [False, True]))
 def test_function_does_not_jump(warm, loss, name):
     """Whatever the next rows hold: other scales, new levels, missing values."""
     rng = np.random.default_rng(0)

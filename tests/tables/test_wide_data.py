@@ -146,8 +146,9 @@ def test_rows_out_of_the_span_count_by_their_part_in_it(Estimator):
 @pytest.mark.parametrize("Estimator", [TwoLayerClassifier, TwoLayerRegressor])
 def test_partial_fit_and_warm_start_go_on_from_the_fit(Estimator, kind):
     X, y = wide(kind, 105, 600)
-    model = Estimator(16, n_members=2, random_state=0, warm_start=True).fit(X, y)
-    again = Estimator(16, n_members=2, random_state=0).fit(X, y)
+    settings = {"n_members": 2, "max_iter": 60, "random_state": 0}
+    model = Estimator(16, warm_start=True, **settings).fit(X, y)
+    again = Estimator(16, **settings).fit(X, y)
     for one, other in zip(model.coefs_, again.coefs_, strict=True):
         np.testing.assert_array_equal(one, other)
     score = model.score(X, y)
