@@ -12,12 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_bp._estimators.inspection import InspectionMixin
 from sklearn_bp._estimators.mlp_exchange import MLPExchangeMixin
+from sklearn_bp._fitting.codec import attributes_of, state_of
 from sklearn_bp._fitting.fit import fit
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.importances import to_be_pickled
 from sklearn_bp._fitting.observers import Run
 from sklearn_bp._fitting.parameters import Parameter
-from sklearn_bp._fitting.pickling import attributes_of, state_of
 from sklearn_bp._fitting.recipe import Recipe
 from sklearn_bp._fitting.reports import ending, page_template, warn_of
 from sklearn_bp._fitting.rows import MemoryRows
