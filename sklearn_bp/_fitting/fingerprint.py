@@ -1,8 +1,8 @@
-"""What tells one fit from another: its parameters and its data, as short texts.
+"""Fingerprints that distinguish fits: their parameters and data, as short texts.
 
-Of data some million numbers are looked at, all where there are no more, else those of
-evenly spaced rows.  They are the user's own, before anything is computed from them, so
-that another machine finds the same.
+About a million numbers of the data are read: all of them if there are no more,
+otherwise those of evenly spaced rows.  They are read before anything is computed from
+them, so that another machine gets the same fingerprint.
 """
 
 import functools
@@ -13,7 +13,7 @@ from dataclasses import fields
 import numpy as np
 from scipy import sparse
 
-# Numbers of an array that are looked at, or a little more.
+# Numbers that are read of an array, or a few more.
 LOOKED_AT = 2**20
 
 
@@ -23,13 +23,13 @@ def of_parameters(params):
     Parameters
     ----------
     params : dict
-        As get_params gives it.
+        As returned by get_params.
     """
     return {name: describe(value) for name, value in params.items()}
 
 
 def describe(value):
-    """A text that is the same in another process; of a function, its name."""
+    """A text that is the same in other processes; for a function, its name."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
@@ -68,10 +68,10 @@ def of_data(data):
 
 
 def _arrays(data):
-    """The arrays that data consists of, one after the other."""
+    """Iterate over the arrays that the data consists of."""
     if isinstance(data, np.ma.MaskedArray):
         yield np.ma.getmaskarray(data)
-        data = data.filled()  # whatever the mask hides
+        data = data.filled()  # masked values do not matter
     if sparse.issparse(data):
         data = data.tocsr()
         yield np.array(data.shape)
@@ -95,7 +95,7 @@ def _arrays(data):
 
 
 def _rows(n_rows, *n_columns):
-    """Which rows are looked at: all, or an array of their numbers."""
+    """The rows to read: a slice of all, or an array of their numbers."""
     n_looked_at = max(1000, LOOKED_AT // max(1, math.prod(n_columns)))
     if n_rows <= n_looked_at:
         return slice(None)
@@ -103,7 +103,7 @@ def _rows(n_rows, *n_columns):
 
 
 def _update(digest, value):
-    """Add a string, numbers, or the texts of anything else."""
+    """Add a string, numbers, or the texts of other objects to a digest."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind in "biufcMm":
             digest.update(value.tobytes())

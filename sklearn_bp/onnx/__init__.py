@@ -535,7 +535,7 @@ def _convert_regressor(scope, operator, container):
     link = _found(LINKS, loss, "loss", targets.loss_given)
     z, scaling = _scores(graph, estimator, features), targets.prediction_scaling
     known = targets.unit if scaling is None else scaling
-    if known is not None and not known.folds_in(graph.dtype):
+    if known is not None and not known.absorbable_in(graph.dtype):
         graph = Graph(scope, container, np.float64)
         z = graph.cast(z)
     p = link(graph, z, loss)
