@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from slow import slow_but
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._estimators.inspection import _pairs
+from sklearn_bp._fitting.importances import _pairs
 from sklearn_bp.activations import ACTIVATIONS, as_activation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -201,7 +201,7 @@ def plain_importances(model, rows):
 @pytest.mark.parametrize("skip_layer", [False, True])
 @over_kinds
 def test_importances_are_those_of_the_definition(kind, skip_layer, block, monkeypatch):
-    monkeypatch.setattr("sklearn_bp._estimators.inspection.IMPORTANCE_BLOCK", block)
+    monkeypatch.setattr("sklearn_bp._fitting.importances.IMPORTANCE_BLOCK", block)
     model = make(kind, activation="tanh", skip_layer=skip_layer).fit(X, TARGETS[kind])
     expected = plain_importances(model, X[::3])
     assert_allclose(model.feature_importances_, expected, rtol=1e-7, atol=1e-12)
@@ -216,7 +216,7 @@ def test_with_many_outputs_some_tell_for_all(n_pairs, monkeypatch):
     model = TwoLayerClassifier(20, n_members=1, max_iter=30, random_state=0)
     whole = model.fit(rows, y).feature_importances_
     monkeypatch.setattr(
-        "sklearn_bp._estimators.inspection.IMPORTANCE_WORK",
+        "sklearn_bp._fitting.importances.IMPORTANCE_WORK",
         n_pairs * model.coefs_[0].size,
     )
     some = model.fit(rows, y).feature_importances_

@@ -2,11 +2,14 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from partitions import fitted as fitted_to_parts
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp.activations import LeakyReLU
@@ -60,7 +63,7 @@ def told(model, y):
             found[name] = getattr(model, name)(X)
     if hasattr(model, "predict_interval"):
         found["std"] = model.predict(X, return_std=True)[1]
-    if model._loss_object().n_scores(1) == 1:
+    if model._fitted.targets.loss.n_scores(1) == 1:
         found["gradient"] = model.input_gradient(X[:4])
     return found
 
@@ -152,19 +155,170 @@ def test_on_partitions_too():
     assert_array_equal(model.to_local().predict_proba(X), expected)
 
 
+class Wavy:
+    """An activation of one's own."""
+
+    def forward(self, z):
+        np.sin(z, out=z)
+
+    def backward(self, a, delta):
+        delta *= np.sqrt(np.maximum(1 - a**2, 0))
+
+
+def regression(**settings):
+    return TwoLayerRegressor, np.exp(SIGNAL), settings
+
+
+def classification(**settings):
+    return TwoLayerClassifier, THREE, settings
+
+
+# What a parameter may do between two calls that go on: be refused, be of the start
+# only, or take effect; the fit of the first call, and the values to change to. Some
+# are read by one of the two ways only.
+STARTS, EFFECTIVE, REFUSED = "starts", "takes effect", "is refused"
+WATCHED = {"early_stopping": True, "X_val": True}
+GOING_ON = [
+    ("hidden_layer_sizes", REFUSED, regression(), 9),
+    ("activation", REFUSED, regression(), "tanh"),
+    ("activation", REFUSED, regression(activation=LeakyReLU(0.1)), LeakyReLU(0.2)),
+    ("activation", REFUSED, classification(activation=Wavy()), "tanh"),
+    ("solver", EFFECTIVE, regression(), "sgd"),
+    ("alpha", EFFECTIVE, regression(), 3.0),
+    ("batch_size", EFFECTIVE, regression(), 11),
+    ("learning_rate", EFFECTIVE, regression(solver="sgd"), "invscaling"),
+    ("learning_rate_init", EFFECTIVE, regression(), 0.03),
+    ("power_t", EFFECTIVE, regression(solver="sgd", learning_rate="invscaling"), 0.9),
+    ("max_iter", EFFECTIVE, regression(), 7),
+    ("loss", EFFECTIVE, regression(), "absolute_error"),
+    ("loss", EFFECTIVE, regression(loss="poisson"), "gamma"),
+    ("loss", EFFECTIVE, classification(), LogLoss(0.2)),
+    ("loss", REFUSED, regression(), "poisson"),
+    ("loss", REFUSED, regression(standardize=False), "poisson"),
+    ("loss", REFUSED, regression(), "gaussian_nll"),
+    ("loss", REFUSED, regression(loss=Quantile([0.1, 0.9])), Quantile([0.1, 0.5, 0.9])),
+    ("loss", REFUSED, classification(), "squared_error"),
+    ("loss_threshold", EFFECTIVE, regression(), 1e9),
+    ("init", STARTS, regression(), "glorot_uniform"),
+    ("shuffle", EFFECTIVE, regression(batch_size=10), False),
+    ("random_state", EFFECTIVE, regression(batch_size=10), 5),
+    ("tol", EFFECTIVE, regression(n_iter_no_change=2, max_iter=9), 1e9),
+    ("verbose", EFFECTIVE, regression(), True),
+    ("warm_start", EFFECTIVE, regression(), False),
+    ("momentum", EFFECTIVE, regression(solver="sgd"), 0.2),
+    ("nesterovs_momentum", EFFECTIVE, regression(solver="sgd", batch_size=20), False),
+    ("early_stopping", EFFECTIVE, regression(early_stopping=False, X_val=True), True),
+    (
+        "early_stopping_metric",
+        EFFECTIVE,
+        regression(**WATCHED),
+        "neg_median_absolute_error",
+    ),
+    ("validation_fraction", EFFECTIVE, regression(early_stopping=True), 0.3),
+    ("beta_1", EFFECTIVE, regression(), 0.5),
+    ("beta_2", EFFECTIVE, regression(batch_size=20), 0.5),
+    ("epsilon", EFFECTIVE, regression(), 0.1),
+    ("n_iter_no_change", EFFECTIVE, regression(tol=1e9, max_iter=9), 1),
+    ("max_fun", EFFECTIVE, regression(solver="lbfgs", max_iter=30), 2),
+    ("standardize", REFUSED, regression(), False),
+    ("standardize", REFUSED, regression(standardize=False), True),
+    ("n_members", REFUSED, regression(), 3),
+    ("average", EFFECTIVE, regression(), False),
+    ("average", EFFECTIVE, regression(average=False), True),
+    ("dropout", EFFECTIVE, regression(), 0.5),
+    ("skip_layer", REFUSED, regression(), True),
+    ("scaling_layer", EFFECTIVE, regression(), False),
+    ("scaling_layer", EFFECTIVE, regression(scaling_layer=False), True),
+    ("categorical_features", REFUSED, regression(), [0]),
+    ("categorical_features", REFUSED, regression(categorical_features=[0]), [1]),
+    ("categorical_features", REFUSED, classification(), None),
+    ("extrapolation", EFFECTIVE, regression(), 0.0),
+    ("class_weight", EFFECTIVE, classification(), {0: 9}),
+    ("temperature_scaling", EFFECTIVE, classification(**WATCHED), True),
+]
+# Read by fit only, or, the seed, by its start.
+OF_FIT = {"max_iter", "validation_fraction", "max_fun", "warm_start", "random_state"}
+# partial_fit makes no end; it tells that it is time for one, after some calls.
+OF_FIT |= {"n_iter_no_change", "tol", "loss_threshold"}
+
+
+def test_all_parameters_are_in_the_table():
+    names = {name for name, *_ in GOING_ON}
+    for make in (TwoLayerClassifier, TwoLayerRegressor):
+        assert set(make().get_params(deep=False)) <= names
+
+
 @pytest.mark.parametrize("incremental", [False, True])
-def test_training_goes_on_by_the_new_parameters(incremental):
-    """From the fitted weights: as an estimator that had these from the start."""
-    plain = MLP_DEFAULTS | {"hidden_layer_sizes": 4, "max_iter": 3, "random_state": 0}
-    first = TwoLayerRegressor(**plain | {"warm_start": True}).fit(X, SIGNAL)
-    other = TwoLayerRegressor(**plain | {"warm_start": True, "activation": "tanh"})
-    other.fit(X, SIGNAL)
-    other.coefs_ = [w.copy() for w in first.coefs_]
-    other.intercepts_ = [b.copy() for b in first.intercepts_]
-    first.set_params(activation="tanh")
-    for model in (first, other):
-        model.partial_fit(X, SIGNAL) if incremental else model.fit(X, SIGNAL)
-    assert_array_equal(first.predict(X), other.predict(X))
+@pytest.mark.parametrize("case", range(len(GOING_ON)))
+def test_parameters_of_training_that_goes_on(case, incremental, capsys):
+    """Each takes effect or is refused by an error that names it, and leaves the fit."""
+    name, kind, (make, y, settings), value = GOING_ON[case]
+    if incremental and name in OF_FIT:
+        return
+    settings = QUICK | {"warm_start": True, "n_iter_no_change": 99} | settings
+    rows = {"X_val": X[:40], "y_val": y[:40]} if settings.pop("X_val", None) else {}
+    first = {}
+    if incremental and make is TwoLayerClassifier:
+        first = {"classes": np.unique(y)}
+
+    def go_on(model, **options):
+        call = model.partial_fit if incremental else model.fit
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            call(X, y, **rows, **options)
+            return call(X, y, **rows)  # a rate falls after an epoch
+
+    def seen(model):
+        names = ["loss_curve_", "stop_reason_", "best_iter_", "best_loss_"]
+        names += ["validation_scores_", "validation_loss_curve_"]
+        of_rows = getattr(model, "predict_proba", model.predict)(X * 9).tolist()
+        return [capsys.readouterr().out, of_rows, *(getattr(model, n) for n in names)]
+
+    model = go_on(make(**settings), **first)
+    before = model.predict(X)
+    as_it_was = seen(go_on(copy.deepcopy(model)))
+    changed = copy.deepcopy(model).set_params(**{name: value})
+    if kind == REFUSED:
+        with pytest.raises(ValueError, match=rf"goes on from .*{name}"):
+            go_on(changed)
+        assert_array_equal(changed.predict(X), before)
+        go_on(changed.set_params(**{name: getattr(model, name)}))
+        assert seen(changed) == as_it_was
+        go_on(clone(changed).set_params(**{name: value}), **first)
+    else:
+        assert (seen(go_on(changed)) == as_it_was) == (kind == STARTS)
+
+
+def test_without_the_running_mean_the_last_weights_predict():
+    """Averaging does not touch the weights that are trained."""
+    model, never = (
+        TwoLayerRegressor(**QUICK | {"average": average}) for average in (True, False)
+    )
+    for average in (True, True, False, False):
+        model.set_params(average=average).partial_fit(X, SIGNAL)
+        never.partial_fit(X, SIGNAL)
+        assert np.array_equal(model.predict(X), never.predict(X)) == (not average)
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+@pytest.mark.parametrize(
+    ("name", "value", "same"),
+    [
+        ("activation", "leaky_relu", LeakyReLU()),
+        ("activation", Wavy(), Wavy()),
+        ("loss", "huber", Huber()),
+        ("categorical_features", [0], np.array([0])),
+    ],
+)
+def test_other_spellings_go_on(name, value, same, incremental):
+    """Names and objects, lists and arrays, before and after a pickle."""
+    settings = QUICK | {"warm_start": True, name: value}
+    model = TwoLayerRegressor(**settings).fit(X, SIGNAL)
+    models = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    for other in models:
+        other.set_params(**{name: same})
+        other.partial_fit(X, SIGNAL) if incremental else other.fit(X, SIGNAL)
+    assert_array_equal(models[0].predict(X), models[1].predict(X))
 
 
 @pytest.mark.parametrize(

@@ -50,28 +50,9 @@ ESTIMATORS = [
 ]
 
 
-def expected_failures(estimator):
-    """The checks that cannot hold for a configuration, and why."""
-    if estimator.early_stopping is not True:
-        return {}
-    by_row = "the rows held out are drawn by row: copies of one need not stay together"
-    no_partial = "partial_fit does not support early_stopping=True"
-    failures = {
-        "check_sample_weight_equivalence_on_dense_data": by_row,
-        "check_sample_weight_equivalence_on_sparse_data": by_row,
-    }
-    if estimator.solver != "lbfgs":  # which has no partial_fit at all
-        failures |= {
-            "check_estimators_partial_fit_n_features": no_partial,
-            "check_fit_score_takes_y": no_partial,
-            "check_n_features_in_after_fitting": no_partial,
-        }
-    return failures
-
-
 # Those of the defaults, and of the quickest of the others, in each run of the tests.
 QUICK = [ESTIMATORS[i] for i in (0, 1, 4, 5, 6, 16)]
-checks = parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
+checks = parametrize_with_checks(ESTIMATORS)
 names, cases = checks.args
 
 
@@ -87,11 +68,6 @@ def in_time(case):
 @pytest.mark.parametrize(names, [in_time(case) for case in cases], **checks.kwargs)
 def test_checks(estimator, check):
     check(estimator)
-
-
-def test_default_configurations_have_no_expected_failure():
-    for make in (TwoLayerClassifier, TwoLayerRegressor):
-        assert expected_failures(make()) == {}
 
 
 SOLVERS = {

@@ -15,8 +15,8 @@ from made_up_files import body, sealed
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
-from sklearn_bp._estimators.base import BaseTwoLayer
 from sklearn_bp._fitting import state_files
+from sklearn_bp._fitting.fit import Training
 from sklearn_bp._fitting.state_files import (
     decode,
     encode,
@@ -156,14 +156,15 @@ FITS = {
 def states():
     """The training states of these fits."""
     kept = []
-    set_fitted = BaseTwoLayer._set_fitted
+    run = Training.run
 
-    def keep(self, result, *rest):
+    def keep(self):
+        result = run(self)
         kept.append(result.state)
-        set_fitted(self, result, *rest)
+        return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BaseTwoLayer, "_set_fitted", keep)
+        patch.setattr(Training, "run", keep)
         for options in FITS.values():
             fitted = {"hidden_layer_sizes": 4, "max_iter": 3, "random_state": 0}
             model = TwoLayerClassifier(**MLP_DEFAULTS | fitted | options)

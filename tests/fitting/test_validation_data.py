@@ -30,9 +30,9 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-import sklearn_bp
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
-from sklearn_bp._tables.targets import R2
+from sklearn_bp._fitting import early_stopping as early_stopping_room
+from sklearn_bp._tables.metrics import R2
 
 RNG = np.random.RandomState(0)
 N, N_VAL = 160, 70
@@ -358,9 +358,9 @@ def test_no_group_is_on_both_sides(base, early_stopping, monkeypatch):
     splitter = GroupShuffleSplit(n_splits=1, test_size=0.3, random_state=0)
     train, validation = next(splitter.split(X, Y, groups))
     seen = []
-    split = sklearn_bp._estimators.base.split
+    split = early_stopping_room.split
     monkeypatch.setattr(
-        "sklearn_bp._estimators.base.split",
+        "sklearn_bp._fitting.rows.split",
         lambda *args, **options: seen.append(split(*args, **options)) or seen[-1],
     )
     model = make(
@@ -461,8 +461,3 @@ def test_partial_fit_says_when_the_patience_is_used_up():
         model.partial_fit(X, Y, X_val=X_VAL, y_val=y_val, classes=["no", "yes"])
     assert model.stop_reason_ == whole.stop_reason_ == "patience"
     assert_same_weights(model, whole)
-
-
-def test_partial_fit_without_rows_to_stop_by():
-    with pytest.raises(ValueError, match="pass X_val and y_val"):
-        make("binary", early_stopping=True).partial_fit(X, Y, classes=["no", "yes"])

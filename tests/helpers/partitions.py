@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from sklearn_bp._fitting.early_stopping import UsersData
-from sklearn_bp.dask._fit import fit
+from sklearn_bp._fitting.request import Request
 from sklearn_bp.dask._rows import Block
 
 
@@ -47,5 +46,4 @@ def fitted(estimator, X, y, sizes, sample_weight=None):
     """An estimator of `sklearn_bp.dask`, fitted in a plain loop over blocks."""
     X_empty = X.iloc[:0] if hasattr(X, "iloc") else np.empty((0, X.shape[1]))
     parts = LocalParts(blocks(X, y, sample_weight, sizes))
-    fit(estimator, parts, X_empty, UsersData(X, y), sample_weight)
-    return estimator
+    return estimator._fit_parts(Request(X, y, sample_weight), parts, X_empty)

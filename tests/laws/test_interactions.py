@@ -81,9 +81,6 @@ REFUSALS = {
     "has no attribute 'partial_fit'": lambda o: (
         o["solver"] == "lbfgs" and o["way"] == "partial_fit"
     ),
-    "does not support early_stopping=True": lambda o: (
-        o["way"] == "partial_fit" and not o["validation"]
-    ),
     "Input X contains NaN": lambda o: (
         o["rows"] == "missing"
         and not o["standardize"]
@@ -479,8 +476,7 @@ def test_blocks_on_a_cluster_are_only_read(make, kind, tmp_path):
     on_cluster = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
     from partitions import LocalParts
 
-    from sklearn_bp._fitting.early_stopping import UsersData
-    from sklearn_bp.dask._fit import fit
+    from sklearn_bp._fitting.request import Request
     from sklearn_bp.dask._rows import Block, train_block
 
     rng = np.random.default_rng(0)
@@ -502,7 +498,7 @@ def test_blocks_on_a_cluster_are_only_read(make, kind, tmp_path):
         model = getattr(on_cluster, make)(3, max_iter=2, random_state=0)
         width = np.shape(blocks[0].X)[1]
         empty = blocks[0].X[:0] if kind == "pandas" else np.empty((0, width))
-        fit(model, LocalParts(blocks), empty, UsersData(None, None), weights)
+        model._fit_parts(Request(0, 0, weights), LocalParts(blocks), empty)
         plain = model.to_local()
         return arrays(model) + arrays(train_block(plain, blocks[1], {}))
 

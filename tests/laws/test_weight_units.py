@@ -10,7 +10,7 @@ from sklearn.ensemble import AdaBoostClassifier
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._tables.validation import in_rows
+from sklearn_bp._tables.weights import in_rows
 from sklearn_bp._training.large_batches import take_step
 from sklearn_bp._training.mini_batches import penalizing
 from sklearn_bp.optimizers import OPTIMIZERS

@@ -17,7 +17,7 @@ from sklearn.metrics import log_loss, mean_poisson_deviance, mean_squared_error
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import Objective, TwoLayerNetwork, loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._tables.targets import ClassTargets
+from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import (
     CLASSIFIER_LOSSES,

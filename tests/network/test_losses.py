@@ -25,6 +25,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor, losses
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 from sklearn_bp.losses._base import best_constant
+from sklearn_bp.losses._regression import LARGEST_POISSON
 
 DECILES = losses.Quantile([0.1, 0.5, 0.9])
 LOSSES = REGRESSOR_LOSSES | {"deciles": DECILES, "small delta": losses.Huber(0.2)}
@@ -314,7 +315,7 @@ def test_variance_of_a_mixture_of_normals():
         5, loss="gaussian_nll", n_members=3, max_iter=20, random_state=0
     ).fit(X, y)
     means, spreads = [], []
-    scaling = model._prediction_scaling
+    scaling = model._fitted.targets.prediction_scaling
     for z in model._member_scores(X):
         m, s = np.hsplit(z, 2)
         means.append(m / scaling.factor + scaling.centre)
@@ -345,7 +346,7 @@ def test_members_spread_of_quantiles():
     model = TwoLayerRegressor(5, loss=DECILES, n_members=3, max_iter=20, random_state=0)
     p, std = model.fit(X, Y).predict(X, return_std=True)
     assert p.shape == std.shape == (N, 3)
-    scaling = model._prediction_scaling
+    scaling = model._fitted.targets.prediction_scaling
     members = []
     for z in model._member_scores(X):
         steps = np.column_stack([z[:, 0], np.log(1 + np.exp(z[:, 1:]))])
@@ -389,6 +390,8 @@ def test_going_on_with_other_targets_is_refused():
     two = np.column_stack([Y, Y])
     model = TwoLayerRegressor(5, max_iter=2, warm_start=True).fit(X, two)
     with pytest.raises(ValueError, match=r"y has 1 columns, and .* trained on 2"):
+        model.fit(X, Y)
+    with pytest.raises(ValueError, match=r"goes on from .*loss='squared_error'"):
         model.set_params(loss="gaussian_nll").fit(X, Y)
     model.set_params(loss="squared_error")
     assert model.predict(X).shape == (N, 2)
@@ -616,3 +619,78 @@ def test_starting_from_given_weights():
     again = TwoLayerRegressor(5, loss=DECILES, **settings).fit(X, Y, **start)
     going_on = first.set_params(warm_start=True).fit(X, Y)
     assert_allclose(again.predict(X), going_on.predict(X), rtol=1e-6)
+
+
+def positive_targets(loss, n, seed):
+    """X, y of a log-linear mean, and that mean."""
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=(n, 4))
+    mean = np.exp(0.5 * X[:, 0] + 0.3 * X[:, 1])
+    y = rng.poisson(mean) if loss == "poisson" else rng.gamma(2, mean / 2) + 1e-9
+    return X, y.astype(float), mean
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["poisson", "gamma"])
+def test_bounded_losses(name, dtype):
+    """The loss itself where errors are ordinary, and linear in the scores beyond."""
+    rng = np.random.RandomState(0)
+    Y = (rng.gamma(1, size=(200, 2)) + 1e-3).astype(dtype)
+    plain_loss = REGRESSOR_LOSSES[name]
+    bounded = plain_loss.bounded(Y.max(axis=0))
+
+    def told(loss, z):
+        p, error = z.copy(), np.empty_like(z)
+        loss.forward(p)
+        loss.backward(p, Y, error)
+        return p, loss.value(p, Y), error
+
+    near = rng.normal(size=Y.shape).astype(dtype)
+    for ours, theirs in zip(told(bounded, near), told(plain_loss, near), strict=True):
+        assert_array_equal(ours, theirs)
+    for size in (10, 60, 1e4, 1e30):
+        far = (size * rng.normal(size=Y.shape)).astype(dtype)
+        p, values, errors = told(bounded, far)
+        assert all(np.isfinite(a).all() for a in (p, values, errors))
+        largest = LARGEST_POISSON * Y.max() if name == "poisson" else 1000
+        assert np.abs(errors).max() <= largest
+    if dtype is np.float64:
+        z, step = 12 * rng.normal(size=Y.shape), 1e-6
+        rise = told(bounded, z + step)[1] - told(bounded, z - step)[1]
+        slope = told(bounded, z)[2].sum(axis=1)
+        assert_allclose(rise / (2 * step), slope, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [50, 300])
+@pytest.mark.parametrize("solver", ["adam", "adamw", "sgd", "lbfgs"])
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+def test_bounds_move_no_bit_of_ordinary_fits(loss, solver, n, monkeypatch):
+    X, y, _ = positive_targets(loss, n, seed=1)
+    model = TwoLayerRegressor(loss=loss, solver=solver, max_iter=40, random_state=0)
+    expected = clone(model).fit(X, y)
+    kind = type(REGRESSOR_LOSSES[loss])
+    monkeypatch.setattr(kind, "bounded", lambda self, largest: self)
+    model.fit(X, y)
+    assert_array_equal(model.predict(X), expected.predict(X))
+    assert model.loss_curve_ == expected.loss_curve_
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("far", [1e4, -1e5, 1e6])
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+def test_one_value_far_out_does_not_end_training(loss, solver, far, seed):
+    """Of the other column that counts the rest of the rows are still learnt from."""
+    X, y, _ = positive_targets(loss, 600, seed)
+    X_new, _, mean = positive_targets(loss, 500, seed + 100)
+    X[seed, 1] = far
+    model = TwoLayerRegressor(loss=loss, solver=solver, random_state=0).fit(X, y)
+    p = model.predict(X_new)
+    deviance = REGRESSOR_LOSSES[loss].value
+    of_mean = deviance(np.full((500, 1), y.mean()), mean[:, np.newaxis]).mean()
+    assert deviance(p[:, np.newaxis], mean[:, np.newaxis]).mean() < 0.6 * of_mean
+    assert np.isfinite(model.predict(X)).all()
+    parts = TwoLayerRegressor(loss=loss, solver=solver, random_state=0)
+    for rows in np.split(np.arange(600), 6) * 3:
+        parts.partial_fit(X[rows], y[rows])
+    assert np.isfinite(parts.predict(X)).all()

@@ -199,14 +199,14 @@ def test_fitted_estimator_is_one_plain_network(solver, early_stopping):
 
 def members_alone(model, X):
     """Predictions of each member, from what partial_fit keeps of it: nothing folded."""
-    network = TwoLayerNetwork(ACTIVATIONS[model.activation], model._loss_object())
+    network = TwoLayerNetwork(ACTIVATIONS[model.activation], model._fitted.targets.loss)
     parameters = model._training_state.kept.folded()
-    if model._feature_scaling is not None:
-        X = model._feature_scaling(X)
+    if model._fitted.inputs.scaling is not None:
+        X = model._fitted.inputs.scaling(X)
     predictions = [network.scores(alone(m).mean(), X) for m in parameters.members()]
     for p in predictions:
-        if model._score_scaling is not None:
-            model._score_scaling.backwards(p)
+        if model._fitted.targets.score_scaling is not None:
+            model._fitted.targets.score_scaling.backwards(p)
         network.loss.forward(p)
     return np.array(predictions)
 

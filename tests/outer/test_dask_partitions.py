@@ -84,15 +84,12 @@ def test_scaling_is_the_plain_one(sizes, weighted):
     w = WEIGHTS if weighted else None
     model = fitted(dask.TwoLayerRegressor(**LBFGS), X, Y, sizes, w)
     plain = sklearn_bp.TwoLayerRegressor(**LBFGS).fit(X, Y, w)
-    ours, theirs = model._feature_scaling, plain._feature_scaling
+    ours, theirs = model._fitted.inputs.scaling, plain._fitted.inputs.scaling
     assert_array_equal(ours.centre, theirs.centre)
     assert_array_equal(ours.factor, theirs.factor)
-    assert_allclose(
-        model._score_scaling.centre, plain._score_scaling.centre, rtol=1e-13
-    )
-    assert_allclose(
-        model._score_scaling.factor, plain._score_scaling.factor, rtol=1e-13
-    )
+    ours, theirs = (m._fitted.targets.score_scaling for m in (model, plain))
+    assert_allclose(ours.centre, theirs.centre, rtol=1e-13)
+    assert_allclose(ours.factor, theirs.factor, rtol=1e-13)
     assert_allclose(model.loss_curve_, plain.loss_curve_, rtol=1e-10)
 
 
@@ -115,7 +112,7 @@ def test_categories_and_missing_values_are_the_plain_ones(sizes):
     assert_allclose(model.feature_importances_, plain.feature_importances_, rtol=1e-6)
     names = plain.encoded_feature_names_
     assert_array_equal(model.encoded_feature_names_, names)
-    assert_array_equal(model._columns.medians, plain._columns.medians)
+    assert_array_equal(model._fitted.columns.medians, plain._fitted.columns.medians)
     assert_allclose(model.loss_curve_, plain.loss_curve_, rtol=1e-10)
 
 
@@ -124,8 +121,10 @@ def test_many_levels_make_a_sparse_matrix():
     settings = LBFGS | {"categorical_features": [2]}
     model = fitted(dask.TwoLayerClassifier(**settings), table, LABELS, (300, 400))
     plain = sklearn_bp.TwoLayerClassifier(**settings).fit(table, LABELS)
-    assert plain._columns.is_sparse
-    assert_array_equal(model._feature_scaling.factor, plain._feature_scaling.factor)
+    assert plain._fitted.columns.is_sparse
+    assert_array_equal(
+        model._fitted.inputs.scaling.factor, plain._fitted.inputs.scaling.factor
+    )
     assert_allclose(model.loss_curve_, plain.loss_curve_, rtol=1e-10)
 
 

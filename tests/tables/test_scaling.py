@@ -241,8 +241,8 @@ def test_permuted_columns(n, solver, start_from):
     ours = regressor(**options).fit(rows, Y[:n])
     assert_same_run(ours, plain)
     assert_array_equal(
-        statistics(ours._feature_scaling),
-        statistics(plain._feature_scaling)[:, PERMUTATION],
+        statistics(ours._fitted.inputs.scaling),
+        statistics(plain._fitted.inputs.scaling)[:, PERMUTATION],
     )
     # Sums over columns are rounded in another order.
     narrow = n == MANY and solver != "lbfgs"
@@ -520,7 +520,10 @@ def test_large_offsets_in_float32(n, solver, offset):
         assert {a.dtype for a in narrow.coefs_} == {np.dtype(expected)}
         assert {a.dtype for a in narrow.intercepts_} == {np.dtype(expected)}
         # The network on scaled rows, in float64 throughout.
-        scaling, of_scores = narrow._feature_scaling, narrow._score_scaling
+        scaling, of_scores = (
+            narrow._fitted.inputs.scaling,
+            narrow._fitted.targets.score_scaling,
+        )
         weights = unfold(narrow.coefs_, narrow.intercepts_, scaling, of_scores)
         scaled = (rows.astype(np.float64) - scaling.centre) * scaling.factor
         (W1, W2), (b1, b2) = weights
@@ -605,7 +608,7 @@ def test_blocks_are_scaled_alike(n, solver, early_stopping, dtype, monkeypatch):
     rows = X[:n].astype(dtype) + dtype(100)
     whole = regressor(**options).fit(rows, Y[:n])
     classes = classifier(**options).fit(rows, LABELS[:n])
-    monkeypatch.setattr("sklearn_bp._estimators.base.SMALL_BYTES", 0)
+    monkeypatch.setattr("sklearn_bp._fitting.rows.SMALL_BYTES", 0)
     for model, again in (
         (whole, regressor(**options).fit(rows, Y[:n])),
         (classes, classifier(**options).fit(rows, LABELS[:n])),
@@ -668,7 +671,7 @@ def test_sparse_rows_are_divided_by_their_largest(solver, dtype):
         ours = make(**options).fit(sparse.csr_matrix(rows), y_)
         plain = make(**options | {"standardize": False}).fit(rows / largest, y_)
         tolerance = 1e-8 if dtype == np.float64 else 1e-4
-        assert ours._feature_scaling.centre is None
+        assert ours._fitted.inputs.scaling.centre is None
         W1 = plain.coefs_[0] / largest[:, np.newaxis]
         W1[3] = 0  # never seen; scaled by 0
         assert_allclose(
@@ -823,7 +826,10 @@ def test_warm_start_goes_on(n, solver, average):
 
 def objective(model, X, y):
     """The loss at a fitted model's weights, on scaled data, penalty included."""
-    scaling, of_scores = model._feature_scaling, model._score_scaling
+    scaling, of_scores = (
+        model._fitted.inputs.scaling,
+        model._fitted.targets.score_scaling,
+    )
     coefs, intercepts = unfold(model.coefs_, model.intercepts_, scaling, of_scores)
     scaled = scaling(X.astype(np.float64))
     scores = relu_network(coefs, intercepts, scaled)
@@ -869,13 +875,19 @@ def test_the_network_on_scaled_rows_is_the_estimator():
     """What training sees: scores of unfolded weights, in the network's own words."""
     model = regressor().fit(X, Y)
     coefs, intercepts = unfold(
-        model.coefs_, model.intercepts_, model._feature_scaling, model._score_scaling
+        model.coefs_,
+        model.intercepts_,
+        model._fitted.inputs.scaling,
+        model._fitted.targets.score_scaling,
     )
     network = TwoLayerNetwork(ACTIVATIONS["relu"], REGRESSOR_LOSSES["squared_error"])
     weights = Weights(coefs[0], intercepts[0], coefs[1], intercepts[1])
-    z = network.scores(weights, X, scaling=model._feature_scaling)
+    z = network.scores(weights, X, scaling=model._fitted.inputs.scaling)
     assert_allclose(
-        model._score_scaling.backwards(z), model.predict(X), rtol=1e-10, atol=1e-10
+        model._fitted.targets.score_scaling.backwards(z),
+        model.predict(X),
+        rtol=1e-10,
+        atol=1e-10,
     )
 
 

@@ -170,13 +170,16 @@ def test_columns_and_scaling_are_those_of_the_whole(seed):
     for start, stop in itertools.pairwise(cuts(rng, n)):
         model.partial_fit(table[start:stop], y[start:stop])
     assert_array_equal(model.encoded_feature_names_, whole.encoded_feature_names_)
-    ours, theirs = model._feature_scaling, whole._feature_scaling
+    ours, theirs = model._fitted.inputs.scaling, whole._fitted.inputs.scaling
     # Settled after each twentieth more rows, and no nearer than a twentieth.
     assert_allclose(ours.factor, theirs.factor, rtol=0.25)
     assert_allclose(
         ours.centre * theirs.factor, theirs.centre * theirs.factor, atol=0.2
     )
-    ours, theirs = model._score_scaling, whole._score_scaling
+    ours, theirs = (
+        model._fitted.targets.score_scaling,
+        whole._fitted.targets.score_scaling,
+    )
     assert_allclose(ours.factor, theirs.factor, rtol=0.1)
     assert_allclose(model.target_range_, whole.target_range_)
 

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 from sklearn_bp import MLP_DEFAULTS
-from sklearn_bp._estimators import base
+from sklearn_bp._fitting import rows as rows_room
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters
@@ -123,7 +123,7 @@ def watched(monkeypatch):
 
     monkeypatch.setattr(Parameters, "draw", watch_draw)
     monkeypatch.setattr(mini_batches, "next_order", watch_order)
-    monkeypatch.setattr(base, "HeldOut", WatchedHeldOut)
+    monkeypatch.setattr(rows_room, "HeldOut", WatchedHeldOut)
     monkeypatch.setattr(MiniBatches, "train", watch_train)
     return watched
 
@@ -199,7 +199,7 @@ def test_members_learn_nothing_of_their_own_rows(
     Unscaled, since of the scaling's statistics all rows have their share.
     """
     folds = np.arange(N) % 3
-    monkeypatch.setattr(base, "draw_folds", lambda *args: folds)
+    monkeypatch.setattr(rows_room, "draw_folds", lambda *args: folds)
     other_X, other_Y = X.copy(), TARGETS[kind].copy()
     rows = folds == 1
     other_X[rows] = other_X[rows][::-1] * 3 - 1
@@ -218,7 +218,7 @@ def test_members_learn_nothing_of_their_own_rows(
 def test_labels_of_ones_own_rows_are_not_learnt(kind, watched, monkeypatch):
     """Scaled, too: labels change places, so that the share of each class stays."""
     folds = np.arange(N) % 3
-    monkeypatch.setattr(base, "draw_folds", lambda *args: folds)
+    monkeypatch.setattr(rows_room, "draw_folds", lambda *args: folds)
     other = TARGETS[kind].copy()
     other[folds == 1] = other[folds == 1][::-1]
     for y in (TARGETS[kind], other):
@@ -279,7 +279,7 @@ def test_validation_loss(kind, weighted, n_members, watched):
     y = TARGETS[kind]
     model = make(kind, n_members=n_members).fit(X, y, weights)
     held_out = watched.held_out[0]
-    scaled = model._feature_scaling(X)
+    scaled = model._fitted.inputs.scaling(X)
     targets = encoded(kind, y)
     if kind == "regression":
         spread = np.sqrt(np.average((y - np.average(y, 0, weights)) ** 2, 0, weights))
@@ -319,7 +319,7 @@ def test_the_best_epoch_is_kept(kind, n_members, average, watched):
     # The public weights are the members' mean, divided by the temperature.
     z = np.mean(
         [
-            np.maximum(model._feature_scaling(X) @ W1 + b1, 0) @ W2 + b2
+            np.maximum(model._fitted.inputs.scaling(X) @ W1 + b1, 0) @ W2 + b2
             for W1, b1, W2, b2, _ in kept.astype(np.float64).members()
         ],
         axis=0,
