@@ -453,8 +453,8 @@ def test_temperature_is_bounded(kind):
 
     Bounded below so that a few rows, all of them right, do not make it too sure.
     """
-    held_out, parameters, z, _ = held_out_of(kind)
     for sign, bound in ((1, SMALLEST_TEMPERATURE), (-1, LARGEST_TEMPERATURE)):
+        held_out, parameters, z, _ = held_out_of(kind)
         if kind == "multiclass":
             held_out._Y = np.eye(4)[(sign * z).argmax(axis=1)]
         else:

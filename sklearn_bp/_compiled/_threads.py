@@ -1,0 +1,57 @@
+"""Threads that share members: contiguous ranges, the caller takes the first."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+from sklearn_bp._blas import allowed_threads, one_blas_thread
+
+
+class Team:
+    """As many threads as BLAS may use now, at most `most`.
+
+    They wait without spinning, and end with the team: none outlives a fit, so that a
+    process may fork between fits.
+
+    Parameters
+    ----------
+    most : int
+    """
+
+    def __init__(self, most):
+        self.size = 1 if most == 1 else max(1, min(most, allowed_threads()))
+        self._helpers = None
+        if self.size > 1:
+            self._helpers = ThreadPoolExecutor(self.size - 1, "sklearn_bp")
+
+    def share(self, n, work):
+        """Call work(first, last) for ranges that make up 0 to n; wait for all."""
+        if self._helpers is None:
+            work(0, n)
+            return
+
+        def helped(first, last):
+            with one_blas_thread():  # OpenMP has a number of its own per thread
+                work(first, last)
+
+        bounds = [n * i // self.size for i in range(self.size + 1)]
+        ranges = list(pairwise(bounds))
+        futures = [self._helpers.submit(helped, *r) for r in ranges[1:]]
+        try:
+            work(*ranges[0])
+        finally:
+            # Whatever interrupts, nobody works on the arrays once this has returned.
+            self._wait(futures)
+        for future in futures:
+            future.result()
+
+    @staticmethod
+    def _wait(futures):
+        interrupted = None
+        for future in futures:
+            while not future.done():
+                try:
+                    future.exception()
+                except KeyboardInterrupt as error:
+                    interrupted = error
+        if interrupted is not None:
+            raise interrupted
