@@ -19,8 +19,8 @@ from itertools import product
 
 import numpy as np
 
-from sklearn_bp._network import TwoLayerNetwork, loss_and_gradient
-from sklearn_bp._parameters import Parameters
+from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.building_blocks import gradient_error
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES

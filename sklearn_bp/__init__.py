@@ -3,10 +3,10 @@
 from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
 
-from sklearn_bp._classifier import TwoLayerClassifier
-from sklearn_bp._defaults import MLP_DEFAULTS
-from sklearn_bp._regressor import TwoLayerRegressor
-from sklearn_bp._training import DivergenceError
+from sklearn_bp._estimators.classifier import TwoLayerClassifier
+from sklearn_bp._estimators.regressor import TwoLayerRegressor
+from sklearn_bp._fitting.defaults import MLP_DEFAULTS
+from sklearn_bp._training.mini_batches import DivergenceError
 
 __version__ = "0.1.0.dev0"
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import expit, ndtr
 
-from sklearn_bp._option import Option, check_number
+from sklearn_bp._common.option import Option, check_number
 
 
 class Activation(Option):

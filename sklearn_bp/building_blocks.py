@@ -1,9 +1,9 @@
 """For networks of your own: what they need beside activations, losses and optimizers.
 
 All parameters stand in one flat vector, of which a network holds views, as the
-two-layer network does (`_parameters.py`). An optimizer of `optimizers` moves the vector
-along any gradient, and whether that gradient is right is seen by differences. The
-examples use these for deep, convolutional and acyclic networks.
+two-layer network does (`_network/parameters.py`). An optimizer of `optimizers` moves
+the vector along any gradient, and whether that gradient is right is seen by
+differences. The examples use these for deep, convolutional and acyclic networks.
 """
 
 import math

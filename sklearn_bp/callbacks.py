@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 
 import sklearn
 
-from sklearn_bp._callbacks import run_of
-from sklearn_bp._checkpoint import Writer
-from sklearn_bp._compat import HAS_CALLBACKS
-from sklearn_bp._option import Option, check_number
+from sklearn_bp._common.option import Option, check_number
+from sklearn_bp._fitting.checkpoint import Writer
+from sklearn_bp._fitting.observers import run_of
+from sklearn_bp._versions import HAS_CALLBACKS
 
 __all__ = ["Checkpoint", "TimeLimit"]
 

@@ -27,8 +27,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from sklearn_bp._blas import blas_for
-from sklearn_bp._option import Option, check_number
+from sklearn_bp._common.blas import blas_for
+from sklearn_bp._common.option import Option, check_number
 
 # A decaying average x <- beta x + g is kept as scale * u with scale <- beta scale and
 # u <- u + g / scale: one pass over the vector less.  Below this scale the product is

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sklearn_bp._option import Option, check_number
+from sklearn_bp._common.option import Option, check_number
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,18 @@ import json
 
 import numpy as np
 
-from sklearn_bp import _state
+from sklearn_bp._fitting import state_files
 
 
 def sealed(rest):
     """With the head of a whole file."""
-    version = _state.VERSION.to_bytes(4, "little")
-    return _state.MAGIC + version + hashlib.sha256(rest).digest() + rest
+    version = state_files.VERSION.to_bytes(4, "little")
+    return state_files.MAGIC + version + hashlib.sha256(rest).digest() + rest
 
 
 def body(content):
     """What comes after the head."""
-    return content[len(_state.MAGIC) + 4 + hashlib.sha256().digest_size :]
+    return content[len(state_files.MAGIC) + 4 + hashlib.sha256().digest_size :]
 
 
 def packed(tree, arrays, savez=np.savez):

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from sklearn_bp._dask_fit import fit
-from sklearn_bp._dask_rows import Block
-from sklearn_bp._early_stopping import UsersData
+from sklearn_bp._fitting.early_stopping import UsersData
+from sklearn_bp.dask._fit import fit
+from sklearn_bp.dask._rows import Block
 
 
 class LocalParts:
-    """As `_dask_collections.Parts`, a list."""
+    """As `dask._collections.Parts`, a list."""
 
     def __init__(self, parts):
         self.parts = list(parts)

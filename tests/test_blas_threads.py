@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from sklearn_bp import MLP_DEFAULTS, DivergenceError, TwoLayerClassifier
-from sklearn_bp._blas import OneThread, blas_threads
+from sklearn_bp._common.blas import OneThread, blas_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._compat import HAS_CALLBACKS, listens
+from sklearn_bp._versions import HAS_CALLBACKS, listens
 from sklearn_bp.callbacks import TimeLimit
 
 pytestmark = pytest.mark.filterwarnings(

@@ -35,12 +35,12 @@ from sklearn_bp import (
     MLP_DEFAULTS,
     TwoLayerClassifier,
     TwoLayerRegressor,
-    _fingerprint,
     optimizers,
 )
-from sklearn_bp._compat import HAS_CALLBACKS
-from sklearn_bp._fingerprint import describe, of_data
-from sklearn_bp._state import read
+from sklearn_bp._fitting import fingerprint
+from sklearn_bp._fitting.fingerprint import describe, of_data
+from sklearn_bp._fitting.state_files import read
+from sklearn_bp._versions import HAS_CALLBACKS
 from sklearn_bp.activations import LeakyReLU
 from sklearn_bp.callbacks import Checkpoint, TimeLimit
 from sklearn_bp.schedules import Cosine
@@ -691,8 +691,8 @@ class Hanging(t.Breaking):
             if child == 0:
                 time.sleep(60)
         if sys.argv[2] == "writing":
-            from sklearn_bp import _files
-            _files.os.replace = lambda *_: (print("there", flush=True), time.sleep(60))
+            from sklearn_bp._fitting import files
+            files.os.replace = lambda *_: (print("there", flush=True), time.sleep(60))
             return
         print("there", child, flush=True)
         time.sleep(60)
@@ -979,7 +979,7 @@ LARGE = RNG.normal(size=(5000, 2)).astype(np.float32)
     "kind", [np.asarray, sparse.csr_array, pd.DataFrame, lambda a: pd.Series(a[:, 0])]
 )
 def test_of_large_data_evenly_spaced_rows_are_looked_at(kind, monkeypatch):
-    monkeypatch.setattr(_fingerprint, "LOOKED_AT", 2000)  # 1000 rows, or 2000
+    monkeypatch.setattr(fingerprint, "LOOKED_AT", 2000)  # 1000 rows, or 2000
     text = of_data(kind(LARGE))
     n_told = 0
     for row in range(0, 5000, 7):

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._columns import MEDIAN_ROWS, Columns
+from sklearn_bp._tables.columns import MEDIAN_ROWS, Columns
 
 FLOATS = (np.float64, np.float32)
 N = 40

@@ -476,7 +476,7 @@ def test_a_stream_keeps_its_last_losses(validated, monkeypatch):
     models = [TwoLayerRegressor(**SGD, random_state=0) for _ in range(2)]
     for n_calls in range(1, 13):
         for model, kept in zip(models, (10_000, 4), strict=True):
-            monkeypatch.setattr("sklearn_bp._base.KEPT_EPOCHS", kept)
+            monkeypatch.setattr("sklearn_bp._estimators.base.KEPT_EPOCHS", kept)
             model.partial_fit(X, SIGNAL, **options)
         whole, cut = models
         assert len(whole.loss_curve_) == whole.n_iter_ == cut.n_iter_ == n_calls
@@ -489,7 +489,7 @@ def test_a_stream_keeps_its_last_losses(validated, monkeypatch):
 
 
 def test_a_warm_start_keeps_all_epochs_of_its_own(monkeypatch):
-    monkeypatch.setattr("sklearn_bp._base.KEPT_EPOCHS", 4)
+    monkeypatch.setattr("sklearn_bp._estimators.base.KEPT_EPOCHS", 4)
     model = TwoLayerRegressor(**SGD, random_state=0, warm_start=True, max_iter=9)
     first = model.fit(X, SIGNAL).loss_curve_
     assert len(first) == 9

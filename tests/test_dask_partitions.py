@@ -7,13 +7,13 @@ from partitions import LocalParts, fitted, weights
 from scipy import sparse
 
 import sklearn_bp
-from sklearn_bp._batches import Data
-from sklearn_bp._dask_partitions import Lessons, Problem, prepare
-from sklearn_bp._dask_training import PartitionedData, PartitionedObjective
-from sklearn_bp._network import Objective, TwoLayerNetwork
-from sklearn_bp._parameters import Parameters
-from sklearn_bp._scaling import Scaling
+from sklearn_bp._network.batches import Data
+from sklearn_bp._network.kernel import Objective, TwoLayerNetwork
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.dask._partitions import Lessons, Problem, prepare
+from sklearn_bp.dask._training import PartitionedData, PartitionedObjective
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 
 dask = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)

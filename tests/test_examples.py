@@ -13,8 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import signal
 from scipy.optimize import rosen, rosen_der
 
-from sklearn_bp._network import TwoLayerNetwork, loss_and_gradient
-from sklearn_bp._parameters import Parameters
+from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.building_blocks import (
     gradient_error,

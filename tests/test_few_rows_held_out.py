@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from sklearn.model_selection import train_test_split
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._early_stopping import split_few
+from sklearn_bp._fitting.early_stopping import split_few
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -44,7 +44,7 @@ def test_where_scikit_learn_splits_it_is_its_split():
     _, expected = train_test_split(
         np.arange(40), test_size=0.1, stratify=y, random_state=np.random.RandomState(0)
     )
-    from sklearn_bp._early_stopping import UsersData, split
+    from sklearn_bp._fitting.early_stopping import UsersData, split
 
     model = TwoLayerClassifier(**MLP_DEFAULTS | {"early_stopping": True})
     model.fit(X, y)

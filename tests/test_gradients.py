@@ -14,10 +14,10 @@ from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
 from sklearn.metrics import log_loss, mean_poisson_deviance, mean_squared_error
 
-from sklearn_bp._batches import Data
-from sklearn_bp._network import Objective, TwoLayerNetwork, loss_and_gradient
-from sklearn_bp._parameters import Parameters
-from sklearn_bp._targets import ClassTargets
+from sklearn_bp._network.batches import Data
+from sklearn_bp._network.kernel import Objective, TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.targets import ClassTargets
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import (
     CLASSIFIER_LOSSES,

@@ -12,19 +12,22 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 import sklearn_bp
-from sklearn_bp import MLP_DEFAULTS, _base, _held_out, _training
-from sklearn_bp._batches import Data
-from sklearn_bp._held_out import (
+from sklearn_bp import MLP_DEFAULTS
+from sklearn_bp._estimators import base
+from sklearn_bp._network.batches import Data
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training import held_out as held_out_room
+from sklearn_bp._training import mini_batches
+from sklearn_bp._training.held_out import (
     LARGEST_TEMPERATURE,
     SMALLEST_TEMPERATURE,
     HeldOut,
     draw_folds,
     spawn,
 )
-from sklearn_bp._network import TwoLayerNetwork
-from sklearn_bp._parameters import Parameters
-from sklearn_bp._stopping import Patience
-from sklearn_bp._training import Measured, MiniBatches, Plan, TrainingState
+from sklearn_bp._training.mini_batches import Measured, MiniBatches, Plan, TrainingState
+from sklearn_bp._training.patience import Patience
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
@@ -96,7 +99,7 @@ class Watched:
 def watched(monkeypatch):
     """Starting weights, orders of rows, held-out rows, all that they score, results."""
     watched = Watched()
-    draw, next_order = Parameters.draw, _training.next_order
+    draw, next_order = Parameters.draw, mini_batches.next_order
 
     def watch_draw(*args):
         parameters = draw(*args)
@@ -125,8 +128,8 @@ def watched(monkeypatch):
         return result
 
     monkeypatch.setattr(Parameters, "draw", watch_draw)
-    monkeypatch.setattr(_training, "next_order", watch_order)
-    monkeypatch.setattr(_base, "HeldOut", WatchedHeldOut)
+    monkeypatch.setattr(mini_batches, "next_order", watch_order)
+    monkeypatch.setattr(base, "HeldOut", WatchedHeldOut)
     monkeypatch.setattr(MiniBatches, "train", watch_train)
     return watched
 
@@ -202,7 +205,7 @@ def test_members_learn_nothing_of_their_own_rows(
     Unscaled, since of the scaling's statistics all rows have their share.
     """
     folds = np.arange(N) % 3
-    monkeypatch.setattr(_base, "draw_folds", lambda *args: folds)
+    monkeypatch.setattr(base, "draw_folds", lambda *args: folds)
     other_X, other_Y = X.copy(), TARGETS[kind].copy()
     rows = folds == 1
     other_X[rows] = other_X[rows][::-1] * 3 - 1
@@ -221,7 +224,7 @@ def test_members_learn_nothing_of_their_own_rows(
 def test_labels_of_ones_own_rows_are_not_learnt(kind, watched, monkeypatch):
     """Scaled, too: labels change places, so that the share of each class stays."""
     folds = np.arange(N) % 3
-    monkeypatch.setattr(_base, "draw_folds", lambda *args: folds)
+    monkeypatch.setattr(base, "draw_folds", lambda *args: folds)
     other = TARGETS[kind].copy()
     other[folds == 1] = other[folds == 1][::-1]
     for y in (TARGETS[kind], other):
@@ -381,7 +384,7 @@ def test_scores_of_few_rows_are_those_of_many(
     args = (network, features, np.zeros((N, 2)), None, rows, None)
     held_out = HeldOut(*args)
     at_once = [scores(weights) for weights in both]
-    monkeypatch.setattr("sklearn_bp._held_out.BLOCK_BYTES", 0)
+    monkeypatch.setattr("sklearn_bp._training.held_out.BLOCK_BYTES", 0)
     held_out = HeldOut(*args)
     one_by_one = [scores(weights) for weights in both]
     assert_allclose(at_once, one_by_one, rtol=1e-4 if dtype == np.float32 else 1e-12)
@@ -723,8 +726,8 @@ def test_of_many_scores_some_tell_the_temperature(weighted, monkeypatch):
     z = 3 * (rng.normal(size=(n, k)) + 1.5 * Y)
     weights = rng.uniform(0.5, 2, n) if weighted else None
     loss = CLASSIFIER_LOSSES["log_loss"][True]
-    rows = _held_out._ValidationRows(loss, Y, weights, None, True)
-    monkeypatch.setattr(_held_out, "TEMPERATURE_SIZE", z.size // 4)
+    rows = held_out_room._ValidationRows(loss, Y, weights, None, True)
+    monkeypatch.setattr(held_out_room, "TEMPERATURE_SIZE", z.size // 4)
     found = rows._temperature_of(z)
     least, best = least_loss("multiclass", z, Y, weights)
     assert_allclose(found, best, rtol=0.1)

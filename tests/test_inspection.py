@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._inspection import _pairs
+from sklearn_bp._estimators.inspection import _pairs
 from sklearn_bp.activations import ACTIVATIONS, as_activation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -73,7 +73,7 @@ def test_the_output_layer_on_top_gives_the_scores(kind, dtype, skip_layer):
 def test_transform_works_block_by_block(monkeypatch):
     model = make("binary").fit(X, TARGETS["binary"])
     whole, gradient = model.transform(X), model.input_gradient(X)
-    monkeypatch.setattr("sklearn_bp._inspection.PREDICT_ROWS", 9)
+    monkeypatch.setattr("sklearn_bp._estimators.inspection.PREDICT_ROWS", 9)
     assert_allclose(model.transform(X), whole, rtol=1e-12)
     assert_allclose(model.input_gradient(X), gradient, rtol=1e-9)
     csr = sparse.csr_matrix(X)
@@ -210,7 +210,7 @@ def plain_importances(model, rows):
 @pytest.mark.parametrize("skip_layer", [False, True])
 @over_kinds
 def test_importances_are_those_of_the_definition(kind, skip_layer, block, monkeypatch):
-    monkeypatch.setattr("sklearn_bp._inspection.IMPORTANCE_BLOCK", block)
+    monkeypatch.setattr("sklearn_bp._estimators.inspection.IMPORTANCE_BLOCK", block)
     model = make(kind, activation="tanh", skip_layer=skip_layer).fit(X, TARGETS[kind])
     expected = plain_importances(model, X[::3])
     assert_allclose(model.feature_importances_, expected, rtol=1e-7, atol=1e-12)
@@ -225,7 +225,8 @@ def test_with_many_outputs_some_tell_for_all(n_pairs, monkeypatch):
     model = TwoLayerClassifier(20, n_members=1, max_iter=30, random_state=0)
     whole = model.fit(rows, y).feature_importances_
     monkeypatch.setattr(
-        "sklearn_bp._inspection.IMPORTANCE_WORK", n_pairs * model.coefs_[0].size
+        "sklearn_bp._estimators.inspection.IMPORTANCE_WORK",
+        n_pairs * model.coefs_[0].size,
     )
     some = model.fit(rows, y).feature_importances_
     assert_allclose(some, whole, atol=0.4 / np.sqrt(n_pairs))

@@ -21,7 +21,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.multiclass import OneVsRestClassifier
 
 from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._held_out import spawn
+from sklearn_bp._training.held_out import spawn
 from sklearn_bp.activations import ACTIVATIONS, LeakyReLU
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, LogLoss, Quantile
 from sklearn_bp.optimizers import OPTIMIZERS, SGD
@@ -476,9 +476,9 @@ def test_blocks_on_a_cluster_are_only_read(make, kind, tmp_path):
     on_cluster = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
     from partitions import LocalParts
 
-    from sklearn_bp._dask_fit import fit
-    from sklearn_bp._dask_rows import Block, train_block
-    from sklearn_bp._early_stopping import UsersData
+    from sklearn_bp._fitting.early_stopping import UsersData
+    from sklearn_bp.dask._fit import fit
+    from sklearn_bp.dask._rows import Block, train_block
 
     rng = np.random.default_rng(0)
     y = MADE_FROM[:, 0] > 0 if "Classifier" in make else MADE_FROM[:, 0] + 0.5

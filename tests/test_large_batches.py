@@ -8,8 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor, _training
-from sklearn_bp._large_batches import LARGE_BATCH, PART_ROWS
+from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp._training import mini_batches
+from sklearn_bp._training.large_batches import LARGE_BATCH, PART_ROWS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -57,7 +58,7 @@ def test_parts_make_the_step_of_the_whole(name, batch_size, estimator, monkeypat
         return fitted(estimator, batch_size=batch_size, **CASES[name])
 
     ours = fit()
-    monkeypatch.setattr(_training, "LARGE_BATCH", N)
+    monkeypatch.setattr(mini_batches, "LARGE_BATCH", N)
     rtol = 1e-5 if name in ("members", "scaled") else 1e-9  # trained in float32
     assert_equal_fits(ours, fit(), rtol)
 
@@ -75,7 +76,7 @@ def test_whatever_the_rows_are(kind, monkeypatch):
         return fitted(TwoLayerClassifier, rows, weights, batch_size=2500)
 
     ours = fit()
-    monkeypatch.setattr(_training, "LARGE_BATCH", N)
+    monkeypatch.setattr(mini_batches, "LARGE_BATCH", N)
     assert_equal_fits(ours, fit(), 1e-5 if kind == "float32" else 1e-9)
 
 

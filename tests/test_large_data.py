@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._batches import Data, next_block_order
+from sklearn_bp._network.batches import Data, next_block_order
 
 # More than the 4 MB, in float64, that are scaled and cast at once.
 N, D = 60_000, 10
@@ -155,7 +155,7 @@ def test_a_row_may_be_longer_than_a_stretch():
 @pytest.mark.parametrize("early_stopping", [False, True, "auto"])
 def test_training_by_blocks(solver, early_stopping, monkeypatch):
     """Equal to a fit without shuffling on the rows in that order."""
-    monkeypatch.setattr("sklearn_bp._batches.SHUFFLED_BYTES", 8 * 10 * 50)
+    monkeypatch.setattr("sklearn_bp._network.batches.SHUFFLED_BYTES", 8 * 10 * 50)
     X, y = INTEGERS[:3000] * 1.0, LABELS[:3000]
     settings = PLAIN | {"max_iter": 1, "loss_threshold": 1e9, "solver": solver}
     settings |= {"hidden_layer_sizes": 5, "batch_size": 100}
@@ -179,7 +179,7 @@ def test_training_by_blocks(solver, early_stopping, monkeypatch):
 
 @ignore_the_limit
 def test_partial_fit_by_blocks_equals_fit(monkeypatch):
-    monkeypatch.setattr("sklearn_bp._batches.SHUFFLED_BYTES", 8 * 10 * 50)
+    monkeypatch.setattr("sklearn_bp._network.batches.SHUFFLED_BYTES", 8 * 10 * 50)
     X, y = INTEGERS[:3000] * 1.0, LABELS[:3000]
     settings = BRIEF | {"shuffle": "blocks", "early_stopping": False, "max_iter": 3}
     whole = TwoLayerClassifier(**settings).fit(X, y)

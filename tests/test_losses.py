@@ -23,7 +23,8 @@ from sklearn.metrics import d2_pinball_score, mean_pinball_loss
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor, losses
-from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, best_constant
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sklearn_bp.losses._base import best_constant
 
 DECILES = losses.Quantile([0.1, 0.5, 0.9])
 LOSSES = REGRESSOR_LOSSES | {"deciles": DECILES, "small delta": losses.Huber(0.2)}

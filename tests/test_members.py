@@ -8,12 +8,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._batches import Data
-from sklearn_bp._defaults import members
-from sklearn_bp._network import Objective, TwoLayerNetwork, _outer_products
-from sklearn_bp._parameters import Parameters
-from sklearn_bp._stopping import Patience
-from sklearn_bp._training import MiniBatches, Plan, TrainingState
+from sklearn_bp._fitting.defaults import members
+from sklearn_bp._network.batches import Data
+from sklearn_bp._network.kernel import Objective, TwoLayerNetwork, _outer_products
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
+from sklearn_bp._training.patience import Patience
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES

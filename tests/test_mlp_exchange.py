@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor, losses
-from sklearn_bp._mlp_exchange import MLP_ACTIVATIONS
+from sklearn_bp._estimators.mlp_exchange import MLP_ACTIVATIONS
 from sklearn_bp.activations import LeakyReLU
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -292,7 +292,9 @@ warnings.simplefilter("ignore")
 
 
 def test_modules_are_all_that_are_public():
-    public = {path.stem for path in Path(sklearn_bp.__file__).parent.glob("[!_]*.py")}
+    package = Path(sklearn_bp.__file__).parent
+    public = {path.stem for path in package.glob("[!_]*.py")}
+    public |= {path.parent.name for path in package.glob("[!_]*/__init__.py")}
     assert public == set(MODULES) == set(sklearn_bp._MODULES)
 
 

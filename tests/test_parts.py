@@ -9,8 +9,8 @@ import reference
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_bp import activations, optimizers
-from sklearn_bp._parameters import Parameters
-from sklearn_bp._stopping import Patience
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.patience import Patience
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import INITIALIZERS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, GaussianNLL

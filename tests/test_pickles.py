@@ -24,9 +24,9 @@ from sklearn_bp import (
     optimizers,
     schedules,
 )
-from sklearn_bp._option import Option
-from sklearn_bp._pickling import NAMES, READABLE, STATE_VERSION, plain, restored
-from sklearn_bp._scaling import Scaling
+from sklearn_bp._common.option import Option
+from sklearn_bp._fitting.pickling import NAMES, READABLE, STATE_VERSION, plain, restored
+from sklearn_bp._tables.scaling import Scaling
 
 DATA = Path(__file__).parent / "data"
 

@@ -7,12 +7,12 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._batches import Data
-from sklearn_bp._compat import HAS_CALLBACKS
-from sklearn_bp._network import TwoLayerNetwork
-from sklearn_bp._parameters import Parameters
-from sklearn_bp._stopping import Patience
-from sklearn_bp._training import Measured, MiniBatches, Plan, TrainingState
+from sklearn_bp._network.batches import Data
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.mini_batches import Measured, MiniBatches, Plan, TrainingState
+from sklearn_bp._training.patience import Patience
+from sklearn_bp._versions import HAS_CALLBACKS
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.callbacks import Checkpoint
 from sklearn_bp.initializers import he_normal

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import estimator_html_repr
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._reports import PAGE, next_step, next_step_of_lbfgs
+from sklearn_bp._fitting.reports import PAGE, next_step, next_step_of_lbfgs
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(130, 3))

@@ -13,9 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 import sklearn_bp
 from sklearn_bp import MLP_DEFAULTS
-from sklearn_bp._network import TwoLayerNetwork
-from sklearn_bp._parameters import Parameters, Weights
-from sklearn_bp._scaling import LARGEST, Scaling, fold, unfold
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.parameters import Parameters, Weights
+from sklearn_bp._tables.scaling import LARGEST, Scaling, fold, unfold
 from sklearn_bp._tables.statistics import QUANTILE_ROWS
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import REGRESSOR_LOSSES
@@ -613,7 +613,7 @@ def test_blocks_are_scaled_alike(n, solver, early_stopping, dtype, monkeypatch):
     rows = X[:n].astype(dtype) + dtype(100)
     whole = regressor(**options).fit(rows, Y[:n])
     classes = classifier(**options).fit(rows, LABELS[:n])
-    monkeypatch.setattr("sklearn_bp._base.SMALL_BYTES", 0)
+    monkeypatch.setattr("sklearn_bp._estimators.base.SMALL_BYTES", 0)
     for model, again in (
         (whole, regressor(**options).fit(rows, Y[:n])),
         (classes, classifier(**options).fit(rows, LABELS[:n])),

@@ -20,9 +20,9 @@ from sklearn.linear_model import (
 )
 
 import sklearn_bp
-from sklearn_bp._network import TwoLayerNetwork, loss_and_gradient
-from sklearn_bp._parameters import Parameters
-from sklearn_bp._scaling import Scaling, fold, fold_skip, unfold, unfold_skip
+from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.scaling import Scaling, fold, fold_skip, unfold, unfold_skip
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 

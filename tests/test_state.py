@@ -14,11 +14,19 @@ from hypothesis import strategies as st
 from made_up_files import body, sealed
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, _state
-from sklearn_bp._base import BaseTwoLayer
-from sklearn_bp._parameters import Parameters
-from sklearn_bp._state import decode, encode, from_bytes, given_fields, read, to_bytes
-from sklearn_bp._training import TrainingState
+from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
+from sklearn_bp._estimators.base import BaseTwoLayer
+from sklearn_bp._fitting import state_files
+from sklearn_bp._fitting.state_files import (
+    decode,
+    encode,
+    from_bytes,
+    given_fields,
+    read,
+    to_bytes,
+)
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.mini_batches import TrainingState
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(130, 3))
@@ -90,7 +98,7 @@ def test_values_go_there_and_back(value):
     assert_same(from_bytes(to_bytes(value), "x"), value)
 
 
-@pytest.mark.parametrize("kind", _state.BIT_GENERATORS)
+@pytest.mark.parametrize("kind", state_files.BIT_GENERATORS)
 def test_random_states_go_on_where_they_stood(kind):
     random_state = np.random.RandomState(getattr(np.random, kind)(5))
     random_state.normal(size=3)  # one more is kept
@@ -199,16 +207,16 @@ CONTENT = to_bytes(SMALL)
 
 
 def test_a_file_goes_there_and_back(path):
-    _state.write(path, SMALL)
+    state_files.write(path, SMALL)
     assert_same(read(path), SMALL)
-    _state.write(str(path), SMALL | {"n": 6})
+    state_files.write(str(path), SMALL | {"n": 6})
     assert read(path)["n"] == 6
     assert os.listdir(path.parent) == [path.name]
 
 
 def test_a_path_without_a_folder(path, monkeypatch):
     monkeypatch.chdir(path.parent)
-    _state.write(path.name, SMALL)
+    state_files.write(path.name, SMALL)
     assert_same(read(path), SMALL)
 
 
@@ -224,8 +232,8 @@ def test_every_changed_byte_is_refused():
         changed[place] ^= 1 + place % 255
         with pytest.raises(ValueError, match=r"^(The checkpoint )?x ") as caught:
             from_bytes(bytes(changed), "x")
-        magic = place < len(_state.MAGIC)
-        version = not magic and place < len(_state.MAGIC) + 4
+        magic = place < len(state_files.MAGIC)
+        version = not magic and place < len(state_files.MAGIC) + 4
         told = str(caught.value)
         assert ("is no checkpoint of sklearn_bp" in told) == magic
         assert ("this version of sklearn_bp reads 1" in told) == version
@@ -462,16 +470,16 @@ def test_a_foreign_file_is_not_read_to_its_end(path):
 @pytest.mark.parametrize("before", [None, SMALL])
 def test_a_failed_write_leaves_the_old_file(step, before, path, monkeypatch):
     if before is not None:
-        _state.write(path, before)
+        state_files.write(path, before)
 
     def failing(*_):
         raise OSError("No space left on device")
 
-    module = _state if step == "to_bytes" else os
+    module = state_files if step == "to_bytes" else os
     with monkeypatch.context() as patch:
         patch.setattr(module, step, failing)
         with pytest.raises(OSError, match="No space left"):
-            _state.write(path, SMALL | {"n": 6})
+            state_files.write(path, SMALL | {"n": 6})
     assert os.listdir(path.parent) == ([] if before is None else [path.name])
     if before is not None:
         assert_same(read(path), before)
@@ -493,6 +501,6 @@ def test_what_is_written_is_on_the_disk_before_it_has_the_name(path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", replaced)
-    _state.write(path, SMALL)
+    state_files.write(path, SMALL)
     assert calls[:2] == [len(CONTENT), "name"]
     assert calls[2:] == (["folder"] if hasattr(os, "O_DIRECTORY") else [])

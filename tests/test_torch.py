@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from sklearn_bp._parameters import Parameters
+from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.optimizers import SGD, Adam, AdamW, RMSprop
 from sklearn_bp.schedules import Cosine, OneCycle
 

@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 import sklearn_bp
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._targets import R2
+from sklearn_bp._tables.targets import R2
 
 RNG = np.random.RandomState(0)
 N, N_VAL = 160, 70
@@ -373,9 +373,9 @@ def test_no_group_is_on_both_sides(base, early_stopping, monkeypatch):
     splitter = GroupShuffleSplit(n_splits=1, test_size=0.3, random_state=0)
     train, validation = next(splitter.split(X, Y, groups))
     seen = []
-    split = sklearn_bp._base.split
+    split = sklearn_bp._estimators.base.split
     monkeypatch.setattr(
-        "sklearn_bp._base.split",
+        "sklearn_bp._estimators.base.split",
         lambda *args, **options: seen.append(split(*args, **options)) or seen[-1],
     )
     model = make(

@@ -8,10 +8,10 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import AdaBoostClassifier
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._large_batches import take_step
-from sklearn_bp._parameters import Parameters
-from sklearn_bp._training import penalizing
-from sklearn_bp._validation import in_rows
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.validation import in_rows
+from sklearn_bp._training.large_batches import take_step
+from sklearn_bp._training.mini_batches import penalizing
 from sklearn_bp.optimizers import OPTIMIZERS
 
 pytestmark = pytest.mark.filterwarnings(

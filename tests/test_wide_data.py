@@ -9,10 +9,10 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._defaults import WIDE_RATE
-from sklearn_bp._parameters import Parameters
-from sklearn_bp._rotation import MOST_ROWS, WIDE, Rotation, is_small, is_wide
-from sklearn_bp._scaling import Scaling
+from sklearn_bp._fitting.defaults import WIDE_RATE
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.rotation import MOST_ROWS, WIDE, Rotation, is_small, is_wide
+from sklearn_bp._tables.scaling import Scaling
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{ConvergenceWarning.__module__}.ConvergenceWarning"

@@ -36,10 +36,10 @@ import numpy as np
 from scipy.linalg import cython_blas
 
 from sklearn_bp import activations, losses, optimizers
-from sklearn_bp._batches import SMALL_BYTES, Batches
-from sklearn_bp._blas import MANY_THREADS, one_blas_thread
+from sklearn_bp._network.batches import SMALL_BYTES, Batches
+from sklearn_bp._common.blas import MANY_THREADS, one_blas_thread
 from sklearn_bp._compiled._threads import Team
-from sklearn_bp._parameters import Parameters
+from sklearn_bp._network.parameters import Parameters
 
 _engine: Any
 try:
@@ -469,7 +469,7 @@ def _settings(optimizer):
 
 
 # An optimizer's vectors, and the numbers that they are kept without.
-_KEPT = {
+_KEPT: dict[Any, dict[str, Any]] = {
     optimizers.SGD: {"velocity": "scale"},
     optimizers.Adam: {"m": "m_scale", "v": "v_scale"},
     optimizers.AdamW: {"m": "m_scale", "v": "v_scale"},

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
-from sklearn_bp._blas import allowed_threads, one_blas_thread
+from sklearn_bp._common.blas import allowed_threads, one_blas_thread
 
 
 class Team:

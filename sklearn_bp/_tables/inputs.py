@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from sklearn_bp._scaling import Scaling
 from sklearn_bp._tables.digest import digest_of
 from sklearn_bp._tables.running import TOLERANCE, Running, of_part, settled
+from sklearn_bp._tables.scaling import Scaling
 
 # Parts of fewer rows may be alike by chance.
 FEWEST_TO_KNOW = 10

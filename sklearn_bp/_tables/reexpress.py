@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_bp._parameters import Parameters
+from sklearn_bp._network.parameters import Parameters
 
 # Below so many rows, see above.
 VERY_FEW_ROWS = 10

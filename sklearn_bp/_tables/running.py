@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sklearn_bp._scaling import LARGEST, Scaling, largest_of
+from sklearn_bp._tables.scaling import LARGEST, Scaling, largest_of
 from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
 
 # A column keeps its scaling where the new one differs by less than so much of its

@@ -1,0 +1,76 @@
+"""Training from a source of batches, a call of partial_fit for each.
+
+A source is anything that yields (X, y) or (X, y, sample_weight): a list, a generator's
+function, a reader of files.
+"""
+
+import numpy as np
+
+from sklearn_bp._tables.targets import check_labels, joined_labels
+
+
+def fit_batches(estimator, source, epochs, **options):
+    """Call partial_fit, with the options, on all that the source yields.
+
+    Parameters
+    ----------
+    estimator : TwoLayerClassifier or TwoLayerRegressor
+    source : iterable, or callable that returns an iterable
+    epochs : int
+    """
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"epochs must be an int >= 1. Got {epochs!r} instead.")
+    if epochs > 1:
+        _check_repeats(source, f"epochs={epochs} read it as many times")
+    for epoch in range(epochs):
+        n_batches = 0
+        for X, y, *sample_weight in _batches_of(source):
+            estimator.partial_fit(X, y, *sample_weight, **options)
+            n_batches += 1
+        if n_batches == 0:
+            raise ValueError(
+                f"The source yielded no batch in epoch {epoch + 1} of {epochs}. It "
+                "must begin anew whenever it is iterated: pass a list, an object with "
+                "an __iter__ of its own, or a function that returns a new generator."
+            )
+    return estimator
+
+
+def labels_of(source):
+    """All labels of the source's batches, in a pass over it: what `classes` takes."""
+    _check_repeats(source, "without `classes` it is read once more, to find them")
+    found = []
+    for _, y, *_ in _batches_of(source):
+        y = check_labels(y)
+        found.append(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y))
+    if not found:
+        raise ValueError("The source yielded no batch.")
+    return joined_labels(found)
+
+
+def _batches_of(source):
+    """The source's batches, from the first on, each a tuple of two or three."""
+    try:
+        batches = iter(source() if callable(source) else source)
+    except TypeError as error:
+        raise TypeError(
+            "source must be an iterable of (X, y) or (X, y, sample_weight), or a "
+            f"function that returns one. Got {type(source).__name__}: {error}"
+        ) from error
+    for batch in batches:
+        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+            size = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+            raise ValueError(
+                "A batch must be a tuple (X, y) or (X, y, sample_weight). Got a "
+                f"{type(batch).__name__}{size}."
+            )
+        yield tuple(batch)
+
+
+def _check_repeats(source, reason):
+    if not callable(source) and hasattr(source, "__next__"):
+        raise ValueError(
+            f"The source is an iterator, which can be read once, but {reason}. Pass "
+            "something that can be iterated again, or a function that returns a new "
+            "iterator."
+        )

@@ -1,0 +1,251 @@
+"""To scikit-learn's MLPClassifier and MLPRegressor, and from them."""
+
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_bp._fitting.defaults import MLP_DEFAULTS, resolve
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.mini_batches import TrainingResult, TrainingState
+from sklearn_bp._training.patience import Patience
+from sklearn_bp.activations import Identity, Logistic, ReLU, Tanh, as_activation
+from sklearn_bp.losses import LogLoss, Poisson, SquaredError
+
+# scikit-learn's names.
+MLP_ACTIVATIONS = {
+    Identity: "identity",
+    Logistic: "logistic",
+    Tanh: "tanh",
+    ReLU: "relu",
+}
+MLP_LOSSES: dict[str, dict[str, Any]] = {
+    "MLPClassifier": {"log_loss": LogLoss},
+    "MLPRegressor": {"squared_error": SquaredError, "poisson": Poisson},
+}
+MLP_SOLVERS = ("lbfgs", "sgd", "adam")
+MLP_SCHEDULES = ("constant", "invscaling", "adaptive")
+
+# Attributes that both have, of the same meaning.
+COMMON = ("n_features_in_", "feature_names_in_", "n_outputs_", "out_activation_", "t_")
+
+
+class MLPExchangeMixin:
+    """Conversion to and from scikit-learn's networks; a part of the estimators."""
+
+    if TYPE_CHECKING:  # what the estimators have
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+    def to_mlp(self):
+        """The same network as a fitted MLPClassifier or MLPRegressor.
+
+        It has the same weights, so that labels are the same and probabilities and
+        targets equal to rounding: products are summed in another order there. What
+        was scaled, averaged or tempered inside is part of the weights already, and
+        the members are one network of all their units. Fitted further, by partial_fit
+        or with `warm_start`, it goes on from these weights, on columns as they are.
+
+        Returns
+        -------
+        mlp : MLPClassifier or MLPRegressor
+            Parameters that it has too are set alike, with the values that 'auto'
+            stands for.
+
+        Raises
+        ------
+        ValueError
+            For what has no equivalent there: other activations and losses, a skip
+            layer, encoded columns, a single class, and predictions that are cut at
+            `target_range_` (set it to None to do without).
+        """
+        check_is_fitted(self)
+        self._refuse_what_mlp_lacks()
+        kind = MLPClassifier if is_classifier(self) else MLPRegressor
+        mlp = kind(**_mlp_parameters(self, kind))
+        for name in COMMON:
+            if hasattr(self, name):
+                setattr(mlp, name, getattr(self, name))
+        mlp.coefs_ = [w.copy() for w in self.coefs_]
+        mlp.intercepts_ = [b.copy() for b in self.intercepts_]
+        mlp.n_layers_ = 3
+        mlp.n_iter_ = self.n_iter_
+        mlp.loss_, mlp.loss_curve_ = self.loss_, list(self.loss_curve_)
+        scaled = self._feature_scaling is not None
+        # Where training goes on it begins with fresh patience: a loss on scaled targets
+        # is no measure for the next one.
+        mlp._no_improvement_count = 0
+        mlp.best_loss_ = np.inf if scaled else min(self.loss_curve_)
+        mlp.validation_scores_ = None
+        if mlp.early_stopping:
+            mlp.validation_scores_, mlp.best_validation_score_ = [], -np.inf
+            mlp._best_coefs, mlp._best_intercepts = mlp.coefs_, mlp.intercepts_
+            mlp.best_loss_ = None
+        if is_classifier(self):
+            mlp.classes_ = self.classes_
+            labels = self.classes_
+            if self._targets.multilabel:
+                labels = np.vstack([np.zeros_like(labels), np.ones_like(labels)])
+            mlp._label_binarizer = LabelBinarizer().fit(labels)
+        return mlp
+
+    def _refuse_what_mlp_lacks(self):
+        name = "MLPClassifier" if is_classifier(self) else "MLPRegressor"
+
+        def refuse(what):
+            raise ValueError(f"{name} has no equivalent of {what}")
+
+        activation, loss = self._parts_in_use()
+        if type(as_activation(activation)) not in MLP_ACTIVATIONS:
+            refuse(
+                f"activation={activation!r}: it knows "
+                f"{sorted(MLP_ACTIVATIONS.values())}."
+            )
+        known = list(MLP_LOSSES[name])
+        if _loss_name(loss) not in known:
+            refuse(f"loss={loss!r}: it knows {', '.join(map(repr, known))}.")
+        if self.skip_coef_ is not None:
+            refuse("skip_layer=True: all its weights lead through hidden units.")
+        if self._columns is not None and not self._columns.is_plain:
+            refuse(
+                "columns of categories or missing values. Encode and impute them "
+                "before this estimator, in a Pipeline, with categorical_features=None."
+            )
+        if is_classifier(self) and len(self.classes_) == 1:
+            refuse(f"a network for a single class, {self.classes_[0]!r}.")
+        if getattr(self, "_prediction_scaling", None) is not None:
+            refuse(
+                "targets near the end of the range of float64. Divide them by a unit, "
+                "and fit again."
+            )
+        if not is_classifier(self) and self._limits() is not None:
+            refuse(
+                "predictions that go beyond the training targets by no more than "
+                "`extrapolation` times their range. Set target_range_ = None, which "
+                "lifts that limit from this estimator too, and convert again; or fit "
+                "with extrapolation=np.inf."
+            )
+
+    @classmethod
+    def from_mlp(cls, mlp):
+        """An estimator with the weights of a fitted MLPClassifier or MLPRegressor.
+
+        Parameters
+        ----------
+        mlp : MLPClassifier or MLPRegressor
+            Fitted, with one hidden layer.
+
+        Returns
+        -------
+        model : object of this class
+            Its parameters are those of `mlp`, and else `MLP_DEFAULTS`. It predicts the
+            same; partial_fit, and fit with `warm_start`, go on from the weights with a
+            fresh optimizer. `feature_importances_`, which need training rows, it lacks.
+
+        Raises
+        ------
+        TypeError
+            For another kind of estimator.
+        ValueError
+            For a network of several hidden layers.
+        """
+        model = cls()
+        wanted = MLPClassifier if is_classifier(model) else MLPRegressor
+        if not isinstance(mlp, wanted):
+            raise TypeError(
+                f"{cls.__name__}.from_mlp takes a fitted {wanted.__name__}. Got "
+                f"{mlp!r} instead."
+            )
+        check_is_fitted(mlp)
+        if len(mlp.coefs_) != 2:
+            raise ValueError(
+                f"{cls.__name__} has one hidden layer, and this {wanted.__name__} has "
+                f"hidden_layer_sizes={mlp.hidden_layer_sizes!r}."
+            )
+        if is_classifier(mlp) and len(mlp.classes_) == 1:
+            raise ValueError(
+                f"This {wanted.__name__} knows a single class, {mlp.classes_[0]!r}, "
+                "and gives it a probability below 1. There is no equivalent here."
+            )
+        model.set_params(**MLP_DEFAULTS | mlp.get_params(deep=False))
+        model.hidden_layer_sizes = mlp.coefs_[0].shape[1]
+        model.n_features_in_ = mlp.n_features_in_
+        if hasattr(mlp, "feature_names_in_"):
+            model.feature_names_in_ = mlp.feature_names_in_
+        model._take_over(mlp, _targets_of(mlp))
+        return model
+
+    def _take_over(self, mlp, y):
+        """Become as if fitted, to targets such as y, with the weights of an MLP."""
+        self._take_parts()
+        dtype = mlp.coefs_[0].dtype
+        Y = self._encode_targets(y, dtype, False, None, False)
+        self._scale_targets(Y, None, dtype, False)
+        parameters = Parameters.pack(mlp.coefs_, mlp.intercepts_, dtype)
+        state = TrainingState(
+            parameters,
+            Patience(self.tol, self.n_iter_no_change),
+            None,
+            n_iter=mlp.n_iter_,
+            t=mlp.t_,
+            loss_curve=list(getattr(mlp, "loss_curve_", [mlp.loss_])),
+        )
+        state.patience.best = min(state.loss_curve)
+        reason = "max_iter" if mlp.n_iter_ >= mlp.max_iter else "tol"
+        # MLP does not tell of its rows, but how many have passed.
+        n_rows = mlp.t_ // mlp.n_iter_ if mlp.t_ else 200
+        n_features = mlp.n_features_in_
+        resolved = resolve(self, n_rows, n_features, float(self.alpha), False)
+        result = TrainingResult(parameters, state, mlp.n_iter_, reason)
+        self._set_fitted(result, self._network().loss, resolved, None, dtype)
+
+
+def _loss_name(loss):
+    """scikit-learn's name of a loss; of one that it lacks, the loss itself.
+
+    Smoothed labels are for training: a network so trained predicts as any other.
+    """
+    for known in MLP_LOSSES.values():
+        for name, kind in known.items():
+            if type(loss) is kind:
+                return name
+    return loss
+
+
+def _mlp_parameters(model, kind):
+    """Those of our parameters that an MLP has, in values that it takes."""
+    activation, loss = model._parts_in_use()
+    values = model.get_params(deep=False) | {
+        "hidden_layer_sizes": (len(model.intercepts_[0]),),
+        "activation": MLP_ACTIVATIONS[type(as_activation(activation))],
+        "alpha": model.alpha_,
+        "batch_size": model.batch_size_,
+        "learning_rate_init": model.learning_rate_init_,
+        "max_iter": model.max_iter_,
+        "n_iter_no_change": model.n_iter_no_change_,
+        "loss": _loss_name(loss),
+        "shuffle": bool(model.shuffle),
+        "early_stopping": model.early_stopping is True,
+    }
+    choices = {"solver": MLP_SOLVERS, "learning_rate": MLP_SCHEDULES}
+    defaults = kind().get_params()
+    for name, known in choices.items():
+        if not isinstance(values[name], str) or values[name] not in known:
+            values[name] = defaults[name]
+    if not isinstance(values["validation_fraction"], Real):
+        values["validation_fraction"] = defaults["validation_fraction"]
+    return {name: values[name] for name in defaults}
+
+
+def _targets_of(mlp):
+    """Targets of the kind that an MLP was fitted to."""
+    if not is_classifier(mlp):
+        return np.zeros((2, mlp.n_outputs_) if mlp.n_outputs_ > 1 else 2)
+    if mlp._label_binarizer.y_type_.startswith("multilabel"):
+        return np.eye(len(mlp.classes_), dtype=int)
+    return mlp.classes_

@@ -1,0 +1,1026 @@
+"""The regressor."""
+
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils import check_consistent_length
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_bp._estimators.base import BaseTwoLayer
+from sklearn_bp._estimators.fit_batches import fit_batches
+from sklearn_bp._fitting.early_stopping import UsersData
+from sklearn_bp._tables.intervals import calibrate, half_width
+from sklearn_bp._tables.running import of_targets, settled
+from sklearn_bp._tables.scaling import Scaling
+from sklearn_bp._tables.targets import R2, check_regression_targets, d2_pinball
+from sklearn_bp._tables.validation import Number, Part, check_sample_weight
+from sklearn_bp._tables.values import unmasked
+from sklearn_bp._versions import with_callbacks
+from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile, as_loss
+
+# Predictions of a standardized regression go beyond the range of the training targets
+# by at most this share of it: a row far from all that was learnt is not carried away
+# along a straight line.
+BEYOND_THE_RANGE = 0.05
+
+
+def joined_range(known, Y):
+    """The range of targets, (2, n_outputs), with more targets Y."""
+    both = Y if known is None else np.vstack([known, Y])
+    return np.array([both.min(axis=0), both.max(axis=0)])
+
+
+# Targets of a loss with predictions exp(z), and standardize=True, are divided by a unit
+# if their mean is not between these: such losses do not train there, nor does float32.
+SMALLEST_MEAN, LARGEST_MEAN = 0.01, 1e6
+
+# Targets whose inverse spread is beyond this, or above its inverse, are scaled back
+# after the network: folded into the weights they would overflow in a sum.
+LARGEST_FOLDED = 1e290
+
+
+def unit_of_mean(mean):
+    """A `Scaling` for targets of this mean, (n_targets,): a power of 2, or None.
+
+    A mean is 0 for targets of nothing but zeros.
+    """
+    usual = (mean == 0) | ((mean >= SMALLEST_MEAN) & (mean <= LARGEST_MEAN))
+    if usual.all():
+        return None
+    exponent = np.where(usual, 0, np.clip(np.frexp(mean)[1], -1023, 1022))
+    return Scaling(np.zeros_like(mean), np.ldexp(1.0, -exponent))
+
+
+def _finite(values):
+    """Infinite values as the largest finite ones, in place."""
+    most = np.finfo(values.dtype).max
+    return np.clip(values, -most, most, out=values)
+
+
+def _overflows_in_squares(y):
+    """Whether y are numbers whose squares are out of the range of float64."""
+    if not (isinstance(y, np.ndarray) and y.dtype.kind == "f" and y.size):
+        y = np.asarray(y)
+        if y.dtype.kind not in "iuf" or not y.size:
+            return False
+    largest = np.abs(y).max()
+    return bool(largest > 1e100 or 0 < largest < 1e-100)
+
+
+def powers_of_two(values, axis=None):
+    """The powers of 2 next below the largest sizes: to divide by them is exact."""
+    digits = np.finfo(values.dtype)
+    _, exponent = np.frexp(np.abs(values).max(axis=axis, initial=0.0))
+    exponent = np.clip(exponent - 1, digits.minexp + 2, digits.maxexp - 2)
+    return np.ldexp(values.dtype.type(1), exponent)
+
+
+class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
+    """Regressor of one hidden layer, trained by backpropagation.
+
+    Predicts the mean, the median or other quantiles, or mean and spread, of one or
+    several targets; trained by mini-batch gradient descent or L-BFGS [1]_.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of one int, default=(64,)
+        Number of hidden units, of each of the `n_members` networks.
+
+    activation : {'identity', 'logistic', 'tanh', 'relu', 'leaky_relu', 'elu', 'selu', \
+            'softplus', 'gelu', 'silu', 'mish'} or object, default='relu'
+        Activation of the hidden layer; an object of `sklearn_bp.activations`, say
+        LeakyReLU(0.1); or one of your own with ``forward(z)`` and
+        ``backward(a, delta)``, as described there.
+
+    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'} or object, default='adam'
+        'sgd' is mini-batch gradient descent with momentum, 'adam' the method of
+        Kingma and Ba [3]_, 'adamw' the same with decoupled weight decay, 'rmsprop'
+        that of Tieleman and Hinton, 'lbfgs' a quasi-Newton method that takes all rows
+        in each iteration and computes in float64. Or an object of
+        `sklearn_bp.optimizers` with parameters of its own, say
+        AdamW(weight_decay=0.1, clip_norm=1.0).
+
+    alpha : float or 'auto', default='auto'
+        Strength of the penalty alpha / 2 (||W1||^2 + ||W2||^2) on the weights
+        (not the intercepts). It is divided by the number of rows, or by the sum
+        of the sample weights; in a step of 'sgd' or 'adam' by the rows of the batch.
+        'auto' is 0.1 (100 / n_samples)^1.5, 1 for fewer than 100 rows (wide data: 0.3)
+        and for 'lbfgs', and 0 for 'adamw'; times the rows of a batch over those of the
+        default, and with weights in units of their mean (or, where they are whole
+        multiples of a number and fewer than 100 such rows, of that number): neither
+        the unit of the weights nor `batch_size` matters to the penalty. Where rows
+        held out tell when to stop, and n_iter_no_change='auto', fit drops it once it
+        has used up its patience, and goes on from the best weights with half the
+        patience and a tenth of `tol`.
+
+    batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
+        Rows a mini-batch: 'by_rows' is the power of two nearest to a 67th of the
+        rows, from 32 to 256, and all rows if they are fewer than 100; 'auto' is
+        scikit-learn's min(200, n_samples), 'full' all rows (batch gradient descent),
+        1 is stochastic gradient descent. Not used by 'lbfgs'.
+
+    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'}, \
+            object or callable, default='constant'
+        Schedule of the rate. 'invscaling' and 'adaptive' are for 'sgd', as in
+        scikit-learn: learning_rate_init / (t + 1) ** power_t after t training rows; or
+        constant, but divided by 5 whenever the patience is used up, until it is below
+        1e-6. 'cosine' and 'one_cycle' change from step to step, down to nothing after
+        `max_iter` epochs; objects of `sklearn_bp.schedules` have parameters of their
+        own. A function takes the number of the step, from 0, and returns what
+        `learning_rate_init` is multiplied by. Not used by 'lbfgs'.
+
+    learning_rate_init : float or 'auto', default='auto'
+        Initial learning rate of all solvers but 'lbfgs'. 'auto' is 0.01 for up to 10
+        features, 0.01 sqrt(10 / n_features) for more, and 0.002 at least; 0.03
+        for wide data (see `standardize`), 0.02 if it is sparse, times
+        sqrt(400 / n_samples) from 400 rows on.
+
+    power_t : float, default=0.5
+        Exponent of 'invscaling'.
+
+    max_iter : int or 'auto', default='auto'
+        Epochs at most; for 'lbfgs', iterations. 'auto' is 400, and 200 for fewer than
+        100 rows (wide data: 60); to reach it is no reason for a warning.
+
+    loss : {'squared_error', 'absolute_error', 'huber', 'quantile', 'gaussian_nll', \
+            'poisson', 'gamma'} or object, default='squared_error'
+        'squared_error' is half the mean over the targets of the squared error;
+        'absolute_error' leads to the median, 'huber' lies between the two, 'quantile'
+        leads to the median or other quantiles, never crossing, 'gaussian_nll' to mean
+        and standard deviation [7]_. 'poisson' and 'gamma' are half the deviances,
+        summed over the targets, with predictions exp(z2) > 0: for counts and other
+        targets >= 0, and for amounts > 0. Or an object of `sklearn_bp.losses`, say
+        Quantile([0.1, 0.5, 0.9]) or Huber(delta=0.5); or one of your own with
+        ``value(p, y)`` and ``backward(p, y, out)``, as described there.
+
+    loss_threshold : float, default=None
+        Stop as soon as an epoch's loss is below it.
+
+    init : {'glorot_uniform', 'he_normal', 'lecun_normal', 'normal', 'zeros'} \
+            or callable, default='he_normal'
+        Starting weights, or a function of (random_state, fan_in, fan_out,
+        glorot_factor) that returns weights and intercepts. 'glorot_uniform' is uniform
+        in +- sqrt(6 / (fan_in + fan_out)) [2]_ (2 instead of 6 for 'logistic'),
+        intercepts too;
+        'he_normal' and 'lecun_normal' have variance 2 / fan_in and 1 / fan_in and
+        intercepts zero; 'normal' is the unit normal for weights and intercepts;
+        'zeros' shows why hidden units must start differently.
+
+    shuffle : bool or 'blocks', default=True
+        Whether to shuffle the rows before each epoch. 'blocks' is for files larger than
+        memory: stretches of 4 MB are shuffled, then the rows of 16 of these together.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the starting weights, the validation split and the order of rows.
+        Pass an int for results that repeat.
+
+    tol : float, default=1e-4
+        Smallest improvement of the loss (of the validation score, with early
+        stopping) that counts; for 'lbfgs', the largest component of the gradient
+        at which it ends.
+
+    verbose : bool or int, default=False
+        Whether to print a table of the epochs: the loss, that of the rows held out,
+        the learning rate, the seconds so far. An int prints every so many epochs.
+
+    warm_start : bool, default=False
+        Whether fit goes on from the weights of the last fit. Optimizer and
+        patience start anew, so new data is welcome.
+
+    momentum : float in [0, 1], default=0.9
+        Momentum of 'sgd'.
+
+    nesterovs_momentum : bool, default=True
+        Whether the momentum of 'sgd' is Nesterov's.
+
+    early_stopping : bool or 'auto', default='auto'
+        'auto' holds rows out in turn: each row takes no part in the training of one
+        of the `n_members` networks. Training ends when the loss on these rows, each
+        scored by the network that has not learnt it, has not improved for
+        `n_iter_no_change` epochs; the weights of the best epoch are kept.
+        A single network holds out `validation_fraction` of the rows. Nothing is held
+        out of fewer than 100 rows, with 'lbfgs', and in partial_fit.
+        True holds out `validation_fraction` of the rows of all networks and stops
+        when `early_stopping_metric` on them has not improved for as long.
+        False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
+        take the place of those held out; partial_fit knows no others.
+
+    early_stopping_metric : {'loss', 'score'}, str or callable, default='loss'
+        What early stopping watches: the loss without the penalty; what `score` returns;
+        the name of a scorer, or a function of (estimator, X, y) that returns a float,
+        larger being better, which gets a fitted estimator and the rows as they were
+        passed.
+
+    validation_fraction : float or splitter, default=0.1
+        Share of the rows to hold out: with early_stopping=True, and with 'auto' if
+        `n_members` is 1. Or an object with ``split(X, y, groups)``, as those of
+        sklearn.model_selection, whose last split is taken: GroupShuffleSplit for
+        grouped rows (pass `groups` to fit), TimeSeriesSplit for ordered ones.
+
+    beta_1, beta_2 : float in [0, 1), default=0.9, 0.999
+        Decay rates of the moments of 'adam'.
+
+    epsilon : float, default=1e-8
+        Added to the root of the second moment in 'adam'.
+
+    n_iter_no_change : int, inf or 'auto', default='auto'
+        Patience: training ends after more than this many epochs in a row without
+        an improvement of `tol`. 'auto' is 300 steps, and 8 epochs at least; then
+        half as many without penalty (see `alpha`).
+
+    max_fun : int, default=15000
+        Evaluations of loss and gradient at most, for 'lbfgs'.
+
+    standardize : bool, default=True
+        Whether to train on scaled features, and for all losses but 'poisson' and
+        'gamma' on scaled targets, of mean 0 and variance 1; for 'absolute_error',
+        'huber' and 'quantile' of median 0 and the quartiles of the standard normal.
+        Parameters of the loss, as Huber's delta, count in these units. A feature is
+        (x - median) / max(interquartile range, largest deviation / 8), one of two
+        values (x - mean) / (difference of the two); sparse ones are divided by their
+        largest absolute value. The scaling is folded into `coefs_` and
+        `intercepts_`, which act on X as it is. The output intercepts start at the
+        best constant, and `tol` counts in units of its loss. `alpha` and
+        `loss_curve_` refer to scaled data, and so do scores of which there are several
+        a target. partial_fit and warm_start go by all rows so far: the scaling
+        follows them, and the weights are re-expressed so that predictions stay.
+        With at least five columns that vary for each row, up to 2,000 rows, `fit`
+        trains 'adam' and 'adamw' on the rows' principal components, times one
+        factor, and folds these too; `alpha` and 'auto' are then about components.
+
+    n_members : int or 'auto', default='auto'
+        Networks trained side by side, of `hidden_layer_sizes` units each, from
+        different starting weights. What they become is one network of all their
+        units, whose scores are the mean of theirs. 'auto' stands for 8, but for 4 or
+        2 where a row costs much: its outputs and, of a CSR, its stored numbers and the
+        columns over an eighth of a batch by rows, together more than 1,024 or 1,536.
+        partial_fit and warm_start go on with the number of the first fit.
+
+    average : bool, default=True
+        Whether to keep not the last weights but their exponential moving average
+        over two epochs [4]_. Not used by 'lbfgs'.
+
+    dropout : float in [0, 1), default=0.0
+        Share of the hidden units left out in training, drawn anew for each row and
+        step [5]_; those left count 1 / (1 - dropout) times, and predicting uses all.
+        `loss_curve_` is the loss with units left out. Not for 'lbfgs'.
+
+    skip_layer : bool, default=False
+        Whether there are weights from the features straight to the outputs too, as of
+        R's nnet: the network is then a linear model and what hidden units add to it.
+        They start at 0, and `alpha` holds for them.
+
+    scaling_layer : bool, default=True
+        Whether to learn a scale for each feature too, which multiplies its weights to
+        all hidden units, starts at 1 and ends folded into `coefs_`. It moves three
+        times as fast as a weight; `alpha` is for the weights without it. Used by the
+        solvers whose steps do not depend on the length of the gradient: 'adam',
+        'adamw', 'rmsprop'.
+
+    categorical_features : 'from_dtype', array-like of bool, int or str, or None, \
+            default='from_dtype'
+        Columns that hold categories, as of HistGradientBoostingClassifier: a mask,
+        indices or names, or 'from_dtype' for the columns of a DataFrame that hold
+        categories or strings. Each level gets a column of zeros and ones; of levels
+        that training has not seen, all are zero. Levels of another kind are refused,
+        say numbers where training had strings. The columns of a table with many levels
+        are kept sparse. With 'from_dtype' `fit` leaves out, with a warning, columns of
+        more than 50 levels, and of more than half as many as there are rows: names of
+        the rows. None: no column.
+
+    extrapolation : float or inf, default=0.05
+        How far predictions may go beyond the range of the training targets, as a share
+        of that range; inf for no limit. 0.05 guards against a row far from all
+        training rows; choose a larger one, by cross-validation perhaps, where targets
+        follow a trend that goes on. Only with `standardize`.
+
+    Attributes
+    ----------
+    coefs_ : list of two ndarrays, (n_features, n_hidden), (n_hidden, n_outputs)
+        Weights of the hidden layer and of the output layer, in the dtype of X;
+        n_hidden is `hidden_layer_sizes` times `n_members_`. float64 for float32 data
+        too where a scaled feature or target is offset by 1000 times its width, or
+        more.
+
+    intercepts_ : list of two ndarrays, (n_hidden,) and (n_outputs,)
+        Their intercepts.
+
+    skip_coef_ : ndarray of shape (n_features, n_outputs) or None
+        Weights from the features to the outputs, the mean of those of the members;
+        None without `skip_layer`.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of features seen during fit, if X had names that are all strings.
+
+    encoded_feature_names_ : ndarray of str
+        Names of the rows of ``coefs_[0]``: the numeric columns; then
+        'missingindicator_NAME' for each that missed values in training; then
+        'NAME_LEVEL' for each level of the categorical columns.
+
+    target_range_ : ndarray of shape (2, n_targets) or None
+        Smallest and largest training targets, where they are standardized, and with
+        `standardize` those of 'poisson' and 'gamma'; else None. predict goes beyond
+        them by at most `extrapolation` times their distance.
+
+    feature_importances_ : ndarray of shape (n_features,)
+        How much the scores change with each feature: the mean absolute derivative over
+        64 training rows, of partial_fit the last 32 that were looked at, times the
+        feature's standard deviation; they sum to 1.
+
+    n_outputs_ : int
+        Number of output units: one a target, but one a quantile, and two for
+        'gaussian_nll', means before spreads.
+
+    n_layers_ : int
+        3, as in scikit-learn, which counts the inputs.
+
+    n_members_ : int
+        Networks that were trained side by side.
+
+    alpha_, batch_size_, learning_rate_init_, max_iter_, n_iter_no_change_ : \
+            int or float
+        The values that training used.
+
+    out_activation_ : str
+        Name of the output activation.
+
+    n_iter_ : int
+        Epochs (iterations of 'lbfgs') of the last fit, or of all calls of
+        partial_fit.
+
+    best_iter_ : int
+        The epoch, counted from 1, whose weights were kept: the one that was best by
+        `early_stopping_metric`, or the last.
+
+    stop_reason_ : str
+        Why training ended: 'tol' (the training loss no longer fell), 'patience' (the
+        validation rows' metric did not improve), 'max_iter', 'loss_threshold',
+        'callback', 'interrupted', or what scipy says of 'lbfgs'. Of partial_fit
+        'max_iter', until the patience is used up; further calls go on all the same.
+
+    t_ : int
+        Training rows seen: the sum over epochs.
+
+    loss_ : float
+        The last epoch's loss, penalty included.
+
+    best_loss_ : float or None
+        The smallest loss of an epoch; None where early stopping watched another.
+
+    loss_curve_ : list of float
+        The loss of each epoch, and of at most 10,000 epochs in all from before the last
+        call, with warm_start and partial_fit; likewise the two that follow.
+
+    validation_loss_curve_ : list of float or None
+        The loss on the validation rows after each epoch, without the penalty, in the
+        units of `loss_curve_`; None if there are none.
+
+    validation_scores_ : list of float or None
+        The score on them, or what the scorer `early_stopping_metric` gave.
+
+    best_validation_score_ : float or None
+        That of the epoch that was kept, with early stopping.
+
+    See Also
+    --------
+    sklearn.neural_network.MLPRegressor : The same network, and deeper ones.
+
+    Notes
+    -----
+    The loss of a weighted training set is sum_i w_i loss_i / sum_i w_i: weights
+    are normalized over the whole set, so a mini-batch of b rows contributes the
+    sum of w_i grad_i / (b mean(w)).
+
+    After fit only the weights are kept, so a later partial_fit begins with a
+    fresh optimizer. partial_fit keeps the optimizer, so with an int
+    `random_state` n calls of it on the same data equal fit with max_iter=n, where fit
+    holds no rows out: with early_stopping=False, or fewer than 100 rows.
+
+    The intervals of `predict_interval` are those of split-conformal prediction [6]_.
+
+    References
+    ----------
+    .. [1] Rumelhart, D. E., Hinton, G. E. and Williams, R. J. (1986). Learning
+       representations by back-propagating errors. Nature 323, 533-536.
+    .. [2] Glorot, X. and Bengio, Y. (2010). Understanding the difficulty of training
+       deep feedforward neural networks. AISTATS.
+    .. [3] Kingma, D. P. and Ba, J. (2015). Adam: a method for stochastic
+       optimization. ICLR.
+    .. [4] Izmailov, P. et al. (2018). Averaging weights leads to wider optima and
+       better generalization. UAI.
+    .. [5] Srivastava, N. et al. (2014). Dropout: a simple way to prevent neural
+       networks from overfitting. JMLR 15, 1929-1958.
+    .. [6] Lei, J. et al. (2018). Distribution-free predictive inference for regression.
+       Journal of the American Statistical Association 113, 1094-1111.
+    .. [7] Lakshminarayanan, B., Pritzel, A. and Blundell, C. (2017). Simple and
+       scalable predictive uncertainty estimation using deep ensembles. NeurIPS.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler, scale
+    >>> from sklearn_bp import TwoLayerRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> network = TwoLayerRegressor(20, learning_rate_init=0.01, random_state=0)
+    >>> model = make_pipeline(StandardScaler(), network).fit(X, scale(y))
+    >>> model.score(X, scale(y)) > 0.5
+    True
+    """
+
+    __module__ = "sklearn_bp"  # what files of fitted estimators name
+
+    _constraints: ClassVar = {
+        **BaseTwoLayer._constraints,
+        "loss": Part(REGRESSOR_LOSSES, ("backward", "value")),
+        "extrapolation": Number(Real, 0, also=(np.inf,)),
+    }
+
+    target_range_: np.ndarray | None
+    _extrapolation: float = BEYOND_THE_RANGE  # of the fit
+    _n_targets: int
+    _prediction_scaling: Scaling | None = None  # of targets, if not folded
+    _target_unit: Scaling | None = None  # where scores are logarithms
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(64,),
+        *,
+        activation="relu",
+        solver="adam",
+        alpha="auto",
+        batch_size="by_rows",
+        learning_rate="constant",
+        learning_rate_init="auto",
+        power_t=0.5,
+        max_iter="auto",
+        loss="squared_error",
+        loss_threshold=None,
+        init="he_normal",
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping="auto",
+        early_stopping_metric="loss",
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change="auto",
+        max_fun=15000,
+        standardize=True,
+        n_members="auto",
+        average=True,
+        dropout=0.0,
+        skip_layer=False,
+        scaling_layer=True,
+        categorical_features="from_dtype",
+        extrapolation=BEYOND_THE_RANGE,
+    ):
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            loss=loss,
+            loss_threshold=loss_threshold,
+            init=init,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            early_stopping_metric=early_stopping_metric,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            standardize=standardize,
+            n_members=n_members,
+            average=average,
+            dropout=dropout,
+            skip_layer=skip_layer,
+            scaling_layer=scaling_layer,
+            categorical_features=categorical_features,
+        )
+        self.extrapolation = extrapolation
+
+    @with_callbacks
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        groups=None,
+        coef_init=None,
+        intercept_init=None,
+    ):
+        """Fit the network to rows with targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features. float32 is kept, all else counts as float64; CSR stays sparse,
+            CSC becomes CSR. Unless `standardize` is False and `categorical_features`
+            is None, columns may hold categories, and NaN for missing numbers: these
+            become the column's median, and a column of zeros and ones tells where. The
+            masked entries of a masked array are missing.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0, not all zero.
+
+        X_val, y_val : array-like, default=None
+            Validation rows of your own, as X and y. They are never learnt from: with
+            early stopping they take the place of rows held out, without it they are
+            only watched.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
+
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the rows, for a splitter as `validation_fraction`.
+
+        coef_init, intercept_init : list of ndarrays, default=None
+            Weights to start from, in the shapes of `coefs_` and `intercepts_`, which
+            act on X as it is: those of another estimator of this package, or of
+            scikit-learn's MLPClassifier and MLPRegressor. With `skip_layer` coef_init
+            may have `skip_coef_` as a third.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters or data out of range; the message says which.
+        DivergenceError
+            A ValueError: the loss is not finite. What was fitted before is kept.
+        """
+        users = UsersData(
+            X,
+            y,
+            groups,
+            X_val,
+            y_val,
+            sample_weight_val,
+            coef_init,
+            intercept_init,
+        )
+        return self._fit(users, sample_weight)
+
+    @available_if(lambda self: self._check_solver())
+    @with_callbacks
+    def partial_fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
+        """Train for one epoch, going on from where the estimator stands.
+
+        With early stopping and validation rows, the best epoch's weights so far are
+        those that predict, while training goes on from the last; `stop_reason_` tells
+        when it is time to stop.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Features.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights >= 0, not all zero.
+
+        X_val, y_val : array-like, default=None
+            Validation rows of your own, as X and y. They are never learnt from: with
+            early stopping they take the place of rows held out, without it they are
+            only watched.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters or data out of range.
+        """
+        users = UsersData(X, y, None, X_val, y_val, sample_weight_val)
+        self._check_partial_fit(users)
+        return self._fit(users, sample_weight, incremental=True)
+
+    @available_if(lambda self: self._check_solver())
+    def fit_batches(self, source, *, epochs=1):
+        """Train on a source of batches: data that need not fit into memory.
+
+        Calls partial_fit for each batch. What was trained before an error, in the
+        source or in a batch, stays.
+
+        Parameters
+        ----------
+        source : iterable, or callable that returns an iterable
+            Yields (X, y) or (X, y, sample_weight), as of partial_fit: row groups of a
+            file, rows from a database. An iterator serves for one epoch.
+
+        epochs : int, default=1
+            Passes over the source.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a source without batches, an iterator that would have to be read more
+            than once, and what partial_fit refuses.
+        """
+        return fit_batches(self, source, epochs)
+
+    def predict(self, X, return_std=False):
+        """Predicted targets.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        return_std : bool, default=False
+            Whether to return a standard deviation too. With loss='gaussian_nll' that
+            of the targets, as learnt: the root of the mean variance that the members
+            predict and the variance of their means. With other losses that of the
+            predictions of the `n_members` networks, which agree where there was much
+            to learn from and part where there was not; it tells nothing of the noise
+            of the targets.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            In the dtype of the weights. With loss=Quantile([...]) of shape (n_samples,
+            n_quantiles) or (n_samples, n_targets, n_quantiles).
+
+        std : ndarray of the same shape
+            Only with `return_std`.
+
+        Raises
+        ------
+        ValueError
+            If `return_std` is asked of a single network whose loss has no spread.
+        """
+        y = self._mean(self._scores(X))
+        return (y, self._spread(X)) if return_std else y
+
+    def predict_interval(self, X, coverage=0.9):
+        """Intervals that hold the target with a given probability.
+
+        `predict` plus and minus a quantile of the absolute errors on the validation
+        rows of fit (split-conformal prediction, Lei et al. 2018): those held out by
+        early stopping, or `X_val`. Over rows that are exchangeable with those, the
+        share of targets within is at least `coverage` in the mean; slightly less where
+        early stopping has chosen an epoch by the same rows. The width is the same for
+        all rows; but with loss='gaussian_nll' it is in proportion to the predicted
+        standard deviation, and with several quantiles the interval is that of the outer
+        two, wider or narrower by the same length everywhere.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        coverage : float in (0, 1), default=0.9
+            Of each output by itself.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
+            Lower and upper ends.
+
+        Raises
+        ------
+        ValueError
+            Where fit had no validation rows, or too few for such a coverage.
+        """
+        check_is_fitted(self)
+        if isinstance(coverage, bool) or not isinstance(coverage, Real):
+            raise TypeError(f"coverage must be a number. Got {coverage!r} instead.")
+        if not 0 < float(coverage) < 1:
+            raise ValueError(f"coverage must be in (0, 1). Got {coverage!r} instead.")
+        if self._errors is None:
+            raise ValueError(
+                "predict_interval needs the errors on validation rows, and this fit "
+                "had none: pass X_val and y_val to fit, or set early_stopping=True (or "
+                "'auto', which holds rows out of 100 or more)."
+            )
+        quantiles, n = self._errors
+        width = half_width(quantiles, n, coverage)
+        p, loss = self._predictions(self._scores(X)), self._loss_object()
+        n_targets = self._n_targets_of(p)
+        predicted = self._cut(loss.predicted(p, n_targets))
+        with np.errstate(over="ignore"):
+            ends = loss.interval(predicted, loss.spread(p, n_targets), width)
+        interval = _finite(np.stack(ends, axis=-1))
+        if loss.out_activation == "exp":
+            np.maximum(interval, 0, out=interval)
+        return interval[:, 0] if n_targets == 1 else interval
+
+    def score(self, X, y, sample_weight=None):
+        """The coefficient of determination, R2, of the predictions; for quantiles, D2.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            True targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        score : float
+            1 at best, 0 for the best constant. With loss='quantile' the mean of
+            sklearn.metrics.d2_pinball_score over all quantiles.
+        """
+        self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
+        y, sample_weight = unmasked(y, "y"), unmasked(sample_weight, "sample_weight")
+        loss = self._loss_object()
+        if not isinstance(loss, Quantile):
+            if not _overflows_in_squares(y):
+                return super().score(X, y, sample_weight)
+            Y = check_regression_targets(y, np.float64)
+            check_consistent_length(X, Y)
+            sample_weight = check_sample_weight(sample_weight, len(Y))
+            unit = powers_of_two(Y, axis=0)
+            P = self.predict(X).reshape(Y.shape) / unit
+            return r2_score(Y / unit, P, sample_weight=sample_weight)
+        P = self.predict(X)
+        Y = check_regression_targets(y, np.float64)
+        check_consistent_length(X, Y)
+        sample_weight = check_sample_weight(sample_weight, len(Y))
+        return d2_pinball(Y, P.reshape(*Y.shape, -1), loss.levels, sample_weight)
+
+    def _spread(self, X):
+        """Standard deviation of the targets, as far as it is known; as `predict`.
+
+        That of an equal mixture of what the members predict: the root of the variance
+        of their means, and of the mean of the variances that they predict if the loss
+        has one. They are not cut at the range of the targets, beyond which all would
+        agree.
+        """
+        p = self._predictions(np.array(self._member_scores(X)))
+        loss, n_targets = self._loss_object(), self._n_targets_of(p)
+        unit = powers_of_two(p)  # so that no square overflows
+        p = p / unit
+        std = loss.predicted(p, n_targets).std(axis=0)
+        own = loss.spread(p, n_targets)
+        if own is not None:
+            std = np.hypot(std, np.hypot.reduce(own, axis=0) / np.sqrt(len(p)))
+        elif len(p) == 1:
+            raise ValueError(
+                "return_std=True needs the predictions of several networks, and this "
+                "was fitted with n_members=1: set n_members=8, say, and fit again; or "
+                "set loss='gaussian_nll', with which a network predicts the spread of "
+                "the targets."
+            )
+        with np.errstate(over="ignore"):
+            std = _finite(std * unit)
+        return std[:, 0] if std.shape[1] == 1 else std
+
+    def _predictions(self, z):
+        """Predictions of the loss, in the user's units, from scores (overwritten)."""
+        loss, scaling = self._loss_object(), self._prediction_scaling
+        known = self._target_unit if scaling is None else scaling
+        if known is not None and not known.folds_in(z.dtype):
+            z = z.astype(np.float64)
+        if loss.logarithmic:
+            with np.errstate(over="ignore"):
+                loss.forward(z)
+            digits = np.finfo(z.dtype)  # neither 0 nor infinite
+            return np.clip(z, digits.smallest_subnormal, digits.max, out=z)
+        loss.forward(z)
+        if scaling is not None:
+            with np.errstate(over="ignore"):
+                loss.rescale(z, *scaling.inverse(z.dtype))
+            _finite(z)
+        return z
+
+    def _n_targets_of(self, p):
+        return p.shape[-1] // self._loss_object().n_scores(1)
+
+    def _mean(self, z):
+        """What `predict` returns, from scores, which are overwritten."""
+        p = self._predictions(z)
+        p = self._cut(self._loss_object().predicted(p, self._n_targets_of(p)))
+        return p[:, 0] if p.shape[1] == 1 else p
+
+    def _cut(self, p):
+        """Predictions, in place, not far beyond the range of the training targets."""
+        limits = self._limits()
+        if limits is not None:
+            low, high = limits.reshape(2, -1, *[1] * (p.ndim - 2))
+            np.clip(p, low, high, out=p)
+        return p
+
+    def _limits(self):
+        """The smallest and the largest prediction of each target, (2, n), or None."""
+        known = getattr(self, "target_range_", None)
+        if known is None or self._extrapolation == np.inf:
+            return None
+        if self._prediction_scaling is self._target_unit is None:
+            margin = self._extrapolation * (known[1] - known[0])
+            return np.stack([known[0] - margin, known[1] + margin])
+        with np.errstate(over="ignore"):  # of targets near the ends of float64
+            margin = self._extrapolation * _finite(known[1] - known[0])
+            return _finite(np.stack([known[0] - margin, known[1] + margin]))
+
+    def _encode_targets(self, y, dtype, continuing, classes, incremental):
+        # Scaled targets lose no digits to an offset in float64.
+        Y = check_regression_targets(y, np.float64 if self.standardize else dtype)
+        n, n_scores = Y.shape[1], self._loss_object().n_scores(Y.shape[1])
+        if continuing and n != self._n_targets and n_scores == self.n_outputs_:
+            raise ValueError(
+                f"y has {n} columns, and the fitted network has been trained on "
+                f"{self._n_targets}. Use clone() to start anew."
+            )
+        self._n_targets = n
+        return Y
+
+    def _encode_validation_targets(self, y, dtype):
+        Y = check_regression_targets(y, np.float64)
+        if Y.shape[1] != self._n_targets:
+            raise ValueError(
+                f"y_val has {Y.shape[1]} columns, and y has {self._n_targets}."
+            )
+        return Y
+
+    def _scale_targets(self, Y, part, dtype, continuing):
+        self._errors, self._extrapolation = None, float(self.extrapolation)
+        loss, running = self._loss_object(), self._running
+        if not continuing:
+            scaling, mean = None, None
+            if self.standardize and loss.scalable:
+                self._running = running.merged(of_targets(Y, part, loss.robust))
+                scaling = Scaling.of_target_statistics(self._running.targets)
+            elif self.standardize and loss.logarithmic:
+                unit = powers_of_two(Y, axis=0)
+                mean = np.average(Y / unit, axis=0, weights=part.shares) * unit
+            self._set_target_scaling(loss, scaling, mean)
+        elif running is not None and running.targets is not None:
+            robust = running.targets.columns is not None
+            if Y.shape[1] == len(running.targets.mean) and not part.repeats:
+                self._follow_targets(of_targets(Y, part, robust))
+        if self._cuts_predictions():
+            self.target_range_ = joined_range(self.target_range_, Y)
+        return self._in_training_units(Y).astype(dtype, copy=False)
+
+    def _follow_targets(self, found):
+        """Merge the `Running` statistics of further targets, and scale by those."""
+        self._running = self._running.merged(found)
+        scaling = Scaling.of_target_statistics(self._running.targets)
+        self._use_scaling(settled(self._target_scaling(), scaling))
+
+    def _set_target_scaling(self, loss, scaling, mean):
+        """Take the scaling of the targets, or of positive ones their mean; or None."""
+        self._score_scaling = self._prediction_scaling = self._target_unit = None
+        self.target_range_ = None
+        if scaling is not None:
+            self._use_scaling(scaling)
+        elif mean is not None:
+            self._target_unit = unit_of_mean(mean)
+            if self._target_unit is not None:
+                factor = self._target_unit.factor
+                self._score_scaling = Scaling(-np.log(factor), np.ones_like(factor))
+
+    def _use_scaling(self, scaling):
+        """Scale targets; fold the scaling into the weights where that can be done."""
+        sizes = np.append(scaling.factor, abs(scaling.centre))
+        usual = (sizes == 0) | (sizes >= 1 / LARGEST_FOLDED)
+        usual &= sizes <= LARGEST_FOLDED
+        self._score_scaling = self._prediction_scaling = None
+        if self._loss_object().n_scores(1) == 1 and usual.all():
+            self._score_scaling = scaling
+        else:
+            self._prediction_scaling = scaling
+
+    def _cuts_predictions(self):
+        """Whether predictions end near the range of the training targets."""
+        loss = self._loss_object()
+        return self._target_scaling() is not None or bool(
+            self.standardize and loss.logarithmic
+        )
+
+    def _target_scaling(self):
+        """That of targets, or None, whether it is folded into the weights or not."""
+        for scaling in (self._target_unit, self._score_scaling):
+            if scaling is not None:
+                return scaling
+        return self._prediction_scaling
+
+    def _scaled_by(self):
+        if self._target_unit is not None:
+            return self._score_scaling
+        return self._target_scaling()
+
+    def _in_training_units(self, Y):
+        scaling = self._target_scaling()
+        return Y if scaling is None else scaling(Y)
+
+    def _calibrate(self, validate, parameters):
+        errors, weights = validate.errors(parameters)
+        errors = errors.astype(np.float64)  # which holds them in the user's units
+        scaling = self._target_scaling()
+        if scaling is not None and not self._loss_object().relative_errors:
+            width = scaling.factor  # 0 for a constant target
+            with np.errstate(over="ignore"):
+                errors = np.divide(
+                    errors, width, out=np.zeros_like(errors), where=width > 0
+                )
+            errors = _finite(errors)
+        equal = weights.min() == weights.max()
+        self._errors = calibrate(errors, None if equal else weights)
+
+    def _relaxes(self, alpha):
+        return self.alpha == self.n_iter_no_change == "auto" and alpha > 0
+
+    def _strata(self, Y):
+        return np.zeros(len(Y))
+
+    def _loss_object(self):
+        _, loss = self._parts_in_use()
+        return as_loss(loss)
+
+    def _check_continuing(self):
+        super()._check_continuing()
+        scaled = self._target_unit is None and self._target_scaling() is not None
+        if scaled != bool(self.standardize and self._loss_object().scalable):
+            raise ValueError(
+                "Training goes on from weights that were fitted to targets "
+                f"{'in units of their spread' if scaled else 'as they are'}, and "
+                f"loss={self.loss!r} needs them {'as they are' if scaled else 'scaled'}"
+                ". Set the loss back, or set warm_start=False or use clone() to start "
+                "anew."
+            )
+
+    def _stratify(self, Y):
+        return None
+
+    def _validation_score(self, Y, sample_weight):
+        loss, of = self._loss_object(), None
+        if not isinstance(loss, Quantile):
+            of = R2(Y, sample_weight)
+
+        def score(z2):
+            P = self._mean(z2.astype(np.float64, copy=False))
+            if not np.isfinite(P).all():
+                return np.nan
+            if of is not None:
+                return of(P.reshape(Y.shape))
+            P = P.reshape(*Y.shape, -1)
+            return d2_pinball(Y, P, loss.levels, sample_weight)
+
+        return score
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        loss = (
+            REGRESSOR_LOSSES.get(self.loss) if isinstance(self.loss, str) else self.loss
+        )
+        tags.target_tags.positive_only = bool(getattr(loss, "positive_only", False))
+        return tags

@@ -1,0 +1,1 @@
+"""From a table and parameters to a fitted network."""

@@ -1,0 +1,281 @@
+"""Checkpoints: what a fit leaves on disk, and how it goes on from there.
+
+A checkpoint holds the training state, what ended training if something did, and what
+tells the fit from others.  Going on, a fit prepares its data and its start as always,
+so that rows held out are the same, and then takes the state from the file.
+"""
+
+import os
+from dataclasses import replace
+from numbers import Integral, Real
+
+import numpy as np
+
+from sklearn_bp._fitting.files import (
+    HeldError,
+    Lock,
+    check_place,
+    remove_unfinished,
+    target_of,
+)
+from sklearn_bp._fitting.fingerprint import of_data, of_parameters
+from sklearn_bp._fitting.state_files import damaged, given_fields, read, write
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.mini_batches import TrainingState
+from sklearn_bp._training.patience import Patience
+from sklearn_bp.schedules import ends_with_max_iter
+
+# Reasons that hold for good. More epochs may be asked for, and who was interrupted or
+# stopped by a callback wants to go on.
+FINAL = ("tol", "patience", "loss_threshold")
+
+# To a relative error: another machine may round the start in another way.
+SAME_START = 1e-4
+
+
+def identify(run):
+    """What tells the fit from others, to be written to its checkpoints."""
+    estimator, solver = run.estimator, run.solver
+    name = type(estimator).__name__
+    if run.incremental:
+        raise ValueError(
+            "Checkpoint is for fit. Between calls of partial_fit the estimator itself "
+            "holds all that going on needs: write that to a file, by pickle for "
+            "instance. set_callbacks() without arguments takes Checkpoint off."
+        )
+    if not getattr(solver, "resumes", False):
+        why = getattr(
+            solver, "why_not", "its state is within scipy and cannot be written"
+        )
+        raise ValueError(
+            f"Checkpoint cannot go on with solver={estimator.solver!r}: {why}. Use "
+            "another solver, or warm_start, which goes on from the weights alone."
+        )
+    if not isinstance(estimator.random_state, Integral):
+        raise ValueError(
+            "Checkpoint needs an int for random_state, so that a fit that goes on "
+            "starts alike and holds the same rows out. Got random_state="
+            f"{estimator.random_state!r}."
+        )
+    params = estimator.get_params(deep=False)
+    del params["verbose"]
+    if not ends_with_max_iter(estimator.learning_rate):
+        del params["max_iter"]
+    weights = run.state.parameters.flat.astype(np.float64)
+    return {
+        "estimator": name,
+        "parameters": of_parameters(params),
+        "data": {name: of_data(data) for name, data in run.data().items()},
+        "start": [
+            float(np.abs(weights).sum()),
+            float(weights @ np.cos(np.arange(len(weights)))),
+        ],
+    }
+
+
+class Writer:
+    """Writes the checkpoints of one fit, which alone may write them.
+
+    Parameters
+    ----------
+    path : str or path-like
+    run : Run
+        Goes on from the file at `path`, if there is one.
+    """
+
+    def __init__(self, path, run):
+        self.run = run
+        self.identity = identify(run)
+        self._told = os.fsdecode(path)
+        check_place(path)
+        self.path = target_of(path)  # wherever the process may go meanwhile
+        self._written = None
+        lock = _lock(path)
+        run.at_end(lock.release)
+        if lock.is_held:
+            remove_unfinished(path)
+        if os.path.exists(self.path):
+            self._resume()
+
+    def write(self):
+        """Write the state as it is, unless it is there already."""
+        run = self.run
+        now = run.state.n_iter, run.reason
+        if now != self._written:
+            content = {"identity": self.identity, "state": run.state}
+            write(self.path, content | {"reason": run.reason})
+            self._written = now
+
+    def _resume(self):
+        path, run = self._told, self.run
+        content = _checked(read(self.path, path), run, path)
+        told = differences(content["identity"], self.identity)
+        if told:
+            raise ValueError(
+                f"The checkpoint {path} is of another fit: {told}. Give this fit "
+                "another path, or delete the file to train anew."
+            )
+        state, n_iter = content["state"], content["state"].n_iter
+        if n_iter > run.plan.max_iter:
+            raise ValueError(
+                f"The checkpoint {path} has {n_iter} epochs behind it, more than "
+                f"max_iter={run.plan.max_iter}. Increase max_iter, or delete the file "
+                "to train anew."
+            )
+        if not _goes_on(state, run):
+            raise damaged(path)
+        run.solver.begin(run.state)
+        given = {name: getattr(run.state, name) for name in given_fields(run.state)}
+        run.state = replace(state, **given)
+        run.plan = replace(run.plan, max_iter=run.plan.max_iter - n_iter)
+        if content["reason"] in FINAL:
+            run.ended = content["reason"]
+        self._written = n_iter, content["reason"]
+
+
+def _lock(path):
+    try:
+        return Lock(path)
+    except HeldError as error:
+        raise ValueError(
+            f"Another fit is writing the checkpoint {os.fsdecode(path)}. Give each fit "
+            "a path of its own, or wait until that one has ended."
+        ) from error
+    except PermissionError as error:
+        raise PermissionError(
+            f"The checkpoint {os.fsdecode(path)} cannot be written: its folder is "
+            "read-only for this user. Give the fit another path."
+        ) from error
+
+
+def _checked(content, run, path):
+    """What `Writer` writes; else ValueError."""
+    if not (
+        type(content) is dict and content.keys() == {"identity", "state", "reason"}
+    ):
+        raise damaged(path)
+    identity, reason = content["identity"], content["reason"]
+    kinds = {"estimator": str, "parameters": dict, "data": dict, "start": list}
+    sound = (
+        type(content["state"]) is TrainingState
+        and (reason is None or type(reason) is str)
+        and type(identity) is dict
+        and {name: type(value) for name, value in identity.items()} == kinds
+        and [type(x) for x in identity["start"]] == [float, float]
+        and all(
+            type(text) is str
+            for texts in (identity["parameters"], identity["data"])
+            for text in texts.values()
+        )
+        and _is_whole(content["state"])
+    )
+    if not sound:
+        raise damaged(path)
+    return content
+
+
+def _is_whole(state):
+    """Whether each field has its kind, and they agree with one another."""
+    counts = state.n_iter, state.t, state.n_steps
+    curves = state.loss_curve, state.validation_losses, state.validation_scores
+    patience, order, best = state.patience, state.order, state.best
+    return (
+        type(state.parameters) is Parameters
+        and type(patience) is Patience
+        and all(
+            _is_number(x)
+            for x in (patience.tol, patience.n_iter_no_change, patience.best)
+        )
+        and type(patience.count) is int
+        and isinstance(state.random_state, np.random.RandomState)
+        and _is_number(state.rate)
+        and all(isinstance(n, int | np.integer) and 0 <= n < 2**63 for n in counts)
+        and state.n_iter >= 1
+        and all(
+            type(curve) is list and all(type(x) is float for x in curve)
+            for curve in curves
+        )
+        and len(state.loss_curve) >= state.n_iter
+        and len(state.validation_losses) == len(state.validation_scores)
+        and type(state.relaxed) is bool
+        and type(state.optimizer) is dict
+        and (state.average is None or type(state.average) is Parameters)
+        and (order is None or _is_permutation(order))
+        and (best is None) == (state.best_iter is None)
+        and (
+            best is None
+            or (
+                isinstance(best, np.ndarray)
+                and isinstance(state.best_iter, int | np.integer)
+                and 1 <= state.best_iter <= state.n_iter
+            )
+        )
+    )
+
+
+def _is_permutation(order):
+    return (
+        isinstance(order, np.ndarray)
+        and order.ndim == 1
+        and order.dtype.kind in "iu"
+        and bool(np.array_equal(np.sort(order), np.arange(len(order))))
+    )
+
+
+def _goes_on(state, run):
+    """Whether a fit that has this state may go on from the other."""
+    start = run.state
+    flat = start.parameters.flat
+    forms = [state.parameters, start.parameters]
+    if state.average is not None:
+        forms.append(state.average)
+    optimizer = run.solver.optimizer.bind(start.parameters, 0.0, None).state()
+    watched = run.plan.cost is not None
+    return (
+        all(p.layout == start.parameters.layout for p in forms)
+        and all(p.flat.dtype == flat.dtype for p in forms)
+        and _form(state.best) in (_form(flat), _form(None))
+        and (watched or state.best is None)
+        and _forms(state.optimizer) == _forms(optimizer)
+        and _form(state.dropout_stream) == _form(start.dropout_stream)
+        and (run.plan.validate is None or len(state.validation_losses) >= state.n_iter)
+    )
+
+
+def _form(value):
+    """Kind, shape and dtype, by which values of a state are alike."""
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype
+    return "number" if _is_number(value) else type(value)
+
+
+def _is_number(value):
+    """Whether it is one that numpy can take: no int of any length."""
+    return isinstance(value, Real) and not (
+        isinstance(value, int) and abs(value) >= 2**63
+    )
+
+
+def _forms(values):
+    return {name: _form(value) for name, value in values.items()}
+
+
+def differences(before, now):
+    """What differs between two fits, in words."""
+    if before["estimator"] != now["estimator"]:
+        return f"of a {before['estimator']}"
+    told = []
+    for name in sorted(before["parameters"].keys() | now["parameters"].keys()):
+        old, new = (
+            identity["parameters"].get(name, "not there") for identity in (before, now)
+        )
+        if old != new:
+            told.append(f"{name} was {old}, and is {new}")
+    told += [
+        f"{name} differs"
+        for name in sorted(before["data"].keys() | now["data"].keys())
+        if before["data"].get(name) != now["data"].get(name)
+    ]
+    if not told and not np.allclose(before["start"], now["start"], rtol=SAME_START):
+        told.append("it starts from other weights")
+    return "; ".join(told)

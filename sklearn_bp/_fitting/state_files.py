@@ -1,0 +1,263 @@
+"""A training state to and from a file, whole, and without pickle.
+
+A file is
+
+    MAGIC   version, 4 bytes   SHA-256 of the rest, 32 bytes   an npz archive
+
+The archive has an array of bytes, the JSON of a tree, and the arrays that the tree
+refers to by number.  The tree holds None, bools, numbers, strings, lists, tuples,
+dicts, arrays, and records: `TrainingState` and what it is made of, by the names of
+their fields.  So a new field is carried without a change here; at a type that is not
+known, `encode` raises.
+
+Fields with "given" in their metadata are left out: they follow from the parameters of
+the fit, and a run that goes on has its own.
+"""
+
+import hashlib
+import io
+import json
+import math
+import zipfile
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from sklearn_bp._fitting.files import write_whole
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.mini_batches import TrainingState
+from sklearn_bp._training.patience import Patience
+
+MAGIC = b"sklearn_bp checkpoint\n"
+VERSION = 1
+_DIGEST = hashlib.sha256().digest_size
+_HEAD = len(MAGIC) + 4 + _DIGEST
+BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+_RECORDS = {record.__name__: record for record in (TrainingState, Patience)}
+
+
+def given_fields(record):
+    """The names of the fields that a file leaves out."""
+    return [field.name for field in fields(record) if "given" in field.metadata]
+
+
+def encode(value, arrays):
+    """The part of the tree for a value; its arrays are appended to a list."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value  # JSON keeps the digits of a float, and NaN and inf
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.kind not in "biuf":
+            raise TypeError(f"No array of {value.dtype} goes into a checkpoint.")
+        kind = "number" if isinstance(value, np.generic) else "array"
+        return {kind: _number_of(np.asarray(value), arrays)}
+    if isinstance(value, list) and all(type(x) is float for x in value):
+        return {"floats": _number_of(np.array(value, np.float64), arrays)}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [encode(x, arrays) for x in value]}
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: encode(x, arrays) for key, x in value.items()}}
+    if isinstance(value, Parameters):
+        layout = encode(list(value.layout), arrays)
+        return {"parameters": [_number_of(value.flat, arrays), layout]}
+    if isinstance(value, np.random.RandomState):
+        return {"random_state": encode(value.get_state(legacy=False), arrays)}
+    if type(value) in _RECORDS.values():
+        left_out = given_fields(value)
+        names = [f.name for f in fields(value) if f.name not in left_out]
+        parts = {name: encode(getattr(value, name), arrays) for name in names}
+        return {"record": [type(value).__name__, parts]}
+    raise TypeError(f"A {type(value).__name__} does not go into a checkpoint.")
+
+
+def _number_of(array, arrays):
+    arrays.append(array)
+    return len(arrays) - 1
+
+
+def decode(tree, arrays):
+    """The value of a part of the tree: the inverse of `encode`.
+
+    Whatever the tree is, the work is bounded by its size and that of the arrays: each
+    of these serves once.
+    """
+    return _decode(tree, dict(enumerate(arrays)))
+
+
+def _decode(tree, arrays):
+    """As `decode`; takes arrays out of a dict of those that are left."""
+    if tree is None or type(tree) in (bool, int, float, str):
+        return tree
+    if type(tree) is not dict:
+        raise TypeError("A list stands where a value is expected.")
+    ((kind, content),) = tree.items()
+    if kind in ("array", "number", "floats"):
+        return _array_as(kind, arrays.pop(_as(int, content)))
+    if kind in ("list", "tuple"):
+        values = [_decode(part, arrays) for part in _as(list, content)]
+        return values if kind == "list" else tuple(values)
+    if kind == "dict":
+        content = _as(dict, content)
+        return {key: _decode(part, arrays) for key, part in content.items()}
+    if kind == "parameters":
+        number, layout = _as(list, content)
+        flat = _array_as("array", arrays.pop(_as(int, number)))
+        return _parameters(flat, _decode(layout, arrays))
+    if kind == "random_state":
+        return random_state_of(_decode(content, arrays))
+    if kind != "record":
+        raise ValueError(f"{kind!r} is no kind of value.")
+    name, parts = _as(list, content)
+    record = _RECORDS[name]
+    own = {key: _decode(part, arrays) for key, part in _as(dict, parts).items()}
+    if not own.keys() <= {f.name for f in fields(record)} - set(given_fields(record)):
+        raise ValueError(f"A {name} has no such fields as {list(own)}.")
+    return record(**own)
+
+
+def _as(kind, value):
+    if type(value) is not kind:
+        raise TypeError(f"A {type(value).__name__} stands for a {kind.__name__}.")
+    return value
+
+
+def _array_as(kind, array):
+    if kind == "array":
+        return array
+    if kind == "number" and array.ndim == 0:
+        return array[()]
+    if kind == "floats" and array.ndim == 1 and array.dtype == np.float64:
+        return array.tolist()
+    raise ValueError(f"An array of {array.dtype}, {array.shape}, is no {kind}.")
+
+
+def _parameters(flat, layout):
+    """`Parameters`, if the vector has this layout."""
+    kinds = [type(x) for x in _as(list, layout)]
+    if kinds != [int] * 4 + [bool] * 2 or min(layout[:4]) < 1:
+        raise ValueError(f"{layout} is no layout.")
+    if flat.dtype.kind != "f" or flat.shape != (Parameters.size(*layout),):
+        raise ValueError(f"{flat.shape} is not the shape of parameters {layout}.")
+    return Parameters(flat, *layout)
+
+
+def random_state_of(state):
+    """A RandomState that stands where another did, from its get_state(legacy=False).
+
+    numpy would take a position beyond the numbers it has, and read on from there.
+    """
+    name, content = state["bit_generator"], state["state"]
+    if name not in BIT_GENERATORS or not isinstance(content, dict):
+        raise ValueError(f"{name!r} is no bit generator.")
+    n_numbers = {"pos": 624, "buffer_pos": 4}
+    for place in (content, state):
+        for key, n in n_numbers.items():
+            if not 0 <= place.get(key, 0) <= n:
+                raise ValueError(f"{key}={place[key]} is beyond the numbers.")
+    random_state = np.random.RandomState(getattr(np.random, name)(0))
+    random_state.set_state(state)
+    return random_state
+
+
+def to_bytes(value):
+    """The content of a file that holds a value."""
+    arrays: list[np.ndarray] = []
+    tree = json.dumps(encode(value, arrays)).encode()
+    archive = io.BytesIO()
+    named: dict[str, Any] = {str(i): array for i, array in enumerate(arrays)}
+    np.savez(archive, tree=np.frombuffer(tree, np.uint8), **named)
+    rest = archive.getvalue()
+    version = VERSION.to_bytes(4, "little")
+    return MAGIC + version + hashlib.sha256(rest).digest() + rest
+
+
+def from_bytes(content, path):
+    """The value that a file holds; ValueError, with its path, if it holds none."""
+    _check_magic(content, path)
+    version = int.from_bytes(content[len(MAGIC) : len(MAGIC) + 4], "little")
+    digest, rest = content[_HEAD - _DIGEST : _HEAD], content[_HEAD:]
+    if len(content) >= _HEAD and version != VERSION:
+        raise ValueError(
+            f"The checkpoint {path} has version {version}; this version of sklearn_bp "
+            f"reads {VERSION}. Delete it to train anew."
+        )
+    if hashlib.sha256(rest).digest() != digest:
+        raise damaged(path)
+    try:
+        tree, arrays = _unpacked(rest)
+        return decode(tree, arrays)
+    except MemoryError:
+        raise
+    except Exception as error:  # of zipfile, json, numpy: it has no such content
+        raise damaged(path) from error
+
+
+def _check_magic(content, path):
+    if content.startswith(MAGIC):
+        return
+    if MAGIC.startswith(content):
+        raise damaged(path)
+    raise ValueError(
+        f"{path} is no checkpoint of sklearn_bp. Give the fit another path; this "
+        "file is left as it is."
+    )
+
+
+def _unpacked(rest):
+    """The tree and the arrays of an npz archive, which takes no more than its size.
+
+    What np.load would do at headers that promise more than there is, is to take the
+    memory first.
+    """
+    with zipfile.ZipFile(io.BytesIO(rest)) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        names = [f"{i}.npy" for i in range(len(members) - 1)]
+        stored = all(
+            info.compress_type == zipfile.ZIP_STORED
+            and info.compress_size == info.file_size
+            for info in members.values()
+        )
+        total = sum(info.file_size for info in archive.infolist())
+        if not stored or total > len(rest) or len(archive.infolist()) != len(members):
+            raise ValueError("The archive is not as np.savez writes it.")
+        tree, *arrays = (
+            _array(archive.read(members[name])) for name in ["tree.npy", *names]
+        )
+    return json.loads(tree.tobytes()), arrays
+
+
+def _array(content):
+    """The array of numbers in the bytes of an npy file of version 1."""
+    stream = io.BytesIO(content)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("Another version of npy.")
+    shape, in_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+    n_bytes = len(content) - stream.tell()
+    if dtype.kind not in "biuf" or max(shape, default=0) > len(content):
+        raise ValueError(f"No checkpoint has an array of {dtype}, {shape}.")
+    if math.prod(shape) * dtype.itemsize != n_bytes:
+        raise ValueError(f"{n_bytes} bytes are no array of {dtype}, {shape}.")
+    flat = np.frombuffer(content, dtype, offset=stream.tell())
+    return flat.reshape(shape, order="F" if in_columns else "C").copy(order="K")
+
+
+def damaged(path):
+    """The error for a file that is no longer what was written."""
+    return ValueError(
+        f"The checkpoint {path} is damaged: it was cut off or changed. Delete it to "
+        "train anew."
+    )
+
+
+def read(path, name=None):
+    """The value that a file holds; errors tell its path, or a name."""
+    name = path if name is None else name
+    with open(path, "rb") as file:
+        head = file.read(len(MAGIC))
+        _check_magic(head, name)  # a foreign file may be of any size
+        return from_bytes(head + file.read(), name)
+
+
+def write(path, value):
+    """Write a value; whatever happens, the file is then the old or the new one."""
+    write_whole(path, to_bytes(value))

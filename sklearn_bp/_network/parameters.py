@@ -1,0 +1,267 @@
+"""The parameters of the network in one flat vector, and their names in it.
+
+The order is b1, W1, W2, b2:
+
+    b1 (n_hidden,)   W1 (n_features, n_hidden)   W2 (n_hidden, n_outputs)   b2
+
+and with a skip layer V (n_features, n_outputs) between W2 and b2, so that `penalized`,
+all weight matrices, is one piece.  Optimizers work on the
+whole vector, whose parts they need not know.  Gradients and moments have the same
+layout.
+
+With a scaling layer b2 is followed by r (n_features,), and the kernel sees input
+weights s W1, row by row, with scales s = 1 + SCALE_SPEED r.  All members share them.
+What is kept in the end is `folded`: s W1 in place of W1, and no r.
+
+Several networks side by side, the members, share the vector.  Their hidden layers
+stand next to each other, columns of one W1, so that a single product reaches all of
+them; W2 holds their output weights one below the other, b2 their intercepts one
+after the other, V their weights from inputs to outputs side by side.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_bp._common.blas import blas_for
+
+# Scales move so many times as fast as weights do by an optimizer whose steps do not
+# depend on the gradient's length, which this multiplies too.
+SCALE_SPEED = 3.0
+
+
+class Weights(NamedTuple):
+    """The arrays apart, in scikit-learn's shapes: what predicting needs.
+
+    V is (n_features, n_outputs), or None without a skip layer.
+    """
+
+    W1: np.ndarray
+    b1: np.ndarray
+    W2: np.ndarray
+    b2: np.ndarray
+    V: np.ndarray | None = None
+
+    def arrays(self):
+        """Those that there are."""
+        return [w for w in self if w is not None]
+
+    def astype(self, dtype):
+        """C-ordered, in a dtype; copied only where need be."""
+        W1, b1, W2, b2 = (np.asarray(w, dtype, order="C") for w in self[:4])
+        V = None if self.V is None else np.asarray(self.V, dtype, order="C")
+        return Weights(W1, b1, W2, b2, V)
+
+
+class Parameters:
+    """Views into one flat vector.
+
+    Parameters
+    ----------
+    flat : ndarray of shape (size(...),), float32 or float64
+        Kept, not copied.
+    n_features, n_hidden, n_outputs : int
+        Of a member.
+    n_members : int, default=1
+    skip : bool, default=False
+        Whether there is a skip layer.
+    scaled : bool, default=False
+        Whether there is a scaling layer.
+
+    Attributes
+    ----------
+    W1, b1 : ndarrays of shape (n_features, n_members * n_hidden) and (n_members *
+        n_hidden,)
+    W2, b2 : ndarrays of shape (n_members * n_hidden, n_outputs) and (n_members *
+        n_outputs,)
+    V : ndarray of shape (n_features, n_members * n_outputs) or None
+    r : ndarray of shape (n_features,) or None
+    penalized : ndarray, 1-D
+        W1, W2 and V.
+    unpenalized : tuple of two ndarrays, 1-D
+        What stands before and behind them: b1; b2 and r.
+    """
+
+    def __init__(
+        self,
+        flat,
+        n_features,
+        n_hidden,
+        n_outputs,
+        n_members=1,
+        skip=False,
+        scaled=False,
+    ):
+        d, h, k = n_features, n_hidden * n_members, n_outputs
+        self.shape = (n_features, n_hidden, n_outputs)
+        self.n_members = n_members
+        self.flat = flat
+        self.b1 = flat[:h]
+        self.W1 = flat[h : h + d * h].reshape(d, h)
+        self.W2 = flat[h + d * h : h + d * h + h * k].reshape(h, k)
+        end = len(flat) - (d if scaled else 0)
+        self.b2 = flat[end - n_members * k : end]
+        self.r = flat[end:] if scaled else None
+        self.penalized = flat[h : end - len(self.b2)]
+        self.unpenalized = self.b1, flat[end - len(self.b2) :]
+        self.V = None
+        if skip:
+            self.V = self.penalized[d * h + h * k :].reshape(d, n_members * k)
+
+    @staticmethod
+    def size(n_features, n_hidden, n_outputs, n_members=1, skip=False, scaled=False):
+        """Number of parameters of such a network."""
+        n_inputs = n_hidden + 1 + (n_features if skip else 0)  # of an output
+        a_member = (1 + n_features) * n_hidden + n_inputs * n_outputs
+        return n_members * a_member + (n_features if scaled else 0)
+
+    @classmethod
+    def empty(
+        cls,
+        n_features,
+        n_hidden,
+        n_outputs,
+        dtype,
+        n_members=1,
+        skip=False,
+        scaled=False,
+    ):
+        """Uninitialized parameters, but for r = 0."""
+        shape = (n_features, n_hidden, n_outputs, n_members, skip, scaled)
+        self = cls(np.empty(cls.size(*shape), dtype=dtype), *shape)
+        if self.r is not None:
+            self.r[...] = 0
+        return self
+
+    @classmethod
+    def draw(
+        cls,
+        shape,
+        dtype,
+        initializer,
+        random_state,
+        glorot_factor,
+        n_members=1,
+        skip=False,
+        scaled=False,
+    ):
+        """Starting values, drawn layer by layer in MLPClassifier's order; V is 0."""
+        d, h, k = shape
+        self = cls.empty(d, h, k, dtype, n_members, skip, scaled)
+        if skip:
+            self.V[...] = 0
+        for W1, b1, W2, b2, _ in self.members():
+            W1[...], b1[...] = initializer(random_state, d, h, glorot_factor)
+            W2[...], b2[...] = initializer(random_state, h, k, glorot_factor)
+        return self
+
+    @classmethod
+    def pack(cls, coefs, intercepts, dtype, n_members=1, skip=None, scaled=False):
+        """Copied from arrays of scikit-learn's shapes: the inverse of `unpack`.
+
+        Each of several members gets its part of the hidden units.  `skip` is V,
+        (n_features, n_outputs), if there is a skip layer.
+        """
+        (d, h), (_, k) = np.shape(coefs[0]), np.shape(coefs[1])
+        self = cls.empty(
+            d, h // n_members, k, dtype, n_members, skip is not None, scaled
+        )
+        self.W1[...], self.b1[...] = coefs[0], intercepts[0]
+        self.W2[...] = coefs[1]
+        self.W2 *= n_members
+        self.b2[...] = np.tile(intercepts[1], n_members)
+        if skip is not None:
+            self.V[...] = np.tile(skip, n_members)
+        return self
+
+    def unpack(self):
+        """Copies in scikit-learn's shapes: coefs, intercepts.
+
+        Of several members the one network whose scores are the mean of theirs: all
+        their hidden units, and output weights divided by their number.
+        """
+        _, _, k = self.shape
+        b2 = self.b2.reshape(self.n_members, k).mean(axis=0)
+        return [self.W1.copy(), self.W2 / self.n_members], [self.b1.copy(), b2]
+
+    def unpack_skip(self):
+        """The skip layer of that one network, (n_features, n_outputs), or None."""
+        d, _, k = self.shape
+        return None if self.V is None else self.V.reshape(d, -1, k).mean(axis=1)
+
+    def shifts(self):
+        """How far members' b2 and V are from their mean, which alone `unpack` gives.
+
+        Returns
+        -------
+        b2 : ndarray of shape (n_members * n_outputs,)
+        V : ndarray of shape (n_features, n_members * n_outputs) or None
+        """
+        _, (_, b2) = self.unpack()
+        V = None
+        if self.V is not None:
+            V = self.V - np.tile(self.unpack_skip(), self.n_members)
+        return self.b2 - np.tile(b2, self.n_members), V
+
+    def members(self):
+        """The `Weights` of each member: views."""
+        _, h, k = self.shape
+        hidden = [slice(j * h, (j + 1) * h) for j in range(self.n_members)]
+        outputs = [slice(j * k, (j + 1) * k) for j in range(self.n_members)]
+        V = [None if self.V is None else self.V[:, o] for o in outputs]
+        return [
+            Weights(self.W1[:, i], self.b1[i], self.W2[i], self.b2[o], v)
+            for i, o, v in zip(hidden, outputs, V, strict=True)
+        ]
+
+    def mean(self):
+        """The `Weights` of the one network whose scores are the members' mean."""
+        if self.n_members == 1:
+            return Weights(self.W1, self.b1, self.W2, self.b2, self.V)
+        (W1, W2), (b1, b2) = self.unpack()
+        return Weights(W1, b1, W2, b2, self.unpack_skip())
+
+    @property
+    def layout(self):
+        """(n_features, n_hidden, n_outputs, n_members, skip, scaled)."""
+        return *self.shape, self.n_members, self.V is not None, self.r is not None
+
+    @property
+    def scales(self):
+        """What features are multiplied by, s, (n_features,)."""
+        return np.ones(self.shape[0]) if self.r is None else 1 + SCALE_SPEED * self.r
+
+    def folded(self):
+        """The same network without a scaling layer: itself, if it has none."""
+        if self.r is None:
+            return self
+        folded = Parameters(self.flat[: -len(self.r)].copy(), *self.layout[:-1])
+        folded.W1 *= self.scales[:, np.newaxis]
+        return folded
+
+    def with_input_weights(self, W1):
+        """The same views, but another W1, which is no part of `flat`."""
+        other = self.like(self.flat)
+        other.W1 = W1
+        return other
+
+    def like(self, flat):
+        """The same layout over another vector."""
+        return Parameters(flat, *self.layout)
+
+    def copy(self):
+        """A copy with a vector of its own."""
+        return self.like(self.flat.copy())
+
+    def astype(self, dtype):
+        """A copy of another dtype."""
+        return self.like(self.flat.astype(dtype))
+
+    def __reduce__(self):
+        """Copied and pickled by the flat vector: views stay views of it."""
+        return Parameters, (self.flat, *self.layout)
+
+    def squared_norm(self):
+        """sum(W1 ** 2) + sum(W2 ** 2), and of V."""
+        weights = self.penalized
+        return float(blas_for(weights.dtype).dot(weights, weights))

@@ -1,0 +1,1 @@
+"""Training: from a state to a result."""

@@ -1,0 +1,613 @@
+"""Training by mini-batches: one epoch, and epochs until something says stop.
+
+Knows no estimator and no option's name: it gets objects, works on a
+`TrainingState`, which is everything that continuing needs, and returns a
+`TrainingResult`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_bp import _compiled
+from sklearn_bp._common.blas import blas_for
+from sklearn_bp._network.batches import Batches, Data, next_block_order, next_order
+from sklearn_bp._network.dropout import Dropout
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.feature_scales import scaling_inputs
+from sklearn_bp._training.large_batches import LARGE_BATCH, PART_ROWS, LargeBatches
+from sklearn_bp._training.patience import Patience
+
+
+class DivergenceError(ValueError):
+    """Training produced a loss or weights that are not finite."""
+
+
+class Measured(NamedTuple):
+    """What validation rows tell of parameters.
+
+    Attributes
+    ----------
+    loss : float
+        The mean loss, without the penalty.
+    score : float
+        Larger is better.
+    """
+
+    loss: float
+    score: float
+
+
+# Of fields that follow from the solver, and are not written to a file.
+GIVEN = {"given": True}
+
+
+@dataclass
+class TrainingState:
+    """Everything that continuing needs.
+
+    Attributes
+    ----------
+    parameters : Parameters
+    patience : Patience
+    average : Parameters or None
+        A running mean of `parameters`, if one is kept.
+    random_state : RandomState
+        Draws the order of the rows.
+    rate : float
+        Learning rate of the next epoch.
+    optimizer : dict or None
+        The optimizer's own state; None before the first epoch.
+    optimizer_type : type or None
+        The optimizer's class, which alone can read it.
+    schedule : object of `schedules` or None
+        The schedule that `rate` comes from.
+    dropout_stream : ndarray of shape (4,) or None
+        Where the random numbers of dropout stand; None without dropout.
+    order : ndarray of int or None
+        The last epoch's order of the rows.
+    n_iter, t, n_steps : int
+        Epochs, rows and steps of the optimizer so far; the last counted only where
+        a running mean is kept, or the rate changes from step to step.
+    loss_curve, validation_losses, validation_scores : list of float
+        A value an epoch; the last two only if there are validation rows.
+    best : ndarray or None
+        The flat vector of the best epoch, if validation rows tell which it is.
+    best_iter : int or None
+        Its number, from 1.
+    relaxed : bool
+        Whether the penalty has been dropped.
+    """
+
+    parameters: Parameters
+    patience: Patience
+    random_state: Any
+    rate: float = 0.0
+    optimizer: dict | None = None
+    optimizer_type: type | None = field(default=None, metadata=GIVEN)
+    schedule: Any = field(default=None, metadata=GIVEN)
+    order: np.ndarray | None = None
+    n_iter: int = 0
+    t: int = 0
+    n_steps: int = 0
+    average: Parameters | None = None
+    dropout_stream: np.ndarray | None = None
+    loss_curve: list = field(default_factory=list)
+    validation_losses: list = field(default_factory=list)
+    validation_scores: list = field(default_factory=list)
+    best: np.ndarray | None = None
+    best_iter: int | None = None
+    relaxed: bool = False
+
+    @property
+    def dtype(self):
+        """What the optimizer computes in."""
+        values = (self.optimizer or {}).values()
+        return next(v.dtype for v in values if isinstance(v, np.ndarray))
+
+    @property
+    def chosen(self):
+        """The parameters that the last result had: the best epoch's, or `kept`."""
+        return self.kept if self.best is None else self.parameters.like(self.best)
+
+    @property
+    def scaled(self):
+        """Whether `parameters` are kept, and have a scaling layer."""
+        return self.parameters is not None and self.parameters.r is not None
+
+    @property
+    def kept(self):
+        """The parameters to predict with: the running mean, if there is one."""
+        return self.parameters if self.average is None else self.average
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a solver is asked to do.
+
+    Attributes
+    ----------
+    max_iter : int
+        Epochs at most.
+    loss_threshold : float
+        Stop once an epoch's loss is below.
+    validate : callable(Parameters) -> Measured, or None
+        What validation rows tell.
+    cost : callable(Measured) -> float, or None, default=None
+        What the patience watches, and the best epoch's weights are kept.  None: the
+        training loss, and the last epoch's.
+    relaxes : bool, default=False
+        With `cost`, drop the penalty once the patience is used up, and go on from the
+        best weights, with half the patience and a tenth of its `tol`.
+    onlookers : sequence of objects
+        Told of each epoch, by `epoch_begins(state)` and, once it is decided whether
+        training goes on, `epoch_ends(books, reason)`: the books are a `BestWeights`,
+        the reason is what ends training, or None. A true answer ends it too.
+    """
+
+    max_iter: int
+    loss_threshold: float
+    validate: Callable[[Parameters], Measured] | None
+    cost: Callable[[Measured], float] | None = None
+    relaxes: bool = False
+    onlookers: Sequence[Any] = ()
+
+    def epoch_begins(self, state):
+        for onlooker in self.onlookers:
+            onlooker.epoch_begins(state)
+
+
+@dataclass
+class TrainingResult:
+    """How training ended.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        The weights to keep; without a scaling layer, which is folded into them.
+    state : TrainingState
+    best_iter : int
+        Number of the epoch, from 1, after which `parameters` stood.
+    reason : str
+        "tol", "patience" (validation), "max_iter", "loss_threshold", "callback",
+        "interrupted", or what else ended it, in the solver's words.
+    engine : str
+        "compiled" if epochs ran compiled, else "python".
+    """
+
+    parameters: Parameters
+    state: TrainingState
+    best_iter: int
+    reason: str
+    engine: str = "python"
+
+
+@dataclass(frozen=True)
+class MiniBatches:
+    """Mini-batch gradient descent.
+
+    Parameters
+    ----------
+    optimizer : object of `optimizers`
+    schedule : object of `schedules`
+    batch_size : int
+    shuffle : bool or "blocks"
+    average : float, default=0
+        Epochs that a running mean of the weights reaches back; 0 for none.
+    dropout : float, default=0
+        Share of hidden units left out; if not 0, the state has a `dropout_stream`.
+    penalty_rows : int or None, default=None
+        What the penalty of a step is divided by; None for the rows of its batch.
+    """
+
+    optimizer: Any
+    schedule: Any
+    batch_size: int
+    shuffle: bool | str
+    average: float = 0
+    dropout: float = 0
+    penalty_rows: int | None = None
+    resumes: ClassVar[bool] = True  # a state read from a file leads to the same bits
+
+    @property
+    def rows_at_once(self):
+        """Rows that go through the network together."""
+        return PART_ROWS if self.batch_size > LARGE_BATCH else self.batch_size
+
+    def begin(self, state):
+        """Set what a state that comes from elsewhere has not, or has for another."""
+        if state.optimizer_type is not type(self.optimizer):
+            state.optimizer, state.optimizer_type = None, type(self.optimizer)
+        if state.schedule != self.schedule:
+            state.rate, state.schedule = self.schedule.learning_rate_init, self.schedule
+
+    def train(self, network, data, state, plan):
+        """Train from `state`, which is changed, until `plan` says stop."""
+        self.begin(state)
+        optimizer, pass_over_rows = self._bind(network, data, state)
+
+        def epoch():
+            loss = pass_over_rows()
+            state.t += data.n_rows
+            state.rate = self.schedule.after_epoch(state.rate, state.t)
+            state.optimizer = optimizer.state()
+            return loss
+
+        def on_plateau():
+            nonlocal optimizer, pass_over_rows
+            lower = self.schedule.on_plateau(state.rate)
+            if lower is not None:
+                state.rate, state.patience.count = lower, 0
+                return True
+            if state.relaxed or not plan.relaxes or plan.cost is None:
+                return False
+            relax(state)
+            optimizer, pass_over_rows = self._bind(network, data, state)
+            return True
+
+        result = run_epochs(epoch, on_plateau, state, plan)
+        if not all(np.isfinite(np.sum(value)) for value in state.optimizer.values()):
+            raise divergence(state.n_iter)  # Adam's steps are 0 behind an infinite v
+        if isinstance(optimizer, _compiled.Epochs):
+            result.engine = "compiled"
+        return result
+
+    def _bind(self, network, data, state):
+        """The optimizer at work from `state`, and a function that trains an epoch."""
+        parameters = state.parameters
+        if state.relaxed:
+            data = replace(data, alpha=0.0)
+        if self._is_compiled(network, data, parameters):
+            return self._compiled_epochs(network, data, state)
+        optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
+        if self.penalty_rows is not None:
+            optimizer = penalizing(optimizer, self.penalty_rows)
+        steps_an_epoch = -(-data.n_rows // self.batch_size)
+        by_step = getattr(self.schedule, "by_step", None)
+        if self.average or by_step:
+            optimizer = counting(optimizer, state)
+        if by_step:
+            optimizer = scheduled(optimizer, state, by_step(steps_an_epoch))
+        if self.average:
+            optimizer = averaging(optimizer, state, self.average * steps_an_epoch)
+        return optimizer, self._passes(network, data, state, optimizer)
+
+    def _is_compiled(self, network, data, parameters):
+        """Whether epochs run compiled."""
+        own = self.optimizer, self.batch_size, self.dropout
+        return self.batch_size <= LARGE_BATCH and _compiled.covered(
+            network, data, parameters, *own
+        )
+
+    def _compiled_epochs(self, network, data, state):
+        """As `_bind`, by `_compiled`."""
+        n_steps = -(-data.n_rows // self.batch_size)
+        by_step = getattr(self.schedule, "by_step", None)
+        rate_of = by_step(n_steps) if by_step else None
+        every, longest = 0, 0.0
+        if self.average:
+            every, longest = averages(state, self.average * n_steps)
+        epochs = _compiled.Epochs(
+            network,
+            data,
+            state.parameters,
+            self.optimizer,
+            state.optimizer,
+            self.batch_size,
+            self.penalty_rows,
+            state.average if self.average else None,
+            every,
+            state.n_steps,
+            longest,
+        )
+
+        def pass_over_rows():
+            order = self._draw_order(data, state)
+            if rate_of is None:
+                rates = np.full(n_steps, state.rate)
+            else:
+                first = state.n_steps
+                rates = np.array([rate_of(first + i) for i in range(n_steps)])
+            total, squared_norms = epochs.epoch(order, rates)
+            state.rate = float(rates[-1])
+            if self.average or by_step:
+                state.n_steps += n_steps
+            return self._mean_loss(data, state, total, squared_norms)
+
+        return epochs, pass_over_rows
+
+    def _draw_order(self, data, state):
+        """The order of the rows in the next epoch, or None as they stand.
+
+        In a single batch it changes nothing but rounding; it is drawn all the same, so
+        that random numbers drawn later are MLPClassifier's.
+        """
+        if self.shuffle == "blocks":
+            state.order = next_block_order(data, state.random_state)
+        elif self.shuffle:
+            state.order = next_order(state.order, data.n_rows, state.random_state)
+        in_order = not self.shuffle or self.batch_size == data.n_rows
+        return None if in_order else state.order
+
+    def _mean_loss(self, data, state, total, squared_norms):
+        """An epoch's loss, penalty included, from sums over rows and steps."""
+        if data.alpha:
+            total += 0.5 * data.alpha * squared_norms
+        return total / (data.n_rows * state.parameters.n_members)
+
+    def _passes(self, network, data, state, optimizer):
+        """A function that trains for one pass over the rows.
+
+        It returns the mean loss, penalty included; of several members, of all.
+        """
+        parameters = state.parameters
+        if parameters.r is not None:
+            optimizer, parameters = scaling_inputs(optimizer, parameters)
+        dropout = Dropout(self.dropout, state.dropout_stream) if self.dropout else None
+        large, b = None, self.batch_size
+        if b > LARGE_BATCH:
+            large = LargeBatches(network, data, parameters, b, dropout)
+        else:
+            sizes = parameters.n_members, parameters.shape[2]
+            batches = Batches(data, b, parameters.flat.dtype, *sizes)
+            bound = network, data, parameters, optimizer
+            kernels = bind_kernels(*bound, batches, dropout)
+
+        def pass_over_rows():
+            order = self._draw_order(data, state)
+            if large is not None:
+                sums = large.epoch(order, state.rate, optimizer)
+            else:
+                blocks = batches.epoch(order)
+                sums = run_epoch(network, state.rate, blocks, kernels, optimizer)
+            total, squared_norms = sums
+            if dropout is not None:
+                state.dropout_stream = dropout.epoch_ends()
+            return self._mean_loss(data, state, total, squared_norms)
+
+        return pass_over_rows
+
+
+def bind_kernels(
+    network: TwoLayerNetwork, data: Data, parameters, optimizer, batches, dropout
+):
+    """A kernel for each length of a batch."""
+    is_sparse = sparse.issparse(data.X)
+    return {
+        b: network.bind(parameters, optimizer.target, b, is_sparse, dropout)
+        for b in batches.lengths
+    }
+
+
+def relax(state):
+    """Go back to the best weights, to go on without penalty."""
+    state.relaxed = True
+    for parameters in (state.parameters, state.average):
+        if parameters is not None:
+            parameters.flat[:] = state.best
+    patience = state.patience
+    patience.count = 0
+    patience.tol /= 10
+    patience.n_iter_no_change /= 2
+
+
+def penalizing(optimizer, penalty_rows):
+    """A bound optimizer whose penalty is that of batches of so many rows.
+
+    It sees batches of that length only: the gradients of others are scaled to it.
+    """
+    begin_step, finish_step = optimizer.begin, optimizer.finish
+
+    def begin(n_rows, rate):
+        scale, beta = begin_step(penalty_rows, rate)
+        return (
+            scale if n_rows == penalty_rows else scale * penalty_rows / n_rows
+        ), beta
+
+    def finish(n_rows, rate):
+        # The loss counts the penalty once for each row.
+        return finish_step(penalty_rows, rate) * n_rows / penalty_rows
+
+    return optimizer._replace(begin=begin, finish=finish)
+
+
+def counting(optimizer, state):
+    """A bound optimizer that counts its steps in `state.n_steps`."""
+    finish_step = optimizer.finish
+
+    def finish(n_rows, rate):
+        state.n_steps += 1
+        return finish_step(n_rows, rate)
+
+    return optimizer._replace(finish=finish)
+
+
+def scheduled(optimizer, state, rate_of):
+    """A counting optimizer whose rate is another in each step, and `state.rate`."""
+    begin_step, finish_step = optimizer.begin, optimizer.finish
+
+    def begin(n_rows, _):
+        state.rate = rate_of(state.n_steps)
+        return begin_step(n_rows, state.rate)
+
+    def finish(n_rows, _):
+        return finish_step(n_rows, state.rate)
+
+    return optimizer._replace(begin=begin, finish=finish)
+
+
+def averaging(optimizer, state, n_steps):
+    """A counting optimizer that keeps `state.average` too.
+
+    The exponential moving average of the weights after each step (Polyak and
+    Juditsky 1992; Izmailov et al. 2018), with a time constant of `n_steps`, shorter at
+    the start of training.  It takes every so many steps only, 32 within that time.
+    """
+    flat = state.parameters.flat
+    axpy, scal = blas_for(flat.dtype).axpy, blas_for(flat.dtype).scal
+    every, longest = averages(state, n_steps)
+    mean = state.average.flat
+    finish_step = optimizer.finish
+
+    def finish(n_rows, rate):
+        squared_norm = finish_step(n_rows, rate)
+        if state.n_steps % every == 0:
+            n_taken = state.n_steps // every
+            decay = min(longest, n_taken / (n_taken + 3))
+            scal(decay, mean)
+            axpy(flat, mean, flat.size, 1 - decay)
+        return squared_norm
+
+    return optimizer._replace(finish=finish)
+
+
+def averages(state, n_steps):
+    """Begin `state.average` if there is none; return steps per term, largest decay."""
+    if state.average is None:
+        state.average = state.parameters.copy()
+    every = max(1, n_steps // 32)
+    return every, float(np.exp(-every / n_steps))
+
+
+def run_epoch(network, rate, blocks, kernels, optimizer):
+    """One pass over the blocks.
+
+    Returns
+    -------
+    total, squared_norms : float
+        Sums of the rows' losses, a row's from before the update that it takes part
+        in, and of the squared norms of the weights before each update.
+    """
+    total = squared_norms = 0.0
+    begin, finish = optimizer.begin, optimizer.finish
+    for block in blocks:
+        n_rows = block.n_rows
+        forward, output_error, hidden_error, gradient = kernels[n_rows]
+        for X, Y, P, weights in block.steps:
+            forward(X, P)
+            output_error(P, Y, weights)
+            hidden_error()
+            gradient(X, *begin(n_rows, rate))
+            squared_norms += finish(n_rows, rate)
+        total += block.value(network.loss)
+    return total, squared_norms
+
+
+def run_epochs(epoch, on_plateau, state, plan):
+    """Epochs until the plan is fulfilled; interrupted, the last whole one counts.
+
+    Parameters
+    ----------
+    epoch : callable() -> float
+        Trains for an epoch and returns its loss.
+    on_plateau : callable() -> bool
+        Called when the patience is used up; true to go on all the same.
+    """
+    watch = BestWeights(state, plan)
+    try:
+        with np.errstate(all="ignore"):  # a loss that is not finite is an error
+            for _ in range(plan.max_iter):
+                if plan.onlookers:
+                    plan.epoch_begins(state)
+                watch.epoch_ends(epoch())
+                reason = None
+                if state.loss_curve[-1] < plan.loss_threshold:
+                    reason = "loss_threshold"
+                elif state.patience.exhausted and not on_plateau():
+                    reason = "patience" if plan.cost else "tol"
+                if plan.onlookers:
+                    reason = watch.tell(reason)
+                if reason is not None:
+                    return watch.result(reason)
+    except KeyboardInterrupt:
+        return watch.interrupted()
+    return watch.result("max_iter")
+
+
+class BestWeights:
+    """Keeps the books of a run: curves, the weights to keep, the last whole epoch.
+
+    Parameters
+    ----------
+    state : TrainingState
+    plan : Plan
+    dtype : dtype, default=None
+        Of the results; None for that of the parameters.
+    """
+
+    def __init__(self, state, plan, dtype=None):
+        self.state, self.plan = state, plan
+        self._dtype = state.parameters.flat.dtype if dtype is None else dtype
+        self._last = None
+        if plan.cost is None:
+            state.best = state.best_iter = None
+
+    def epoch_ends(self, loss):
+        """Enter an epoch's loss; raise DivergenceError if it or a weight is not finite.
+
+        The loss is from before the last update, and a relu may swallow a NaN.
+        """
+        state, parameters = self.state, self.state.kept
+        if not (np.isfinite(loss) and np.isfinite(parameters.flat.sum())):
+            raise divergence(state.n_iter + 1)
+        cost, plan = loss, self.plan
+        if plan.validate is not None:
+            measured = plan.validate(parameters.folded())
+            state.validation_losses.append(float(measured.loss))
+            state.validation_scores.append(float(measured.score))
+            if plan.cost is not None:
+                cost = plan.cost(measured)
+        improved = state.patience.update(cost)
+        last = parameters.flat.copy()
+        state.loss_curve.append(float(loss))
+        state.n_iter += 1
+        if improved and plan.cost is not None:
+            state.best, state.best_iter = last, state.n_iter
+        lengths = [len(curve) for curve in self._curves()]
+        self._last = (last, state.n_iter, lengths)
+
+    def _curves(self):
+        state = self.state
+        return state.loss_curve, state.validation_losses, state.validation_scores
+
+    def tell(self, reason):
+        """Tell the onlookers of an epoch's end; return what ends training, or None.
+
+        They look on after the decision, and may ask for an end themselves.
+        """
+        asked = [o.epoch_ends(self, reason) for o in self.plan.onlookers]
+        return "callback" if reason is None and any(asked) else reason
+
+    def interrupted(self):
+        """The result as of the last whole epoch; with none, interrupt for good."""
+        state = self.state
+        if self._last is None:
+            raise KeyboardInterrupt
+        state.kept.flat[:], state.n_iter, lengths = self._last
+        for curve, length in zip(self._curves(), lengths, strict=True):
+            del curve[length:]
+        return self.result("interrupted")
+
+    def result(self, reason):
+        """The result: the best epoch's weights, or without validation the last's."""
+        state = self.state
+        flat, best_iter = state.kept.flat, state.n_iter
+        if state.best is not None and self.plan.cost is not None:
+            flat, best_iter = state.best, state.best_iter
+        flat = flat.astype(self._dtype, copy=False)
+        parameters = state.parameters.like(flat).folded()
+        return TrainingResult(parameters, state, best_iter, reason)
+
+
+def divergence(n_iter):
+    """The error for a run that left the finite numbers in epoch `n_iter`."""
+    return DivergenceError(
+        "Solver produced non-finite parameter weights. The input data may contain "
+        f"large values and need to be preprocessed. (Training diverged in epoch "
+        f"{n_iter}: its loss is not finite.) Scale the features, and a regressor's "
+        "targets, for instance by StandardScaler; or lower learning_rate_init."
+    )

@@ -1,0 +1,507 @@
+"""The two estimators for dask collections: rows spread over a cluster.
+
+The same constructors and the same networks as of `sklearn_bp`; training is by sums
+over the partitions, so its result does not depend on the number of workers.  Needs
+``pip install "sklearn-bp[dask]"``.
+"""
+
+import copy
+from typing import Any
+
+import numpy as np
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import validate_data
+
+from sklearn_bp._estimators import classifier as _classifier
+from sklearn_bp._estimators import regressor as _regressor
+from sklearn_bp._estimators.base import BaseTwoLayer
+from sklearn_bp._estimators.regressor import joined_range
+from sklearn_bp._fitting.early_stopping import UsersData
+from sklearn_bp._tables.scaling import Scaling
+from sklearn_bp._tables.targets import check_y_given
+from sklearn_bp._tables.validation import is_dask_collection
+from sklearn_bp._versions import with_callbacks
+from sklearn_bp.dask._collections import (
+    blocks_of,
+    check_collections,
+    client_of,
+    empty_rows,
+    gather,
+    predicted,
+)
+from sklearn_bp.dask._fit import fit as fit_parts
+from sklearn_bp.dask._fit import mean_target, target_statistics, targets_of
+from sklearn_bp.dask._rows import hits, moments, train_block
+from sklearn_bp.dask._training import r2
+from sklearn_bp.losses import Quantile
+
+__all__ = ["TwoLayerClassifier", "TwoLayerRegressor"]
+
+
+class _OnCluster(BaseTwoLayer):
+    """What both share; stands before the plain estimator among a class's bases."""
+
+    _plain: Any
+    _labelled: bool
+
+    @with_callbacks
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        client=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        coef_init=None,
+        intercept_init=None,
+    ):
+        """Fit the network to rows on a cluster.
+
+        Parameters
+        ----------
+        X : dask array or DataFrame of shape (n_samples, n_features)
+            Features, in blocks of rows; else as of the plain class.
+
+        y : dask array, Series or DataFrame of shape (n_samples,) or \
+                (n_samples, n_outputs)
+            In blocks as those of X: class labels, or a label indicator matrix; of the
+            regressor targets.
+
+        sample_weight : dask array or Series of shape (n_samples,), default=None
+            Weights >= 0, not all zero.
+
+        client : distributed.Client, default=None
+            The cluster's; None for the default client.
+
+        X_val, y_val, sample_weight_val : array-like, default=None
+            Validation rows, in memory: they are looked at in this process after each
+            epoch, so some thousands will do. In place of rows that would be held out;
+            with them `early_stopping_metric` may be a scorer.
+
+        coef_init, intercept_init : list of two arrays, default=None
+            Weights and intercepts to start from, as of the plain class.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError, TypeError
+            For parameters or data out of range; the message says which.
+        RuntimeError
+            If the cluster lost data that it cannot compute again, or all its workers.
+        DivergenceError
+            A ValueError: the loss is not finite. What was fitted before is kept.
+        """
+        check_y_given(y, self)
+        check_collections(self, X=X, y=y, sample_weight=sample_weight)
+        users = UsersData(
+            X, y, None, X_val, y_val, sample_weight_val, coef_init, intercept_init
+        )
+        for name in ("X_val", "y_val", "sample_weight_val"):
+            if is_dask_collection(getattr(users, name)):
+                raise TypeError(
+                    f"{name} is a dask {type(getattr(users, name)).__name__}: "
+                    "validation rows are looked at in this process after each epoch. "
+                    f"Pass {name}.compute() of some rows."
+                )
+        client = client_of(client)
+        blocks = blocks_of(X, y, sample_weight, client)
+        fit_parts(self, blocks, empty_rows(X), users, sample_weight)
+        return self
+
+    def _kind_in_memory(self):
+        return self._plain
+
+    def _train_blocks(self, X, y, sample_weight, client, **options):
+        """Train on block after block, each where it is: what travels is the model."""
+        check_y_given(y, self)
+        check_collections(self, X=X, y=y, sample_weight=sample_weight)
+        client = client_of(client)
+        blocks = blocks_of(X, y, sample_weight, client)
+        model = self.to_local()
+        for block in blocks.futures:
+            model = client.submit(train_block, model, block, options, pure=False)
+        (model,) = gather(client, [model])
+        self._take(model)
+        if hasattr(self.random_state, "set_state"):
+            self.random_state.set_state(model.random_state.get_state(legacy=False))
+        return self
+
+    def _take(self, model):
+        """The fitted attributes of a plain estimator, in place of one's own."""
+        parameters = {*self.get_params(deep=False), "_skl_callbacks"}
+        for name in [name for name in vars(self) if name not in parameters]:
+            delattr(self, name)
+        for name, value in vars(model).items():
+            if name not in parameters:
+                setattr(self, name, value)
+
+    def to_local(self):
+        """The plain estimator of `sklearn_bp` with the same parameters and weights.
+
+        Returns
+        -------
+        model : estimator
+            It takes arrays and tables in memory, and is independent of this one.
+        """
+        model = self._plain(**self.get_params(deep=False))
+        parameters = model.get_params(deep=False)
+        fitted = {k: v for k, v in vars(self).items() if k not in parameters}
+        fitted.pop("_skl_callbacks", None)  # they belong to this one
+        vars(model).update(copy.deepcopy(fitted))
+        return model
+
+    @property
+    def fit_batches(self):
+        """Not for dask collections: partial_fit takes their blocks in order."""
+        raise AttributeError(
+            f"{type(self).__name__} of sklearn_bp.dask has no fit_batches: partial_fit "
+            "takes the blocks of dask collections in order."
+        )
+
+    def _predicted(self, method, X, columns, dtype):
+        check_collections(self, X=X)
+        model = self.to_local()
+        if not hasattr(model, "coefs_"):
+            getattr(model, method)(np.empty((0, 0)))  # says that it is not fitted
+        self._check_columns(X)
+        return predicted(X, model, method, columns, dtype)
+
+    def _check_columns(self, X):
+        validate_data(self, empty_rows(X), skip_check_array=True, reset=False)
+
+    def _scored(self, function, X, y, sample_weight):
+        check_y_given(y, self)
+        check_collections(self, X=X, y=y, sample_weight=sample_weight)
+        self._check_columns(X)
+        blocks = blocks_of(X, y, sample_weight, client_of(None))
+        return blocks.each(function, self.to_local())
+
+    def _refuse_collections(self, **values):
+        for name, value in values.items():
+            if is_dask_collection(value):
+                raise TypeError(
+                    f"{name} is a dask {type(value).__name__}, which this method does "
+                    "not take: call it on to_local(), with rows in memory."
+                )
+
+
+class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
+    """Classifier of one hidden layer for dask arrays and DataFrames.
+
+    The parameters and attributes of `sklearn_bp.TwoLayerClassifier` and, with
+    solver='lbfgs', its numbers up to rounding. Rows stay on the cluster. What they add
+    up to does not depend on the number of workers: for given partitions and an int
+    `random_state` the weights are the same to the last bit.
+
+    Notes
+    -----
+    What differs from the plain class:
+
+    - Each step of a solver is a round over the cluster, which takes tens of
+      milliseconds, so `batch_size` is large: 'by_rows' is the power of two nearest to
+      a 67th of the rows, from 256 to 8192. A step takes its share of the rows of each
+      partition, in an order that depends on `random_state`, the partition and the
+      epoch; shuffle='blocks' means True.
+    - Rows held out are drawn within each partition; `validation_fraction` is a number
+      and `early_stopping_metric` 'loss' or 'score', unless `X_val` is given.
+    - Rows of weight 0 take no part: they neither count as rows nor fill batches.
+    - Medians and quartiles are taken from at most 20,000 evenly spaced rows, as those
+      of large arrays are anyway, and here also where values are missing.
+    - partial_fit trains on one block after the other, where they are.
+
+    Workers that die are made up for with the same result, as long as dask can compute
+    their data again: rows from files or ``dask.array.from_array`` are, scattered rows
+    are not.
+
+    See Also
+    --------
+    sklearn_bp.TwoLayerClassifier : The same for rows in memory; `to_local` gives it.
+    """
+
+    _plain = _classifier.TwoLayerClassifier
+    _labelled = True
+
+    @available_if(lambda self: self._check_solver())
+    def partial_fit(self, X, y, sample_weight=None, classes=None, client=None):
+        """Train on the blocks in order, with one epoch on each.
+
+        The same as partial_fit of the plain estimator on block after block.
+
+        Parameters
+        ----------
+        X, y, sample_weight, client
+            As of `fit`.
+
+        classes : array-like of shape (n_classes,), default=None
+            All classes that any block will bring; needed in the first call.
+
+        Returns
+        -------
+        self : object
+        """
+        self._check_partial_fit(UsersData(X, y))
+        return self._train_blocks(X, y, sample_weight, client, classes=classes)
+
+    def predict(self, X):
+        """The likeliest class of each row, lazily.
+
+        Parameters
+        ----------
+        X : dask array or DataFrame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : dask array, or Series or DataFrame for a DataFrame
+        """
+        columns = None
+        if self._is_fitted() and self._targets.multilabel:
+            columns = self.classes_.tolist()
+        dtype = int if columns else getattr(self, "classes_", np.empty(0)).dtype
+        return self._predicted("predict", X, columns, np.dtype(dtype))
+
+    def decision_function(self, X):
+        """Raw scores of the output layer, lazily.
+
+        Parameters
+        ----------
+        X : dask array or DataFrame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : dask array, or Series or DataFrame for a DataFrame
+        """
+        columns = self._class_columns()
+        if self._is_fitted() and self._shares_score():
+            columns = None
+        return self._predicted("decision_function", X, columns, self._dtype())
+
+    def predict_proba(self, X):
+        """Probability of each class, or of each label, lazily.
+
+        Parameters
+        ----------
+        X : dask array or DataFrame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        p : dask array, or DataFrame with a column for each class
+        """
+        columns = self._class_columns()
+        return self._predicted("predict_proba", X, columns, self._dtype())
+
+    def predict_log_proba(self, X):
+        """Logarithm of the probabilities, lazily.
+
+        Parameters
+        ----------
+        X : dask array or DataFrame of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_p : dask array, or DataFrame with a column for each class
+        """
+        columns = self._class_columns()
+        return self._predicted("predict_log_proba", X, columns, self._dtype())
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy, computed on the cluster of the default client.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As of `fit`.
+
+        Returns
+        -------
+        score : float
+        """
+        weight, hit = sum(self._scored(hits, X, y, sample_weight))
+        return float(hit / weight)
+
+    def _class_columns(self):
+        return self.classes_.tolist() if self._is_fitted() else []
+
+    # What fit needs to know of the two classes.
+
+    def _set_targets(self, labels, y_ndim, continuing):
+        targets = targets_of(labels, y_ndim)
+        if not continuing:
+            self._targets = targets
+            self._temper(1.0)
+        elif not np.array_equal(targets.classes, self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the "
+                f"previous call to fit. Previously got {self.classes_}, `y` has "
+                f"{targets.classes}"
+            )
+        self.classes_ = self._targets.classes
+
+    def _scale_partitioned_targets(self, rows, known, continuing):
+        pass
+
+    def _target_scaling(self):
+        return None
+
+    def _n_columns(self, known):
+        return self._n_scores()
+
+    def _exclusive(self):
+        return self._targets.exclusive
+
+    def _is_fitted(self):
+        return hasattr(self, "coefs_")
+
+    def _dtype(self):
+        return self.coefs_[0].dtype if self._is_fitted() else np.dtype("f8")
+
+
+class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
+    """Regressor of one hidden layer for dask arrays and DataFrames.
+
+    The parameters and attributes of `sklearn_bp.TwoLayerRegressor` and, with
+    solver='lbfgs', its numbers up to rounding. Rows stay on the cluster. What they add
+    up to does not depend on the number of workers: for given partitions and an int
+    `random_state` the weights are the same to the last bit.
+
+    Notes
+    -----
+    What differs from the plain class:
+
+    - Each step of a solver is a round over the cluster, which takes tens of
+      milliseconds, so `batch_size` is large: 'by_rows' is the power of two nearest to
+      a 67th of the rows, from 256 to 8192. A step takes its share of the rows of each
+      partition, in an order that depends on `random_state`, the partition and the
+      epoch; shuffle='blocks' means True.
+    - Rows held out are drawn within each partition; `validation_fraction` is a number
+      and `early_stopping_metric` 'loss' or 'score', unless `X_val` is given.
+    - Rows of weight 0 take no part: they neither count as rows nor fill batches.
+    - Medians and quartiles are taken from at most 20,000 evenly spaced rows, as those
+      of large arrays are anyway, and here also where values are missing.
+    - partial_fit trains on one block after the other, where they are.
+
+    Workers that die are made up for with the same result, as long as dask can compute
+    their data again: rows from files or ``dask.array.from_array`` are, scattered rows
+    are not.
+
+    See Also
+    --------
+    sklearn_bp.TwoLayerRegressor : The same for rows in memory; `to_local` gives it.
+    """
+
+    _plain = _regressor.TwoLayerRegressor
+    _labelled = False
+
+    @available_if(lambda self: self._check_solver())
+    def partial_fit(self, X, y, sample_weight=None, client=None):
+        """Train on the blocks in order, with one epoch on each.
+
+        The same as partial_fit of the plain estimator on block after block.
+
+        Parameters
+        ----------
+        X, y, sample_weight, client
+            As of `fit`.
+
+        Returns
+        -------
+        self : object
+        """
+        self._check_partial_fit(UsersData(X, y))
+        return self._train_blocks(X, y, sample_weight, client)
+
+    def predict(self, X, return_std=False):
+        """Predicted targets, lazily.
+
+        Parameters
+        ----------
+        X : dask array or DataFrame of shape (n_samples, n_features)
+
+        return_std : bool, default=False
+            Whether to return the standard deviation of the predictions too.
+
+        Returns
+        -------
+        y : dask array, or Series or DataFrame for a DataFrame
+
+        std : the same
+            Only with `return_std`.
+        """
+        columns, dtype = self._columns_and_dtype()
+        mean = self._predicted("predict", X, columns, dtype)
+        if not return_std:
+            return mean
+        return mean, self._predicted("_spread", X, columns, dtype)
+
+    def _columns_and_dtype(self):
+        """Of predictions, as those of one row tell."""
+        if not hasattr(self, "coefs_"):
+            return None, np.dtype("f8")
+        z = np.zeros((1, self.n_outputs_), self.coefs_[0].dtype)
+        p = self._mean(z)
+        if p.ndim == 3:
+            raise ValueError(
+                "Several quantiles of several targets make three dimensions, which "
+                "dask collections are not predicted in: use to_local()."
+            )
+        if p.ndim == 1:
+            return None, p.dtype
+        levels = getattr(self._loss_object(), "levels", np.empty(0)).tolist()
+        return levels if len(levels) == p.shape[1] else list(range(p.shape[1])), p.dtype
+
+    def score(self, X, y, sample_weight=None):
+        """R2, the mean over the outputs, computed on the cluster of the default client.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As of `fit`.
+
+        Returns
+        -------
+        score : float
+        """
+        if isinstance(self._loss_object(), Quantile):
+            raise ValueError(
+                "The score of quantiles needs those of all targets, which are no sum "
+                "over partitions: use to_local() on rows in memory."
+            )
+        found = [m for m in self._scored(moments, X, y, sample_weight) if m is not None]
+        total = sum(weight for weight, *_ in found)
+        mean = sum(weight * mean for weight, mean, *_ in found) / total
+        around = sum(s + w * np.square(m - mean) for w, m, s, _ in found)
+        return r2(sum(residual for *_, residual in found), around)
+
+    # What fit needs to know of the two classes.
+
+    def _scale_partitioned_targets(self, rows, known, continuing):
+        self._errors, self._n_targets = None, len(known.low)
+        self._extrapolation = float(self.extrapolation)
+        if not continuing:
+            loss, scaling, mean = self._loss_object(), None, None
+            if self.standardize and loss.scalable:
+                found = target_statistics(rows, known, loss.robust)
+                self._running = self._running.merged(found)
+                scaling = Scaling.of_target_statistics(self._running.targets)
+            elif self.standardize and loss.logarithmic:
+                mean = mean_target(rows, known)
+            self._set_target_scaling(loss, scaling, mean)
+        elif self._running is not None and self._running.targets is not None:
+            robust = self._running.targets.columns is not None
+            if len(known.low) == len(self._running.targets.mean):
+                found = target_statistics(rows, known, robust)
+                self._follow_targets(found)
+        if self._cuts_predictions():
+            ends = np.array([known.low, known.high])
+            self.target_range_ = joined_range(self.target_range_, ends)
+
+    def _n_columns(self, known):
+        return len(known.low)
+
+    def _exclusive(self):
+        return None

@@ -1,0 +1,322 @@
+"""What runs on the workers in training: functions of one partition.
+
+`Rows` become `Lessons` (who learns from which rows), then a `Partition`, which gives
+sums over its rows: of losses, gradients, scores.  None of them knows how many workers
+there are, and none is changed after it was made, but for the buffers of a `Partition`.
+Each part may be computed again, on another worker, and has the same bits: what is drawn
+depends on the seed, the partition and the epoch.
+"""
+
+import threading
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_bp._network.batches import SMALL_BYTES, Data
+from sklearn_bp._network.dropout import Dropout, stream_of
+from sklearn_bp._network.kernel import Objective
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.held_out import HeldOut, draw_folds, spread_rows
+from sklearn_bp._training.lbfgs import BLOCK_ROWS
+from sklearn_bp.losses import Quantile
+
+# Who learns from which rows.
+
+
+class HoldingOut(NamedTuple):
+    """What is held out.
+
+    Attributes
+    ----------
+    n_members : int
+        Of several networks each row is held out of one; or 0.
+    fraction : float
+        Of all networks so many rows are held out; or 0.
+    exclusive : bool or None
+        How rows are spread: by their class, by their first label, or, None, at random.
+    seed : list of int
+    """
+
+    n_members: int
+    fraction: float
+    exclusive: bool | None
+    seed: list
+
+
+class Lessons(NamedTuple):
+    """Rows, and who learns from them; `rows` are those that train at least one."""
+
+    X: Any
+    Y: np.ndarray
+    weights: np.ndarray | None
+    rows: np.ndarray | None
+    folds: np.ndarray | None
+    held_out: list
+
+
+# What random numbers serve for: the second number of their seed.
+_FOLDS, _ORDER, _DROPOUT = range(3)
+
+
+def assign(rows, holding, number, offset):
+    """The `Lessons` of partition `number`, with `offset` rows of weight before it."""
+    X, Y, weights, _ = rows
+    if not (holding.n_members or holding.fraction):
+        return Lessons(X, Y, weights, rows.rows, None, [])
+    random_state = np.random.RandomState([*holding.seed, _FOLDS, number])
+    weighty = rows.weighty
+    strata = np.zeros(len(weighty))
+    if holding.exclusive is not None:
+        of_rows = Y[weighty]
+        strata = of_rows.argmax(axis=1) if holding.exclusive else of_rows[:, 0]
+    if holding.n_members:
+        # Small partitions begin at different members, so that all lose as many rows.
+        drawn = draw_folds(strata, holding.n_members, random_state)
+        folds = np.zeros(len(Y), drawn.dtype)
+        drawn = (drawn.astype(int) + number) % holding.n_members
+        folds[weighty] = drawn
+        held_out = [weighty[drawn == j] for j in range(holding.n_members)]
+        return Lessons(X, Y, weights, rows.rows, folds, held_out)
+    places = np.arange(offset, offset + len(weighty) + 1)
+    held = np.empty(len(weighty), bool)
+    order = spread_rows(strata, random_state)
+    held[order] = np.diff(np.floor(places * holding.fraction)) > 0
+    return Lessons(X, Y, weights, weighty[~held], None, [weighty[held]])
+
+
+class Counts(NamedTuple):
+    """Of `Lessons`: rows that train, their weight, that of each member; rows held out,
+    their weight.
+    """
+
+    n_rows: int
+    weight: float
+    by_member: np.ndarray
+    n_held_out: int
+    weight_held_out: float
+
+
+def count(lessons, largest, n_members):
+    """The `Counts` of a partition; weights are over the largest."""
+    _, Y, weights, rows, folds, held_out = lessons
+    rows = np.arange(len(Y)) if rows is None else rows
+    weights = np.ones(len(Y)) if weights is None else weights / largest
+    held = np.concatenate([np.empty(0, int), *held_out])
+    by_member = np.zeros(n_members)
+    if folds is not None:
+        learned = (folds[rows] != j for j in range(n_members))
+        by_member = np.array([weights[rows] @ learns for learns in learned])
+    return Counts(
+        len(rows), weights[rows].sum(), by_member, len(held), weights[held].sum()
+    )
+
+
+# Training.
+
+
+class Problem(NamedTuple):
+    """What all partitions are trained with.
+
+    Attributes
+    ----------
+    network : TwoLayerNetwork
+    layout : tuple of int
+        As of `Parameters`.
+    dtype : dtype
+    scaling : Scaling or None
+        Of the features.
+    largest, mean : float
+        The largest weight, and the mean over all that train of weights over it.
+    fold_means : ndarray of shape (n_members,) or None
+    targets : ClassTargets or None
+    shuffle : bool
+    dropout : float
+    seed : list of int
+    """
+
+    network: Any
+    layout: tuple
+    dtype: Any
+    scaling: Any
+    largest: float
+    mean: float
+    fold_means: Any
+    targets: Any
+    shuffle: bool
+    dropout: float
+    seed: list
+
+
+class Partition:
+    """Rows ready for training, and buffers, which stay with them on their worker.
+
+    Fresh buffers in each task would cost tens of milliseconds of page faults.  They are
+    neither pickled nor shared: a lock keeps tasks of two threads apart.
+
+    Parameters
+    ----------
+    problem : Problem
+    lessons : Lessons
+    number : int
+    """
+
+    def __init__(self, problem, lessons, number):
+        self.problem, self.lessons, self.number = problem, lessons, number
+        self._prepare()
+
+    def __reduce__(self):
+        return Partition, (self.problem, self.lessons, self.number)
+
+    def __sizeof__(self):
+        # Without it the scheduler would think that moving a partition costs nothing.
+        return _nbytes(self.data.X) + sum(map(_nbytes, self.lessons[1:5]))
+
+    def _prepare(self):
+        problem, (X, Y, weights, rows, folds, held_out) = self.problem, self.lessons
+        self.lock = threading.Lock()
+        scaling = problem.scaling
+        if scaling is not None and sparse.issparse(X):
+            X, scaling = scaling(X), None
+        elif scaling is not None and X.nbytes <= SMALL_BYTES:
+            X, scaling = scaling(X, np.empty(X.shape, problem.dtype)), None
+        relative = weights
+        if weights is not None:
+            relative = weights / problem.largest
+            weights = relative / problem.mean
+        self.data = Data(X, Y, weights, 0.0, rows, scaling, folds, problem.fold_means)
+        size = Parameters.size(*problem.layout)
+        self.parameters = Parameters(np.empty(size, problem.dtype), *problem.layout)
+        self._objectives: dict = {}
+        self._order: Any = (-1, None)
+        self._dropout = None
+        if problem.dropout:
+            start = stream_of(np.random.RandomState(0))
+            self._dropout = Dropout(problem.dropout, start)
+        self._held_out: Any = None
+        if sum(map(len, held_out)):
+            self._held_out = HeldOut(problem.network, X, Y, None, held_out, scaling)
+            pooled = np.concatenate(held_out)
+            self._targets = Y[pooled]
+            self._weights = np.ones(len(pooled))
+            if relative is not None:
+                self._weights = relative[pooled]
+
+    def sums(self, flat, scale, rows=None):
+        """The sum of losses at these parameters, and `scale` times its gradient."""
+        key = -1 if rows is None else len(rows)
+        if key not in self._objectives:
+            data = self.data
+            if rows is not None:  # a place for them, filled below
+                data = replace(data, rows=np.empty(key, np.intp))
+            self._objectives[key] = Objective(
+                self.problem.network,
+                self.parameters,
+                data,
+                BLOCK_ROWS,
+                None if rows is None else self._dropout,
+            )
+        objective = self._objectives[key]
+        if rows is not None:
+            objective.data.rows[:] = rows
+        self.parameters.flat[:] = flat
+        with np.errstate(all="ignore"):
+            total = objective.sums(scale)
+        return total, objective.gradient.flat.copy()
+
+    def step(self, flat, epoch, start, stop):
+        """The same, of some of the rows in the order of this epoch."""
+        if self._dropout is not None:
+            seed = [*self.problem.seed, _DROPOUT, self.number, epoch, start]
+            self._dropout.restart(stream_of(np.random.RandomState(seed)))
+        return self.sums(flat, 1.0, self._in_order(epoch)[start:stop])
+
+    def _in_order(self, epoch):
+        """The rows in the order of an epoch."""
+        if self._order[0] != epoch:
+            rows = self.data.rows
+            order = np.arange(self.data.n_rows) if rows is None else rows
+            if self.problem.shuffle:
+                seed = [*self.problem.seed, _ORDER, self.number, epoch]
+                order = np.random.RandomState(seed).permutation(order)
+            self._order = (epoch, order)
+        return self._order[1]
+
+    def held_out_scores(self, flat):
+        """Scores of the rows held out: by the member that lacks them, or by all."""
+        self.parameters.flat[:] = flat
+        held_out, parameters = self._held_out, self.parameters
+        if len(held_out.rows) == parameters.n_members:
+            return held_out.scores(parameters)
+        (rows,) = held_out.rows
+        X, scaling = held_out.X, held_out.scaling
+        return held_out.network.scores(parameters.mean(), X, rows, scaling)
+
+
+def _nbytes(values):
+    if sparse.issparse(values):
+        return values.data.nbytes + values.indices.nbytes + values.indptr.nbytes
+    return 0 if values is None else values.nbytes
+
+
+def prepare(lessons, problem, number):
+    """The `Partition` of these lessons."""
+    return Partition(problem, lessons, number)
+
+
+def loss_and_gradient(partition, flat, scale):
+    """Sum of losses, and `scale` times its gradient."""
+    with partition.lock:
+        return partition.sums(flat, scale)
+
+
+def step_gradient(partition, flat, epoch, start, stop):
+    """Sum of losses and its gradient, of some of the rows."""
+    with partition.lock:
+        return partition.step(flat, epoch, start, stop)
+
+
+def held_out_sums(partition, flat, inverse_temperatures, mean):
+    """Sums over the rows held out, of losses and for the score.
+
+    Returns
+    -------
+    losses : ndarray
+        Of w_i loss_i, with scores times each of `inverse_temperatures`.
+    for_score : ndarray
+        The weight of the rows whose class is predicted right; or, where the mean target
+        is given, of w_i (y_i - p_i)^2 and w_i (y_i - mean)^2, (2, n_outputs).
+    """
+    with partition.lock, np.errstate(all="ignore"):
+        problem, z = partition.problem, partition.held_out_scores(flat)
+        weights, Y = partition._weights, partition._targets
+        loss, losses = problem.network.loss.for_validation(), []
+        for inverse in inverse_temperatures:
+            p = z * np.asarray(inverse, z.dtype)
+            loss.forward(p)
+            losses.append(weights @ loss.value(p, Y))
+        if mean is None:
+            share = problem.targets.accuracy(z, Y, weights)
+            return np.array(losses, np.float64), np.array(share * weights.sum())
+        loss.forward(z)
+        Y = Y.astype(np.float64)
+        P = loss.predicted(z, Y.shape[1])
+        if P.shape != Y.shape or isinstance(loss, Quantile):  # R2 says nothing of them
+            P = np.full_like(Y, np.nan)
+        squares = [weights @ np.square(Y - P), weights @ np.square(Y - mean)]
+        return np.array(losses, np.float64), np.array(squares)
+
+
+def held_out_errors(partition, flat, step):
+    """Errors, as of intervals, of every step-th of the rows held out; weights."""
+    with partition.lock, np.errstate(all="ignore"):
+        p = partition.held_out_scores(flat)
+        partition.problem.network.loss.forward(p)
+        errors = partition.problem.network.loss.interval_error(p, partition._targets)
+        return errors[::step], partition._weights[::step]
+
+
+def held_out_targets(partition):
+    """Sum of w y by outputs, of the rows held out."""
+    return partition._weights @ partition._targets.astype(np.float64)

@@ -1,0 +1,380 @@
+"""What runs on the workers with a block of rows as it comes: functions of one `Block`.
+
+A block becomes `Rows`: checked, then encoded; sums over these tell the scaling of
+features and targets.  Rows of weight 0 take no part.
+"""
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import _num_samples
+
+from sklearn_bp._tables.columns import Columns, witnesses
+from sklearn_bp._tables.scaling import largest_of
+from sklearn_bp._tables.statistics import ColumnStatistics
+from sklearn_bp._tables.targets import check_labels, check_regression_targets
+from sklearn_bp._tables.validation import LARGEST_MULTIPLE, canonical, check_weights
+from sklearn_bp._tables.values import as_features
+from sklearn_bp.losses._base import CONSTANT_ROWS
+
+
+class Block(NamedTuple):
+    """A block of rows as the user gave it."""
+
+    X: Any
+    y: Any
+    sample_weight: Any
+
+
+class Survey(NamedTuple):
+    """What a block holds: rows, the shape of y, and labels by column.
+
+    With the numbers of rows that have them and weight.
+    """
+
+    n_rows: int
+    y_ndim: int
+    labels: list
+
+
+def survey(block, labelled):
+    """The `Survey` of a block; ValueError if its parts differ in length."""
+    n = _num_samples(block.X)
+    for name in ("y", "sample_weight"):
+        values = getattr(block, name)
+        n_values = _num_samples(values) if hasattr(values, "__len__") else n
+        if n_values != n:
+            raise ValueError(
+                f"A block of X has {n} rows, and that of {name} {n_values}: "
+                "inconsistent numbers of samples."
+            )
+    if n == 0 or not labelled:
+        return Survey(n, np.ndim(block.y), [])
+    y, weights = check_labels(block.y), None
+    if block.sample_weight is not None:
+        weights = (check_weights(block.sample_weight, n) > 0).astype(float)
+    found = []
+    for column in [y] if y.ndim == 1 else y.T:
+        labels, codes = np.unique(column, return_inverse=True)
+        found.append((labels, np.bincount(codes, weights, len(labels))))
+    return Survey(n, y.ndim, found)
+
+
+# Checked rows.
+
+
+class Rows(NamedTuple):
+    """The rows of a partition; `rows` are those that have weight, None for all."""
+
+    X: Any
+    Y: np.ndarray
+    weights: np.ndarray | None
+    rows: np.ndarray | None
+
+    @property
+    def weighty(self):
+        return np.arange(len(self.Y)) if self.rows is None else self.rows
+
+    def shares(self, exponent):
+        """The weights of `weighty` over 2 ** exponent, or None."""
+        if self.weights is None:
+            return None
+        weights = self.weights if self.rows is None else self.weights[self.rows]
+        return np.ldexp(weights, -exponent)
+
+
+class Reading(NamedTuple):
+    """How blocks are read.
+
+    Attributes
+    ----------
+    name : str
+        Of the estimator, for errors.
+    encodes : bool
+        Whether X is left as it is, to be encoded.
+    targets : ClassTargets or None
+    class_weights : list of ndarray or None
+        As `_tables.targets.class_weights` gives them.
+    """
+
+    name: str
+    encodes: bool
+    targets: Any
+    class_weights: Any
+
+
+def read(block, reading):
+    """The `Rows` of a block, None if no row has weight."""
+    X, y, sample_weight = block
+    n = _num_samples(X)
+    if n == 0:
+        return None
+    X = canonical(as_features(X))
+    if not reading.encodes:
+        X = _checked(X, reading.name)
+    weights = None
+    if sample_weight is not None:
+        weights = check_weights(sample_weight, n)
+    if reading.targets is None:
+        Y = check_regression_targets(y, np.float64)
+    else:
+        y = check_labels(y)
+        Y = reading.targets.encode(y)
+        if reading.class_weights is not None:
+            weights = np.ones(n) if weights is None else weights.copy()
+            codes = reading.targets.codes_by_column(y)
+            for own, of_level in zip(codes, reading.class_weights, strict=True):
+                weights *= of_level[own]
+    if weights is None or weights.all():
+        return Rows(X, Y, weights, None)
+    rows = np.flatnonzero(weights)
+    return Rows(X, Y, weights, rows) if len(rows) else None
+
+
+def _checked(X, name):
+    """X as finite numbers, dense or CSR; integers of an array stay what they are."""
+    dtype = [np.float64, np.float32]
+    if isinstance(X, np.ndarray) and X.dtype.kind in "biu":
+        dtype.append(X.dtype)
+    X = check_array(
+        X, accept_sparse=["csr", "csc"], dtype=dtype, estimator=name, input_name="X"
+    )
+    return X.tocsr() if sparse.issparse(X) else X
+
+
+class Facts(NamedTuple):
+    """What is known of `Rows`: those of weight, the range of weights and of targets."""
+
+    n_weighty: int
+    lightest: float
+    largest: float
+    dtype: Any
+    low: Any
+    high: Any
+
+
+def facts(rows, loss):
+    """The `Facts` of a partition; ValueError for targets that the loss refuses."""
+    if rows is None:
+        return Facts(0, 0.0, 0.0, None, None, None)
+    Y = rows.Y if rows.rows is None else rows.Y[rows.rows]
+    loss.check_targets(Y)
+    lightest = largest = 1.0
+    if rows.weights is not None:
+        weights = rows.weights[rows.weighty]
+        lightest, largest = float(weights.min()), float(weights.max())
+    dtype = getattr(rows.X, "dtype", None)
+    dtype = dtype if dtype is not None and dtype.kind == "f" else np.dtype("f8")
+    ends = Y.min(axis=0), Y.max(axis=0)
+    return Facts(len(Y), lightest, largest, dtype, *ends)
+
+
+def unweighted(rows):
+    """The rows with a weight of 1 for all that have weight."""
+    return rows._replace(weights=None)
+
+
+def different_weights(rows, exponent):
+    """The different weights, over 2 ** exponent, and the rows that have each.
+
+    Without the smaller ones, where they are so many that it makes no difference.
+    """
+    values, counts = np.unique(rows.shares(exponent), return_counts=True)
+    return values[-LARGEST_MULTIPLE - 1 :], counts[-LARGEST_MULTIPLE - 1 :]
+
+
+def some_rows(rows, categorical_features, start, step):
+    """Rows of X as it is: evenly spaced ones, their weights, and telling ones.
+
+    Parameters
+    ----------
+    categorical_features
+        As of the estimators.
+    start, step : int
+        Which of the rows that have weight are taken.
+    """
+    weighty = rows.weighty
+    spaced = weighty[start::step]
+    weights = None if rows.weights is None else rows.weights[spaced]
+    telling = weighty[witnesses(_taken(rows.X, weighty), categorical_features)]
+    return _taken(rows.X, spaced), weights, _taken(rows.X, telling)
+
+
+def _taken(X, rows):
+    if len(rows) == _num_samples(X):
+        return X
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+
+
+def encode(rows, columns: Columns, dtype, name):
+    """The rows with X as the matrix that `columns` makes of it."""
+    X = rows.X
+    if isinstance(X, np.ndarray) and X.dtype.kind in "biu" and columns.is_plain:
+        return rows._replace(X=_checked(X, name))
+    X = columns.transform(X, dtype)
+    return rows._replace(X=_checked(X, name))
+
+
+def is_sparse(rows):
+    return sparse.issparse(rows.X)
+
+
+def stored_numbers(rows):
+    """In the rows that have weight: of a CSR what is not zero."""
+    X = rows.X if rows.rows is None else rows.X[rows.rows]
+    return X.nnz if sparse.issparse(X) else X.size
+
+
+def encoded_rows(rows, exponent, start, step):
+    """Evenly spaced rows of the matrix, and their weights."""
+    shares = rows.shares(exponent)
+    weights = None if shares is None else shares[start::step]
+    return _taken(rows.X, rows.weighty[start::step]), weights
+
+
+class Statistics(NamedTuple):
+    """What the scaling of features needs of a partition.
+
+    Attributes
+    ----------
+    dense : ColumnStatistics or None
+        Of the dense columns, but for the quantiles.
+    largest : ndarray of shape (n_sparse,)
+        The largest absolute value of each sparse column.
+    spaced, spaced_weights : ndarray of shape (n, n_dense), ndarray of shape (n,)
+        Evenly spaced rows and their weights.
+    """
+
+    dense: Any
+    largest: np.ndarray
+    spaced: np.ndarray
+    spaced_weights: Any
+
+
+def statistics(rows, n_dense, exponent, start, step):
+    """The `Statistics` of the first `n_dense` columns, and of the sparse others."""
+    X, weighty, shares = rows.X, rows.weighty, rows.shares(exponent)
+    largest = np.empty(0)
+    if sparse.issparse(X):
+        rest = X[weighty][:, n_dense:]
+        largest = largest_of(rest)
+        X, weighty = X[weighty][:, :n_dense].toarray(), np.arange(len(weighty))
+    chosen, dense = None if len(weighty) == len(X) else weighty, None
+    if X.shape[1]:
+        dense = ColumnStatistics.of_facts(X, chosen, shares)
+    spaced_weights = None if shares is None else shares[start::step]
+    return Statistics(dense, largest, X[weighty[start::step]], spaced_weights)
+
+
+def formatted(rows, dense):
+    """The rows with X as an array, or as a CSR."""
+    if dense and sparse.issparse(rows.X):
+        return rows._replace(X=rows.X.toarray())
+    if not dense and not sparse.issparse(rows.X):
+        return rows._replace(X=sparse.csr_matrix(rows.X))
+    return rows
+
+
+# Sums over targets.
+
+
+def _in_blocks(rows, exponent):
+    """Targets and weights of the rows that have weight, some thousand at a time."""
+    weighty, shares = rows.weighty, rows.shares(exponent)
+    if shares is None:
+        shares = np.ones(len(weighty))
+    for i in range(0, len(weighty), CONSTANT_ROWS):
+        part = slice(i, i + CONSTANT_ROWS)
+        yield rows.Y[weighty[part]].astype(np.float64), shares[part]
+
+
+def sum_of_weights(rows, exponent):
+    """sum_i w_i."""
+    return sum(w.sum() for _, w in _in_blocks(rows, exponent))
+
+
+def sum_of_targets(rows, exponent, unit):
+    """sum_i w_i y_i / unit."""
+    return sum(w @ (Y / unit) for Y, w in _in_blocks(rows, exponent))
+
+
+def sum_of_squares(rows, exponent, unit, mean):
+    """sum_i w_i (y_i / unit - mean)^2."""
+    return sum(w @ np.square(Y / unit - mean) for Y, w in _in_blocks(rows, exponent))
+
+
+def sum_of_losses(rows, exponent, loss, scores):
+    """sum_i w_i loss_i for the same scores in all rows."""
+    total = 0.0
+    for Y, w in _in_blocks(rows, exponent):
+        P = np.tile(scores, (len(Y), 1))
+        loss.forward(P)
+        total += w @ loss.value(P, Y)
+    return float(total)
+
+
+def spaced_targets(rows, exponent, start, step):
+    """Evenly spaced targets, and their weights or None."""
+    shares = rows.shares(exponent)
+    Y = rows.Y[rows.weighty[start::step]].astype(np.float64)
+    return Y, None if shares is None else shares[start::step]
+
+
+def with_targets(rows, scaling, dtype):
+    """The rows with targets scaled (unless `scaling` is None), in `dtype`."""
+    Y = rows.Y if scaling is None else scaling(rows.Y)
+    return rows._replace(Y=Y.astype(dtype, copy=False))
+
+
+# Continuing, and scores, block by block.
+
+
+def train_block(model, block, options):
+    """A copy of a plain estimator after partial_fit on a block."""
+    X, y, sample_weight = block
+    survey(block, labelled=False)
+    model = copy.deepcopy(model)
+    n = _num_samples(X)
+    if n and (sample_weight is None or check_weights(sample_weight, n).any()):
+        model.partial_fit(X, y, sample_weight, **options)
+    return model
+
+
+def hits(block, model):
+    """Weight of the rows, and of those whose label is predicted right."""
+    n = _num_samples(block.X)
+    weights = _block_weights(block)
+    if n == 0:
+        return np.zeros(2)
+    y = check_labels(block.y)
+    right = model.predict(block.X) == y
+    if right.ndim == 2:
+        right = right.all(axis=1)
+    return np.array([weights.sum(), weights @ right])
+
+
+def moments(block, model):
+    """By outputs: weight, mean y, sum w (y - mean)^2, sum w (y - p)^2."""
+    n = _num_samples(block.X)
+    weights = _block_weights(block)
+    if n == 0 or not weights.any():
+        return None
+    Y = check_regression_targets(block.y, np.float64)
+    P = model.predict(block.X).reshape(Y.shape)
+    mean = np.average(Y, axis=0, weights=weights)
+    return (
+        weights.sum(),
+        mean,
+        weights @ np.square(Y - mean),
+        weights @ np.square(Y - P),
+    )
+
+
+def _block_weights(block):
+    n = _num_samples(block.X)
+    if block.sample_weight is None or n == 0:
+        return np.ones(n)
+    return check_weights(block.sample_weight, n)

@@ -1,0 +1,220 @@
+"""The input weights of hidden units."""
+
+import numpy as np
+
+from sklearn_bp.display._drawing import (
+    BACKWARD,
+    FORWARD,
+    hidden_activations,
+    pyplot,
+    shortened,
+    two_layer,
+)
+
+# Rows at most that the contributions of hidden units are measured on.
+CONTRIBUTION_ROWS = 10_000
+
+
+class HiddenUnitsDisplay:
+    """The input weights of hidden units, those that contribute most first.
+
+    Use `from_estimator` to make one. A unit contributes what it moves the scores by:
+    the standard deviation of its activation over the rows of X, times the length of
+    its output weights (for classes that exclude each other, less their mean, which
+    changes no probability).
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_features, n_hidden)
+        Input weights, a unit a column.
+
+    contributions : ndarray of shape (n_hidden,)
+        What each unit contributes.
+
+    feature_names : array-like of str of shape (n_features,), default=None
+        Names of the rows of `weights`; None for 'x0' and so on.
+
+    Attributes
+    ----------
+    order_ : ndarray of int
+        Numbers of the units drawn, the largest contribution first.
+
+    axes_ : list of matplotlib Axes
+        Of each unit drawn.
+
+    ax_ : matplotlib Axes
+        What they stand in.
+
+    figure_ : matplotlib Figure
+
+    See Also
+    --------
+    LossCurveDisplay : How training went.
+    BackpropDisplay : What flows forward and back for one sample.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
+    >>> from sklearn_bp.display import HiddenUnitsDisplay
+    >>> X, y = load_digits(return_X_y=True)
+    >>> settings = MLP_DEFAULTS | {"max_iter": "auto", "random_state": 0}
+    >>> network = TwoLayerClassifier(**settings).fit(X, y)
+    >>> HiddenUnitsDisplay.from_estimator(network, X, image_shape=(8, 8))
+    <...HiddenUnitsDisplay object at ...>
+    """
+
+    def __init__(self, *, weights, contributions, feature_names=None):
+        self.weights = weights
+        self.contributions = contributions
+        self.feature_names = feature_names
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        *,
+        image_shape=None,
+        per_deviation=True,
+        n_units=16,
+        n_features=8,
+        ax=None,
+    ):
+        """Draw the input weights of the units that contribute most.
+
+        Parameters
+        ----------
+        estimator : TwoLayerClassifier or TwoLayerRegressor
+            Fitted. Of a pipeline, its last step.
+
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows to measure contributions on; at most 10,000 of them are looked at.
+
+        image_shape : tuple of two ints, default=None
+            Draw weights as images of this shape; None for bars.
+
+        per_deviation : bool, default=True
+            Whether weights are multiplied by the standard deviations of their
+            features, so that those of different units can be compared. False for
+            `coefs_` as they are.
+
+        n_units : int, default=16
+            Units at most that are drawn.
+
+        n_features : int, default=8
+            Bars a unit at most: those of its largest weights.
+
+        ax : matplotlib Axes, default=None
+            Where to draw; None for a new figure.
+
+        Returns
+        -------
+        display : HiddenUnitsDisplay
+        """
+        estimator = two_layer(estimator, cls.__name__)
+        X = estimator._check_features(X, reset=False)
+        X = X[:: -(-X.shape[0] // CONTRIBUTION_ROWS)]
+        if hasattr(X, "toarray"):
+            X = X.toarray()
+        X = X.astype(np.float64, copy=False)
+        W1, W2 = estimator.coefs_
+        if estimator.out_activation_ == "softmax":
+            W2 = W2 - W2.mean(axis=1, keepdims=True)
+        contributions = hidden_activations(estimator, X).std(axis=0) * np.linalg.norm(
+            W2, axis=1
+        )
+        if per_deviation:
+            W1 = W1 * X.std(axis=0)[:, np.newaxis]
+        display = cls(
+            weights=W1,
+            contributions=contributions,
+            feature_names=estimator.encoded_feature_names_,
+        )
+        return display.plot(
+            ax, image_shape=image_shape, n_units=n_units, n_features=n_features
+        )
+
+    def plot(self, ax=None, *, image_shape=None, n_units=16, n_features=8):
+        """Draw the weights.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None for a new figure.
+
+        image_shape : tuple of two ints, default=None
+            Draw weights as images of this shape; None for bars.
+
+        n_units : int, default=16
+            Units at most that are drawn.
+
+        n_features : int, default=8
+            Bars a unit at most.
+
+        Returns
+        -------
+        display : HiddenUnitsDisplay
+
+        Raises
+        ------
+        ValueError
+            If `image_shape` does not fit the number of features.
+        """
+        if image_shape is not None and np.prod(image_shape) != len(self.weights):
+            raise ValueError(
+                f"image_shape={image_shape} has {np.prod(image_shape)} pixels, but the "
+                f"units have {len(self.weights)} input weights."
+            )
+        plt = pyplot(self)
+        order = np.argsort(-self.contributions, kind="stable")[:n_units]
+        n_columns = min(len(order), 4 if image_shape is None else 8)
+        n_rows = -(-len(order) // n_columns)
+        if ax is None:
+            width, height = (1.3, 1.5) if image_shape else (3.0, 2.2)
+            size = (max(n_columns * width, 4), n_rows * height + 0.5)
+            _, ax = plt.subplots(figsize=size)
+            left, bottom = (0.02, 0.03) if image_shape else (0.12, 0.3 / size[1])
+            ax.figure.subplots_adjust(left, bottom, 0.97, 1 - 0.65 / size[1])
+        ax.set_axis_off()
+        self.ax_, self.figure_, self.order_ = ax, ax.figure, order
+        space = {"hspace": 0.35, "wspace": 0.1} if image_shape else {"hspace": 0.45}
+        grid = ax.get_subplotspec().subgridspec(
+            n_rows, n_columns, **({"wspace": 0.8} | space)
+        )
+        self.axes_ = [
+            self.figure_.add_subplot(grid[i // n_columns, i % n_columns])
+            for i in range(len(order))
+        ]
+        largest = np.abs(self.weights[:, order]).max() or 1.0
+        share = self.contributions / (self.contributions.sum() or 1.0)
+        for unit, unit_ax in zip(order, self.axes_, strict=True):
+            weights = self.weights[:, unit]
+            if image_shape is None:
+                self._bars(unit_ax, weights, n_features, largest)
+            else:
+                image = weights.reshape(image_shape)
+                unit_ax.imshow(image, cmap="RdBu", vmin=-largest, vmax=largest)
+                unit_ax.set(xticks=[], yticks=[])
+            unit_ax.set_title(f"unit {unit}: {share[unit]:.1%}", fontsize="small")
+        ax.set_title(
+            "Input weights of hidden units, and their shares of all contributions",
+            fontsize="medium",
+            pad=24,
+        )
+        return self
+
+    def _bars(self, ax, weights, n_features, largest):
+        """The largest weights, the largest on top."""
+        chosen = np.argsort(-np.abs(weights), kind="stable")[:n_features]
+        names = [f"x{j}" for j in chosen]
+        if self.feature_names is not None:
+            names = [shortened(str(self.feature_names[j])) for j in chosen]
+        colors = [FORWARD if weights[j] > 0 else BACKWARD for j in chosen]
+        places = np.arange(len(chosen))
+        ax.barh(places, weights[chosen], color=colors)
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set(xlim=(-1.05 * largest, 1.05 * largest), yticks=places)
+        ax.set_yticklabels(names, fontsize="x-small")
+        ax.tick_params(axis="x", labelsize="x-small")
+        ax.invert_yaxis()

@@ -1,0 +1,350 @@
+"""Loss and score against epochs."""
+
+import numpy as np
+from sklearn.base import clone
+
+from sklearn_bp.display._drawing import pyplot
+
+
+def _fitted_network(estimator):
+    """The network within searches, pipelines and targets' transformers."""
+    while not hasattr(estimator, "coefs_"):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "steps"):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "regressor_"):
+            estimator = estimator.regressor_
+        else:
+            break
+    return estimator
+
+
+def _lists(value, n):
+    """One value a curve, from a list of them or from one for a single curve."""
+    if value is None:
+        return [None] * n
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+class LossCurveDisplay:
+    """Loss and score against epochs, the kept epoch marked.
+
+    Use `from_estimator` or `from_cv_results` to make one.
+
+    Parameters
+    ----------
+    loss : array-like of shape (n_epochs,), or list of such
+        The training loss of each epoch, of one estimator or of several.
+
+    validation_loss, validation_score : array-like or list of such, default=None
+        On rows that are not trained on; if shorter than `loss`, of the last epochs.
+        None in a list where an estimator has none.
+
+    best_iter : int or list of int, default=None
+        The epoch whose weights are kept, counted from 1 in `loss`.
+
+    name : str or list of str, default=None
+        What a legend calls the estimators.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the losses.
+
+    score_ax_ : matplotlib Axes or None
+        Axes of the scores, to the right, if there are any.
+
+    figure_ : matplotlib Figure
+
+    lines_, validation_lines_, score_lines_ : list of matplotlib Line2D or None
+        Curves, one an estimator.
+
+    kept_ : list of lists of matplotlib Line2D
+        Marks of the kept epochs, on each curve of each estimator.
+
+    See Also
+    --------
+    HiddenUnitsDisplay : What hidden units respond to.
+    BackpropDisplay : What flows forward and back for one sample.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_bp import TwoLayerClassifier
+    >>> from sklearn_bp.display import LossCurveDisplay
+    >>> network = TwoLayerClassifier(random_state=0).fit(*load_iris(return_X_y=True))
+    >>> LossCurveDisplay.from_estimator(network)
+    <...LossCurveDisplay object at ...>
+    """
+
+    def __init__(
+        self,
+        *,
+        loss,
+        validation_loss=None,
+        validation_score=None,
+        best_iter=None,
+        name=None,
+    ):
+        self.loss = loss
+        self.validation_loss = validation_loss
+        self.validation_score = validation_score
+        self.best_iter = best_iter
+        self.name = name
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, name=None, log_scale="auto"):
+        """Draw the curves of one estimator, or of several in one picture.
+
+        Parameters
+        ----------
+        estimator : estimator, list of estimators, or dict of names and estimators
+            Fitted: of this package, MLPClassifier, MLPRegressor, or a pipeline or a
+            search that ends in one.
+
+        ax : matplotlib Axes, default=None
+            Where to draw; None for a new figure.
+
+        name : str or list of str, default=None
+            What a legend calls them; None for their classes.
+
+        log_scale : bool or 'auto', default='auto'
+            Whether losses have a logarithmic axis: 'auto' if all are above 0.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+
+        Raises
+        ------
+        ValueError
+            If an estimator has no loss curve.
+        """
+        if isinstance(estimator, dict):
+            name = list(estimator) if name is None else name
+            estimator = list(estimator.values())
+        several = isinstance(estimator, list | tuple)
+        networks = [_fitted_network(e) for e in (estimator if several else [estimator])]
+        curves = [_curves(network) for network in networks]
+        if name is None:
+            name = [type(network).__name__ for network in networks]
+        loss, validation_loss, validation_score, best_iter = map(
+            list, zip(*curves, strict=True)
+        )
+        display = cls(
+            loss=loss,
+            validation_loss=validation_loss,
+            validation_score=validation_score,
+            best_iter=best_iter,
+            name=_lists(name, len(networks)),
+        )
+        return display.plot(ax=ax, log_scale=log_scale)
+
+    @classmethod
+    def from_cv_results(
+        cls,
+        cv_results,
+        estimator=None,
+        X=None,
+        y=None,
+        *,
+        n_candidates=3,
+        metric="score",
+        ax=None,
+        name=None,
+        log_scale="auto",
+    ):
+        """Draw the curves of a cross-validation's folds, or of a search's best.
+
+        Parameters
+        ----------
+        cv_results : dict
+            What ``cross_validate(..., return_estimator=True)`` returns: a curve a
+            fold. Or the `cv_results_` of a search, which keeps no curves: its best
+            settings are fitted again, to X and y.
+
+        estimator : estimator, default=None
+            What was searched; needed for a search only, as are X and y.
+
+        X, y : array-like, default=None
+            Training data.
+
+        n_candidates : int, default=3
+            How many of a search's settings are drawn.
+
+        metric : str, default='score'
+            By which of several scorings of a search they are ranked.
+
+        ax : matplotlib Axes, default=None
+            Where to draw; None for a new figure.
+
+        name : list of str, default=None
+            What a legend calls the curves; None for 'fold 0' and so on, or the
+            parameters and mean score.
+
+        log_scale : bool or 'auto', default='auto'
+            As of `from_estimator`.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+
+        Raises
+        ------
+        ValueError
+            If there are neither estimators nor what is needed to fit them.
+        """
+        if "estimator" in cv_results:
+            fitted = list(cv_results["estimator"])
+            labels = [f"fold {i}" for i in range(len(fitted))]
+        elif "params" in cv_results and estimator is not None:
+            best = np.argsort(cv_results[f"rank_test_{metric}"], kind="stable")
+            params, means = cv_results["params"], cv_results[f"mean_test_{metric}"]
+            best = best[:n_candidates]
+            fitted = [clone(estimator).set_params(**params[i]).fit(X, y) for i in best]
+            labels = [f"{_told(params[i])}: {means[i]:.3g}" for i in best]
+        else:
+            raise ValueError(
+                "cv_results holds no fitted estimators. Pass return_estimator=True to "
+                "cross_validate; for the cv_results_ of a search, pass the estimator, "
+                "X and y too, so that its best settings are fitted again."
+            )
+        return cls.from_estimator(
+            fitted, ax=ax, name=labels if name is None else name, log_scale=log_scale
+        )
+
+    def plot(self, ax=None, *, name=None, log_scale="auto"):
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None for a new figure.
+
+        name : str or list of str, default=None
+            What a legend calls them.
+
+        log_scale : bool or 'auto', default='auto'
+            Whether losses have a logarithmic axis: 'auto' if all are above 0.
+
+        Returns
+        -------
+        display : LossCurveDisplay
+        """
+        plt = pyplot(self)
+        several = len(self.loss) > 0 and np.ndim(self.loss[0]) > 0
+        losses = [np.asarray(c) for c in (self.loss if several else [self.loss])]
+        n = len(losses)
+        losses_val = (
+            _lists(self.validation_loss, n) if several else [self.validation_loss]
+        )
+        scores = (
+            _lists(self.validation_score, n) if several else [self.validation_score]
+        )
+        kept = _lists(self.best_iter, n)
+        names = _lists(self.name if name is None else name, n)
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        self.ax_, self.figure_, self.score_ax_ = ax, ax.figure, None
+        if any(score is not None for score in scores):
+            self.score_ax_ = ax.twinx()
+            self.score_ax_.set_ylabel("validation score (dotted)")
+        self.lines_, self.validation_lines_ = [], []
+        self.score_lines_, self.kept_ = [], []
+        for i, loss in enumerate(losses):
+            color, label = f"C{i % 10}", names[i] or f"estimator {i}"
+            lines = [
+                _line(ax, loss, len(loss), color=color),
+                _line(ax, losses_val[i], len(loss), color=color, linestyle="--"),
+                _line(self.score_ax_, scores[i], len(loss), color=color, linestyle=":"),
+            ]
+            kinds = ["training loss", "validation loss", "validation score"]
+            for line, kind in zip(lines, kinds, strict=True):
+                if line is not None:
+                    line.set_label(f"{label}, {kind}" if n > 1 else kind)
+            train, validation, score = lines
+            self.lines_.append(train)
+            self.validation_lines_.append(validation)
+            self.score_lines_.append(score)
+            self.kept_.append(_marks(kept[i], lines, color))
+        self._label(ax, losses, losses_val, log_scale)
+        return self
+
+    def _label(self, ax, losses, losses_val, log_scale):
+        if log_scale == "auto":
+            drawn = [c for c in [*losses, *losses_val] if c is not None]
+            log_scale = all(np.min(c) > 0 for c in drawn)
+        ax.set(xlabel="epoch", ylabel="loss", yscale="log" if log_scale else "linear")
+        ax.grid(alpha=0.3)
+        if len(losses) == 1:
+            drawn = [*self.lines_, *self.validation_lines_, *self.score_lines_]
+            marks = self.kept_[0][:1]  # all look alike
+            handles = [line for line in [*drawn, *marks] if line is not None]
+        else:  # what dashes and dots are is told once, in grey
+            handles = list(self.lines_)
+            for line, label in zip(handles, _first_words(handles), strict=True):
+                line.set_label(label)
+            kinds = [(self.validation_lines_, "--", "validation loss")]
+            kinds += [(self.score_lines_, ":", "validation score")]
+            for lines, style, kind in kinds:
+                if any(line is not None for line in lines):
+                    handles += ax.plot([], [], style, color="grey", label=kind)
+            if any(self.kept_):
+                handles += ax.plot([], [], "o", color="grey", label="epoch kept")
+        ax.legend(  # above the axes, where no curve can be
+            handles=handles,
+            fontsize="small",
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1),
+            ncols=3,
+            frameon=False,
+        )
+
+
+def _first_words(lines):
+    return [line.get_label().removesuffix(", training loss") for line in lines]
+
+
+def _curves(network):
+    """Training loss, validation loss and score, and the kept epoch's place in them."""
+    if not hasattr(network, "loss_curve_"):
+        raise ValueError(
+            f"{network!r} has no loss_curve_: fit it first. (MLPClassifier and "
+            "MLPRegressor have none with solver='lbfgs'.)"
+        )
+    loss = np.asarray(network.loss_curve_)
+    best_iter = getattr(network, "best_iter_", None)
+    if best_iter is not None:  # the curve has the epochs of earlier fits, too
+        best_iter += len(loss) - network.n_iter_
+    names = ("validation_loss_curve_", "validation_scores_")
+    curves = [getattr(network, name, None) for name in names]
+    curves = [None if c is None else np.asarray(c) for c in curves]
+    return loss, *curves, best_iter
+
+
+def _told(params):
+    """Parameters of a search as a legend tells them."""
+    short = {name.rpartition("__")[2]: value for name, value in params.items()}
+    return ", ".join(f"{name}={value}" for name, value in short.items())
+
+
+def _line(ax, curve, n_epochs, **style):
+    """A curve that ends with the last epoch; None for none."""
+    if curve is None:
+        return None
+    epochs = np.arange(n_epochs - len(curve), n_epochs) + 1
+    return ax.plot(epochs, curve, **style)[0]
+
+
+def _marks(best_iter, lines, color):
+    """A dot at the kept epoch on each curve that has it."""
+    marks = []
+    for line in lines:
+        if line is None or best_iter is None:
+            continue
+        epochs, values = line.get_data()
+        at = np.flatnonzero(epochs == best_iter)
+        style = {"color": color, "label": f"kept: epoch {best_iter}", "zorder": 3}
+        marks += line.axes.plot(epochs[at], values[at], "o", **style)
+    return marks
