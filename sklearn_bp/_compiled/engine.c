@@ -34,6 +34,7 @@ released while they run.  Whoever calls checks every pointer's length beforehand
 #define FLUSH_EVERY 256    /* as of `optimizers` */
 #define SCALE_SPEED 3.0    /* as of `_parameters` */
 #define MEASURED_ROWS 256
+#define SCORED_ROWS 256 /* a divisor of held_out.BLOCK_ROWS */
 #define DIRECT_PRODUCT 900000 /* `_blas.DIRECT_PRODUCT`, and some room */
 #define MOST_BUFFERS 20
 

@@ -442,9 +442,10 @@ static int N(train)(const Training *J, int64_t first, int64_t last, int64_t star
 
 /* Scores, (n, k), of the rows held out from members `first` to `last`. */
 static int N(score)(const Scoring *J, int64_t first, int64_t last) {
-    int64_t d = J->d, h = J->h, k = J->k, wide = h * J->M, most = rows_at_once(256, d * h, 8);
+    int64_t d = J->d, h = J->h, k = J->k, wide = h * J->M, most = SCORED_ROWS;
     const REAL *X = J->X;
     Buffers buffers = {0};
+    while (most > 8 && most * d * h > DIRECT_PRODUCT) most /= 2;
     REAL *x = take(&buffers, sizeof(REAL) * most * d);
     REAL *a1 = take(&buffers, sizeof(REAL) * most * h);
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;

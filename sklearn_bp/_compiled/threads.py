@@ -5,6 +5,11 @@ from itertools import pairwise
 
 from sklearn_bp._common.blas import allowed_threads, one_blas_thread
 
+# Seconds of work below which threads wait for each other longer than they gain.
+SHORT = 1e-3
+# Numbers that a core multiplies and adds in a second, at least.
+SPEED = 1e10
+
 
 class Team:
     """As many threads as BLAS may use now, at most `most`.
