@@ -38,7 +38,7 @@ from sklearn_bp._compiled.library import (
     is_plain,
 )
 
-__all__ = ["Epochs", "Loss", "Scores", "covered", "is_built"]
+__all__ = ["Epochs", "Loss", "Scores", "covered", "is_asked_for", "is_built"]
 
 OPTIMIZERS = (optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.RMSprop)
 

@@ -54,9 +54,15 @@ static void give_back(Buffers *buffers) {
     for (int i = 0; i < buffers->n; i++) free(buffers->memory[i]);
 }
 
-/* Rows of a product that is direct, or all: see `_blas.row_parts`. */
-static int64_t rows_at_once(int64_t n_rows, int64_t n_multiplications, int64_t least) {
+/* Rows of a product that is direct, or all: see `blas.row_parts`.
+
+Parts must not be many: 11 of 200 rows take 1.4 times as long as one packed product, 11
+of 32 rows 0.65 times.
+*/
+static int64_t rows_at_once(int64_t n_rows, int64_t n_multiplications) {
     int64_t most = DIRECT_PRODUCT / n_multiplications, n_parts;
+    int64_t least = n_rows < 4 * 48 ? n_rows / 4 : 48;
+    if (least < 8) least = 8;
     if (most >= n_rows || most < least) return n_rows > 0 ? n_rows : 1;
     n_parts = (n_rows + most - 1) / most;
     return (n_rows + n_parts - 1) / n_parts;

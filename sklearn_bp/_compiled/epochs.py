@@ -175,7 +175,7 @@ class Epochs:
 
     def state(self):
         """What continuing needs, as the optimizer's own `state` gives it."""
-        return self._state
+        return dict(self._state)
 
     def epoch(self, order, rates):
         """Train for an epoch.

@@ -309,6 +309,7 @@ static int N(train)(const Training *J, int64_t first, int64_t last, int64_t star
     REAL *loss = take(&buffers, sizeof(REAL) * most);
     REAL *spare = take(&buffers, sizeof(REAL) * most);
     REAL *g = take(&buffers, sizeof(REAL) * J->size);
+    REAL *W2_T = take(&buffers, sizeof(REAL) * h * k);
     REAL *s = J->r ? take(&buffers, sizeof(REAL) * d) : NULL;
     REAL *slopes = J->r ? take(&buffers, sizeof(REAL) * d) : NULL;
     int64_t *ends = take(&buffers, sizeof(int64_t) * (M + 1));
@@ -364,7 +365,7 @@ static int N(train)(const Training *J, int64_t first, int64_t last, int64_t star
             /* forward: a1 = f(x W1 + b1), z2 = a1 W2 + b2 */
             for (int run = at = 0; run < 2; run++) {
                 int64_t length = runs[run][1] - runs[run][0];
-                part = rows_at_once(length, dh, 8);
+                part = rows_at_once(length, dh);
                 for (int64_t i = runs[run][0]; i < runs[run][1]; i += part) {
                     n_parts = runs[run][1] - i < part ? runs[run][1] - i : part;
                     N(product)(J->gemm, x + i * d, d, 0, W1, h, 0, 0, a1 + at * h, h,
@@ -376,7 +377,11 @@ static int N(train)(const Training *J, int64_t first, int64_t last, int64_t star
             if (k > 1 && n) {
                 for (int64_t c = 0; c < k; c++)
                     for (int64_t i = 0; i < n; i++) z2[c * n + i] = b2[c];
-                N(product)(J->gemm, W2, k, 1, a1, h, 1, 1, z2, n, k, n, h);
+                /* BLAS takes small matrices best as they stand: 0.3 to 0.7 of the time
+                   that it takes with W2 to be transposed, 8 % of a step of 5 classes */
+                for (int64_t u = 0; u < h; u++)
+                    for (int64_t c = 0; c < k; c++) W2_T[c * h + u] = W2[u * k + c];
+                N(product)(J->gemm, W2_T, h, 0, a1, h, 1, 1, z2, n, k, n, h);
             }
             /* output error, and dL/db2 */
             N(losses)(J->loss, z2, y, loss, spare, n, k);
@@ -394,13 +399,13 @@ static int N(train)(const Training *J, int64_t first, int64_t last, int64_t star
             /* hidden error, and the gradients */
             if (k > 1 && n) {
                 N(product)(J->gemm, a1, h, 1, z2, n, 1, 0, g + W2_at, k, h, k, n);
-                N(product)(J->gemm, z2, n, 1, W2, k, 1, 0, delta1, h, n, h, k);
+                N(product)(J->gemm, z2, n, 1, W2_T, h, 0, 0, delta1, h, n, h, k);
             } else memset(g + W2_at, 0, sizeof(REAL) * h * k);
             N(hidden_error)(J->activation, delta1, a1, n, h, g, z2, W2,
                             k == 1 ? g + W2_at : NULL);
             for (int run = at = 0; run < 2; run++) {
                 int64_t length = runs[run][1] - runs[run][0];
-                part = rows_at_once(length, dh, 48);
+                part = rows_at_once(length, dh);
                 for (int64_t i = runs[run][0]; i < runs[run][1]; i += part) {
                     n_parts = runs[run][1] - i < part ? runs[run][1] - i : part;
                     N(product)(J->gemm, x + i * d, d, 1, delta1 + at * h, h, 0, at > 0,

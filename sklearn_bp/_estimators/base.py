@@ -973,6 +973,7 @@ class BaseTwoLayer(
         self.n_iter_ = state.n_iter
         self.best_iter_ = result.best_iter
         self.stop_reason_ = result.reason
+        self.engine_ = state.engine
         self.t_ = state.t
         self.loss_curve_ = state.loss_curve
         self.loss_ = state.loss_curve[-1]

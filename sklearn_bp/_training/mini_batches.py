@@ -81,6 +81,8 @@ class TrainingState:
         Its number, from 1.
     relaxed : bool
         Whether the penalty has been dropped.
+    engine : str
+        What the last epoch ran on: "compiled" or "python".
     """
 
     parameters: Parameters
@@ -102,6 +104,7 @@ class TrainingState:
     best: np.ndarray | None = None
     best_iter: int | None = None
     relaxed: bool = False
+    engine: str = field(default="python", metadata=GIVEN)
 
     @property
     def dtype(self):
@@ -175,15 +178,12 @@ class TrainingResult:
     reason : str
         "tol", "patience" (validation), "max_iter", "loss_threshold", "callback",
         "interrupted", or what else ended it, in the solver's words.
-    engine : str
-        "compiled" if epochs ran compiled, else "python".
     """
 
     parameters: Parameters
     state: TrainingState
     best_iter: int
     reason: str
-    engine: str = "python"
 
 
 @dataclass(frozen=True)
@@ -252,8 +252,6 @@ class MiniBatches:
         result = run_epochs(epoch, on_plateau, state, plan)
         if not all(np.isfinite(np.sum(value)) for value in state.optimizer.values()):
             raise divergence(state.n_iter)  # Adam's steps are 0 behind an infinite v
-        if isinstance(optimizer, _compiled.Epochs):
-            result.engine = "compiled"
         return result
 
     def _bind(self, network, data, state):
@@ -261,7 +259,9 @@ class MiniBatches:
         parameters = state.parameters
         if state.relaxed:
             data = replace(data, alpha=0.0)
-        if self._is_compiled(network, data, parameters):
+        is_compiled = self._is_compiled(network, data, parameters)
+        state.engine = "compiled" if is_compiled else "python"
+        if is_compiled:
             return self._compiled_epochs(network, data, state)
         optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
         if self.penalty_rows is not None:
@@ -469,7 +469,7 @@ def averages(state, n_steps):
     """Begin `state.average` if there is none; return steps per term, largest decay."""
     if state.average is None:
         state.average = state.parameters.copy()
-    every = max(1, n_steps // 32)
+    every = max(1, int(n_steps // 32))
     return every, float(np.exp(-every / n_steps))
 
 
