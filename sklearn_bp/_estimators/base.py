@@ -54,7 +54,13 @@ from sklearn_bp._fitting.reports import (
     next_step_of_lbfgs,
     page_template,
 )
-from sklearn_bp._network.batches import SMALL_BYTES, Data, row_length, some_rows
+from sklearn_bp._network.batches import (
+    SCALED_BYTES,
+    SMALL_BYTES,
+    Data,
+    row_length,
+    some_rows,
+)
 from sklearn_bp._network.dropout import stream_of
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
@@ -602,8 +608,8 @@ class BaseTwoLayer(
             return X, None
         if sparse.issparse(X):
             return scaling(X), None
-        if X.nbytes <= SMALL_BYTES:
-            return scaling(X, np.empty(X.shape, dtype)), None
+        if isinstance(X, np.ndarray) and X.size * dtype.itemsize <= SCALED_BYTES:
+            return scaling.by_blocks(X, np.empty(X.shape, dtype)), None
         return X, scaling
 
     def _rotated(self, X, scaling, raw, sample_weight, dtype, n_units):
