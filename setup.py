@@ -19,7 +19,7 @@ LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 # Compilers vectorize loops without branches (relu, Adam's roots) only if they may
 # ignore errno and traps, and sums only if their order is free: with -O3 alone a step
 # takes three times as long.
-FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-g0"]
 
 
 class BuildWithFlags(build_ext):
