@@ -104,7 +104,7 @@ class TrainingState:
     best: np.ndarray | None = None
     best_iter: int | None = None
     relaxed: bool = False
-    engine: str = field(default="python", metadata=GIVEN)
+    engine: str = "python"
 
     @property
     def dtype(self):
