@@ -32,6 +32,7 @@ class BuildWithFlags(build_ext):
         flags = ["/O2", "/std:c11"]
         if self.compiler.compiler_type != "msvc":
             flags = [flag for flag in FLAGS if self._takes(flag)]
+            ext.libraries = ["m"]
         more = os.environ.get("SKLEARN_BP_CFLAGS", "").split()
         ext.extra_compile_args = flags + more
         ext.extra_link_args = more
@@ -60,7 +61,8 @@ setup(
             depends=[
                 FOLDER + name
                 for name in ("engine.h", "functions.h", "step.h", "variants.h")
-            ],
+            ]
+            + ["setup.py"],
             py_limited_api=LIMITED_API,
             optional=True,
         )

@@ -23,6 +23,7 @@ from sklearn_bp import (
     TwoLayerRegressor,
     _compiled,
 )
+from sklearn_bp._common.blas import one_blas_thread
 from sklearn_bp._compiled import library, threads
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
@@ -102,6 +103,8 @@ def trained(
     Y = targets(task, rng, n)
     Y = Y if Y.dtype == bool else Y.astype(dtype)
     weights = rng.uniform(0.1, 3.0, size=n) if weighted else None
+    if weighted == "with zeros":
+        weights[: n // 3] = 0
     layout = (d, h, k, n_members, False, scaled)
     start = rng.normal(size=Parameters.size(*layout)) / 3
     state = TrainingState(
@@ -174,7 +177,7 @@ def test_one_network_equals_the_loop(task, activation, optimizer, monkeypatch):
     assert_equal_results(*both(monkeypatch, **options))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [False, True, "with zeros"])
 @pytest.mark.parametrize("folds", [False, True])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("task", TASKS)
@@ -397,6 +400,14 @@ def test_a_class_of_ones_own_runs_the_loop(monkeypatch):
     assert fitted_on("auto", monkeypatch, activation=Half()).engine_ == "python"
 
 
+def test_sizes_beyond_c_ints_run_the_loop(monkeypatch):
+    """Here the largest int is 100."""
+    monkeypatch.setattr(_compiled, "MOST", 100)
+    few = fitted_on("auto", monkeypatch, batch_size=30, early_stopping=False)
+    many = fitted_on("auto", monkeypatch, batch_size=40, early_stopping=False)
+    assert (few.engine_, many.engine_) == ("compiled", "python")
+
+
 def test_environment_chooses(monkeypatch):
     assert fitted_on("auto", monkeypatch).engine_ == "compiled"
     assert fitted_on("compiled", monkeypatch).engine_ == "compiled"
@@ -493,6 +504,7 @@ def shared(monkeypatch):
 
     def use(n_threads):
         monkeypatch.setattr(threads, "allowed_threads", lambda: n_threads)
+        monkeypatch.setattr(threads, "cpu_count", lambda: n_threads)
 
     monkeypatch.setattr("sklearn_bp._compiled.epochs.SHORT", 0)
     monkeypatch.setattr("sklearn_bp._compiled.held_out.SHORT", 0)
@@ -516,9 +528,11 @@ def test_as_many_threads_as_blas_may_use():
     with threadpool_limits(1):
         assert threads.Team(8).size == 1
     with threadpool_limits(2):
-        assert threads.Team(8).size == threads.allowed_threads() <= 2
-        with sklearn_bp._common.blas.one_blas_thread():  # a limit of our own
-            assert threads.Team(8).size == threads.allowed_threads()
+        number = threads.allowed_threads()
+        assert number <= 2
+        with one_blas_thread():  # a limit of our own
+            assert threads.allowed_threads() == number
+            assert threads.Team(8).size == min(number, threads.cpu_count())
     assert threads.Team(1).size == 1
 
 

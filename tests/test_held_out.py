@@ -1,5 +1,6 @@
 """Rows held out in turn: who learns what, when training stops, how sure it may be."""
 
+import pickle
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -463,6 +464,17 @@ def test_temperature_is_bounded(kind):
         else:
             held_out._Y = sign * z > 0
         assert_allclose(held_out.temperature(parameters), bound, rtol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["auto", "python"])
+@over_classes
+def test_held_out_rows_travel_once_measured(kind, engine, monkeypatch):
+    """As partitions do, from worker to worker."""
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
+    held_out, parameters, _, _ = held_out_of(kind)
+    here = held_out(parameters)
+    there = pickle.loads(pickle.dumps(held_out))(parameters)
+    assert there.loss == here.loss
 
 
 def test_only_log_losses_have_a_temperature():

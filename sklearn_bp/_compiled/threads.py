@@ -3,6 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+from joblib import cpu_count
+
 from sklearn_bp._common.blas import allowed_threads, one_blas_thread
 
 # Seconds of work below which threads wait for each other longer than they gain.
@@ -12,7 +14,9 @@ SPEED = 1e10
 
 
 class Team:
-    """As many threads as BLAS may use now, at most `most`.
+    """As many threads as BLAS may use now, and as there are cores, at most `most`.
+
+    joblib counts the cores: it knows the limits of containers too.
 
     They wait without spinning, and end with the team: none outlives a fit, so that a
     process may fork between fits.
@@ -23,7 +27,7 @@ class Team:
     """
 
     def __init__(self, most):
-        self.size = 1 if most == 1 else max(1, min(most, allowed_threads()))
+        self.size = 1 if most == 1 else min(most, allowed_threads(), cpu_count())
         self._helpers = None
         if self.size > 1:
             self._helpers = ThreadPoolExecutor(self.size - 1, "sklearn_bp")

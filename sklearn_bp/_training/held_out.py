@@ -117,6 +117,11 @@ class _ValidationRows:
         self._forwards: dict = {}  # by number of rows
         self._compiled_loss: Any = None
 
+    def __getstate__(self):
+        """Without what is bound to memory: it is made anew where it is needed."""
+        bound: dict = {"_forwards": {}, "_compiled_loss": None, "_at_once": None}
+        return vars(self) | bound
+
     def scores(self, parameters):
         """Scores of the rows, (n, n_outputs)."""
         raise NotImplementedError
