@@ -508,6 +508,7 @@ def shared(monkeypatch):
 
     monkeypatch.setattr("sklearn_bp._compiled.epochs.SHORT", 0)
     monkeypatch.setattr("sklearn_bp._compiled.held_out.SHORT", 0)
+    monkeypatch.setattr("sklearn_bp._compiled.held_out.MANY_SCORES", 0)
     return use
 
 
@@ -516,7 +517,7 @@ def test_same_bits_for_any_number_of_threads(dtype, shared, monkeypatch):
     results = []
     for n_threads in (1, 2, 3, 8):
         shared(n_threads)
-        options = {"n_members": 5, "folds": True, "dtype": dtype}
+        options = {"n_members": 5, "folds": True, "dtype": dtype, "n": 700}
         results.append(trained("compiled", monkeypatch, **options))
     for result in results[1:]:
         assert_array_equal(result.parameters.flat, results[0].parameters.flat)

@@ -33,7 +33,7 @@ released while they run.  Whoever calls checks every pointer's length beforehand
 
 #define FLUSH_EVERY 256    /* as of `optimizers` */
 #define SCALE_SPEED 3.0    /* as of `_parameters` */
-#define MEASURED_ROWS 256
+#define MEASURED_ROWS 256 /* as of `held_out` */
 #define SCORED_ROWS 256 /* a divisor of held_out.BLOCK_ROWS */
 #define DIRECT_PRODUCT 900000 /* `_blas.DIRECT_PRODUCT`, and some room */
 #define MOST_BUFFERS 20
@@ -147,14 +147,17 @@ static PyObject *score(PyObject *self, PyObject *args) {
     return finished(&view, failed);
 }
 
-static PyObject *measure(PyObject *self, PyObject *object) {
+static PyObject *measure(PyObject *self, PyObject *args) {
+    PyObject *object;
     Py_buffer view;
+    long long first, last;
     int failed;
     (void)self;
+    if (!PyArg_ParseTuple(args, "OLL", &object, &first, &last)) return NULL;
     const Measuring *J = job_of(object, &view, sizeof(Measuring));
     if (!J) return NULL;
     Py_BEGIN_ALLOW_THREADS
-    failed = DISPATCH(J, measure, J);
+    failed = DISPATCH(J, measure, J, first, last);
     Py_END_ALLOW_THREADS
     return finished(&view, failed);
 }
@@ -201,7 +204,7 @@ static PyObject *has_vector(PyObject *self, PyObject *unused) {
 static PyMethodDef functions[] = {
     {"train", train, METH_VARARGS, "Train members over some rows."},
     {"score", score, METH_VARARGS, "Scores of the rows held out from members."},
-    {"measure", measure, METH_O, "The loss of scores at a temperature."},
+    {"measure", measure, METH_VARARGS, "The loss of scores at a temperature."},
     {"reorder", reorder, METH_VARARGS, "From one layout of parameters to the other."},
     {"has_vector", has_vector, METH_NOARGS, "Whether jobs may set `vector`."},
     {NULL, NULL, 0, NULL},

@@ -51,7 +51,7 @@ typedef struct {
 typedef struct {
     const void *scores, *Y;   /* (n, k) */
     const double *weights;    /* (n,) */
-    double *found;            /* the loss, and its slope along 1 / T */
+    double *found;            /* per block of rows, the loss and its slope along 1 / T */
     int64_t n, k, is_double, Y_is_bytes, loss, vector;
     double inverse;           /* 1 / T */
 } Measuring;

@@ -29,6 +29,10 @@ from sklearn_bp._network.batches import SMALL_BYTES
 # that products, and their rounding, are those of rows read in place.
 BLOCK_ROWS = 4096
 
+# Rows of a block of `measure`, and scores from which on blocks are shared by threads.
+MEASURED_ROWS = 256
+MANY_SCORES = 50_000
+
 
 class Scoring(Job):
     """The rows, and the parameters that score them."""
@@ -156,7 +160,9 @@ class Loss:
     """
 
     def __init__(self, loss, Y, weights, dtype):
-        self._shape, self._dtype, self._found = Y.shape, dtype, np.empty(2)
+        self._shape, self._dtype = Y.shape, dtype
+        self._found = np.zeros((-(-Y.shape[0] // MEASURED_ROWS), 2))
+        self._team = Team(len(self._found) if Y.size >= MANY_SCORES else 1)
         Y = targets_as_c(Y, dtype, Y.shape)
         self._job = Measuring(
             Y=Y,
@@ -182,5 +188,6 @@ class Loss:
         """Of scores z, (n, n_outputs), times `inverse`: a pair of floats."""
         self._job.set("scores", as_c(z, self._dtype, self._shape))
         self._job.inverse = inverse
-        engine.measure(self._job)
-        return float(self._found[0]), float(self._found[1])
+        self._team.share(len(self._found), lambda i, j: engine.measure(self._job, i, j))
+        loss, slope = self._found.sum(axis=0)
+        return float(loss), float(slope)

@@ -475,21 +475,22 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
     return 0;
 }
 
-/* The weighted loss of scores times 1 / T, and its derivative with respect to 1 / T. */
-static int N(measure)(const Measuring *J) {
+/* The weighted loss of scores times 1 / T, and its derivative with respect to 1 / T: of
+   blocks `first` to `last` of MEASURED_ROWS rows, to be added up. */
+static int N(measure)(const Measuring *J, int64_t first, int64_t last) {
     int64_t k = J->k, most = MEASURED_ROWS;
     const REAL *Z = J->scores, *Y = J->Y;
     const uint8_t *flags = J->Y;
     REAL inverse = (REAL)J->inverse;
-    double total = 0, slope = 0;
     Buffers buffers = {0};
     REAL *z2 = take(&buffers, sizeof(REAL) * most * k);
     REAL *y = take(&buffers, sizeof(REAL) * most * k);
     REAL *loss = take(&buffers, sizeof(REAL) * most);
     REAL *spare = take(&buffers, sizeof(REAL) * most);
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
-    for (int64_t start = 0; start < J->n; start += most) {
-        int64_t b = J->n - start < most ? J->n - start : most;
+    for (int64_t block = first; block < last; block++) {
+        int64_t start = block * most, b = J->n - start < most ? J->n - start : most;
+        double total = 0, slope = 0;
         for (int64_t c = 0; c < k; c++)
             for (int64_t i = 0; i < b; i++) {
                 int64_t at = (start + i) * k + c;
@@ -505,9 +506,9 @@ static int N(measure)(const Measuring *J) {
             total += w * loss[i];
             slope += w * sum;
         }
+        J->found[2 * block] = total;
+        J->found[2 * block + 1] = slope;
     }
-    J->found[0] = total;
-    J->found[1] = slope;
     give_back(&buffers);
     return 0;
 }
