@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
@@ -23,8 +24,9 @@ from sklearn_bp import (
     TwoLayerRegressor,
     _compiled,
 )
+from sklearn_bp._common import threads
 from sklearn_bp._common.blas import one_blas_thread
-from sklearn_bp._compiled import library, threads
+from sklearn_bp._compiled import library
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters
@@ -523,6 +525,31 @@ def test_same_bits_for_any_number_of_threads(dtype, shared, monkeypatch):
         assert_array_equal(result.parameters.flat, results[0].parameters.flat)
         assert result.state.loss_curve == results[0].state.loss_curve
         assert result.state.validation_losses == results[0].state.validation_losses
+
+
+@pytest.mark.parametrize("kind", ["dense", "integers", "sparse"])
+@pytest.mark.parametrize("skip_layer", [False, True])
+def test_predictions_have_the_same_bits_for_any_number_of_threads(
+    kind, skip_layer, shared, monkeypatch
+):
+    """Overflow is nobody's warning, in whatever thread it happens."""
+    monkeypatch.setattr(threads, "SHORT", 0)
+    rng = np.random.RandomState(0)
+    X = np.round(rng.normal(size=(3000, 4)) * 4)
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    model = TwoLayerClassifier(6, max_iter=2, random_state=0, skip_layer=skip_layer)
+    model.fit(X[:200], y[:200])
+    if kind == "integers":
+        X = X.astype(int)
+    else:
+        X[::100] = 1e300
+        X = X if kind == "dense" else sparse.csr_matrix(X)
+    scores = []
+    for n_threads in (1, 2, 3):
+        shared(n_threads)
+        scores.append(model.decision_function(X))
+    assert_array_equal(scores[1], scores[0])
+    assert_array_equal(scores[2], scores[0])
 
 
 def test_as_many_threads_as_blas_may_use():

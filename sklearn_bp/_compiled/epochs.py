@@ -7,6 +7,7 @@ import numpy as np
 
 from sklearn_bp import optimizers
 from sklearn_bp._common.blas import MANY_THREADS, one_blas_thread
+from sklearn_bp._common.threads import SHORT, SPEED, Team
 from sklearn_bp._compiled.library import (
     ACTIVATIONS,
     LOSSES,
@@ -20,7 +21,6 @@ from sklearn_bp._compiled.library import (
     strides_of,
     targets_as_c,
 )
-from sklearn_bp._compiled.threads import SHORT, SPEED, Team
 from sklearn_bp._network.batches import Batches
 from sklearn_bp._network.parameters import Parameters
 

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import numpy as np
 
 from sklearn_bp._common.blas import one_blas_thread
+from sklearn_bp._common.threads import SHORT, SPEED, Team
 from sklearn_bp._compiled.library import (
     ACTIVATIONS,
     DTYPES,
@@ -22,7 +23,6 @@ from sklearn_bp._compiled.library import (
     strides_of,
     targets_as_c,
 )
-from sklearn_bp._compiled.threads import SHORT, SPEED, Team
 from sklearn_bp._network.batches import SMALL_BYTES
 
 # Rows copied at a time: a multiple of those that `score` of step.h takes at a time, so

@@ -1,6 +1,8 @@
-"""Threads that share members: contiguous ranges, the caller takes the first."""
+"""Threads that share work: contiguous ranges, the caller takes the first."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from contextvars import copy_context
 from itertools import pairwise
 
 from joblib import cpu_count
@@ -44,7 +46,10 @@ class Team:
 
         bounds = [n * i // self.size for i in range(self.size + 1)]
         ranges = list(pairwise(bounds))
-        futures = [self._helpers.submit(helped, *r) for r in ranges[1:]]
+        # A context each, for numpy's errstate to hold there too.
+        futures = [
+            self._helpers.submit(copy_context().run, helped, *r) for r in ranges[1:]
+        ]
         try:
             work(*ranges[0])
         finally:
@@ -64,3 +69,16 @@ class Team:
                     interrupted = error
         if interrupted is not None:
             raise interrupted
+
+
+def shared_by(n, n_multiplications, work):
+    """Call work(first, last) for ranges that make up 0 to n, in threads if it is long.
+
+    Each has a share of the cores of its own, so BLAS uses one thread there.
+    """
+    if n_multiplications < 4 * SHORT * SPEED or n < 2:
+        work(0, n)
+        return
+    team = Team(n)
+    with one_blas_thread() if team.size > 1 else nullcontext():
+        team.share(n, work)
