@@ -315,6 +315,10 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         'callback', 'interrupted', or what scipy says of 'lbfgs'. Of partial_fit
         'max_iter', until the patience is used up; further calls go on all the same.
 
+    engine_ : str
+        What training ran on: 'compiled', or 'python' where that does not cover the
+        parameters or was not built.
+
     t_ : int
         Training rows seen: the sum over epochs.
 
