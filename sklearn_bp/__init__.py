@@ -6,7 +6,7 @@ from importlib.util import find_spec as _find_spec
 from sklearn_bp import _compiled
 from sklearn_bp._estimators.classifier import TwoLayerClassifier
 from sklearn_bp._estimators.regressor import TwoLayerRegressor
-from sklearn_bp._fitting.defaults import MLP_DEFAULTS
+from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._training.mini_batches import DivergenceError
 
 __version__ = "0.1.0.dev0"

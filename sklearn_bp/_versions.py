@@ -22,11 +22,7 @@ except ImportError:
 
     HAS_CALLBACKS = False
 
-# Frames between a public method and whoever called it, of which warnings must know.
-EXTRA_FRAMES = int(HAS_CALLBACKS)
-
 __all__ = [
-    "EXTRA_FRAMES",
     "HAS_CALLBACKS",
     "CallbackSupportMixin",
     "listens",

@@ -295,6 +295,16 @@ def as_activation(activation):
     return activation if isinstance(activation, Activation) else _Own(activation)
 
 
+def is_same_activation(one, other):
+    """Whether two names or objects stand for the same; of one's own by their class."""
+    one, other = (
+        ACTIVATIONS.get(a, a) if isinstance(a, str) else a for a in (one, other)
+    )
+    if isinstance(one, Activation):
+        return bool(one == other)
+    return type(one) is type(other)
+
+
 ACTIVATIONS: dict[str, Any] = {
     "identity": Identity(),
     "logistic": Logistic(),

@@ -168,7 +168,10 @@ class Checkpoint(_Callback):
         """Called where an epoch ends, or the fit."""
         run = run_of(estimator)
         if context.task_name != "epoch":
-            if run.reason != "interrupted":  # in the middle of an epoch, perhaps
+            # Interrupted, it may be in the middle of an epoch.
+            if run.training.reason != "interrupted":
                 run.writers[id(self)].write()
-        elif run.state.n_iter % self.every == 0 or run.reason is not None:
+            return
+        training = run.training
+        if training.state.n_iter % self.every == 0 or training.reason is not None:
             run.writers[id(self)].write()

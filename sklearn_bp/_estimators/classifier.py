@@ -1,30 +1,17 @@
 """The classifier."""
 
-from typing import ClassVar
-
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_bp._estimators.base import BaseTwoLayer
 from sklearn_bp._estimators.fit_batches import fit_batches, labels_of
-from sklearn_bp._fitting.early_stopping import UsersData
-from sklearn_bp._tables.scaling import Scaling
-from sklearn_bp._tables.targets import (
-    ClassTargets,
-    check_labels,
-    check_y_given,
-    class_weights,
-)
-from sklearn_bp._tables.validation import (
-    Boolean,
-    ClassWeight,
-    Part,
-    check_sample_weight,
-)
+from sklearn_bp._fitting.parameters import OF_CLASSIFIER, store
+from sklearn_bp._fitting.request import Request
+from sklearn_bp._tables.class_targets import ClassTargets
+from sklearn_bp._tables.targets import check_labels, check_y_given
 from sklearn_bp._tables.values import unmasked
 from sklearn_bp._versions import with_callbacks
-from sklearn_bp.losses import CLASSIFIER_LOSSES, as_class_loss
 
 
 class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
@@ -152,7 +139,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         when `early_stopping_metric` on them has not improved for as long. The split
         is stratified by class; where rows are too few for that, one of each class
         stays in training, one or two others at least are held out, and a warning
-        says so.
+        says so. With fewer than 100 rows and alpha='auto', copies of a row stay on
+        one side of the split, and a weight of k counts as k copies. partial_fit holds
+        nothing out.
         False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
         take the place of those held out; partial_fit knows no others.
 
@@ -388,12 +377,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     __module__ = "sklearn_bp"  # what files of fitted estimators name
 
-    _constraints: ClassVar = {
-        **BaseTwoLayer._constraints,
-        "loss": Part(CLASSIFIER_LOSSES, ("variant",)),
-        "class_weight": ClassWeight(),
-        "temperature_scaling": Boolean(also=("auto",)),
-    }
+    _parameters = OF_CLASSIFIER
+    _targets_kind = ClassTargets
 
     def __init__(
         self,
@@ -435,44 +420,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         class_weight=None,
         temperature_scaling="auto",
     ):
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            loss=loss,
-            loss_threshold=loss_threshold,
-            init=init,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            early_stopping_metric=early_stopping_metric,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            standardize=standardize,
-            n_members=n_members,
-            average=average,
-            dropout=dropout,
-            skip_layer=skip_layer,
-            scaling_layer=scaling_layer,
-            categorical_features=categorical_features,
-        )
-        self.class_weight = class_weight
-        self.temperature_scaling = temperature_scaling
+        store(self, locals())
 
     @with_callbacks
     def fit(
@@ -534,17 +482,19 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         DivergenceError
             A ValueError: the loss is not finite. What was fitted before is kept.
         """
-        users = UsersData(
-            X,
-            y,
-            groups,
-            X_val,
-            y_val,
-            sample_weight_val,
-            coef_init,
-            intercept_init,
+        return self._fit(
+            Request(
+                X,
+                y,
+                sample_weight,
+                groups,
+                X_val,
+                y_val,
+                sample_weight_val,
+                coef_init,
+                intercept_init,
+            )
         )
-        return self._fit(users, sample_weight)
 
     @available_if(lambda self: self._check_solver())
     @with_callbacks
@@ -596,9 +546,18 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         ValueError, TypeError
             For parameters or data out of range, or labels not in `classes`.
         """
-        users = UsersData(X, y, None, X_val, y_val, sample_weight_val)
-        self._check_partial_fit(users)
-        return self._fit(users, sample_weight, incremental=True, classes=classes)
+        request = Request(
+            X,
+            y,
+            sample_weight,
+            X_val=X_val,
+            y_val=y_val,
+            sample_weight_val=sample_weight_val,
+            incremental=True,
+            classes=classes,
+        )
+        self._check_partial_fit()
+        return self._fit(request)
 
     @available_if(lambda self: self._check_solver())
     def fit_batches(self, source, *, classes=None, epochs=1):
@@ -631,71 +590,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             For a source without batches, an iterator that would have to be read more
             than once, and what partial_fit refuses.
         """
-        if classes is None and not hasattr(self, "_targets"):
+        if classes is None and not hasattr(self, "coefs_"):
             classes = labels_of(source)
         return fit_batches(self, source, epochs, classes=classes)
 
-    def _encode_targets(self, y, dtype, continuing, classes, incremental):
-        y = check_labels(y)
-        if incremental:
-            self._targets = self._announced_targets(y, classes)
-        elif not continuing:
-            self._targets = ClassTargets.of(y)
-        elif set(np.unique(y)) != set(self.classes_) and not self._targets.multilabel:
-            raise ValueError(
-                "warm_start can only be used where `y` has the same classes as in the "
-                f"previous call to fit. Previously got {self.classes_}, `y` has "
-                f"{np.unique(y)}"
-            )
-        self.classes_ = self._targets.classes
-        return self._targets.encode(y)
-
-    def _announced_targets(self, y, classes):
-        """The targets of partial_fit: those of the first call, or its `classes`."""
-        known = getattr(self, "_targets", None)
-        if classes is None:
-            if known is None:
-                raise ValueError(
-                    "classes must be passed on the first call to partial_fit."
-                )
-            return known
-        classes = np.unique(check_labels(classes, "classes"))
-        if known is None:
-            return ClassTargets.of(y) if y.ndim == 2 else ClassTargets(classes)
-        if not np.array_equal(known.classes, classes):
-            raise ValueError(
-                f"`classes={classes}` is not the same as on last call to partial_fit, "
-                f"was: {known.classes}"
-            )
-        return known
-
-    def _encode_validation_targets(self, y, dtype):
-        return self._targets.encode(check_labels(y))
-
-    def _class_weighted(self, y, sample_weight, validation=False):
-        if self.class_weight is None:
-            return sample_weight
-        codes = self._targets.codes_by_column(check_labels(y))
-        if not validation:
-            self._set_class_weights(self._targets.numbers(codes, sample_weight))
-        of_class = np.prod(
-            [w[c] for w, c in zip(self._class_weights, codes, strict=True)],
-            axis=0,
-            dtype=np.float64,
-        )
-        if sample_weight is not None:
-            of_class = of_class * sample_weight
-        return check_sample_weight(of_class, len(of_class))
-
-    def _set_class_weights(self, numbers):
-        """The weights of all classes; 'balanced' ones by the rows of each in training.
-
-        Validation rows, which may be of few classes, are weighted by these too.
-        """
-        self._class_weights = class_weights(self.class_weight, self._targets, numbers)
-
-    def _check_partial_fit(self, users):
-        super()._check_partial_fit(users)
+    def _check_partial_fit(self):
         if isinstance(self.class_weight, str):
             raise ValueError(
                 "class_weight='balanced' is not supported for partial_fit, which does "
@@ -703,46 +602,6 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
                 "dict(zip(classes, sklearn.utils.compute_class_weight('balanced', "
                 "classes=classes, y=y))), with y of all rows or a good sample."
             )
-
-    def _loss_object(self):
-        _, loss = self._parts_in_use()
-        return as_class_loss(loss, self._targets.exclusive)
-
-    def _scale_targets(self, Y, part, dtype, continuing):
-        if not continuing:
-            self._temper(1.0)
-        return Y
-
-    def _calibrate(self, validate, parameters):
-        if self._tempers():
-            self._temper(validate.temperature(parameters))
-
-    def _tempers(self):
-        if self.temperature_scaling == "auto":
-            return self.early_stopping == "auto"
-        return bool(self.temperature_scaling)
-
-    def _temper(self, temperature):
-        """Divide the fitted scores by a temperature."""
-        self.temperature_ = temperature
-        self._score_scaling = None
-        if temperature != 1:
-            factor = np.full(self._n_scores(), temperature)
-            self._score_scaling = Scaling(np.zeros_like(factor), factor)
-
-    def _n_scores(self):
-        return 1 if self._shares_score() else len(self.classes_)
-
-    def _strata(self, Y):
-        return Y.argmax(axis=1) if self._targets.exclusive else Y[:, 0]
-
-    def _stratify(self, Y):
-        if self._targets.multilabel:
-            return None
-        return self.classes_[Y.argmax(axis=1)] if self._targets.exclusive else Y
-
-    def _validation_score(self, Y, sample_weight):
-        return lambda z2: self._targets.accuracy(z2, Y, sample_weight)
 
     def predict(self, X):
         """The likeliest class of each row.
@@ -757,7 +616,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             Labels as in `classes_`; for labels an indicator matrix of ints.
         """
         z2 = self._scores(X)
-        return self._targets.decode(z2)
+        return self._fitted.targets.decode(z2)
 
     def score(self, X, y, sample_weight=None):
         """Share of rows whose class, or all of whose labels, are predicted right.
@@ -794,7 +653,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             For two classes one score, positive for ``classes_[1]``.
         """
         z2 = self._scores(X)
-        return z2[:, 0] if self._shares_score() else z2
+        return z2[:, 0] if self._fitted.targets.shares_score else z2
 
     def predict_proba(self, X):
         """Probability of each class, or of each label.
@@ -809,10 +668,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             In the dtype of the weights, never 0. Rows sum to 1, except for labels,
             whose probabilities are independent of each other.
         """
-        z2 = self._scores(X)
-        if self._shares_score():
+        z2, targets = self._scores(X), self._fitted.targets
+        if targets.shares_score:
             z2 = np.hstack([-z2, z2])
-        self._loss_object().proba(z2)
+        targets.loss.proba(z2)
         return z2
 
     def predict_log_proba(self, X):
@@ -827,9 +686,6 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         log_p : ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
         """
         return np.log(self.predict_proba(X))
-
-    def _shares_score(self):
-        return not (self._targets.multilabel or self._targets.exclusive)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

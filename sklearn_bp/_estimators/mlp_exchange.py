@@ -9,8 +9,14 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_bp._fitting.defaults import MLP_DEFAULTS, resolve
+from sklearn_bp._fitting.defaults import resolve
+from sklearn_bp._fitting.fit import Fit
+from sklearn_bp._fitting.fitted_network import FittedNetwork
+from sklearn_bp._fitting.parameters import MLP_DEFAULTS
+from sklearn_bp._fitting.recipe import Recipe
+from sklearn_bp._fitting.request import Request
 from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.inputs import Inputs
 from sklearn_bp._training.mini_batches import TrainingResult, TrainingState
 from sklearn_bp._training.patience import Patience
 from sklearn_bp.activations import Identity, Logistic, ReLU, Tanh, as_activation
@@ -76,7 +82,7 @@ class MLPExchangeMixin:
         mlp.n_layers_ = 3
         mlp.n_iter_ = self.n_iter_
         mlp.loss_, mlp.loss_curve_ = self.loss_, list(self.loss_curve_)
-        scaled = self._feature_scaling is not None
+        scaled = self._fitted.inputs.scaling is not None
         # Where training goes on it begins with fresh patience: a loss on scaled targets
         # is no measure for the next one.
         mlp._no_improvement_count = 0
@@ -89,7 +95,7 @@ class MLPExchangeMixin:
         if is_classifier(self):
             mlp.classes_ = self.classes_
             labels = self.classes_
-            if self._targets.multilabel:
+            if self._fitted.targets.multilabel:
                 labels = np.vstack([np.zeros_like(labels), np.ones_like(labels)])
             mlp._label_binarizer = LabelBinarizer().fit(labels)
         return mlp
@@ -100,7 +106,8 @@ class MLPExchangeMixin:
         def refuse(what):
             raise ValueError(f"{name} has no equivalent of {what}")
 
-        activation, loss = self._parts_in_use()
+        fitted = self._fitted_network()
+        activation, loss = fitted.activation_given, fitted.targets.loss_given
         if type(as_activation(activation)) not in MLP_ACTIVATIONS:
             refuse(
                 f"activation={activation!r}: it knows "
@@ -111,19 +118,19 @@ class MLPExchangeMixin:
             refuse(f"loss={loss!r}: it knows {', '.join(map(repr, known))}.")
         if self.skip_coef_ is not None:
             refuse("skip_layer=True: all its weights lead through hidden units.")
-        if self._columns is not None and not self._columns.is_plain:
+        if fitted.columns is not None and not fitted.columns.is_plain:
             refuse(
                 "columns of categories or missing values. Encode and impute them "
                 "before this estimator, in a Pipeline, with categorical_features=None."
             )
         if is_classifier(self) and len(self.classes_) == 1:
             refuse(f"a network for a single class, {self.classes_[0]!r}.")
-        if getattr(self, "_prediction_scaling", None) is not None:
+        if getattr(fitted.targets, "prediction_scaling", None) is not None:
             refuse(
                 "targets near the end of the range of float64. Divide them by a unit, "
                 "and fit again."
             )
-        if not is_classifier(self) and self._limits() is not None:
+        if not is_classifier(self) and fitted.targets.limits is not None:
             refuse(
                 "predictions that go beyond the training targets by no more than "
                 "`extrapolation` times their range. Set target_range_ = None, which "
@@ -174,18 +181,13 @@ class MLPExchangeMixin:
             )
         model.set_params(**MLP_DEFAULTS | mlp.get_params(deep=False))
         model.hidden_layer_sizes = mlp.coefs_[0].shape[1]
-        model.n_features_in_ = mlp.n_features_in_
-        if hasattr(mlp, "feature_names_in_"):
-            model.feature_names_in_ = mlp.feature_names_in_
         model._take_over(mlp, _targets_of(mlp))
         return model
 
     def _take_over(self, mlp, y):
         """Become as if fitted, to targets such as y, with the weights of an MLP."""
-        self._take_parts()
-        dtype = mlp.coefs_[0].dtype
-        Y = self._encode_targets(y, dtype, False, None, False)
-        self._scale_targets(Y, None, dtype, False)
+        recipe, dtype = Recipe.of(self), mlp.coefs_[0].dtype
+        targets, _ = self._targets_kind.of_fit(y, recipe, None, Request(None, y), dtype)
         parameters = Parameters.pack(mlp.coefs_, mlp.intercepts_, dtype)
         state = TrainingState(
             parameters,
@@ -200,9 +202,14 @@ class MLPExchangeMixin:
         # MLP does not tell of its rows, but how many have passed.
         n_rows = mlp.t_ // mlp.n_iter_ if mlp.t_ else 200
         n_features = mlp.n_features_in_
-        resolved = resolve(self, n_rows, n_features, float(self.alpha), False)
+        resolved = resolve(recipe, n_rows, n_features, float(self.alpha), False)
         result = TrainingResult(parameters, state, mlp.n_iter_, reason)
-        self._set_fitted(result, self._network().loss, resolved, None, dtype)
+        inputs = Inputs(None, None, None)
+        fitted = FittedNetwork.of(parameters, dtype, recipe, inputs, targets)
+        features = {"n_features_in_": mlp.n_features_in_}
+        if hasattr(mlp, "feature_names_in_"):
+            features["feature_names_in_"] = mlp.feature_names_in_
+        self._take(Fit(fitted, result, resolved, features, False, None).attributes())
 
 
 def _loss_name(loss):
@@ -219,7 +226,8 @@ def _loss_name(loss):
 
 def _mlp_parameters(model, kind):
     """Those of our parameters that an MLP has, in values that it takes."""
-    activation, loss = model._parts_in_use()
+    fitted = model._fitted
+    activation, loss = fitted.activation_given, fitted.targets.loss_given
     values = model.get_params(deep=False) | {
         "hidden_layer_sizes": (len(model.intercepts_[0]),),
         "activation": MLP_ACTIVATIONS[type(as_activation(activation))],

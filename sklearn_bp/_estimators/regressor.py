@@ -1,7 +1,6 @@
 """The regressor."""
 
 from numbers import Real
-from typing import ClassVar
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -12,71 +11,20 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_bp._estimators.base import BaseTwoLayer
 from sklearn_bp._estimators.fit_batches import fit_batches
-from sklearn_bp._fitting.early_stopping import UsersData
-from sklearn_bp._tables.intervals import calibrate, half_width
-from sklearn_bp._tables.running import of_targets, settled
-from sklearn_bp._tables.scaling import Scaling
-from sklearn_bp._tables.targets import R2, check_regression_targets, d2_pinball
-from sklearn_bp._tables.validation import Number, Part, check_sample_weight
+from sklearn_bp._fitting.parameters import OF_REGRESSOR, store
+from sklearn_bp._fitting.request import Request
+from sklearn_bp._tables.intervals import half_width
+from sklearn_bp._tables.metrics import d2_pinball
+from sklearn_bp._tables.real_targets import (
+    RealTargets,
+    overflows_in_squares,
+    powers_of_two,
+)
+from sklearn_bp._tables.targets import check_regression_targets
 from sklearn_bp._tables.values import unmasked
+from sklearn_bp._tables.weights import check_sample_weight
 from sklearn_bp._versions import with_callbacks
-from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile, as_loss
-
-# Predictions of a standardized regression go beyond the range of the training targets
-# by at most this share of it: a row far from all that was learnt is not carried away
-# along a straight line.
-BEYOND_THE_RANGE = 0.05
-
-
-def joined_range(known, Y):
-    """The range of targets, (2, n_outputs), with more targets Y."""
-    both = Y if known is None else np.vstack([known, Y])
-    return np.array([both.min(axis=0), both.max(axis=0)])
-
-
-# Targets of a loss with predictions exp(z), and standardize=True, are divided by a unit
-# if their mean is not between these: such losses do not train there, nor does float32.
-SMALLEST_MEAN, LARGEST_MEAN = 0.01, 1e6
-
-# Targets whose inverse spread is beyond this, or above its inverse, are scaled back
-# after the network: folded into the weights they would overflow in a sum.
-LARGEST_FOLDED = 1e290
-
-
-def unit_of_mean(mean):
-    """A `Scaling` for targets of this mean, (n_targets,): a power of 2, or None.
-
-    A mean is 0 for targets of nothing but zeros.
-    """
-    usual = (mean == 0) | ((mean >= SMALLEST_MEAN) & (mean <= LARGEST_MEAN))
-    if usual.all():
-        return None
-    exponent = np.where(usual, 0, np.clip(np.frexp(mean)[1], -1023, 1022))
-    return Scaling(np.zeros_like(mean), np.ldexp(1.0, -exponent))
-
-
-def _finite(values):
-    """Infinite values as the largest finite ones, in place."""
-    most = np.finfo(values.dtype).max
-    return np.clip(values, -most, most, out=values)
-
-
-def _overflows_in_squares(y):
-    """Whether y are numbers whose squares are out of the range of float64."""
-    if not (isinstance(y, np.ndarray) and y.dtype.kind == "f" and y.size):
-        y = np.asarray(y)
-        if y.dtype.kind not in "iuf" or not y.size:
-            return False
-    largest = np.abs(y).max()
-    return bool(largest > 1e100 or 0 < largest < 1e-100)
-
-
-def powers_of_two(values, axis=None):
-    """The powers of 2 next below the largest sizes: to divide by them is exact."""
-    digits = np.finfo(values.dtype)
-    _, exponent = np.frexp(np.abs(values).max(axis=axis, initial=0.0))
-    exponent = np.clip(exponent - 1, digits.minexp + 2, digits.maxexp - 2)
-    return np.ldexp(values.dtype.type(1), exponent)
+from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile
 
 
 class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
@@ -205,7 +153,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         A single network holds out `validation_fraction` of the rows. Nothing is held
         out of fewer than 100 rows, with 'lbfgs', and in partial_fit.
         True holds out `validation_fraction` of the rows of all networks and stops
-        when `early_stopping_metric` on them has not improved for as long.
+        when `early_stopping_metric` on them has not improved for as long. With fewer
+        than 100 rows and alpha='auto', copies of a row stay on one side of the split,
+        and a weight of k counts as k copies. partial_fit holds nothing out.
         False stops by the training loss. Rows passed to fit as `X_val` and `y_val`
         take the place of those held out; partial_fit knows no others.
 
@@ -441,17 +391,10 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     __module__ = "sklearn_bp"  # what files of fitted estimators name
 
-    _constraints: ClassVar = {
-        **BaseTwoLayer._constraints,
-        "loss": Part(REGRESSOR_LOSSES, ("backward", "value")),
-        "extrapolation": Number(Real, 0, also=(np.inf,)),
-    }
+    _parameters = OF_REGRESSOR
+    _targets_kind = RealTargets
 
     target_range_: np.ndarray | None
-    _extrapolation: float = BEYOND_THE_RANGE  # of the fit
-    _n_targets: int
-    _prediction_scaling: Scaling | None = None  # of targets, if not folded
-    _target_unit: Scaling | None = None  # where scores are logarithms
 
     def __init__(
         self,
@@ -490,45 +433,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         skip_layer=False,
         scaling_layer=True,
         categorical_features="from_dtype",
-        extrapolation=BEYOND_THE_RANGE,
+        extrapolation=0.05,
     ):
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            loss=loss,
-            loss_threshold=loss_threshold,
-            init=init,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            early_stopping_metric=early_stopping_metric,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            standardize=standardize,
-            n_members=n_members,
-            average=average,
-            dropout=dropout,
-            skip_layer=skip_layer,
-            scaling_layer=scaling_layer,
-            categorical_features=categorical_features,
-        )
-        self.extrapolation = extrapolation
+        store(self, locals())
 
     @with_callbacks
     def fit(
@@ -589,17 +496,19 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         DivergenceError
             A ValueError: the loss is not finite. What was fitted before is kept.
         """
-        users = UsersData(
-            X,
-            y,
-            groups,
-            X_val,
-            y_val,
-            sample_weight_val,
-            coef_init,
-            intercept_init,
+        return self._fit(
+            Request(
+                X,
+                y,
+                sample_weight,
+                groups,
+                X_val,
+                y_val,
+                sample_weight_val,
+                coef_init,
+                intercept_init,
+            )
         )
-        return self._fit(users, sample_weight)
 
     @available_if(lambda self: self._check_solver())
     @with_callbacks
@@ -647,9 +556,16 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         ValueError, TypeError
             For parameters or data out of range.
         """
-        users = UsersData(X, y, None, X_val, y_val, sample_weight_val)
-        self._check_partial_fit(users)
-        return self._fit(users, sample_weight, incremental=True)
+        request = Request(
+            X,
+            y,
+            sample_weight,
+            X_val=X_val,
+            y_val=y_val,
+            sample_weight_val=sample_weight_val,
+            incremental=True,
+        )
+        return self._fit(request)
 
     @available_if(lambda self: self._check_solver())
     def fit_batches(self, source, *, epochs=1):
@@ -708,7 +624,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         ValueError
             If `return_std` is asked of a single network whose loss has no spread.
         """
-        y = self._mean(self._scores(X))
+        z2 = self._scores(X)
+        y = self._targets().mean(z2)
         return (y, self._spread(X)) if return_std else y
 
     def predict_interval(self, X, coverage=0.9):
@@ -745,23 +662,16 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             raise TypeError(f"coverage must be a number. Got {coverage!r} instead.")
         if not 0 < float(coverage) < 1:
             raise ValueError(f"coverage must be in (0, 1). Got {coverage!r} instead.")
-        if self._errors is None:
+        targets = self._targets()
+        if targets.errors is None:
             raise ValueError(
                 "predict_interval needs the errors on validation rows, and this fit "
                 "had none: pass X_val and y_val to fit, or set early_stopping=True (or "
                 "'auto', which holds rows out of 100 or more)."
             )
-        quantiles, n = self._errors
+        quantiles, n = targets.errors
         width = half_width(quantiles, n, coverage)
-        p, loss = self._predictions(self._scores(X)), self._loss_object()
-        n_targets = self._n_targets_of(p)
-        predicted = self._cut(loss.predicted(p, n_targets))
-        with np.errstate(over="ignore"):
-            ends = loss.interval(predicted, loss.spread(p, n_targets), width)
-        interval = _finite(np.stack(ends, axis=-1))
-        if loss.out_activation == "exp":
-            np.maximum(interval, 0, out=interval)
-        return interval[:, 0] if n_targets == 1 else interval
+        return targets.interval(self._scores(X), width)
 
     def score(self, X, y, sample_weight=None):
         """The coefficient of determination, R2, of the predictions; for quantiles, D2.
@@ -783,9 +693,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         """
         self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
         y, sample_weight = unmasked(y, "y"), unmasked(sample_weight, "sample_weight")
-        loss = self._loss_object()
+        loss = self._fitted.targets.loss if hasattr(self, "coefs_") else None
         if not isinstance(loss, Quantile):
-            if not _overflows_in_squares(y):
+            if not overflows_in_squares(y):
                 return super().score(X, y, sample_weight)
             Y = check_regression_targets(y, np.float64)
             check_consistent_length(X, Y)
@@ -799,226 +709,21 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         sample_weight = check_sample_weight(sample_weight, len(Y))
         return d2_pinball(Y, P.reshape(*Y.shape, -1), loss.levels, sample_weight)
 
-    def _spread(self, X):
-        """Standard deviation of the targets, as far as it is known; as `predict`.
+    def _targets(self):
+        """The `RealTargets`, with `target_range_` as it is by now."""
+        return self._fitted.targets.with_attributes(self)
 
-        That of an equal mixture of what the members predict: the root of the variance
-        of their means, and of the mean of the variances that they predict if the loss
-        has one. They are not cut at the range of the targets, beyond which all would
-        agree.
-        """
-        p = self._predictions(np.array(self._member_scores(X)))
-        loss, n_targets = self._loss_object(), self._n_targets_of(p)
-        unit = powers_of_two(p)  # so that no square overflows
-        p = p / unit
-        std = loss.predicted(p, n_targets).std(axis=0)
-        own = loss.spread(p, n_targets)
-        if own is not None:
-            std = np.hypot(std, np.hypot.reduce(own, axis=0) / np.sqrt(len(p)))
-        elif len(p) == 1:
+    def _spread(self, X):
+        """Standard deviation of the targets, as far as it is known; as `predict`."""
+        std = self._targets().spread(np.array(self._member_scores(X)))
+        if std is None:
             raise ValueError(
                 "return_std=True needs the predictions of several networks, and this "
                 "was fitted with n_members=1: set n_members=8, say, and fit again; or "
                 "set loss='gaussian_nll', with which a network predicts the spread of "
                 "the targets."
             )
-        with np.errstate(over="ignore"):
-            std = _finite(std * unit)
-        return std[:, 0] if std.shape[1] == 1 else std
-
-    def _predictions(self, z):
-        """Predictions of the loss, in the user's units, from scores (overwritten)."""
-        loss, scaling = self._loss_object(), self._prediction_scaling
-        known = self._target_unit if scaling is None else scaling
-        if known is not None and not known.folds_in(z.dtype):
-            z = z.astype(np.float64)
-        if loss.logarithmic:
-            with np.errstate(over="ignore"):
-                loss.forward(z)
-            digits = np.finfo(z.dtype)  # neither 0 nor infinite
-            return np.clip(z, digits.smallest_subnormal, digits.max, out=z)
-        loss.forward(z)
-        if scaling is not None:
-            with np.errstate(over="ignore"):
-                loss.rescale(z, *scaling.inverse(z.dtype))
-            _finite(z)
-        return z
-
-    def _n_targets_of(self, p):
-        return p.shape[-1] // self._loss_object().n_scores(1)
-
-    def _mean(self, z):
-        """What `predict` returns, from scores, which are overwritten."""
-        p = self._predictions(z)
-        p = self._cut(self._loss_object().predicted(p, self._n_targets_of(p)))
-        return p[:, 0] if p.shape[1] == 1 else p
-
-    def _cut(self, p):
-        """Predictions, in place, not far beyond the range of the training targets."""
-        limits = self._limits()
-        if limits is not None:
-            low, high = limits.reshape(2, -1, *[1] * (p.ndim - 2))
-            np.clip(p, low, high, out=p)
-        return p
-
-    def _limits(self):
-        """The smallest and the largest prediction of each target, (2, n), or None."""
-        known = getattr(self, "target_range_", None)
-        if known is None or self._extrapolation == np.inf:
-            return None
-        if self._prediction_scaling is self._target_unit is None:
-            margin = self._extrapolation * (known[1] - known[0])
-            return np.stack([known[0] - margin, known[1] + margin])
-        with np.errstate(over="ignore"):  # of targets near the ends of float64
-            margin = self._extrapolation * _finite(known[1] - known[0])
-            return _finite(np.stack([known[0] - margin, known[1] + margin]))
-
-    def _encode_targets(self, y, dtype, continuing, classes, incremental):
-        # Scaled targets lose no digits to an offset in float64.
-        Y = check_regression_targets(y, np.float64 if self.standardize else dtype)
-        n, n_scores = Y.shape[1], self._loss_object().n_scores(Y.shape[1])
-        if continuing and n != self._n_targets and n_scores == self.n_outputs_:
-            raise ValueError(
-                f"y has {n} columns, and the fitted network has been trained on "
-                f"{self._n_targets}. Use clone() to start anew."
-            )
-        self._n_targets = n
-        return Y
-
-    def _encode_validation_targets(self, y, dtype):
-        Y = check_regression_targets(y, np.float64)
-        if Y.shape[1] != self._n_targets:
-            raise ValueError(
-                f"y_val has {Y.shape[1]} columns, and y has {self._n_targets}."
-            )
-        return Y
-
-    def _scale_targets(self, Y, part, dtype, continuing):
-        self._errors, self._extrapolation = None, float(self.extrapolation)
-        loss, running = self._loss_object(), self._running
-        if not continuing:
-            scaling, mean = None, None
-            if self.standardize and loss.scalable:
-                self._running = running.merged(of_targets(Y, part, loss.robust))
-                scaling = Scaling.of_target_statistics(self._running.targets)
-            elif self.standardize and loss.logarithmic:
-                unit = powers_of_two(Y, axis=0)
-                mean = np.average(Y / unit, axis=0, weights=part.shares) * unit
-            self._set_target_scaling(loss, scaling, mean)
-        elif running is not None and running.targets is not None:
-            robust = running.targets.columns is not None
-            if Y.shape[1] == len(running.targets.mean) and not part.repeats:
-                self._follow_targets(of_targets(Y, part, robust))
-        if self._cuts_predictions():
-            self.target_range_ = joined_range(self.target_range_, Y)
-        return self._in_training_units(Y).astype(dtype, copy=False)
-
-    def _follow_targets(self, found):
-        """Merge the `Running` statistics of further targets, and scale by those."""
-        self._running = self._running.merged(found)
-        scaling = Scaling.of_target_statistics(self._running.targets)
-        self._use_scaling(settled(self._target_scaling(), scaling))
-
-    def _set_target_scaling(self, loss, scaling, mean):
-        """Take the scaling of the targets, or of positive ones their mean; or None."""
-        self._score_scaling = self._prediction_scaling = self._target_unit = None
-        self.target_range_ = None
-        if scaling is not None:
-            self._use_scaling(scaling)
-        elif mean is not None:
-            self._target_unit = unit_of_mean(mean)
-            if self._target_unit is not None:
-                factor = self._target_unit.factor
-                self._score_scaling = Scaling(-np.log(factor), np.ones_like(factor))
-
-    def _use_scaling(self, scaling):
-        """Scale targets; fold the scaling into the weights where that can be done."""
-        sizes = np.append(scaling.factor, abs(scaling.centre))
-        usual = (sizes == 0) | (sizes >= 1 / LARGEST_FOLDED)
-        usual &= sizes <= LARGEST_FOLDED
-        self._score_scaling = self._prediction_scaling = None
-        if self._loss_object().n_scores(1) == 1 and usual.all():
-            self._score_scaling = scaling
-        else:
-            self._prediction_scaling = scaling
-
-    def _cuts_predictions(self):
-        """Whether predictions end near the range of the training targets."""
-        loss = self._loss_object()
-        return self._target_scaling() is not None or bool(
-            self.standardize and loss.logarithmic
-        )
-
-    def _target_scaling(self):
-        """That of targets, or None, whether it is folded into the weights or not."""
-        for scaling in (self._target_unit, self._score_scaling):
-            if scaling is not None:
-                return scaling
-        return self._prediction_scaling
-
-    def _scaled_by(self):
-        if self._target_unit is not None:
-            return self._score_scaling
-        return self._target_scaling()
-
-    def _in_training_units(self, Y):
-        scaling = self._target_scaling()
-        return Y if scaling is None else scaling(Y)
-
-    def _calibrate(self, validate, parameters):
-        errors, weights = validate.errors(parameters)
-        errors = errors.astype(np.float64)  # which holds them in the user's units
-        scaling = self._target_scaling()
-        if scaling is not None and not self._loss_object().relative_errors:
-            width = scaling.factor  # 0 for a constant target
-            with np.errstate(over="ignore"):
-                errors = np.divide(
-                    errors, width, out=np.zeros_like(errors), where=width > 0
-                )
-            errors = _finite(errors)
-        equal = weights.min() == weights.max()
-        self._errors = calibrate(errors, None if equal else weights)
-
-    def _relaxes(self, alpha):
-        return self.alpha == self.n_iter_no_change == "auto" and alpha > 0
-
-    def _strata(self, Y):
-        return np.zeros(len(Y))
-
-    def _loss_object(self):
-        _, loss = self._parts_in_use()
-        return as_loss(loss)
-
-    def _check_continuing(self):
-        super()._check_continuing()
-        scaled = self._target_unit is None and self._target_scaling() is not None
-        if scaled != bool(self.standardize and self._loss_object().scalable):
-            raise ValueError(
-                "Training goes on from weights that were fitted to targets "
-                f"{'in units of their spread' if scaled else 'as they are'}, and "
-                f"loss={self.loss!r} needs them {'as they are' if scaled else 'scaled'}"
-                ". Set the loss back, or set warm_start=False or use clone() to start "
-                "anew."
-            )
-
-    def _stratify(self, Y):
-        return None
-
-    def _validation_score(self, Y, sample_weight):
-        loss, of = self._loss_object(), None
-        if not isinstance(loss, Quantile):
-            of = R2(Y, sample_weight)
-
-        def score(z2):
-            P = self._mean(z2.astype(np.float64, copy=False))
-            if not np.isfinite(P).all():
-                return np.nan
-            if of is not None:
-                return of(P.reshape(Y.shape))
-            P = P.reshape(*Y.shape, -1)
-            return d2_pinball(Y, P, loss.levels, sample_weight)
-
-        return score
+        return std
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -35,9 +35,9 @@ SAME_START = 1e-4
 
 def identify(run):
     """What tells the fit from others, to be written to its checkpoints."""
-    estimator, solver = run.estimator, run.solver
-    name = type(estimator).__name__
-    if run.incremental:
+    estimator, training = run.estimator, run.training
+    name, solver = type(estimator).__name__, training.solver
+    if run.request.incremental:
         raise ValueError(
             "Checkpoint is for fit. Between calls of partial_fit the estimator itself "
             "holds all that going on needs: write that to a file, by pickle for "
@@ -61,7 +61,7 @@ def identify(run):
     del params["verbose"]
     if not ends_with_max_iter(estimator.learning_rate):
         del params["max_iter"]
-    weights = run.state.parameters.flat.astype(np.float64)
+    weights = training.state.parameters.flat.astype(np.float64)
     return {
         "estimator": name,
         "parameters": of_parameters(params),
@@ -99,16 +99,16 @@ class Writer:
 
     def write(self):
         """Write the state as it is, unless it is there already."""
-        run = self.run
-        now = run.state.n_iter, run.reason
+        state, reason = self.run.training.state, self.run.training.reason
+        now = state.n_iter, reason
         if now != self._written:
-            content = {"identity": self.identity, "state": run.state}
-            write(self.path, content | {"reason": run.reason})
+            content = {"identity": self.identity, "state": state, "reason": reason}
+            write(self.path, content)
             self._written = now
 
     def _resume(self):
-        path, run = self._told, self.run
-        content = _checked(read(self.path, path), run, path)
+        path, training = self._told, self.run.training
+        content = _checked(read(self.path, path), path)
         told = differences(content["identity"], self.identity)
         if told:
             raise ValueError(
@@ -116,20 +116,21 @@ class Writer:
                 "another path, or delete the file to train anew."
             )
         state, n_iter = content["state"], content["state"].n_iter
-        if n_iter > run.plan.max_iter:
+        if n_iter > training.plan.max_iter:
             raise ValueError(
                 f"The checkpoint {path} has {n_iter} epochs behind it, more than "
-                f"max_iter={run.plan.max_iter}. Increase max_iter, or delete the file "
-                "to train anew."
+                f"max_iter={training.plan.max_iter}. Increase max_iter, or delete the "
+                "file to train anew."
             )
-        if not _goes_on(state, run):
+        if not _goes_on(state, training):
             raise damaged(path)
-        run.solver.begin(run.state)
-        given = {name: getattr(run.state, name) for name in given_fields(run.state)}
-        run.state = replace(state, **given)
-        run.plan = replace(run.plan, max_iter=run.plan.max_iter - n_iter)
+        before, plan = training.state, training.plan
+        training.solver.begin(before)
+        given = {name: getattr(before, name) for name in given_fields(before)}
+        training.state = replace(state, **given)
+        training.plan = replace(plan, max_iter=plan.max_iter - n_iter)
         if content["reason"] in FINAL:
-            run.ended = content["reason"]
+            training.ended = content["reason"]
         self._written = n_iter, content["reason"]
 
 
@@ -148,7 +149,7 @@ def _lock(path):
         ) from error
 
 
-def _checked(content, run, path):
+def _checked(content, path):
     """What `Writer` writes; else ValueError."""
     if not (
         type(content) is dict and content.keys() == {"identity", "state", "reason"}
@@ -222,15 +223,16 @@ def _is_permutation(order):
     )
 
 
-def _goes_on(state, run):
-    """Whether a fit that has this state may go on from the other."""
-    start = run.state
+def _goes_on(state, training):
+    """Whether training that has a state of its own may go on from this one."""
+    start = training.state
     flat = start.parameters.flat
     forms = [state.parameters, start.parameters]
     if state.average is not None:
         forms.append(state.average)
-    optimizer = run.solver.optimizer.bind(start.parameters, 0.0, None).state()
-    watched = run.plan.cost is not None
+    optimizer = training.solver.optimizer.bind(start.parameters, 0.0, None).state()
+    plan = training.plan
+    watched = plan.cost is not None
     return (
         all(p.layout == start.parameters.layout for p in forms)
         and all(p.flat.dtype == flat.dtype for p in forms)
@@ -238,7 +240,7 @@ def _goes_on(state, run):
         and (watched or state.best is None)
         and _forms(state.optimizer) == _forms(optimizer)
         and _form(state.dropout_stream) == _form(start.dropout_stream)
-        and (run.plan.validate is None or len(state.validation_losses) >= state.n_iter)
+        and (plan.validate is None or len(state.validation_losses) >= state.n_iter)
     )
 
 

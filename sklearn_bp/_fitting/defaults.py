@@ -1,4 +1,4 @@
-"""Sets of parameter values, and what "auto" stands for."""
+"""What "auto" stands for: the rules, each a function of the recipe and the data."""
 
 import math
 from typing import NamedTuple
@@ -6,46 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_bp.optimizers import decays
-
-MLP_DEFAULTS = {
-    "hidden_layer_sizes": (100,),
-    "activation": "relu",
-    "solver": "adam",
-    "alpha": 0.0001,
-    "batch_size": "auto",
-    "learning_rate": "constant",
-    "learning_rate_init": 0.001,
-    "power_t": 0.5,
-    "max_iter": 200,
-    "loss_threshold": None,
-    "init": "glorot_uniform",
-    "shuffle": True,
-    "random_state": None,
-    "tol": 1e-4,
-    "verbose": False,
-    "warm_start": False,
-    "momentum": 0.9,
-    "nesterovs_momentum": True,
-    "early_stopping": False,
-    "early_stopping_metric": "score",
-    "validation_fraction": 0.1,
-    "beta_1": 0.9,
-    "beta_2": 0.999,
-    "epsilon": 1e-8,
-    "n_iter_no_change": 10,
-    "max_fun": 15000,
-    "standardize": False,
-    "n_members": 1,
-    "average": False,
-    "dropout": 0.0,
-    "skip_layer": False,
-    "scaling_layer": False,
-    "categorical_features": None,
-}
-"""MLPClassifier's parameter values in our constructor's names (scikit-learn 1.7 to
-1.9), and with them MLPRegressor's: ``TwoLayerClassifier(**MLP_DEFAULTS)`` is
-MLPClassifier's network, whatever our own defaults are.
-"""
 
 # Below so many training rows that have weight no row is held out, and batches are
 # full: what is drawn at random weighs too much there, and copies of a row equal a
@@ -84,22 +44,22 @@ class Resolved(NamedTuple):
     n_iter_no_change: float
 
 
-def holds_out(estimator, n_rows):
+def holds_out(recipe, n_rows):
     """Whether early_stopping="auto" holds rows out, of so many that have weight."""
     return (
-        estimator.early_stopping == "auto"
-        and estimator.solver != "lbfgs"
+        recipe.early_stopping == "auto"
+        and recipe.solver != "lbfgs"
         and n_rows >= FEW_ROWS
     )
 
 
-def training_dtype(estimator, dtype, n_rows):
+def training_dtype(recipe, dtype, n_rows):
     """What the network computes in: float32 where it sees scaled data, else X's dtype.
 
     Scaled data needs no more, and takes half the time; the weights are folded in
     float64.  Line searches do suffer, and so does equality on a few rows.
     """
-    scaled = estimator.standardize and estimator.solver != "lbfgs"
+    scaled = recipe.standardize and recipe.solver != "lbfgs"
     return np.dtype(np.float32) if scaled and n_rows >= FEW_ROWS else dtype
 
 
@@ -113,22 +73,22 @@ def rows_a_round(n_rows):
     return min(max(2 ** round(math.log2(n_rows / 67)), 256), 8192)
 
 
-def penalty(estimator, n_rows, wide=0.0):
+def penalty(recipe, n_rows, wide=0.0):
     """`alpha`, for so many rows, held out or not; `wide` is that of `resolve`.
 
     Steps are taken with alpha over the rows of a batch.  The fewer rows, the more a
     penalty helps; where none is held out, it is all there is against learning by heart.
     """
-    if estimator.alpha != "auto":
-        return float(estimator.alpha)
-    if decays(estimator.solver):
+    if recipe.alpha != "auto":
+        return float(recipe.alpha)
+    if decays(recipe.solver):
         return 0.0
-    if n_rows < FEW_ROWS or estimator.solver == "lbfgs":
+    if n_rows < FEW_ROWS or recipe.solver == "lbfgs":
         return WIDE_PENALTY if wide else 1.0
     return 0.1 * (100 / n_rows) ** 1.5
 
 
-def rows_a_penalty(estimator, n_rows, few, batch_size, by_rows=rows_a_batch):
+def rows_a_penalty(recipe, n_rows, few, batch_size, by_rows=rows_a_batch):
     """The rows that the penalty of a step is divided by; None for those of its batch.
 
     alpha="auto" is meant for batches of the default length: divided by that, whatever
@@ -136,18 +96,18 @@ def rows_a_penalty(estimator, n_rows, few, batch_size, by_rows=rows_a_batch):
     and batch_size=1 does not drown in it.  Where batches have the default length the
     last, shorter one keeps the penalty of its own rows, which balances its noise.
     """
-    if estimator.alpha != "auto":
+    if recipe.alpha != "auto":
         return None
     by_default = n_rows if few else by_rows(n_rows)
     return None if by_default == batch_size else by_default
 
 
-def rows_to_repeat(estimator):
+def rows_to_repeat(recipe):
     """Whole weights are repeated rows, under alpha="auto", if these are fewer.
 
     With more of them, and steps on drawn batches, nothing could be equal anyway.
     """
-    return math.inf if estimator.solver == "lbfgs" else FEW_ROWS
+    return math.inf if recipe.solver == "lbfgs" else FEW_ROWS
 
 
 def starting_rate(n_features):
@@ -165,7 +125,7 @@ def wide_rate(n_rows, is_sparse):
     return rate * min(1.0, math.sqrt(WIDE_RATE_ROWS / n_rows))
 
 
-def members(estimator, n_rows, n_features, row_length, n_outputs):
+def members(recipe, n_rows, n_features, row_length, n_outputs):
     """`n_members` of a fit from the start; "auto" goes by what one row costs.
 
     That grows as its outputs and, of a CSR, its stored numbers and its share of the
@@ -173,8 +133,8 @@ def members(estimator, n_rows, n_features, row_length, n_outputs):
     about eight times what it costs in the products.  Of dense rows only outputs count:
     members with fewer rows would be worse, and are not far slower than an MLP.
     """
-    if estimator.n_members != "auto":
-        return int(estimator.n_members)
+    if recipe.n_members != "auto":
+        return int(recipe.n_members)
     cost = n_outputs
     if row_length < n_features:
         cost += row_length + 8 * n_features / rows_a_batch(n_rows)
@@ -182,19 +142,18 @@ def members(estimator, n_rows, n_features, row_length, n_outputs):
     return next(enough, FEWEST_MEMBERS)
 
 
-def members_to_go_on_with(estimator):
+def members_to_go_on_with(recipe, n_fitted):
     """`n_members` of training that goes on; "auto" stands for the fitted number."""
-    auto = estimator.n_members == "auto"
-    return estimator.n_members_ if auto else int(estimator.n_members)
+    return n_fitted if recipe.n_members == "auto" else int(recipe.n_members)
 
 
-def most_members(estimator):
+def most_members(recipe):
     """The largest number that `members` might give."""
-    return MOST_MEMBERS if estimator.n_members == "auto" else int(estimator.n_members)
+    return MOST_MEMBERS if recipe.n_members == "auto" else int(recipe.n_members)
 
 
 def resolve(
-    estimator,
+    recipe,
     n_rows,
     n_features,
     alpha,
@@ -209,7 +168,7 @@ def resolve(
     rule for batch_size="by_rows".  `n_seen` are the rows of a stream so far.  `wide` is
     the `wide_rate` where features are coordinates in the space of the rows, else 0.
     """
-    batch_size = estimator.batch_size
+    batch_size = recipe.batch_size
     if batch_size == "auto":
         batch_size = 200
     elif batch_size == "by_rows":
@@ -218,17 +177,17 @@ def resolve(
         batch_size = n_rows
     batch_size = min(batch_size, n_rows)
     n_steps = math.ceil(n_rows / batch_size)
-    max_iter, n_iter_no_change = estimator.max_iter, estimator.n_iter_no_change
+    max_iter, n_iter_no_change = recipe.max_iter, recipe.n_iter_no_change
     if max_iter == "auto":
         max_iter = 400
         if few:
             max_iter = WIDE_EPOCHS if wide else 200
     if n_iter_no_change == "auto":
         n_iter_no_change = max(8, math.ceil((WIDE_PATIENCE if wide else 300) / n_steps))
-    rate = estimator.learning_rate_init
+    rate = recipe.learning_rate_init
     if rate == "auto":
         rate = wide or starting_rate(n_features)
-    penalty_rows = rows_a_penalty(estimator, n_seen or n_rows, few, batch_size, by_rows)
+    penalty_rows = rows_a_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:
         alpha *= batch_size / penalty_rows  # a number that would do the same
     return Resolved(alpha, batch_size, float(rate), max_iter, n_iter_no_change)

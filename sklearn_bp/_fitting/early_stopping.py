@@ -1,105 +1,23 @@
 """Which rows early stopping watches, and by what measure.
 
-`split` draws or takes the validation rows, `Given` holds those of the user, and
-`Metric` says what is watched on them.
+`split` draws or takes the validation rows, and `Metric` says what is watched on them.
 """
 
 import inspect
 import math
-import warnings
 from collections import deque
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
-from sklearn.utils import _safe_indexing, check_consistent_length
 
+from sklearn_bp._common.warn import warn_user
+from sklearn_bp._fitting.constraints import is_splitter
+from sklearn_bp._fitting.defaults import FEW_ROWS
 from sklearn_bp._tables.targets import for_metrics
 from sklearn_bp._training.held_out import draw_part, spawn
-from sklearn_bp._versions import EXTRA_FRAMES
-
-
-@dataclass(frozen=True)
-class UsersData:
-    """What fit was given: what splitters and scorers get to see.
-
-    Attributes
-    ----------
-    X, y : array-like
-    groups : array-like or None
-    X_val, y_val, sample_weight_val : array-like or None
-    coef_init, intercept_init : list of arrays or None
-    kept : ndarray of int or None
-        The rows of X and y that have weight; None for all.
-    """
-
-    X: Any
-    y: Any
-    groups: Any = None
-    X_val: Any = None
-    y_val: Any = None
-    sample_weight_val: Any = None
-    coef_init: Any = None
-    intercept_init: Any = None
-    kept: Any = None
-
-    def check(self, splitter):
-        """ValueError for arguments that do not go together."""
-        if (self.X_val is None) != (self.y_val is None):
-            given, missing = (
-                ("X_val", "y_val") if self.y_val is None else ("y_val", "X_val")
-            )
-            raise ValueError(f"{given} is given without {missing}: pass both.")
-        if self.X_val is None and self.sample_weight_val is not None:
-            raise ValueError("sample_weight_val is given without X_val and y_val.")
-        if self.groups is not None:
-            if not is_splitter(splitter):
-                raise ValueError(
-                    "groups are for a splitter: set validation_fraction to "
-                    "sklearn.model_selection.GroupShuffleSplit(n_splits=1), say, or do "
-                    "not pass groups."
-                )
-            check_consistent_length(self.X, self.groups)
-
-    def taken(self, rows):
-        """The same, with some of the rows to learn from."""
-        return replace(self, kept=rows if self.kept is None else self.kept[rows])
-
-    def own(self, name):
-        """X, y or groups of the rows to learn from."""
-        data = getattr(self, name)
-        if data is None or self.kept is None:
-            return data
-        return rows_of(data, self.kept)
-
-    @property
-    def has_start(self):
-        return self.coef_init is not None or self.intercept_init is not None
-
-    @property
-    def has_validation(self):
-        return self.X_val is not None
-
-    def validation_rows(self, rows):
-        """X and y of the validation rows, as the user gave them, `for_metrics`."""
-        if self.has_validation:
-            return self.X_val, for_metrics(self.y_val)
-        rows = rows if self.kept is None else self.kept[rows]
-        return rows_of(self.X, rows), rows_of(for_metrics(self.y), rows)
-
-
-def rows_of(data, rows):
-    """Some rows of what a user passed."""
-    if issparse(data):
-        return data.tocsr()[rows]
-    return _safe_indexing(data, rows)
-
-
-def is_splitter(validation_fraction):
-    return hasattr(validation_fraction, "split")
 
 
 class Metric:
@@ -132,56 +50,18 @@ class Metric:
         return "sample_weight" in inspect.signature(function).parameters
 
 
-class MetricName:
-    """The constraint of the parameter `early_stopping_metric`."""
-
-    def admits(self, value):
-        if isinstance(value, str):
-            return value in ("loss", "score") or value in get_scorer_names()
-        return callable(value) and not isinstance(value, type)
-
-    def has_type(self, value):
-        return isinstance(value, str)
-
-    def __str__(self):
-        return (
-            "'loss', 'score', one of sklearn.metrics.get_scorer_names(), or a function "
-            "of (estimator, X, y)"
-        )
-
-
-class Fraction:
-    """The constraint of the parameter `validation_fraction`.
-
-    Parameters
-    ----------
-    number : constraint
-        Of a number.
-    """
-
-    def __init__(self, number):
-        self.number = number
-
-    def admits(self, value):
-        splits = is_splitter(value) and not isinstance(value, type | str)
-        return splits or self.number.admits(value)
-
-    def has_type(self, value):
-        return self.number.has_type(value)
-
-    def __str__(self):
-        return f"{self.number}, or an object with split(X, y, groups)"
-
-
-def split(estimator, Y, random_state, users, by_strata):
+def split(recipe, targets, rows, random_state, request, by_strata):
     """Indices of training and validation rows.
 
     Parameters
     ----------
-    estimator : BaseTwoLayer
-    Y : ndarray of shape (n, n_outputs)
+    recipe : Recipe
+    targets : ClassTargets or RealTargets
+    rows : tuple
+        X, an array or CSR of shape (n, n_encoded), Y of shape (n, n_outputs), and
+        their weights, of shape (n,) or None.
     random_state : RandomState
-    users : UsersData
+    request : Request
     by_strata : bool
         Whether to draw from a stream of its own, by strata, as
         early_stopping="auto" does, and not as MLPClassifier.
@@ -190,28 +70,72 @@ def split(estimator, Y, random_state, users, by_strata):
     -------
     train, validation : ndarray of int
     """
-    fraction = estimator.validation_fraction
+    fraction, Y = recipe.validation_fraction, rows[1]
     if is_splitter(fraction):
-        train, validation = _last_split(fraction, users)
+        train, validation = _last_split(fraction, request)
     elif by_strata:
-        part = draw_part(estimator._strata(Y), fraction, spawn(random_state))
+        part = draw_part(targets.strata(Y), fraction, spawn(random_state))
         train, validation = np.flatnonzero(~part), np.flatnonzero(part)
     else:
-        train, validation = _train_test_split(estimator, Y, random_state)
+        train, validation = _split_rows(recipe, targets, rows, random_state)
     drawn = is_splitter(fraction) or by_strata
     if fraction == 0 or len(validation) < (2 if drawn else 1):
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or "
             "the size of your dataset."
         )
-    if estimator.shuffle == "blocks":  # read as they stand in the file
+    if recipe.shuffle == "blocks":  # read as they stand in the file
         train, validation = np.sort(train), np.sort(validation)
     return train, validation
 
 
-def _train_test_split(estimator, Y, random_state):
+def _split_rows(recipe, targets, rows, random_state):
+    """MLPClassifier's split; of few rows with weights or copies, of the different ones.
+
+    There, under alpha="auto", a weight of k counts as k copies: a row is held out with
+    all its copies, and no draw depends on how many there are or where they stand.
+    """
+    X, Y, sample_weight = rows
+    rule = recipe.validation_fraction, targets
+    n_rows = len(Y) if sample_weight is None else sample_weight.sum()
+    if recipe.alpha == "auto" and n_rows < FEW_ROWS:
+        first, group = different_rows(X, Y)
+        if sample_weight is not None or len(first) < len(Y):
+            drawn = _train_test_split(*rule, Y[first], random_state)
+            train, validation = (np.flatnonzero(np.isin(group, d)) for d in drawn)
+            return train, validation
+    return _train_test_split(*rule, Y, random_state)
+
+
+def different_rows(X, Y):
+    """The different rows of X and Y, sorted by their numbers.
+
+    Parameters
+    ----------
+    X : ndarray or CSR of shape (n, n_features)
+    Y : ndarray of shape (n, n_outputs)
+
+    Returns
+    -------
+    first : ndarray of int of shape (n_different,)
+        Where each of them first stands.
+    group : ndarray of int of shape (n,)
+        The place, in `first`, of each row or its like.
+    """
+    if issparse(X):
+        X = X[:, np.unique(X.indices)].toarray()
+    table = np.hstack([Y, X[:]])
+    order = np.lexsort(table.T[::-1])  # the first column goes first; stable
+    table = table[order]
+    is_new = np.append(True, (table[1:] != table[:-1]).any(axis=1))
+    group = np.empty(len(Y), np.intp)
+    group[order] = np.cumsum(is_new) - 1
+    return order[is_new], group
+
+
+def _train_test_split(fraction, targets, Y, random_state):
     """MLPClassifier's split; where that has too few rows, the nearest there is."""
-    n, fraction, strata = len(Y), estimator.validation_fraction, estimator._stratify(Y)
+    n, strata = len(Y), targets.stratified_by(Y)
     try:
         train, validation = train_test_split(
             np.arange(n),
@@ -231,12 +155,10 @@ def _train_test_split(estimator, Y, random_state):
     of_classes = ""
     if strata is not None:
         of_classes = ", and at least one row of each class stays in training"
-    warnings.warn(
+    warn_user(
         f"early_stopping=True: validation_fraction={fraction} of {n} rows is too few "
         f"for a stratified split. {len(validation)} are held out{of_classes}; they "
         "tell little. Pass X_val and y_val, or set early_stopping=False.",
-        UserWarning,
-        stacklevel=6 + EXTRA_FRAMES,
     )
     return train, validation
 
@@ -275,10 +197,10 @@ def split_few(n, strata, fraction, random_state):
     return np.setdiff1d(order, validation), validation
 
 
-def _last_split(splitter, users):
+def _last_split(splitter, request):
     """The last of a splitter's splits, which of a time split has the most rows."""
-    y = for_metrics(users.own("y"))
-    rows = splitter.split(users.own("X"), y, users.own("groups"))
+    y = for_metrics(request.own("y"))
+    rows = splitter.split(request.own("X"), y, request.own("groups"))
     splits = deque(rows, maxlen=1)
     if not splits:
         raise ValueError(f"validation_fraction={splitter!r} yields no split.")

@@ -4,6 +4,10 @@ import time
 
 import numpy as np
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_bp._common.warn import warn_user
+from sklearn_bp.schedules import ends_with_max_iter
 
 # The address of the site, once it has one, with a slash at its end.  The HTML
 # representation of an estimator links to its page there, and to none without.
@@ -65,6 +69,27 @@ class EpochTable:
         return round(time.perf_counter() - (self._began or 0.0), 2)
 
 
+def epoch_tables(verbose, validates, header):
+    """The observers that print the epochs, if that is asked for: one or none.
+
+    Parameters
+    ----------
+    verbose : bool or int
+    validates : bool
+        Whether there are validation rows.
+    header : bool
+    """
+    if not verbose:
+        return ()
+    columns = []
+    if validates:
+        columns = [
+            ("validation loss", lambda state: state.validation_losses[-1]),
+            ("validation score", lambda state: state.validation_scores[-1]),
+        ]
+    return (EpochTable(max(1, int(verbose)), columns, header),)
+
+
 def _line(first, rest):
     """A line of the table: titles, none wider than its column, or values."""
     return f"{first:>6}" + "".join(f"{cell:>18}" for cell in rest)
@@ -83,6 +108,32 @@ def ending(result):
     }.get(result.reason, result.reason)
     kept = "" if best == n_iter else f" The weights are those of epoch {best}."
     return f"Ended after epoch {n_iter}: {why}.{kept}"
+
+
+def warn_of(done, recipe):
+    """Warn of what a user should change after a `Fit`."""
+    result, X = done.result, done.unscaled
+    reason, n_iter = result.reason, result.state.n_iter
+    if reason == "interrupted":
+        text, category = "Training interrupted by user.", UserWarning
+    elif recipe.max_iter == "auto" or ends_with_max_iter(recipe.learning_rate):
+        return  # to reach max_iter is what is expected
+    elif reason == "max_iter":
+        text, category = (
+            f"Stochastic Optimizer: Maximum iterations ({recipe.max_iter}) "
+            "reached and the optimization hasn't converged yet. "
+            f"{next_step(result, X, done.resolved.learning_rate_init)}",
+            ConvergenceWarning,
+        )
+    elif reason.startswith("status="):
+        step = next_step_of_lbfgs(reason, X, recipe.max_iter, recipe.max_fun)
+        text, category = (
+            f"lbfgs failed to converge after {n_iter} iteration(s) ({reason}). {step}",
+            ConvergenceWarning,
+        )
+    else:
+        return
+    warn_user(text, category)
 
 
 def next_step(result, X, learning_rate_init):

@@ -5,7 +5,6 @@ them that missed values in training, then an indicator for each level of each
 categorical column.
 """
 
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Number
@@ -16,6 +15,7 @@ from scipy import sparse
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import check_array
 
+from sklearn_bp._common.warn import warn_user
 from sklearn_bp._tables.values import (
     BOOLEANS,
     EXACT,
@@ -30,7 +30,6 @@ from sklearn_bp._tables.values import (
     kind_of,
     refuse_lazy,
 )
-from sklearn_bp._versions import EXTRA_FRAMES
 
 # The median of a column that is complete in training is taken from at most so many
 # rows, evenly spaced: it only serves later rows that lack the value.
@@ -1012,13 +1011,11 @@ def _without_ids(table, rows, categorical, encoders, others):
         return categorical, encoders
     for j, encoder, is_kept in zip(categorical, encoders, kept, strict=True):
         if not is_kept:
-            warnings.warn(
+            warn_user(
                 f"{table.label(j)} has {len(encoder.categories_[0])} levels, more than "
                 "half as many as there are rows: it is taken for their names and left "
                 "out. To encode it all the same, name it in categorical_features; else "
                 "drop it from X.",
-                UserWarning,
-                stacklevel=6 + EXTRA_FRAMES,
             )
     return (
         [j for j, is_kept in zip(categorical, kept, strict=True) if is_kept],

@@ -5,6 +5,7 @@ Knows no estimator and no option's name: it gets objects, works on a
 `TrainingResult`.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
@@ -122,10 +123,45 @@ class TrainingState:
         """Whether `parameters` are kept, and have a scaling layer."""
         return self.parameters is not None and self.parameters.r is not None
 
+    def copied(self):
+        """A state of its own, so that training from it leaves this one as it is."""
+        return replace(
+            self,
+            parameters=_copy(self.parameters),
+            patience=copy.copy(self.patience),
+            random_state=_copy_of_stream(self.random_state),
+            optimizer=self.optimizer
+            and {name: _copy(value) for name, value in self.optimizer.items()},
+            order=_copy(self.order),
+            average=_copy(self.average),
+            dropout_stream=_copy(self.dropout_stream),
+            loss_curve=_copy(self.loss_curve),
+            validation_losses=_copy(self.validation_losses),
+            validation_scores=_copy(self.validation_scores),
+            best=_copy(self.best),
+        )
+
     @property
     def kept(self):
         """The parameters to predict with: the running mean, if there is one."""
         return self.parameters if self.average is None else self.average
+
+
+def _copy(value):
+    """A copy of an array, a list or `Parameters`; a number, or None, as it is."""
+    return value.copy() if hasattr(value, "copy") else value
+
+
+def _copy_of_stream(random_state):
+    """A copy of a RandomState, or of None."""
+    if random_state is None:
+        return None
+    drawn = random_state.get_state(legacy=False)
+    if drawn["bit_generator"] != "MT19937":
+        return copy.deepcopy(random_state)
+    other = np.random.RandomState(0)  # which a deepcopy seeds from the system's entropy
+    other.set_state(drawn)
+    return other
 
 
 @dataclass(frozen=True)
@@ -146,7 +182,7 @@ class Plan:
     relaxes : bool, default=False
         With `cost`, drop the penalty once the patience is used up, and go on from the
         best weights, with half the patience and a tenth of its `tol`.
-    onlookers : sequence of objects
+    observers : sequence of objects
         Told of each epoch, by `epoch_begins(state)` and, once it is decided whether
         training goes on, `epoch_ends(books, reason)`: the books are a `BestWeights`,
         the reason is what ends training, or None. A true answer ends it too.
@@ -157,11 +193,11 @@ class Plan:
     validate: Callable[[Parameters], Measured] | None
     cost: Callable[[Measured], float] | None = None
     relaxes: bool = False
-    onlookers: Sequence[Any] = ()
+    observers: Sequence[Any] = ()
 
     def epoch_begins(self, state):
-        for onlooker in self.onlookers:
-            onlooker.epoch_begins(state)
+        for observer in self.observers:
+            observer.epoch_begins(state)
 
 
 @dataclass
@@ -511,7 +547,7 @@ def run_epochs(epoch, on_plateau, state, plan):
     try:
         with np.errstate(all="ignore"):  # a loss that is not finite is an error
             for _ in range(plan.max_iter):
-                if plan.onlookers:
+                if plan.observers:
                     plan.epoch_begins(state)
                 watch.epoch_ends(epoch())
                 reason = None
@@ -519,7 +555,7 @@ def run_epochs(epoch, on_plateau, state, plan):
                     reason = "loss_threshold"
                 elif state.patience.exhausted and not on_plateau():
                     reason = "patience" if plan.cost else "tol"
-                if plan.onlookers:
+                if plan.observers:
                     reason = watch.tell(reason)
                 if reason is not None:
                     return watch.result(reason)
@@ -575,11 +611,11 @@ class BestWeights:
         return state.loss_curve, state.validation_losses, state.validation_scores
 
     def tell(self, reason):
-        """Tell the onlookers of an epoch's end; return what ends training, or None.
+        """Tell the observers of an epoch's end; return what ends training, or None.
 
         They look on after the decision, and may ask for an end themselves.
         """
-        asked = [o.epoch_ends(self, reason) for o in self.plan.onlookers]
+        asked = [o.epoch_ends(self, reason) for o in self.plan.observers]
         return "callback" if reason is None and any(asked) else reason
 
     def interrupted(self):

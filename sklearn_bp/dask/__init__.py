@@ -15,11 +15,11 @@ from sklearn.utils.validation import validate_data
 from sklearn_bp._estimators import classifier as _classifier
 from sklearn_bp._estimators import regressor as _regressor
 from sklearn_bp._estimators.base import BaseTwoLayer
-from sklearn_bp._estimators.regressor import joined_range
-from sklearn_bp._fitting.early_stopping import UsersData
-from sklearn_bp._tables.scaling import Scaling
+from sklearn_bp._fitting.recipe import Recipe
+from sklearn_bp._fitting.reports import ending, warn_of
+from sklearn_bp._fitting.request import Request
+from sklearn_bp._tables.features import is_dask_collection
 from sklearn_bp._tables.targets import check_y_given
-from sklearn_bp._tables.validation import is_dask_collection
 from sklearn_bp._versions import with_callbacks
 from sklearn_bp.dask._collections import (
     blocks_of,
@@ -29,8 +29,7 @@ from sklearn_bp.dask._collections import (
     gather,
     predicted,
 )
-from sklearn_bp.dask._fit import fit as fit_parts
-from sklearn_bp.dask._fit import mean_target, target_statistics, targets_of
+from sklearn_bp.dask._partitioned_rows import PartitionedRows
 from sklearn_bp.dask._rows import hits, moments, train_block
 from sklearn_bp.dask._training import r2
 from sklearn_bp.losses import Quantile
@@ -42,7 +41,6 @@ class _OnCluster(BaseTwoLayer):
     """What both share; stands before the plain estimator among a class's bases."""
 
     _plain: Any
-    _labelled: bool
 
     @with_callbacks
     def fit(
@@ -99,19 +97,40 @@ class _OnCluster(BaseTwoLayer):
         """
         check_y_given(y, self)
         check_collections(self, X=X, y=y, sample_weight=sample_weight)
-        users = UsersData(
-            X, y, None, X_val, y_val, sample_weight_val, coef_init, intercept_init
+        request = Request(
+            X,
+            y,
+            sample_weight,
+            None,
+            X_val,
+            y_val,
+            sample_weight_val,
+            coef_init,
+            intercept_init,
         )
         for name in ("X_val", "y_val", "sample_weight_val"):
-            if is_dask_collection(getattr(users, name)):
+            if is_dask_collection(getattr(request, name)):
                 raise TypeError(
-                    f"{name} is a dask {type(getattr(users, name)).__name__}: "
+                    f"{name} is a dask {type(getattr(request, name)).__name__}: "
                     "validation rows are looked at in this process after each epoch. "
                     f"Pass {name}.compute() of some rows."
                 )
         client = client_of(client)
-        blocks = blocks_of(X, y, sample_weight, client)
-        fit_parts(self, blocks, empty_rows(X), users, sample_weight)
+        return self._fit_parts(
+            request, blocks_of(X, y, sample_weight, client), empty_rows(X)
+        )
+
+    def _fit_parts(self, request, blocks, empty):
+        """Fit to Parts of `Block`; `empty` is X without any row."""
+        recipe = Recipe.of(self)
+        request.check(recipe.validation_fraction)
+        start = self._start(recipe, request)
+        witness = self._witness(recipe, start)
+        rows = PartitionedRows(request, witness, blocks, empty)
+        done = self._run(recipe, request, rows, start)
+        if self.verbose:
+            print(ending(done.result))
+        warn_of(done, recipe)
         return self
 
     def _kind_in_memory(self):
@@ -127,12 +146,12 @@ class _OnCluster(BaseTwoLayer):
         for block in blocks.futures:
             model = client.submit(train_block, model, block, options, pure=False)
         (model,) = gather(client, [model])
-        self._take(model)
+        self._adopt(model)
         if hasattr(self.random_state, "set_state"):
             self.random_state.set_state(model.random_state.get_state(legacy=False))
         return self
 
-    def _take(self, model):
+    def _adopt(self, model):
         """The fitted attributes of a plain estimator, in place of one's own."""
         parameters = {*self.get_params(deep=False), "_skl_callbacks"}
         for name in [name for name in vars(self) if name not in parameters]:
@@ -225,7 +244,6 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
     """
 
     _plain = _classifier.TwoLayerClassifier
-    _labelled = True
 
     @available_if(lambda self: self._check_solver())
     def partial_fit(self, X, y, sample_weight=None, classes=None, client=None):
@@ -245,7 +263,7 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
         -------
         self : object
         """
-        self._check_partial_fit(UsersData(X, y))
+        self._check_partial_fit()
         return self._train_blocks(X, y, sample_weight, client, classes=classes)
 
     def predict(self, X):
@@ -260,7 +278,7 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
         y : dask array, or Series or DataFrame for a DataFrame
         """
         columns = None
-        if self._is_fitted() and self._targets.multilabel:
+        if self._is_fitted() and self._fitted.targets.multilabel:
             columns = self.classes_.tolist()
         dtype = int if columns else getattr(self, "classes_", np.empty(0)).dtype
         return self._predicted("predict", X, columns, np.dtype(dtype))
@@ -277,7 +295,7 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
         scores : dask array, or Series or DataFrame for a DataFrame
         """
         columns = self._class_columns()
-        if self._is_fitted() and self._shares_score():
+        if self._is_fitted() and self._fitted.targets.shares_score:
             columns = None
         return self._predicted("decision_function", X, columns, self._dtype())
 
@@ -327,33 +345,6 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
     def _class_columns(self):
         return self.classes_.tolist() if self._is_fitted() else []
 
-    # What fit needs to know of the two classes.
-
-    def _set_targets(self, labels, y_ndim, continuing):
-        targets = targets_of(labels, y_ndim)
-        if not continuing:
-            self._targets = targets
-            self._temper(1.0)
-        elif not np.array_equal(targets.classes, self.classes_):
-            raise ValueError(
-                "warm_start can only be used where `y` has the same classes as in the "
-                f"previous call to fit. Previously got {self.classes_}, `y` has "
-                f"{targets.classes}"
-            )
-        self.classes_ = self._targets.classes
-
-    def _scale_partitioned_targets(self, rows, known, continuing):
-        pass
-
-    def _target_scaling(self):
-        return None
-
-    def _n_columns(self, known):
-        return self._n_scores()
-
-    def _exclusive(self):
-        return self._targets.exclusive
-
     def _is_fitted(self):
         return hasattr(self, "coefs_")
 
@@ -395,7 +386,6 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
     """
 
     _plain = _regressor.TwoLayerRegressor
-    _labelled = False
 
     @available_if(lambda self: self._check_solver())
     def partial_fit(self, X, y, sample_weight=None, client=None):
@@ -412,7 +402,6 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
         -------
         self : object
         """
-        self._check_partial_fit(UsersData(X, y))
         return self._train_blocks(X, y, sample_weight, client)
 
     def predict(self, X, return_std=False):
@@ -443,7 +432,8 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
         if not hasattr(self, "coefs_"):
             return None, np.dtype("f8")
         z = np.zeros((1, self.n_outputs_), self.coefs_[0].dtype)
-        p = self._mean(z)
+        targets = self._targets()
+        p = targets.mean(z)
         if p.ndim == 3:
             raise ValueError(
                 "Several quantiles of several targets make three dimensions, which "
@@ -451,7 +441,7 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
             )
         if p.ndim == 1:
             return None, p.dtype
-        levels = getattr(self._loss_object(), "levels", np.empty(0)).tolist()
+        levels = getattr(targets.loss, "levels", np.empty(0)).tolist()
         return levels if len(levels) == p.shape[1] else list(range(p.shape[1])), p.dtype
 
     def score(self, X, y, sample_weight=None):
@@ -466,7 +456,7 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
         -------
         score : float
         """
-        if isinstance(self._loss_object(), Quantile):
+        if hasattr(self, "coefs_") and isinstance(self._fitted.targets.loss, Quantile):
             raise ValueError(
                 "The score of quantiles needs those of all targets, which are no sum "
                 "over partitions: use to_local() on rows in memory."
@@ -476,32 +466,3 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
         mean = sum(weight * mean for weight, mean, *_ in found) / total
         around = sum(s + w * np.square(m - mean) for w, m, s, _ in found)
         return r2(sum(residual for *_, residual in found), around)
-
-    # What fit needs to know of the two classes.
-
-    def _scale_partitioned_targets(self, rows, known, continuing):
-        self._errors, self._n_targets = None, len(known.low)
-        self._extrapolation = float(self.extrapolation)
-        if not continuing:
-            loss, scaling, mean = self._loss_object(), None, None
-            if self.standardize and loss.scalable:
-                found = target_statistics(rows, known, loss.robust)
-                self._running = self._running.merged(found)
-                scaling = Scaling.of_target_statistics(self._running.targets)
-            elif self.standardize and loss.logarithmic:
-                mean = mean_target(rows, known)
-            self._set_target_scaling(loss, scaling, mean)
-        elif self._running is not None and self._running.targets is not None:
-            robust = self._running.targets.columns is not None
-            if len(known.low) == len(self._running.targets.mean):
-                found = target_statistics(rows, known, robust)
-                self._follow_targets(found)
-        if self._cuts_predictions():
-            ends = np.array([known.low, known.high])
-            self.target_range_ = joined_range(self.target_range_, ends)
-
-    def _n_columns(self, known):
-        return len(known.low)
-
-    def _exclusive(self):
-        return None

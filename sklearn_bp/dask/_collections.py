@@ -22,7 +22,7 @@ except ImportError as error:
         'sklearn_bp.dask needs dask and distributed: pip install "sklearn-bp[dask]".'
     ) from error
 
-from sklearn_bp._tables.validation import is_dask_collection
+from sklearn_bp._tables.features import is_dask_collection
 from sklearn_bp.dask._rows import Block
 
 # Seconds that a cluster may be without any worker before a fit gives up, and from one

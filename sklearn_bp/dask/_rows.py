@@ -13,11 +13,12 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _num_samples
 
 from sklearn_bp._tables.columns import Columns, witnesses
+from sklearn_bp._tables.features import canonical
 from sklearn_bp._tables.scaling import largest_of
 from sklearn_bp._tables.statistics import ColumnStatistics
 from sklearn_bp._tables.targets import check_labels, check_regression_targets
-from sklearn_bp._tables.validation import LARGEST_MULTIPLE, canonical, check_weights
 from sklearn_bp._tables.values import as_features
+from sklearn_bp._tables.weights import LARGEST_MULTIPLE, check_weights
 from sklearn_bp.losses._base import CONSTANT_ROWS
 
 
@@ -96,14 +97,12 @@ class Reading(NamedTuple):
     encodes : bool
         Whether X is left as it is, to be encoded.
     targets : ClassTargets or None
-    class_weights : list of ndarray or None
-        As `_tables.targets.class_weights` gives them.
+        Their class weights multiply the rows'.
     """
 
     name: str
     encodes: bool
     targets: Any
-    class_weights: Any
 
 
 def read(block, reading):
@@ -123,10 +122,10 @@ def read(block, reading):
     else:
         y = check_labels(y)
         Y = reading.targets.encode(y)
-        if reading.class_weights is not None:
+        if reading.targets.class_weights is not None:
             weights = np.ones(n) if weights is None else weights.copy()
             codes = reading.targets.codes_by_column(y)
-            for own, of_level in zip(codes, reading.class_weights, strict=True):
+            for own, of_level in zip(codes, reading.targets.class_weights, strict=True):
                 weights *= of_level[own]
     if weights is None or weights.all():
         return Rows(X, Y, weights, None)

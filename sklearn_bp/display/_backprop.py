@@ -156,11 +156,11 @@ class BackpropDisplay:
         display : BackpropDisplay
         """
         estimator = two_layer(estimator, cls.__name__)
-        X = estimator._check_features(_one_row(x), reset=False)
+        X = estimator._check_features(_one_row(x))
         X = check_array(X, accept_sparse=True, dtype=np.float64)
         X = X.toarray() if hasattr(X, "toarray") else X
         Y = _one_target(estimator, y)
-        network = estimator._network()
+        network = estimator._fitted_network().network
         network.loss.check_targets(Y)
         coefs, intercepts = estimator.coefs_, estimator.intercepts_
         parameters = Parameters.pack(
@@ -170,7 +170,7 @@ class BackpropDisplay:
         loss, gradient = loss_and_gradient(network, parameters, X, Y)
         p = network.scores(parameters.mean(), X)
         network.loss.forward(p)
-        scaling = estimator._feature_scaling
+        scaling = estimator._fitted.inputs.scaling
         display = cls(
             activations=[X[0], hidden_activations(estimator, X)[0], p[0]],
             deltas=[gradient.b1, gradient.b2],
@@ -362,11 +362,12 @@ def _one_row(x):
 
 def _one_target(estimator, y):
     """One label or target as the matrix that the loss takes, float64."""
-    if not hasattr(estimator, "_targets"):
+    targets = estimator._fitted.targets
+    if not targets.labelled:
         return np.asarray(y, np.float64).reshape(1, -1)
-    if estimator._targets.multilabel:
+    if targets.multilabel:
         return np.asarray(y, bool).reshape(1, -1).astype(np.float64)
-    return estimator._targets.encode(np.asarray(y).reshape(1)).astype(np.float64)
+    return targets.encode(np.asarray(y).reshape(1)).astype(np.float64)
 
 
 def _output_names(estimator, n_outputs):
@@ -375,7 +376,7 @@ def _output_names(estimator, n_outputs):
         return [f"output {k}" for k in range(n_outputs)]
     if len(classes) != n_outputs:  # two classes share one output
         return [f"class {classes[-1]}"]
-    kind = "label" if estimator._targets.multilabel else "class"
+    kind = "label" if estimator._fitted.targets.multilabel else "class"
     return [f"{kind} {label}" for label in classes]
 
 

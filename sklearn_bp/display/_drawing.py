@@ -30,7 +30,8 @@ def two_layer(estimator, display):
 def hidden_activations(estimator, X):
     """Activations a1, (n, n_hidden), of encoded rows."""
     a1 = X @ estimator.coefs_[0] + estimator.intercepts_[0]
-    activate, _ = estimator._network().activation.bind(a1.shape, a1.dtype)
+    network = estimator._fitted_network().network
+    activate, _ = network.activation.bind(a1.shape, a1.dtype)
     activate(a1)
     return a1
 

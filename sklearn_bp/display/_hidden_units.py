@@ -113,7 +113,7 @@ class HiddenUnitsDisplay:
         display : HiddenUnitsDisplay
         """
         estimator = two_layer(estimator, cls.__name__)
-        X = estimator._check_features(X, reset=False)
+        X = estimator._check_features(X)
         X = X[:: -(-X.shape[0] // CONTRIBUTION_ROWS)]
         if hasattr(X, "toarray"):
             X = X.toarray()

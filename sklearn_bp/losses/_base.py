@@ -29,7 +29,9 @@ All else has a default:
   mean of the targets tells (`of_mean`); else `constant(Y, sample_weight, margin)`, by
   default found by a search;
 - `tempered`: whether scores may be divided by a temperature;
-- `for_validation()`: the loss that validation rows are measured by; itself.
+- `for_validation()`: the loss that validation rows are measured by; itself;
+- `bounded(largest)`: the loss to train scaled features by, if no target is above
+  `largest`: the same, but for errors beyond any that a fit should see; itself.
 
 A loss for classes derives from `ClassLoss`; it also has `proba(z)`, in place:
 probabilities that are never 0, however small, so that their logarithm is finite; and
@@ -171,6 +173,10 @@ class Loss(Option):
 
     def for_validation(self):
         """The loss that validation rows are measured by."""
+        return self
+
+    def bounded(self, largest):
+        """The loss to train by, where targets are at most `largest`, (n_targets,)."""
         return self
 
 

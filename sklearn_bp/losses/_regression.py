@@ -3,6 +3,7 @@
 The conventions stand in `losses._base`.
 """
 
+import math
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
@@ -346,6 +347,9 @@ class Poisson(Loss):
     def value(self, p, y):
         return (xlogy(y, y / p) - y + p).sum(axis=-1)
 
+    def bounded(self, largest):
+        return _BoundedPoisson(largest) if type(self) is Poisson else self
+
     def check_targets(self, y):
         if (y < 0).any():
             raise ValueError(
@@ -379,6 +383,9 @@ class Gamma(Loss):
         ratio = y / p
         return (ratio - np.log(ratio) - 1).sum(axis=-1)
 
+    def bounded(self, largest):
+        return _BoundedGamma() if type(self) is Gamma else self
+
     def check_targets(self, y):
         if (y <= 0).any():
             raise ValueError(
@@ -386,6 +393,67 @@ class Gamma(Loss):
                 "Use loss='poisson' for targets y >= 0, or loss='squared_error' for "
                 "targets of either sign."
             )
+
+
+# A feature far out, in one row, makes scores of any size, and of these exp(z) an error
+# that ends all training.  Predictions may be so many times the largest Poisson target,
+# and Gamma targets so many times what is predicted, before errors grow no more.
+LARGEST_POISSON = 30.0
+LARGEST_GAMMA = 1000.0
+
+
+def _bounded_exp(z):
+    """exp(z), in place, neither 0 nor infinite."""
+    most = 700.0 if z.dtype == np.float64 else 80.0
+    np.minimum(z, most, out=z)
+    np.maximum(z, -most, out=z)
+    np.exp(z, out=z)
+
+
+class _BoundedPoisson(Poisson):
+    """`Poisson`, but linear in z where p > m: m log p grows there.
+
+    delta2 = min(p, m) - y, m the largest target LARGEST_POISSON times.
+    """
+
+    most: Any
+
+    def __init__(self, largest):
+        most = np.where(largest > 0, LARGEST_POISSON * largest, np.inf)
+        object.__setattr__(self, "most", most.astype(largest.dtype))
+
+    def forward(self, z):
+        _bounded_exp(z)
+
+    def backward(self, p, y, out):
+        np.minimum(p, self.most, out=out)
+        np.subtract(out, y, out=out)
+
+    def value(self, p, y):
+        most = self.most
+        linear = np.where(p > most, most * (1 + np.log(np.maximum(p / most, 1))), p)
+        return (xlogy(y, y / p) - y + linear).sum(axis=-1)
+
+
+class _BoundedGamma(Gamma):
+    """`Gamma`, but linear in z where y / p > m: m log(y / p) grows there.
+
+    delta2 = 1 - min(y / p, m), m = LARGEST_GAMMA.
+    """
+
+    def forward(self, z):
+        _bounded_exp(z)
+
+    def backward(self, p, y, out):
+        np.divide(y, p, out=out)
+        np.minimum(out, LARGEST_GAMMA, out=out)
+        np.subtract(1, out, out=out)
+
+    def value(self, p, y):
+        ratio, most = y / p, LARGEST_GAMMA
+        log = np.log(ratio)
+        linear = np.where(ratio > most, most * (1 + log - math.log(most)), ratio)
+        return (linear - log - 1).sum(axis=-1)
 
 
 def _softplus_inverse(s):

@@ -391,15 +391,16 @@ def _of_strings(graph, features, j, levels):
 
 def _scores(graph, estimator, features):
     """The name of the scores z2, (n, n_outputs)."""
-    given, _ = estimator._parts_in_use()
+    fitted = estimator._fitted_network()
+    given = fitted.activation_given
     activation = activations.as_activation(given)
     to_onnx = _found(ACTIVATIONS, activation, "activation", given)
-    columns = estimator._columns
+    columns = fitted.columns
     if columns is None:
         X = features.numbers(range(estimator.n_features_in_))
     else:
         X = _filled(graph, features, columns)
-    W1, b1, W2, b2, V = estimator._fitted_weights()
+    W1, b1, W2, b2, V = fitted.weights
     z1 = graph.node("Add", graph.node("MatMul", X, W1), b1)
     a1 = to_onnx(graph, z1, activation)
     z2 = graph.node("MatMul", a1, W2)
@@ -457,7 +458,7 @@ def _classifier_shapes(operator):
     _check(operator, 2)
     estimator = operator.raw_operator
     n, n_classes = operator.inputs[0].get_first_dimension(), len(estimator.classes_)
-    shape = [n, n_classes] if estimator._targets.multilabel else [n]
+    shape = [n, n_classes] if estimator._fitted.targets.multilabel else [n]
     of_labels = StringTensorType
     if _integers(estimator.classes_) is not None:
         of_labels = Int64TensorType
@@ -468,17 +469,18 @@ def _classifier_shapes(operator):
 def _convert_classifier(scope, operator, container):
     estimator = operator.raw_operator
     graph, features = _graph(scope, operator, container)
-    loss = estimator._loss_object()
-    link = _found(LINKS, loss, "loss", estimator._parts_in_use()[1])
+    targets = estimator._fitted.targets
+    loss = targets.loss
+    link = _found(LINKS, loss, "loss", targets.loss_given)
     z = _scores(graph, estimator, features)
     labels, proba = (output.full_name for output in operator.outputs)
 
-    if estimator._targets.exclusive:
+    if estimator._fitted.targets.exclusive:
         code = graph.node("ArgMax", z, axis=1, keepdims=0)
     else:
         decided = graph.node("Greater", z, 0.0)
         code = graph.cast(decided, np.int64)
-    if estimator._targets.multilabel:
+    if estimator._fitted.targets.multilabel:
         graph.node("Identity", code, out=labels)
     else:
         code = graph.node("Reshape", code, graph.constant([-1], np.int64))
@@ -489,7 +491,7 @@ def _convert_classifier(scope, operator, container):
             classes = graph.constant(whole, np.int64)
         graph.node("Gather", classes, code, out=labels, axis=0)
 
-    if estimator._shares_score():
+    if targets.shares_score:
         z = graph.node("Concat", graph.node("Neg", z), z, axis=1)
     if container.get_options(estimator, {"raw_scores": False})["raw_scores"]:
         graph.cast(z, _float_dtype(operator), out=proba)  # of two classes, -z and z
@@ -508,8 +510,8 @@ def _predicted(estimator):
     -------
     columns : ndarray of int, (n_targets,) or (n_targets, several)
     """
-    loss, k = estimator._loss_object(), estimator.n_outputs_
-    n_targets = estimator._n_targets_of(np.empty((1, k)))
+    targets, k = estimator._fitted.targets, estimator.n_outputs_
+    loss, n_targets = targets.loss, targets.n_targets_of(np.empty((1, k)))
     return loss.predicted(np.arange(k)[np.newaxis], n_targets)[0]
 
 
@@ -528,10 +530,11 @@ def _regressor_shapes(operator):
 def _convert_regressor(scope, operator, container):
     estimator = operator.raw_operator
     graph, features = _graph(scope, operator, container)
-    loss, columns = estimator._loss_object(), _predicted(estimator)
-    link = _found(LINKS, loss, "loss", estimator._parts_in_use()[1])
-    z, scaling = _scores(graph, estimator, features), estimator._prediction_scaling
-    known = estimator._target_unit if scaling is None else scaling
+    targets = estimator._fitted_network().targets
+    loss, columns = targets.loss, _predicted(estimator)
+    link = _found(LINKS, loss, "loss", targets.loss_given)
+    z, scaling = _scores(graph, estimator, features), targets.prediction_scaling
+    known = targets.unit if scaling is None else scaling
     if known is not None and not known.folds_in(graph.dtype):
         graph = Graph(scope, container, np.float64)
         z = graph.cast(z)
@@ -546,7 +549,7 @@ def _convert_regressor(scope, operator, container):
         loss.rescale(offsets, scale, shift)
         p = graph.node("Add", graph.node("Mul", p, factors), offsets)
     p = graph.columns(p, columns.ravel())
-    limits = estimator._limits()
+    limits = targets.limits
     if limits is not None:
         several = columns.size // len(columns)
         low, high = np.repeat(limits, several, axis=1)

@@ -1,0 +1,169 @@
+"""Objects of this package as plain values, for pickles, skops files and checkpoints.
+
+A part, an object of this package, becomes a dict of its class's name and its fields;
+numbers, arrays, lists and objects of the user stay as they are.  So a file does not
+depend on where private classes live, skops has to trust no type but the estimator's
+own, and a field that a later version adds has its default.
+"""
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from sklearn.preprocessing import OneHotEncoder
+
+from sklearn_bp import activations, losses, optimizers, schedules
+from sklearn_bp._common.option import Option
+from sklearn_bp._fitting.fitted_network import FittedNetwork
+from sklearn_bp._fitting.parameters import MLP_DEFAULTS
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.class_targets import ClassTargets
+from sklearn_bp._tables.columns import Columns, encoder_of
+from sklearn_bp._tables.inputs import Inputs
+from sklearn_bp._tables.real_targets import RealTargets
+from sklearn_bp._tables.running import Running
+from sklearn_bp._tables.scaling import Scaling
+from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._training.mini_batches import TrainingState
+from sklearn_bp._training.patience import Patience
+
+# To be raised with a change that the code below cannot read; then `restored` must turn
+# older states into this one, or refuse them.  A file of each version stands under
+# tests/data.
+STATE_VERSION = 4
+READABLE = (4,)  # earlier ones were never released
+
+PART, CLASS = "__part__", "__class__"  # keys of the dicts that stand for these
+
+
+def _public_parts():
+    for room in (activations, losses, optimizers, schedules):
+        for name, found in vars(room).items():
+            is_part = isinstance(found, type) and is_dataclass(found)
+            if is_part and found is not Option and not name.startswith("_"):
+                yield name, found
+
+
+# The classes by the names that files have for them; those never change.
+PARTS: dict[str, Any] = {
+    **dict(_public_parts()),
+    "Columns": Columns,
+    "Scaling": Scaling,
+    "Running": Running,
+    "ColumnStatistics": ColumnStatistics,
+    "TargetStatistics": TargetStatistics,
+    "ClassTargets": ClassTargets,
+    "RealTargets": RealTargets,
+    "FittedNetwork": FittedNetwork,
+    "Inputs": Inputs,
+    "Patience": Patience,
+    "TrainingState": TrainingState,
+    "Parameters": Parameters,
+    "OneHotEncoder": OneHotEncoder,
+}
+NAMES = {part: name for name, part in PARTS.items()}
+
+
+def fields_of(part, given=True):
+    """The name and the fields of a part, a dict.
+
+    Without those that have "given" in their metadata, if `given` is False: they follow
+    from the parameters of a fit.
+    """
+    own: dict[str, Any]
+    if isinstance(part, OneHotEncoder):
+        own = {"categories": part.categories_[0]}
+    elif isinstance(part, Parameters):
+        own = {"flat": part.flat, "layout": list(part.layout)}
+    elif isinstance(part, Inputs):
+        own = part._asdict()
+    else:
+        left_out = () if given else given_fields(part)
+        names = [f.name for f in fields(part) if f.name not in left_out]
+        own = {name: getattr(part, name) for name in names}
+    return {PART: NAMES[type(part)]} | own
+
+
+def given_fields(part):
+    """The names of the fields that a checkpoint leaves out."""
+    return [field.name for field in fields(part) if "given" in field.metadata]
+
+
+def part_of(name, own):
+    """The part of a name, with these fields; ValueError for others."""
+    if name not in PARTS:
+        raise ValueError(
+            f"{name!r} is no part of this version of sklearn_bp: the file was written "
+            "by a later one."
+        )
+    part = PARTS[name]
+    if part is OneHotEncoder:
+        return encoder_of(own["categories"])
+    if part is Parameters:
+        return _parameters(own["flat"], own["layout"])
+    return part(**own)
+
+
+def _parameters(flat, layout):
+    """`Parameters`, if the vector has this layout."""
+    kinds = [type(x) for x in layout]
+    if kinds != [int] * 4 + [bool] * 2 or min(layout[:4]) < 1:
+        raise ValueError(f"{layout} is no layout.")
+    if flat.dtype.kind != "f" or flat.shape != (Parameters.size(*layout),):
+        raise ValueError(f"{flat.shape} is not the shape of parameters {layout}.")
+    return Parameters(flat, *layout)
+
+
+def plain(value):
+    """A value, with parts of this package as dicts; all else as it is."""
+    if type(value) is list:
+        return [plain(v) for v in value] if _holds_parts(value) else value
+    if isinstance(value, type) and value in NAMES:
+        return {CLASS: NAMES[value]}
+    if type(value) not in NAMES:
+        return value
+    return {name: plain(own) for name, own in fields_of(value).items()}
+
+
+def restored(value):
+    """The inverse of `plain`; ValueError for a name that is not known."""
+    if type(value) is list:
+        return [restored(v) for v in value] if _holds_dicts(value) else value
+    if type(value) is not dict or not {PART, CLASS} & value.keys():
+        return value
+    if CLASS in value:
+        return PARTS[value[CLASS]]
+    own = {key: restored(v) for key, v in value.items() if key != PART}
+    return part_of(value[PART], own)
+
+
+def _holds_parts(values):
+    return any(type(v) in NAMES for v in values)
+
+
+def _holds_dicts(values):
+    return any(type(v) is dict for v in values)
+
+
+def state_of(attributes):
+    """What a file holds of an estimator's attributes, a dict."""
+    state = {name: plain(value) for name, value in attributes.items()}
+    return state | {"_state_version": STATE_VERSION}
+
+
+def attributes_of(state, kind):
+    """The attributes of an estimator of class `kind`, from what a file holds.
+
+    Parameters that the file does not know yet have the value that changes nothing.
+    """
+    state = dict(state)
+    version = state.pop("_state_version", None)
+    if version not in READABLE:
+        raise ValueError(
+            f"This {kind.__name__} was pickled with state version {version}; this "
+            f"version of sklearn_bp reads {' and '.join(map(str, READABLE))}."
+        )
+    parameters = kind().get_params(deep=False)
+    defaults = parameters | {
+        name: value for name, value in MLP_DEFAULTS.items() if name in parameters
+    }
+    return defaults | {name: restored(value) for name, value in state.items()}

@@ -1,0 +1,38 @@
+"""Hidden units and derivatives of a fitted network, for encoded rows."""
+
+import numpy as np
+
+
+def parts(n, length):
+    """Slices of so many of n rows."""
+    return [slice(start, start + length) for start in range(0, n, length)]
+
+
+def activations(fitted, X):
+    """The hidden layer for encoded rows: values, (n, n_hidden), and its backward pass.
+
+    Parameters
+    ----------
+    fitted : FittedNetwork
+    X : ndarray or CSR of shape (n, n_encoded)
+    """
+    W1, b1 = fitted.weights.W1, fitted.weights.b1
+    a1 = np.asarray(X @ W1.astype(np.result_type(X.dtype, W1.dtype), copy=False)) + b1
+    forward, backward = fitted.network.activation.bind(a1.shape, a1.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        forward(a1)
+    return a1, backward
+
+
+def input_gradient(fitted, X):
+    """Of the scores of encoded rows: (n, n_outputs, n_encoded)."""
+    W1, _, W2, _, V = fitted.weights
+    a1, backward = activations(fitted, X)
+    gradient = np.empty((X.shape[0], W2.shape[1], len(W1)), a1.dtype)
+    for k in range(W2.shape[1]):
+        delta = np.tile(W2[:, k].astype(a1.dtype, copy=False), (len(a1), 1))
+        backward(a1, delta)
+        gradient[:, k] = delta @ W1.T
+    if V is not None:
+        gradient += V.T
+    return gradient

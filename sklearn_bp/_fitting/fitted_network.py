@@ -1,0 +1,162 @@
+"""What a fit has made: the network that predicts, and what leads to and from it.
+
+Training sees scaled columns, scaled targets and several members.  What is kept is one
+network on the user's columns, in the user's units: `folded` makes it, `packed` goes
+back.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.parameters import Parameters, Weights
+from sklearn_bp._tables.inputs import Inputs
+from sklearn_bp._tables.scaling import fold, fold_skip, unfold, unfold_skip
+from sklearn_bp.activations import as_activation
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network, and what turns rows into its inputs and its scores into predictions.
+
+    Attributes
+    ----------
+    weights : Weights or None
+        They act on the user's columns, encoded, and give scores in the user's units.
+        None where an estimator keeps them as public attributes.
+    n_members : int
+        Networks that it was made from.
+    shifts : tuple or None
+        As `Parameters.shifts` gives them: how the members' intercepts differ.
+    activation_given : str or object
+        The parameter `activation`.
+    categorical_given : str, array-like or None
+        The parameter `categorical_features`.
+    inputs : Inputs
+    targets : ClassTargets or RealTargets
+    """
+
+    weights: Any
+    n_members: int
+    shifts: Any
+    activation_given: Any
+    categorical_given: Any
+    inputs: Inputs
+    targets: Any
+
+    @classmethod
+    def of(cls, parameters, dtype, recipe, inputs, targets):
+        """What trained parameters, on scaled columns, become; weights in `dtype`."""
+        return cls(
+            folded(parameters, dtype, inputs.scaling, targets.score_scaling),
+            parameters.n_members,
+            parameters.shifts(),
+            recipe.activation,
+            recipe.categorical_features,
+            inputs,
+            targets,
+        )
+
+    @property
+    def columns(self):
+        """What encodes the user's columns, or None."""
+        return self.inputs.columns
+
+    @property
+    def dtype(self):
+        return self.weights.W1.dtype
+
+    @property
+    def n_outputs(self):
+        return self.weights.W2.shape[1]
+
+    @property
+    def network(self):
+        return TwoLayerNetwork(as_activation(self.activation_given), self.targets.loss)
+
+    def scores(self, X):
+        """Scores of encoded rows, (n, n_outputs)."""
+        return self.network.scores(self.weights, X)
+
+    def member_scores(self, X):
+        """The scores of each member, (n, n_outputs); `scores` is their mean."""
+        members = self.parameters(np.float64, self.n_members).members()
+        folded = (fold_weights(member, *self._scalings) for member in members)
+        network = self.network
+        return [network.scores(weights.astype(self.dtype), X) for weights in folded]
+
+    def parameters(self, dtype, n_members, scaled=False):
+        """`Parameters` of members whose mean, folded, are the weights."""
+        features, scores = self._scalings
+        found = packed(self.weights, dtype, n_members, features, scores, scaled)
+        if self.shifts is not None:
+            pairs = zip((found.b2, found.V), self.shifts, strict=True)
+            for values, shifts in pairs:
+                if values is not None and np.shape(shifts) == values.shape:
+                    values += shifts
+        return found
+
+    def comes_from(self, parameters):
+        """Whether the weights are what these parameters become."""
+        expected = folded(parameters, self.dtype, *self._scalings)
+        return all(map(np.array_equal, expected, self.weights))
+
+    @property
+    def _scalings(self):
+        return self.inputs.scaling, self.targets.score_scaling
+
+    def with_attributes(self, weights, estimator):
+        """The same, with weights and public attributes that users may have changed."""
+        targets = self.targets.with_attributes(estimator)
+        return replace(self, weights=weights, targets=targets)
+
+    def attributes(self):
+        """What an estimator keeps of it: weights and their kin, and all else as one."""
+        W1, b1, W2, b2, V = self.weights
+        return {
+            "coefs_": [W1, W2],
+            "intercepts_": [b1, b2],
+            "skip_coef_": V,
+            "n_outputs_": self.n_outputs,
+            "_fitted": replace(self, weights=None),
+        } | self.targets.attributes()
+
+
+def folded(parameters, dtype, features, scores):
+    """`Weights` of one network on the user's columns, in the user's units.
+
+    In `dtype`, that of X, or in float64.
+
+    Parameters
+    ----------
+    parameters : Parameters
+    dtype : dtype
+    features, scores : Scaling or None
+    """
+    if features is None and scores is None:
+        (W1, W2), (b1, b2) = parameters.unpack()
+        return Weights(W1, b1, W2, b2, parameters.unpack_skip())
+    if not all(s is None or s.folds_in(dtype) for s in (features, scores)):
+        dtype = np.float64
+    return fold_weights(parameters.mean(), features, scores).astype(dtype)
+
+
+def fold_weights(weights, features, scores):
+    """`Weights` in float64, with the scalings folded in."""
+    W1, b1, W2, b2, V = weights
+    (W1, W2), (b1, b2) = fold([W1, W2], [b1, b2], features, scores)
+    if V is not None:
+        V, b2 = fold_skip(V, b2, features, scores)
+    return Weights(W1, b1, W2, b2, V)
+
+
+def packed(weights, dtype, n_members, features, scores, scaled=False):
+    """The `Parameters`, on scaled columns, of members whose mean the weights are."""
+    W1, b1, W2, b2, V = weights
+    if features is not None or scores is not None:
+        if V is not None:
+            V, b2 = unfold_skip(V, b2, features, scores)
+        (W1, W2), (b1, b2) = unfold([W1, W2], [b1, b2], features, scores)
+    return Parameters.pack([W1, W2], [b1, b2], dtype, n_members, V, scaled)

@@ -1,0 +1,155 @@
+"""The constructor's parameters, checked, their names turned into objects.
+
+That happens in `Recipe.of` and nowhere else.  What "auto" stands for depends on the
+data, and is for `settings`.
+"""
+
+import copy
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from sklearn_bp._common.warn import warn_user
+from sklearn_bp._fitting.defaults import AVERAGED_EPOCHS
+from sklearn_bp._fitting.early_stopping import Metric
+from sklearn_bp._fitting.parameters import check_parameters, hidden_units, values_of
+from sklearn_bp._training.lbfgs import BLOCK_ROWS, LBFGS
+from sklearn_bp._training.mini_batches import MiniBatches
+from sklearn_bp.activations import as_activation
+from sklearn_bp.initializers import INITIALIZERS
+from sklearn_bp.optimizers import adaptive, as_optimizer
+from sklearn_bp.schedules import as_schedule
+
+
+class Recipe:
+    """What a fit is asked to do, whatever becomes of the estimator meanwhile.
+
+    Attributes
+    ----------
+    kind : type
+        The class that predicts from arrays.
+    name : str
+        Of the estimator, for errors.
+    parameters : dict
+        The constructor's, as they were given; each is an attribute too.  `activation`
+        and `loss` are copies: predicting goes by these, whatever the user's become.
+    n_hidden : int
+    metric : Metric
+        What early stopping watches.
+    """
+
+    if TYPE_CHECKING:  # the parameters
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, kind, name, parameters):
+        self.kind, self.name, self.parameters = kind, name, parameters
+        vars(self).update(parameters)
+        self.activation: Any = copy.deepcopy(parameters["activation"])
+        self.loss: Any = copy.deepcopy(parameters["loss"])
+        self.categorical_features: Any = copy.deepcopy(
+            parameters["categorical_features"]
+        )
+        self.n_hidden = hidden_units(name, self.hidden_layer_sizes)
+        self.metric = Metric(self.early_stopping_metric)
+
+    @classmethod
+    def of(cls, estimator):
+        """Of an estimator's parameters; TypeError or ValueError for what is not one."""
+        name, values = type(estimator).__name__, values_of(estimator)
+        check_parameters(name, estimator._parameters, values)
+        if not isinstance(values["random_state"], Integral):  # a seed is checked below
+            check_random_state(values["random_state"])
+        dropout = values["dropout"]
+        if dropout and values["solver"] == "lbfgs":
+            raise ValueError(
+                f"dropout={dropout} changes the loss from step to step, and "
+                "solver='lbfgs' needs one that stays: set dropout=0.0 or solver='adam'."
+            )
+        return cls(estimator._kind_in_memory(), name, values)
+
+    @property
+    def activation_object(self):
+        return as_activation(self.activation)
+
+    @property
+    def initializer(self):
+        return INITIALIZERS[self.init] if isinstance(self.init, str) else self.init
+
+    @property
+    def encodes(self):
+        """Whether categories and missing values are admitted."""
+        return bool(self.standardize or self.categorical_features is not None)
+
+    @property
+    def learns_scales(self):
+        """Whether there is a scaling layer, with a solver that can use it."""
+        return bool(self.scaling_layer) and adaptive(self.solver)
+
+    @property
+    def counts_rows(self):
+        """Whether anything depends on the rows that a stream has brought."""
+        by_rows = self.alpha == "auto" or self.batch_size == "by_rows"
+        return by_rows or self.encodes
+
+    @property
+    def watches_a_loss(self):
+        return not self.early_stopping or self.metric.is_loss
+
+    @property
+    def threshold(self):
+        return -np.inf if self.loss_threshold is None else self.loss_threshold
+
+    def estimator(self):
+        """A new estimator with these parameters, for data in memory."""
+        return self.kind(**self.parameters)
+
+    def relaxes(self, targets, alpha):
+        """Whether the penalty `alpha` is dropped where it helps no more."""
+        auto = self.alpha == self.n_iter_no_change == "auto"
+        return targets.may_relax and auto and alpha > 0
+
+    def solver_for(self, n_rows, resolved, penalty_rows):
+        """The object that trains on so many rows.
+
+        Parameters
+        ----------
+        n_rows : int
+        resolved : Resolved
+            What "auto" stands for.
+        penalty_rows : int or None
+            As of `MiniBatches`.
+        """
+        if self.solver == "lbfgs":
+            return LBFGS(self.tol, self.max_fun, min(BLOCK_ROWS, n_rows))
+        if isinstance(self.batch_size, Integral) and self.batch_size > n_rows:
+            warn_user(
+                f"Got batch_size={self.batch_size}, larger than the {n_rows} training "
+                "rows. It is going to be clipped"
+            )
+        optimizer = as_optimizer(
+            self.solver, lambda name, default: _as_python(getattr(self, name, default))
+        )
+        schedule = as_schedule(
+            self.learning_rate,
+            resolved.learning_rate_init,
+            float(self.power_t),
+            resolved.max_iter,
+            getattr(optimizer, "scheduled", False),
+        )
+        return MiniBatches(
+            optimizer,
+            schedule,
+            resolved.batch_size,
+            self.shuffle,
+            AVERAGED_EPOCHS if self.average else 0,
+            float(self.dropout),
+            penalty_rows,
+        )
+
+
+def _as_python(value):
+    """A float for any number: numpy's float32 would make all arithmetic its own."""
+    return value if isinstance(value, bool | np.bool_ | None) else float(value)

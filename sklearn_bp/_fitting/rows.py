@@ -1,0 +1,458 @@
+"""Rows in memory, on their way from what a user passed to what a solver trains on.
+
+`MemoryRows` and `PartitionedRows` of `sklearn_bp.dask` have the same face, which `fit`
+works with; data in memory is the case of one part.  Each stage returns other rows.
+
+- `checked(recipe, start)`: numbers; rows of weight 0 are gone, and `targets` known;
+- `learn_inputs(start)`: the `Inputs`, from statistics of the columns, and the rows;
+- `prepared(inputs, targets)`: features and targets as training sees them;
+- `best_constant(loss)`: the scores of least loss that all rows share, and this loss;
+- `settings(n_outputs, start)`: what depends on their number and width;
+- `starting_point`, `hold_out`: see there;
+- `target_statistics(robust)`, `mean_target()`, `target_range()`: of all rows.
+
+Attributes: `n_rows`, those that have weight; `n_inputs` of the network; `features`, the
+public attributes that tell of the user's columns; `repeat`, whether a stream has
+brought the very same rows before.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import _num_samples
+
+from sklearn_bp._common.blas import blas_threads
+from sklearn_bp._fitting.constraints import is_splitter
+from sklearn_bp._fitting.defaults import (
+    most_members,
+    rows_a_batch,
+    rows_to_repeat,
+    training_dtype,
+)
+from sklearn_bp._fitting.early_stopping import split
+from sklearn_bp._fitting.fitted_network import FittedNetwork, folded
+from sklearn_bp._fitting.request import Request
+from sklearn_bp._fitting.settings import Settings
+from sklearn_bp._network.batches import SCALED_BYTES, Data, row_length, some_rows
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._tables.columns import Columns
+from sklearn_bp._tables.features import check_features, is_clean
+from sklearn_bp._tables.inputs import Inputs, NewRows
+from sklearn_bp._tables.real_targets import powers_of_two, range_of
+from sklearn_bp._tables.rotation import Rotation, is_small, is_wide, on_columns
+from sklearn_bp._tables.running import of_targets
+from sklearn_bp._tables.weights import bounded, check_sample_weight, in_rows
+from sklearn_bp._training.held_out import (
+    HeldOut,
+    ValidationSet,
+    draw_folds,
+    spawn,
+    validation_weights,
+)
+from sklearn_bp.losses._base import best_constant
+from sklearn_bp.optimizers import adaptive
+
+
+@dataclass(frozen=True)
+class MemoryRows:
+    """Arrays, tables and sparse matrices in memory.
+
+    Attributes
+    ----------
+    request : Request
+        What the user passed; its `kept` are the rows that have weight.
+    witness : estimator
+        What scikit-learn's validation reads and writes: a new estimator with the
+        parameters of the one that is fitted, and what it knows of its columns.
+    recipe : Recipe
+    targets : ClassTargets or RealTargets
+    columns : Columns or None
+    X : ndarray or CSR of shape (n, n_encoded)
+        Encoded, not scaled.
+    Y : ndarray of shape (n, n_targets)
+        In the user's units.
+    sample_weight : ndarray of shape (n,) or None
+    dtype : dtype
+        Of the weights to be.
+    part : NewRows
+    scaled : (X, Y, Scaling or None)
+        As training sees them; the scaling is still to be applied to X, block by block.
+    rotation : Rotation or None
+    """
+
+    request: Request
+    witness: Any
+    recipe: Any = None
+    targets: Any = None
+    columns: Any = None
+    X: Any = None
+    Y: Any = None
+    sample_weight: Any = None
+    dtype: Any = None
+    part: Any = None
+    scaled: Any = None
+    rotation: Any = None
+
+    rows_per_batch = staticmethod(rows_a_batch)
+
+    def checked(self, recipe, start):
+        """Clean numbers, all of which have weight; ValueError or TypeError for others.
+
+        Parameters
+        ----------
+        recipe : Recipe
+        start : Start or None
+        """
+        request = self.request
+        X, columns = self._features(recipe, start)
+        dtype = X.dtype
+        if dtype.kind != "f":  # integers, to be cast block by block
+            dtype = np.dtype("f8") if start is None else start.fitted.dtype
+        known = None if start is None else start.targets
+        kind = self.witness._targets_kind
+        targets, Y = kind.of_fit(request.y, recipe, known, request, dtype)
+        check_consistent_length(X, Y)
+        weights = check_sample_weight(request.sample_weight, X.shape[0])
+        X, Y, weights, request = _with_weight(X, Y, weights, request)
+        targets = targets.weighted(recipe, request.own("y"), weights)
+        weights = targets.times_class_weights(request.own("y"), weights)
+        X, Y, weights, request = _with_weight(X, Y, weights, request)
+        if recipe.alpha == "auto":
+            weights = in_rows(weights, rows_to_repeat(recipe))
+        targets.loss.check_targets(Y)
+        n_before = None
+        if request.incremental:
+            n_before = 0 if start is None else start.n_rows
+        shares, exponent = bounded(weights)
+        part = NewRows(X.shape[0], shares, exponent, n_before)
+        if request.incremental and recipe.counts_rows:
+            running = None if start is None else start.inputs.running
+            part = part.known_by(X, Y, columns, running)
+        return replace(
+            self,
+            request=request,
+            recipe=recipe,
+            targets=targets,
+            columns=columns,
+            X=X,
+            Y=Y,
+            sample_weight=weights,
+            dtype=dtype,
+            part=part,
+        )
+
+    def _features(self, recipe, start):
+        """X encoded, and the columns that it was encoded by."""
+        request, witness = self.request, self.witness
+        features, weights = recipe.categorical_features, request.sample_weight
+
+        def some_weights(X):
+            if weights is None:
+                return None
+            return check_sample_weight(weights, _num_samples(X))
+
+        learn = None
+        if start is None:
+            if recipe.encodes:
+
+                def learn(X):
+                    without_ids = not request.incremental
+                    return Columns.fit(X, features, some_weights(X), without_ids)
+
+            dtypes = [np.float64, np.float32]
+            return check_features(witness, request.X, dtypes, None, learn, reset=True)
+        columns, dtype = start.fitted.columns, start.fitted.dtype
+        if is_clean(request.X, dtype, witness, columns):
+            return request.X, columns
+        if columns is not None and start.inputs.running is not None:
+
+            def learn(X):
+                return columns.joined(X, features, some_weights(X))
+
+        return check_features(witness, request.X, [dtype], columns, learn)
+
+    @property
+    def features(self):
+        """The public attributes of the user's columns."""
+        names = getattr(self.witness, "feature_names_in_", None)
+        found = {"n_features_in_": self.witness.n_features_in_}
+        return found if names is None else found | {"feature_names_in_": names}
+
+    @property
+    def n_rows(self):
+        return self.X.shape[0]
+
+    @property
+    def repeat(self):
+        return self.part.repeats
+
+    @property
+    def n_inputs(self):
+        return self.scaled[0].shape[1]
+
+    @property
+    def n_targets(self):
+        return self.Y.shape[1]
+
+    # What is learnt from all rows before training.
+
+    def learn_inputs(self, start):
+        """The `Inputs`, and the rows with missing values filled by these."""
+        if start is None:
+            standardize = self.recipe.standardize
+            return Inputs.of(self.columns, self.X, self.part, standardize), self
+        X = start.inputs.format(self.X, self.columns)
+        inputs, X = start.inputs.going_on(self.columns, X, self.part)
+        return inputs, replace(self, X=X, columns=inputs.columns)
+
+    def target_statistics(self, robust):
+        """The `Running` statistics of the targets."""
+        return of_targets(self.Y, self.part, robust)
+
+    def mean_target(self):
+        """The weighted mean of each target."""
+        unit = powers_of_two(self.Y, axis=0)
+        return np.average(self.Y / unit, axis=0, weights=self.part.shares) * unit
+
+    def target_range(self):
+        return range_of(self.Y)
+
+    def prepared(self, inputs, targets, start):
+        """The rows as training sees them: scaled and, where they are wide, rotated."""
+        recipe, dtype = self.recipe, self.training_dtype
+        X, scaling = _scaled(self.X, inputs.scaling, dtype)
+        rotation = None
+        request = self.request
+        if start is None and not (request.incremental or request.has_start):
+            n_units = recipe.n_hidden * most_members(recipe)
+            if self._is_rotated(inputs.scaling, X.shape[1] * n_units):
+                own = self.X if sparse.issparse(self.X) else self.X[:]  # an array
+                rotation, Z = Rotation.of_rows(own, inputs.scaling, self.part.shares)
+                X, scaling = Z.astype(dtype), None
+        Y = targets.in_training_units(self.Y)
+        if not targets.labelled:
+            Y = Y.astype(dtype, copy=False)
+        scaled = X, Y, scaling
+        return replace(self, scaled=scaled, rotation=rotation, targets=targets)
+
+    def _is_rotated(self, scaling, n_weights):
+        """Whether to train in the space of the rows.
+
+        The coordinates of a CSR are dense, and must be fewer than the weights that they
+        save.  An initializer of the user's own may be about the columns, and gradient
+        descent that does not adapt its steps takes the same way in any coordinates.
+        """
+        recipe = self.recipe
+        if scaling is None or not (
+            isinstance(recipe.init, str) and adaptive(recipe.solver)
+        ):
+            return False
+        if sparse.issparse(self.X) and not is_small(self.n_rows, n_weights):
+            return False
+        return is_wide(self.n_rows, np.count_nonzero(scaling.factor))
+
+    @property
+    def training_dtype(self):
+        return training_dtype(self.recipe, self.dtype, self.n_rows)
+
+    def best_constant(self, loss):
+        """The scores of least loss that all rows share, and this loss."""
+        return best_constant(loss, self.scaled[1], self.part.shares)
+
+    def settings(self, inputs, n_outputs):
+        """What depends on the number of rows and their width, `Settings`."""
+        X = self.scaled[0]
+        wide_of = None if self.rotation is None else sparse.issparse(self.X)
+        n_seen = self.n_rows
+        if self.request.incremental and inputs.running is not None:
+            n_seen = inputs.running.n_rows
+        length = row_length(X)
+        return Settings.of(self, n_seen, length, n_outputs, wide_of)
+
+    # Training.
+
+    def hold_out(self, network, settings, state, inputs):
+        """The rows to learn from, and what measures parameters on the rest, or None.
+
+        Returns
+        -------
+        data : Data
+        validate : callable(Parameters) -> Measured, or None
+        """
+        recipe, targets, request = self.recipe, self.targets, self.request
+        X, Y, scaling = self.scaled
+        weights, n_members = self.sample_weight, state.parameters.n_members
+        data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
+        view = View(recipe, inputs, targets, self.dtype, self.features, self.rotation)
+        if request.has_validation:
+            return data, users_validation(view, network, request, self.witness)
+        network = TwoLayerNetwork(network.activation, network.loss.for_validation())
+        in_turn = settings.holds_out
+        splits = recipe.early_stopping not in ("auto", False)
+        if not in_turn and (request.incremental or not splits):
+            return data, None
+
+        def held_out(rows):
+            pooled = np.concatenate(rows)
+            score = view.score_of(self.Y[pooled], validation_weights(weights, pooled))
+            tempers = targets.tempers
+            return HeldOut(network, X, Y, weights, rows, scaling, score, tempers)
+
+        one_part = is_splitter(recipe.validation_fraction) or recipe.metric.is_scorer
+        if in_turn and n_members > 1 and not one_part:
+            strata = targets.strata(Y)
+            folds = draw_folds(strata, n_members, spawn(state.random_state))
+            rows = [np.flatnonzero(folds == j) for j in range(n_members)]
+            data = data.without_folds(folds, n_members)
+            return data, held_out(rows)
+        given = self.X, Y, weights
+        train, validation = split(
+            recipe, targets, given, state.random_state, request, by_strata=in_turn
+        )
+        data = Data.weighted(X, Y, weights, settings.alpha, train, scaling)
+        if in_turn and not one_part:
+            return data, held_out([validation])
+        weights = validation_weights(weights, validation)
+        own = self.X, validation, self.Y[validation], weights
+        return data, view.validation_set(network, request, *own)
+
+    def adapted(self, solver):
+        """The solver for rows in memory: itself."""
+        return solver
+
+    def threads(self, solver, n_units):
+        """A context with as many threads of BLAS as its products are worth."""
+        n_columns = row_length(self.scaled[0])
+        return blas_threads(solver.rows_at_once * n_units * n_columns)
+
+    @property
+    def unscaled(self):
+        """The features, if training sees them as they are."""
+        return None if self.recipe.standardize else self.X
+
+    def importance_rows(self):
+        """Encoded rows, and their weights or None."""
+        return self.X, self.part.shares
+
+
+class View:
+    """Parameters in the middle of training as what a fit would make of them.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    inputs : Inputs
+    targets : ClassTargets or RealTargets
+    dtype : dtype
+        Of the weights to be.
+    features : dict
+        The attributes of the user's columns.
+    rotation : Rotation, default=None
+    """
+
+    def __init__(self, recipe, inputs, targets, dtype, features, rotation=None):
+        self.recipe, self.inputs, self.targets = recipe, inputs, targets
+        self.dtype, self.features, self.rotation = dtype, features, rotation
+
+    def weights(self, parameters):
+        """`Weights` of the network on the user's columns."""
+        scalings = self.inputs.scaling, self.targets.score_scaling
+        return folded(on_columns(parameters, self.rotation), self.dtype, *scalings)
+
+    def estimator(self, parameters):
+        """An estimator as if fitted with these parameters."""
+        found = on_columns(parameters, self.rotation), self.dtype
+        rest = self.recipe, self.inputs, self.targets
+        model = self.recipe.estimator()
+        model._take(self.features | FittedNetwork.of(*found, *rest).attributes())
+        return model
+
+    def score_of(self, Y, sample_weight):
+        """A function of scores, in the units of training, and parameters: the score."""
+        scaling = self.targets.score_scaling
+        measure = self.targets.score(Y, sample_weight)
+
+        def score(z, parameters):
+            if scaling is not None:
+                z = scaling.backwards(z.astype(np.float64))
+            return measure(z)
+
+        return score
+
+    def validation_set(self, network, request, X, rows, Y, sample_weight):
+        """What measures parameters on these rows of X, in the user's units."""
+        targets, metric = self.targets, self.recipe.metric
+        score = self.score_of(Y, sample_weight)
+        if metric.is_scorer:
+            own = request.validation_rows(rows)
+
+            def score(z, parameters):
+                view = self.estimator(parameters)
+                return metric.score(view, *own, sample_weight)
+
+        return ValidationSet(
+            network,
+            X,
+            rows,
+            targets.in_training_units(Y),
+            sample_weight,
+            self.weights,
+            targets.score_scaling,
+            score,
+            targets.tempers,
+        )
+
+
+def users_validation(view, network, request, witness):
+    """What measures parameters on validation data of the user's own.
+
+    Parameters
+    ----------
+    view : View
+    network : TwoLayerNetwork
+    request : Request
+    witness : estimator
+        That knows the columns.
+    """
+    network = TwoLayerNetwork(network.activation, network.loss.for_validation())
+    targets, dtypes = view.targets, [view.dtype]
+    try:
+        witness._refuse_collections(X=request.X_val)
+        X, _ = check_features(witness, request.X_val, dtypes, view.inputs.columns)
+        Y = targets.encode_validation(request.y_val)
+        check_consistent_length(X, Y)
+        weights = check_sample_weight(request.sample_weight_val, X.shape[0])
+        own = Request(request.X_val, request.y_val)
+        X, Y, weights, own = _with_weight(X, Y, weights, own)
+        weights = targets.times_class_weights(own.own("y"), weights)
+        X, Y, weights, own = _with_weight(X, Y, weights, own)
+        targets.loss.check_targets(Y)
+    except ValueError as error:
+        raise ValueError(f"Of the validation data: {error}") from error
+    request = replace(request, X_val=own.own("X"), y_val=own.own("y"))
+    return view.validation_set(network, request, X, None, Y, weights)
+
+
+def _with_weight(X, Y, sample_weight, request):
+    """The rows that have weight: all others are absent."""
+    if sample_weight is None or sample_weight.all():
+        return X, Y, sample_weight, request
+    rows = np.flatnonzero(sample_weight)
+    return some_rows(X, rows), Y[rows], sample_weight[rows], request.taken(rows)
+
+
+def _scaled(X, scaling, dtype):
+    """X to train on, and the scaling still to be applied to its rows, or None.
+
+    Large dense data is scaled block by block on its way to the network.
+    """
+    if scaling is None:
+        return X, None
+    if sparse.issparse(X):
+        return scaling(X), None
+    if isinstance(X, np.ndarray) and X.size * dtype.itemsize <= SCALED_BYTES:
+        return scaling.by_blocks(X, np.empty(X.shape, dtype)), None
+    return X, scaling

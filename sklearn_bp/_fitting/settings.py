@@ -1,0 +1,103 @@
+"""What "auto" stands for in one fit: the recipe, for rows of this number and width."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn_bp._fitting.defaults import (
+    FEW_ROWS,
+    Resolved,
+    holds_out,
+    members,
+    penalty,
+    resolve,
+    rows_a_penalty,
+    wide_rate,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a fit.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    incremental : bool
+        Whether it is a call of partial_fit.
+    n_rows, n_seen : int
+        Rows that have weight: of this call, and of the stream so far.
+    shape : (n_inputs, n_hidden, n_outputs)
+        Of a member.
+    n_members : int
+    alpha : float
+        The penalty.
+    holds_out : bool
+        Whether early_stopping="auto" holds rows out.
+    wide : float
+        The learning rate of wide data, else 0.
+    rows_per_batch : callable(n_rows) -> int
+        The rule for batch_size="by_rows".
+    """
+
+    recipe: Any
+    incremental: bool
+    n_rows: int
+    n_seen: int
+    shape: tuple
+    n_members: int
+    alpha: float
+    holds_out: bool
+    wide: float
+    rows_per_batch: Any
+
+    @classmethod
+    def of(cls, rows, n_seen, row_length, n_outputs, wide_of=None):
+        """Of rows, as `MemoryRows` or `PartitionedRows` know them.
+
+        Parameters
+        ----------
+        rows : MemoryRows or PartitionedRows
+        n_seen : int
+        row_length : float
+            Stored numbers per row.
+        n_outputs : int
+        wide_of : bool or None
+            Where the inputs are coordinates of wide data, whether that is sparse.
+        """
+        recipe, n_rows, d = rows.recipe, rows.n_rows, rows.n_inputs
+        wide = 0.0 if wide_of is None else wide_rate(n_rows, wide_of)
+        return cls(
+            recipe,
+            rows.request.incremental,
+            n_rows,
+            n_seen,
+            (d, recipe.n_hidden, n_outputs),
+            members(recipe, n_rows, d, row_length, n_outputs),
+            penalty(recipe, n_seen, wide),
+            not rows.request.incremental and holds_out(recipe, n_rows),
+            wide,
+            rows.rows_per_batch,
+        )
+
+    @property
+    def few(self):
+        return self.n_seen < FEW_ROWS
+
+    def resolved(self, n_rows) -> Resolved:
+        """What "auto" stands for, where so many rows train."""
+        return resolve(
+            self.recipe,
+            n_rows,
+            self.shape[0],
+            self.alpha,
+            self.few,
+            self.rows_per_batch,
+            self.n_seen if self.incremental else None,
+            self.wide,
+        )
+
+    def penalty_rows(self, n_rows, batch_size):
+        """As of `MiniBatches`, where so many rows train."""
+        n_rows = self.n_seen if self.incremental else n_rows
+        rule = self.rows_per_batch
+        return rows_a_penalty(self.recipe, n_rows, self.few, batch_size, rule)

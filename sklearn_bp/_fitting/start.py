@@ -1,0 +1,320 @@
+"""Where training that goes on begins: the state, and its weights for today's scalings.
+
+fit with warm_start goes on from the weights, the count of rows and the curves, but its
+optimizer, patience and random numbers start anew.  partial_fit goes on with all of
+them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array, check_random_state
+
+from sklearn_bp._fitting.defaults import members_to_go_on_with
+from sklearn_bp._fitting.fitted_network import packed
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.parameters import Parameters, Weights
+from sklearn_bp._tables.reexpress import Curved, Reexpression, Scalings
+from sklearn_bp._tables.values import unmasked
+from sklearn_bp._training.mini_batches import TrainingState
+from sklearn_bp._training.patience import Patience
+from sklearn_bp.activations import is_same_activation
+
+# Epochs before a call, by warm_start or partial_fit, whose losses and scores are kept.
+KEPT_EPOCHS = 10_000
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an estimator is fitted to already.
+
+    Attributes
+    ----------
+    fitted : FittedNetwork
+    state : TrainingState or None
+        What partial_fit has left for the next call.
+    n_iter, t : int
+        Epochs and rows so far.
+    curves : tuple of lists
+        Losses, validation losses and validation scores of the epochs so far.
+    importance_basis : dict or None
+    """
+
+    fitted: Any
+    state: Any
+    n_iter: int
+    t: int
+    curves: tuple
+    importance_basis: Any
+
+    @property
+    def inputs(self):
+        return self.fitted.inputs
+
+    @property
+    def targets(self):
+        return self.fitted.targets
+
+    @property
+    def n_rows(self):
+        """Rows of the stream so far."""
+        running = self.inputs.running
+        return running.n_rows if running else 0
+
+    def check(self, recipe):
+        """ValueError for parameters that training cannot go on with."""
+        fitted, targets = self.fitted, self.targets
+        scaled = self.inputs.scaling is not None
+        if bool(recipe.standardize) != scaled:
+            raise _cannot_go_on("standardize", scaled, recipe.standardize)
+        known, asked = fitted.activation_given, recipe.activation
+        if not is_same_activation(known, asked):
+            raise _cannot_go_on("activation", known, asked)
+        known, asked = fitted.categorical_given, recipe.categorical_features
+        if not np.array_equal(np.asarray(known, object), np.asarray(asked, object)):
+            raise _cannot_go_on("categorical_features", known, asked)
+        now = targets.for_fit(recipe).loss
+        found = now.out_activation, now.n_scores(targets.n_targets)
+        if found != (targets.loss.out_activation, fitted.n_outputs):
+            raise _cannot_go_on("loss", targets.loss_given, recipe.loss)
+        targets.check_continuing(recipe)
+
+    def resumed(self, recipe, incremental):
+        """The `TrainingState` to go on from, for the scalings that there were."""
+        losses, validation_losses, validation_scores = map(_last, self.curves)
+        state = self.state if incremental else None
+        if state is None:
+            parameters = self._parameters(None, np.float64, recipe)
+            return TrainingState(
+                self._awake(parameters, recipe, drawn=False),
+                Patience(recipe.tol, recipe.n_iter_no_change),
+                check_random_state(recipe.random_state),
+                n_iter=self.n_iter if incremental else 0,
+                t=self.t,
+                loss_curve=losses,
+                validation_losses=validation_losses,
+                validation_scores=validation_scores,
+            )
+        state = state.copied()
+        dtype = state.dtype
+        if state.scaled != recipe.learns_scales:
+            state.parameters = state.average = state.optimizer = None
+            state.best = state.best_iter = None
+        state.parameters = self._awake(self._parameters(state, dtype, recipe), recipe)
+        if not recipe.average:  # or it would predict on, and never change again
+            state.average = None
+        if state.average is not None:
+            state.average = self._awake(state.average, recipe)
+        if state.best is not None:
+            best = self._awake(state.parameters.like(state.best), recipe)
+            state.best = best.flat
+        state.loss_curve = losses
+        state.validation_losses = validation_losses
+        state.validation_scores = validation_scores
+        if state.random_state is None:
+            state.random_state = check_random_state(recipe.random_state)
+        return state
+
+    def _parameters(self, state, dtype, recipe):
+        """The parameters that the weights were folded from, in `dtype`.
+
+        Those of `state`, if it is not None, unless the weights were changed since.
+        """
+        if state is not None and state.parameters is not None:
+            if self.fitted.comes_from(state.chosen.folded()):
+                return state.parameters
+            state.average = state.best = state.best_iter = None
+        n_members = members_to_go_on_with(recipe, self.fitted.n_members)
+        if len(self.fitted.weights.b1) % n_members:
+            n_members = self.fitted.n_members  # `going_on` tells that they do not fit
+        return self.fitted.parameters(dtype, n_members, recipe.learns_scales)
+
+    def _awake(self, parameters, recipe, drawn=True):
+        """The parameters, ready to learn where no column has varied so far.
+
+        All of their function is a constant then, which the output intercepts take over.
+        Output weights start at 0, and input weights as they were drawn (of a fit, which
+        does not keep them, as they are drawn anew): a network whose input weights are
+        all 0 learns nothing.
+        """
+        scaling = self.inputs.scaling
+        if scaling is None or scaling.factor.any():
+            return parameters
+        network = TwoLayerNetwork(recipe.activation_object, self.targets.loss)
+        d, h, k = parameters.shape
+        constant = [
+            network.scores(w.astype(w.W1.dtype), np.zeros((1, d), w.W1.dtype))
+            for w in parameters.members()
+        ]
+        if not drawn:
+            parameters = Parameters.draw(
+                (d, h, k),
+                parameters.flat.dtype,
+                recipe.initializer,
+                check_random_state(recipe.random_state),
+                network.activation.glorot_factor,
+                *parameters.layout[3:],
+            )
+        parameters = parameters.copy()
+        parameters.W2[...] = 0
+        if parameters.V is not None:
+            parameters.V[...] = 0
+        parameters.b2[...] = np.concatenate(constant, axis=1).ravel()
+        return parameters
+
+    def going_on(self, state, settings, inputs, targets, dtype):
+        """The state for the inputs and targets of now; ValueError if they do not fit.
+
+        Parameters
+        ----------
+        state : TrainingState
+            As `resumed` gives it; changed.
+        settings : Settings
+            What is asked for.
+        inputs : Inputs
+        targets : ClassTargets or RealTargets
+        dtype : dtype
+            What training computes in.
+        """
+        recipe = settings.recipe
+        change = self._reexpression(recipe, inputs, targets)
+        if not change.is_none:
+            change.of_state(state, recipe.watches_a_loss)
+        if state.optimizer_type is None:  # from the fitted weights, in float64
+            state.parameters = state.parameters.astype(dtype)
+        n_members = members_to_go_on_with(recipe, self.fitted.n_members)
+        wanted = (*settings.shape, n_members, bool(recipe.skip_layer))
+        known = state.parameters.layout[:-1]
+        if known != wanted:
+            raise ValueError(
+                "Training goes on from the fitted weights, which have (features, "
+                f"hidden_layer_sizes, outputs, n_members, skip_layer) = {known}; "
+                f"now {wanted} are asked for. Set warm_start=False, or use clone(), to "
+                "start anew."
+            )
+        return state
+
+    def _reexpression(self, recipe, inputs, targets):
+        """What keeps the function that weights compute, with the scalings of now."""
+        loss, before = targets.loss, self.inputs
+        scored_by, now = self.targets.reference, targets.reference
+        curved = None
+        if loss.n_scores(1) > 1 and scored_by is not None:
+            curved = None if now is scored_by else Curved(loss, scored_by, now)
+            of_scores = loss.targets_of_scores(len(now.factor))
+            scored_by, now = (s.of_scores(of_scores) for s in (scored_by, now))
+        d, k = self.fitted.weights.W1.shape[0], self.fitted.n_outputs
+        origins = np.arange(d)
+        if inputs.columns is not None:
+            origins, _ = before.origins(inputs.columns)
+        elif inputs.scaling is not None:
+            origins = np.arange(len(inputs.scaling.factor))
+        return Reexpression(
+            Scalings.of(d, k, before.scaling, scored_by),
+            Scalings.of(len(origins), k, inputs.scaling, now),
+            origins,
+            before.fills(inputs.columns),
+            before.running.n_rows if before.running else np.inf,
+            recipe.activation_object.homogeneous,
+            loss.degree,
+            curved,
+        )
+
+
+def _cannot_go_on(name, fitted, asked):
+    """The error for a parameter that is another than that of the fit to go on from."""
+    return ValueError(
+        f"Training goes on from weights that were fitted with {name}={fitted!r}; now "
+        f"{name}={asked!r} is asked for. Set it back, or set warm_start=False or use "
+        "clone() to start anew."
+    )
+
+
+def _last(curve):
+    """The last values of a curve, a new list: a call costs the same after years."""
+    return list((curve or [])[-KEPT_EPOCHS:])
+
+
+def fresh_state(settings, dtype, constant):
+    """A state whose weights are drawn; `constant` are output intercepts, or None."""
+    recipe, n_members = settings.recipe, settings.n_members
+    random_state = check_random_state(recipe.random_state)
+    parameters = Parameters.draw(
+        settings.shape,
+        dtype,
+        recipe.initializer,
+        random_state,
+        recipe.activation_object.glorot_factor,
+        n_members,
+        recipe.skip_layer,
+        recipe.learns_scales,
+    )
+    if constant is not None:
+        parameters.b2[...] = np.tile(constant, n_members)
+    patience = Patience(recipe.tol, recipe.n_iter_no_change)
+    return TrainingState(parameters, patience, random_state)
+
+
+def start_from(request, recipe, parameters, inputs, targets):
+    """Overwrite drawn parameters by those that the user wants to start from."""
+    coefs, intercepts, skip = check_start(
+        request.coef_init,
+        request.intercept_init,
+        parameters.shape,
+        parameters.n_members,
+        recipe.skip_layer,
+    )
+    weights = Weights(coefs[0], intercepts[0], coefs[1], intercepts[1], skip)
+    parameters.flat[:] = packed(
+        weights,
+        parameters.flat.dtype,
+        parameters.n_members,
+        inputs.scaling,
+        targets.score_scaling,
+        parameters.r is not None,
+    ).flat
+
+
+def check_start(coef_init, intercept_init, shape, n_members, skip_layer):
+    """Starting weights of the user's own, float64: coefs, intercepts and skip layer.
+
+    Parameters
+    ----------
+    coef_init : list of two arrays, or three with a skip layer
+    intercept_init : list of two arrays
+    shape : (n_features, n_hidden, n_outputs)
+    n_members : int
+    skip_layer : bool
+
+    Returns
+    -------
+    coefs, intercepts : list of two ndarrays
+    skip : ndarray of shape (n_features, n_outputs), or None
+    """
+    if coef_init is None or intercept_init is None:
+        raise ValueError("coef_init and intercept_init go together: pass both.")
+    (d, h, k), h_all = shape, shape[1] * n_members
+    wanted = [(d, h_all), (h_all, k)] + ([(d, k)] if skip_layer else [])
+    coefs = [_finite(w, "coef_init") for w in coef_init]
+    intercepts = [_finite(b, "intercept_init") for b in intercept_init]
+    found = [w.shape for w in coefs]
+    # Without the third a skip layer starts at zero.
+    if found not in (wanted, wanted[:2]) or [b.shape for b in intercepts] != [
+        (h_all,),
+        (k,),
+    ]:
+        raise ValueError(
+            f"coef_init must be arrays of shapes {wanted} and intercept_init of "
+            f"{[(h_all,), (k,)]}: n_members={n_members} times {h} hidden units. Got "
+            f"{found} and {[b.shape for b in intercepts]}."
+        )
+    skip = np.zeros((d, k)) if skip_layer else None
+    return coefs[:2], intercepts, coefs[2] if len(coefs) == 3 else skip
+
+
+def _finite(values, name):
+    values = unmasked(values, name)
+    return check_array(
+        values, ensure_2d=False, dtype=np.float64, input_name=name, copy=True
+    )

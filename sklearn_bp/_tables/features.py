@@ -1,0 +1,120 @@
+"""Features as numbers: checked, encoded where they are a table's, dense or CSR."""
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from sklearn_bp._network.batches import SMALL_BYTES
+from sklearn_bp._tables.columns import explained
+from sklearn_bp._tables.values import as_features, refuse_lazy
+
+
+def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
+    """X as finite numbers, dense or CSR, and the columns that it was encoded by.
+
+    Integers of a large array stay as they are: they are cast block by block.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What scikit-learn's validation reads and, with `reset`, writes: number and names
+        of features.
+    X : array-like, DataFrame or sparse matrix
+    dtypes : list of dtype
+        Those that are admitted; all else becomes the first.
+    columns : Columns or None
+        What encodes categories and fills missing values; None for numbers.
+    learn : callable(X) -> Columns, default=None
+        Gives the columns from these rows.
+    reset : bool, default=False
+
+    Returns
+    -------
+    X : ndarray or CSR of shape (n, n_encoded)
+    columns : Columns or None
+    """
+    X = canonical(as_features(X))
+    if _is_cast_by_blocks(X):
+        dtypes = [*dtypes, X.dtype]
+    checks = {"accept_sparse": ["csr", "csc"], "dtype": dtypes}
+    named = {"estimator": estimator, "input_name": "X"}
+    if columns is None and learn is None:
+        with explained(X, encodes=False):
+            X = validate_data(estimator, X, reset=reset, **checks)
+    else:
+        if sparse.issparse(X):
+            with explained(X, encodes=True):
+                X = check_array(X, **checks, **named)
+        elif not hasattr(X, "columns"):  # of a table, which is checked by column
+            check_array(X, dtype=None, ensure_all_finite="allow-nan", **named)
+        validate_data(estimator, X, skip_check_array=True, reset=reset)
+        if learn is not None:
+            columns = learn(X)
+        X = columns.transform(X, dtypes)
+        X = check_array(X, **checks, **named)
+    return (X.tocsr() if sparse.issparse(X) else X), columns
+
+
+def is_clean(X, dtype, estimator, columns):
+    """Whether X would pass validation as it is: what predicting one row needs.
+
+    scikit-learn's validation takes longer than the network. A sum is finite only if all
+    terms are.
+    """
+    return (
+        type(X) is np.ndarray
+        and X.dtype == dtype
+        and X.ndim == 2
+        and len(X) > 0
+        and X.shape[1] == estimator.n_features_in_
+        and not hasattr(estimator, "feature_names_in_")
+        and (columns is None or columns.is_plain)
+        and bool(np.isfinite(X.sum()))
+    )
+
+
+def _is_cast_by_blocks(X):
+    """Whether X is an array of integers that would be large in float64."""
+    is_array = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biu"
+    return is_array and 8 * X.size > SMALL_BYTES
+
+
+def canonical(X):
+    """A sparse matrix as a CSR with sorted, summed entries; all else as it is.
+
+    Some methods of scipy sort and sum the entries of a matrix in place.  The CSR is
+    therefore an object of its own: it shares the arrays of a canonical X, to which
+    nothing is then written, and has copies of others.  So X may be read by other
+    threads, and may lie in read-only memory.
+    """
+    if not sparse.issparse(X) or X.ndim != 2 or X.dtype.kind not in "biuf":
+        return X
+    csr = X.tocsr()
+    make = sparse.csr_array if isinstance(X, sparse.sparray) else sparse.csr_matrix
+    own = make((csr.data, csr.indices, csr.indptr), shape=csr.shape)
+    if not own.has_canonical_format:
+        own = own.copy()
+        own.sum_duplicates()
+    return own
+
+
+def is_dask_collection(value):
+    """Whether a value is a dask array, DataFrame or the like; dask is not imported."""
+    return hasattr(value, "__dask_graph__") and not isinstance(value, type)
+
+
+def refuse_collections(estimator, **values):
+    """TypeError for dask collections, which would be gathered into one process.
+
+    And for polars' lazy frames.
+    """
+    for name, value in values.items():
+        refuse_lazy(value, name)
+        if is_dask_collection(value):
+            own = type(estimator).__name__
+            raise TypeError(
+                f"{name} is a dask {type(value).__name__}, which {own} would gather "
+                f"into one process. Use sklearn_bp.dask.{own}, which leaves it on the "
+                f"cluster, or pass {name}.compute()."
+            )

@@ -1,0 +1,107 @@
+"""Sample weights: checked, and in a unit that does not matter."""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.utils import check_array
+
+from sklearn_bp._tables.values import refuse_lazy, unmasked
+
+
+def check_sample_weight(sample_weight, n_rows):
+    """Finite, non-negative float64 weights that are not all zero, or None.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,) or None
+    """
+    if sample_weight is None:
+        return None
+    weights = check_weights(sample_weight, n_rows)
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def check_weights(sample_weight, n_rows):
+    """Finite, non-negative float64 weights, (n_rows,), which may all be zero."""
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_rows, sample_weight)
+    refuse_lazy(sample_weight, "sample_weight")
+    sample_weight = unmasked(sample_weight, "sample_weight")
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weights.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weights.ndim}D array."
+        )
+    if weights.shape != (n_rows,):
+        raise ValueError(
+            f"sample_weight.shape == {weights.shape}, expected {(n_rows,)}!"
+        )
+    if (weights < 0).any():
+        raise ValueError("Negative values in data passed to `sample_weight`.")
+    return weights
+
+
+# Weights are whole multiples of a unit, not less than the largest over so many, if
+# rounding to these changes no weight by more of the unit than this.
+LARGEST_MULTIPLE = 100
+WHOLE = 1e-6
+
+
+def in_rows(sample_weight, most_rows):
+    """Weights, or None, in a unit of their own, so that theirs does not matter.
+
+    Equal weights become 1. Weights that are whole multiples of a unit become these,
+    as small as can be: repeated rows, if they stand for fewer than `most_rows`. Others
+    have mean 1 over the rows that have weight.
+
+    Returns
+    -------
+    ndarray of shape (n,), or None if all are 1
+    """
+    if sample_weight is None:
+        return None
+    weights, _ = bounded(sample_weight)
+    values, counts = np.unique(weights[weights > 0], return_counts=True)
+    unit, is_whole = row_unit(values, counts, most_rows)
+    if len(values) == 1 and counts[0] == len(weights):
+        return None
+    return np.rint(weights / unit) if is_whole else weights / unit
+
+
+def row_unit(values, counts, most_rows):
+    """The weight of a row, as of `in_rows`, and whether all weights are multiples.
+
+    Parameters
+    ----------
+    values, counts : ndarrays
+        The different weights, which are above 0, and the rows that have each.
+    most_rows : int or inf
+    """
+    largest, shares = values.max(), values / values.max()
+    if len(values) <= LARGEST_MULTIPLE:
+        for k in range(1, LARGEST_MULTIPLE + 1):
+            multiples = np.rint(k * shares)
+            if counts @ multiples >= most_rows and k > 1:
+                break
+            if multiples.all() and np.abs(k * shares - multiples).max() < WHOLE:
+                return largest / k, True
+    return largest * (counts @ shares / counts.sum()), False
+
+
+def bounded(sample_weight):
+    """Weights, or None, over 2 ** exponent: at most 1, so that sums are finite.
+
+    Returns
+    -------
+    shares : ndarray or None
+    exponent : int
+        0 for None.
+    """
+    if sample_weight is None:
+        return None, 0
+    _, exponent = np.frexp(sample_weight.max())
+    return np.ldexp(sample_weight, -exponent), int(exponent)

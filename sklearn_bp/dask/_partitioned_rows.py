@@ -1,0 +1,580 @@
+"""Rows on a cluster, on their way from dask's blocks to what a solver trains on.
+
+`PartitionedRows` has the face of `_fitting.rows.MemoryRows`, and goes through the same
+story of fit.  Each stage is a round over the partitions, and a sum of what comes back.
+"""
+
+import functools
+import itertools
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.validation import validate_data
+
+from sklearn_bp._fitting.constraints import is_splitter
+from sklearn_bp._fitting.defaults import (
+    members,
+    most_members,
+    rows_a_round,
+    rows_to_repeat,
+    training_dtype,
+)
+from sklearn_bp._fitting.importances import importance_step
+from sklearn_bp._fitting.request import Request
+from sklearn_bp._fitting.rows import View, users_validation
+from sklearn_bp._fitting.settings import Settings
+from sklearn_bp._tables.class_targets import ClassTargets
+from sklearn_bp._tables.columns import Columns
+from sklearn_bp._tables.inputs import Inputs
+from sklearn_bp._tables.running import Running
+from sklearn_bp._tables.statistics import (
+    ColumnStatistics,
+    TargetStatistics,
+    quantile_step,
+)
+from sklearn_bp._tables.targets import joined_labels
+from sklearn_bp._tables.weights import row_unit
+from sklearn_bp._training.held_out import spawn
+from sklearn_bp.dask._partitions import HoldingOut, Problem, assign, count, prepare
+from sklearn_bp.dask._rows import (
+    Reading,
+    different_weights,
+    encode,
+    encoded_rows,
+    facts,
+    formatted,
+    is_sparse,
+    read,
+    some_rows,
+    spaced_targets,
+    statistics,
+    stored_numbers,
+    sum_of_losses,
+    sum_of_squares,
+    sum_of_targets,
+    sum_of_weights,
+    survey,
+    unweighted,
+    with_targets,
+)
+from sklearn_bp.dask._training import (
+    PartitionedData,
+    PartitionedLBFGS,
+    PartitionedMiniBatches,
+    PartitionedValidation,
+    added,
+)
+from sklearn_bp.losses._base import SEARCHED_ROWS
+
+
+@dataclass(frozen=True)
+class PartitionedRows:
+    """Blocks of rows on a cluster.
+
+    Attributes
+    ----------
+    request : Request
+    witness : estimator
+        As of `MemoryRows`.
+    blocks : Parts of `Block`
+        As dask has them.
+    empty_rows : ndarray or DataFrame
+        X without any row.
+    recipe : Recipe
+    targets : ClassTargets or RealTargets
+    columns : Columns or None
+    parts : Parts of `Rows`
+    known : Known
+        What is known of all rows that have weight.
+    unit : float
+        The weight of a row, over the largest.
+    dtype : dtype
+        Of the weights to be.
+    importance_sample : tuple
+        Encoded rows and their weights.
+    """
+
+    request: Request
+    witness: Any
+    blocks: Any
+    empty_rows: Any
+    recipe: Any = None
+    targets: Any = None
+    columns: Any = None
+    parts: Any = None
+    known: Any = None
+    unit: float = 1.0
+    dtype: Any = None
+    importance_sample: Any = None
+
+    rows_per_batch = staticmethod(rows_a_round)
+    repeat = False  # no stream
+    rotation = None
+    unscaled = None
+
+    def checked(self, recipe, start):
+        """Clean numbers; ValueError or TypeError for others."""
+        if not self.request.has_validation:
+            _check_validation(recipe)
+        reset = start is None
+        validate_data(self.witness, self.empty_rows, skip_check_array=True, reset=reset)
+        parts, targets = self._read(recipe, start)
+        found = parts.each(facts, targets.loss)
+        chosen = [i for i, f in enumerate(found) if f.n_weighty]
+        if not chosen:
+            raise ValueError(
+                "Sample weights must contain at least one non-zero number."
+            )
+        parts, known = parts.only(chosen), Known([found[i] for i in chosen])
+        if not targets.labelled:
+            before = None if start is None else start.targets
+            targets = targets.of_number(len(known.low), recipe, before)
+        unit = 1 / known.largest
+        if recipe.alpha == "auto":
+            parts, unit = _in_rows(parts, known, rows_to_repeat(recipe))
+        rows = replace(
+            self, recipe=recipe, targets=targets, parts=parts, known=known, unit=unit
+        )
+        return rows._encoded(start)
+
+    def _read(self, recipe, start):
+        """Parts of `Rows`, their targets encoded, and the targets."""
+        kind = self.witness._targets_kind
+        surveys = [s for s in self.blocks.each(survey, kind.labelled) if s.n_rows]
+        if not surveys:
+            raise ValueError(
+                "Found array with 0 sample(s) while a minimum of 1 is required by "
+                f"{recipe.name}."
+            )
+        if not kind.labelled:
+            reading = Reading(recipe.name, recipe.encodes, None)
+            return self.blocks.then(read, reading), kind(0).for_fit(recipe)
+        labels = _joined_labels(surveys)
+        targets = targets_of(labels, surveys[0].y_ndim)
+        if start is not None:
+            start.targets.check_same(targets.classes)
+            targets = start.targets
+        targets = targets.for_fit(recipe)
+        if recipe.class_weight is not None:
+            targets = targets.weighted_by(recipe, _numbers(targets, labels))
+        reading = Reading(recipe.name, recipe.encodes, targets)
+        return self.blocks.then(read, reading), targets
+
+    def _encoded(self, start):
+        """With X as the matrix that the network sees."""
+        dtype, columns = self.known.dtype, None
+        if start is not None:
+            dtype, columns = start.fitted.dtype, start.fitted.columns
+            if columns is None:
+                return replace(self, dtype=dtype)
+            if start.inputs.running is not None:
+                table, _, _ = self._sampled()
+                columns = columns.joined(table, self.recipe.categorical_features)
+        elif not self.recipe.encodes:
+            return replace(self, dtype=dtype)
+        else:
+            columns, dtype = self._found_columns()
+        parts = self.parts.then(encode, columns, dtype, self.recipe.name)
+        return replace(self, parts=parts, columns=columns, dtype=dtype)
+
+    def _sampled(self):
+        """A table of rows that tell all of the columns; evenly spaced ones, weights.
+
+        Returns
+        -------
+        table, spaced : ndarray, DataFrame or CSR
+        shares : ndarray or None
+        """
+        known, n_features = self.known, self.witness.n_features_in_
+        starts = known.starts(quantile_step(known.n_rows, n_features))
+        features = self.recipe.categorical_features
+        samples = self.parts.each(some_rows, features, per=starts)
+        spaced, weights, telling = zip(*samples, strict=True)
+        spaced = _stacked([x for x in spaced if x.shape[0]])
+        shares = None
+        if weights[0] is not None:
+            shares = np.concatenate(weights) / known.largest
+        return _stacked([spaced, *telling]), spaced, shares
+
+    def _found_columns(self):
+        """What becomes of the columns, and the dtype of the matrix."""
+        table, spaced, shares = self._sampled()
+        columns = Columns.fit(table, self.recipe.categorical_features)
+        columns = columns.with_medians_of(spaced, shares)
+        return columns, columns.transform(table[:1], (np.float64, np.float32)).dtype
+
+    @property
+    def features(self):
+        """The public attributes of the user's columns."""
+        names = getattr(self.witness, "feature_names_in_", None)
+        found = {"n_features_in_": self.witness.n_features_in_}
+        return found if names is None else found | {"feature_names_in_": names}
+
+    @property
+    def n_rows(self):
+        return self.known.n_rows
+
+    @property
+    def n_inputs(self):
+        columns = self.columns
+        return self.witness.n_features_in_ if columns is None else columns.n_encoded
+
+    @property
+    def n_targets(self):
+        return self.targets.n_targets
+
+    @property
+    def training_dtype(self):
+        return training_dtype(self.recipe, self.dtype, self.n_rows)
+
+    # What is learnt from all rows before training.
+
+    def learn_inputs(self, start):
+        """The `Inputs`, and the rows in the format that their scaling is for."""
+        columns, known, parts = self.columns, self.known, self.parts
+        running = Running.of_rows(known.n_rows, known.exponent)
+        made_sparse = columns is not None and columns.is_sparse
+        if start is not None:
+            before = start.inputs
+            if before.running is None or before.scaling is None:
+                running = before.running and before.running.merged(running)
+                return before._replace(columns=columns, running=running), self
+            if not made_sparse:
+                parts = parts.then(formatted, before.scaling.centre is not None)
+        elif not self.recipe.standardize:
+            return Inputs(columns, None, running), self
+        n_dense = self.n_inputs
+        if made_sparse:
+            n_dense = len(columns.numeric) + len(columns.incomplete)
+        elif any(parts.each(is_sparse)):
+            n_dense = 0
+        starts = known.starts(quantile_step(known.n_rows, max(n_dense, 1)))
+        found = parts.each(statistics, n_dense, known.exponent, per=starts)
+        has_sparse = n_dense < self.n_inputs
+        running, dtype = _joined(running, found, has_sparse, self.dtype)
+        rows = replace(self, parts=parts)
+        if start is None:
+            return Inputs(columns, running.scaling(dtype), running), rows
+        head = n_dense if made_sparse else None
+        return start.inputs.merged(columns, running, head, dtype), rows
+
+    def target_statistics(self, robust):
+        """`Running` of the targets, by sums; as `_tables.running.of_targets`."""
+        known, unit = self.known, _largest(self.known)
+        weight = self._sum(sum_of_weights)
+        mean = self._sum(sum_of_targets, unit) / weight
+        squares = self._sum(sum_of_squares, unit, mean)
+        columns = None
+        if robust:
+            step = quantile_step(known.n_rows, len(unit))
+            columns = ColumnStatistics.of(*self._some_targets(step))
+            columns = replace(columns, low=known.low, high=known.high)
+        found = TargetStatistics(float(weight), unit, mean, squares / weight, columns)
+        return Running(0, 0, known.exponent, targets=found)
+
+    def mean_target(self):
+        """The weighted mean of each target, by sums."""
+        unit, weight = _largest(self.known), self._sum(sum_of_weights)
+        return self._sum(sum_of_targets, unit) / weight * unit
+
+    def target_range(self):
+        return np.array([self.known.low, self.known.high])
+
+    def _sum(self, function, *shared):
+        """The sum of a function of all partitions, with weights over their largest."""
+        return added(self.parts.each(function, self.known.exponent, *shared))
+
+    def _some_targets(self, step):
+        """Evenly spaced targets, and their weights or None."""
+        known = self.known
+        starts = [(known.exponent, *start) for start in known.starts(step)]
+        Y, shares = zip(*self.parts.each(spaced_targets, per=starts), strict=True)
+        return np.concatenate(Y), None if shares[0] is None else np.concatenate(shares)
+
+    def prepared(self, inputs, targets, start):
+        """The rows with targets as training sees them; features are scaled later."""
+        dtype, scaling = self.training_dtype, None
+        if targets.labelled:
+            dtype = np.dtype(bool)
+        else:
+            scaling = targets.scaling
+        parts = self.parts.then(with_targets, scaling, dtype)
+        rows = replace(self, parts=parts, targets=targets)
+        return replace(rows, importance_sample=rows._importance_sample())
+
+    def _importance_sample(self):
+        """The encoded rows, and their weights, that the plain class would take."""
+        known = self.known
+        step = importance_step(known.n_rows, self.n_inputs)
+        starts = [(known.exponent, *start) for start in known.starts(step)]
+        spaced, shares = zip(*self.parts.each(encoded_rows, per=starts), strict=True)
+        X = _stacked([x for x in spaced if x.shape[0]])
+        return X, None if shares[0] is None else np.concatenate(shares)
+
+    def importance_rows(self):
+        """Encoded rows, and their weights or None."""
+        return self.importance_sample
+
+    def best_constant(self, loss):
+        """As `losses._base.best_constant`."""
+        n_rows = self.n_rows
+        weight = self._sum(sum_of_weights)
+        if loss.of_mean:
+            mean = self._sum(sum_of_targets, 1.0) / weight
+            scores = loss.best_constant(mean, 0.5 / n_rows)
+        else:
+            Y, shares = self._some_targets(-(-n_rows // SEARCHED_ROWS))
+            shares = np.ones(len(Y)) if shares is None else shares
+            scores = loss.constant(Y, shares, 0.5 / n_rows)
+        total = self._sum(sum_of_losses, loss, scores)
+        return scores, float(total / weight)
+
+    def settings(self, inputs, n_outputs):
+        """What depends on the number of rows and their width, `Settings`."""
+        n_rows, d = self.n_rows, self.n_inputs
+        at_least, length = members(self.recipe, n_rows, d + 1, d, n_outputs), d
+        if at_least < most_members(self.recipe):  # it matters whether they are sparse
+            length = sum(self.parts.each(stored_numbers)) / n_rows
+        return Settings.of(self, n_rows, length, n_outputs)
+
+    # Training.
+
+    def hold_out(self, network, settings, state, inputs):
+        """The rows to learn from, and what measures parameters on the rest, or None.
+
+        Returns
+        -------
+        data : PartitionedData
+        validate : callable(Parameters) -> Measured, or None
+        """
+        recipe, targets, known = self.recipe, self.targets, self.known
+        users, n_members = self.request.has_validation, state.parameters.n_members
+        seed = spawn(state.random_state).randint(2**31, size=4).tolist()
+        exclusive = targets.exclusive if targets.labelled else None
+        holding = HoldingOut(0, 0.0, exclusive, seed)
+        if not users:
+            holding = _held_out(recipe, settings, n_members, holding)
+        offsets = [(i, offset) for i, offset in enumerate(known.offsets)]
+        lessons = self.parts.then(assign, holding, per=offsets)
+        counts = lessons.each(count, known.largest, n_members)
+        counted = added([tuple(c) for c in counts])
+        n_rows, weight, by_member, n_held, weight_held = counted
+        _check_enough(holding, n_rows, by_member)
+        in_float64 = recipe.solver == "lbfgs"
+        problem = Problem(
+            network,
+            state.parameters.folded().layout,
+            np.dtype("f8") if in_float64 else state.parameters.flat.dtype,
+            inputs.scaling,
+            known.largest,
+            weight / n_rows,
+            by_member / weight if holding.n_members else None,
+            targets if targets.labelled else None,
+            bool(recipe.shuffle),
+            float(recipe.dropout),
+            seed,
+        )
+        numbers = [(i,) for i in range(len(counts))]
+        partitions = lessons.then(prepare, problem, per=numbers)
+        trains = [i for i, c in enumerate(counts) if c.n_rows]
+        data = PartitionedData(
+            partitions.only(trains),
+            [counts[i].n_rows for i in trains],
+            settings.alpha / (weight / n_rows) * self.unit,
+        )
+        if users:
+            view = View(recipe, inputs, targets, self.dtype, self.features)
+            return data, users_validation(view, network, self.request, self.witness)
+        if not n_held:
+            return data, None
+        return data, PartitionedValidation(
+            partitions.only([i for i, c in enumerate(counts) if c.n_held_out]),
+            n_held,
+            weight_held,
+            network.loss.tempered and targets.tempers,
+            targets.labelled,
+        )
+
+    def adapted(self, solver):
+        """The same solver for partitions."""
+        settings = {field.name: getattr(solver, field.name) for field in fields(solver)}
+        if hasattr(solver, "max_fun"):
+            return PartitionedLBFGS(**settings)
+        return PartitionedMiniBatches(**settings)
+
+    def threads(self, solver, n_units):
+        """A context for training: the products are on the cluster."""
+        return nullcontext()
+
+
+# Labels and weights of all blocks.
+
+
+def _joined_labels(surveys):
+    """Labels and their numbers over all blocks, for each column of y."""
+    if len({(s.y_ndim, len(s.labels)) for s in surveys}) > 1:
+        raise ValueError("Blocks of y differ in their number of columns.")
+    joined = []
+    for found in zip(*(s.labels for s in surveys), strict=True):
+        values = joined_labels([values for values, _ in found])
+        numbers = np.zeros(len(values))
+        targets = ClassTargets(values)
+        for own, n in found:
+            numbers[targets.codes(own)] += n
+        joined.append((values, numbers))
+    return joined
+
+
+def targets_of(labels, y_ndim):
+    """The `ClassTargets` for labels by columns of y."""
+    if y_ndim == 2 and len(labels) > 1:
+        return ClassTargets(np.arange(len(labels)), multilabel=True)
+    return ClassTargets(labels[0][0])
+
+
+def _numbers(targets, labels):
+    """The numbers of rows as `ClassTargets.numbers` gives them."""
+    numbers = []
+    for levels, (values, n) in zip(targets.levels, labels, strict=True):
+        numbers.append(np.zeros(len(levels)))
+        numbers[-1][np.searchsorted(levels, values)] = n
+    return numbers
+
+
+class Known:
+    """What is known of all rows of weight.
+
+    Attributes
+    ----------
+    n_rows : int
+    offsets : list of int
+        Rows before each partition.
+    largest : float
+        The largest weight.
+    exponent : int
+        `largest` is at most 2 ** exponent.
+    are_equal : bool
+        Whether all weights are.
+    dtype : dtype
+    low, high : ndarray of shape (n_outputs,)
+        Range of the targets.
+    """
+
+    def __init__(self, found):
+        counts = [f.n_weighty for f in found]
+        self.n_rows = sum(counts)
+        self.offsets = [0, *itertools.accumulate(counts)][: len(counts)]
+        self.set_largest(max(f.largest for f in found))
+        self.are_equal = self.largest == min(f.lightest for f in found)
+        self.dtype = np.result_type(*(f.dtype for f in found))
+        self.low = np.min([f.low for f in found], axis=0)
+        self.high = np.max([f.high for f in found], axis=0)
+
+    def set_largest(self, largest):
+        self.largest, self.exponent = largest, int(np.frexp(largest)[1])
+
+    def starts(self, step):
+        """Where every step-th row of all begins in each partition, and the step."""
+        return [(-offset % step, step) for offset in self.offsets]
+
+
+def _in_rows(rows, known, most_rows):
+    """As of `in_rows`: the parts, without weights if all are equal, and the unit.
+
+    The unit of the weights is over the largest of them.
+    """
+    if known.are_equal:
+        known.set_largest(1.0)
+        return rows.then(unweighted), 1.0
+    found = rows.each(different_weights, known.exponent)
+    values, of_values = np.unique(
+        np.concatenate([values for values, _ in found]), return_inverse=True
+    )
+    counts = np.concatenate([counts for _, counts in found])
+    counts = np.bincount(of_values, weights=counts)
+    unit, is_whole = row_unit(values, counts, most_rows)
+    if not is_whole:
+        unit = added(rows.each(sum_of_weights, known.exponent)) / known.n_rows
+    return rows, unit / np.ldexp(known.largest, -known.exponent)
+
+
+# Features and targets.
+
+
+def _stacked(tables):
+    """Tables one below the other, categories joined."""
+    first = tables[0]
+    if sparse.issparse(first):
+        return sparse.vstack(tables, format="csr")
+    if isinstance(first, np.ndarray):
+        return np.concatenate(tables)
+    from dask.dataframe.dispatch import concat
+
+    return concat(tables)
+
+
+def _joined(running, found, has_sparse, dtype):
+    """`Running` statistics from those of all partitions, and the columns' dtype."""
+    features, largest = None, None
+    if found[0].dense is not None:
+        features = functools.reduce(ColumnStatistics.merged, [s.dense for s in found])
+        columns = np.ascontiguousarray(np.concatenate([s.spaced for s in found]).T)
+        weights = None
+        if found[0].spaced_weights is not None:
+            weights = np.concatenate([s.spaced_weights for s in found])
+        features = features.with_quartiles(columns, weights)
+        dtype = columns.dtype if columns.dtype.kind != "f" else np.dtype(dtype)
+    if has_sparse:
+        largest = np.max([s.largest for s in found], axis=0)
+    return replace(running, features=features, largest=largest), dtype
+
+
+def _largest(known):
+    """The largest size of each target, 1 where all are 0: no sum over it overflows."""
+    largest = np.maximum(abs(known.low), abs(known.high))
+    return np.where(largest > 0, largest, 1.0)
+
+
+# Rows held out.
+
+
+def _check_validation(recipe):
+    """ValueError for what needs rows in memory: scorers and splitters."""
+    name = f"sklearn_bp.dask.{recipe.name}"
+    if recipe.metric.is_scorer:
+        raise ValueError(
+            f"early_stopping_metric={recipe.early_stopping_metric!r}: {name} takes "
+            "'loss' or 'score', which are sums over partitions."
+        )
+    if is_splitter(recipe.validation_fraction):
+        raise ValueError(
+            f"validation_fraction={recipe.validation_fraction!r}: {name} takes a "
+            "number, since no process holds all rows to split them."
+        )
+
+
+def _held_out(recipe, settings, n_members, holding):
+    """Whether, and of whom, rows are held out: `HoldingOut`, from one of no rows."""
+    in_turn, fraction = settings.holds_out, 0.0
+    if not in_turn or n_members == 1:
+        n_members = 0
+    if not n_members and (in_turn or recipe.early_stopping not in ("auto", False)):
+        fraction = recipe.validation_fraction
+        if int(fraction * settings.n_rows) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or "
+                "the size of your dataset."
+            )
+    return holding._replace(n_members=n_members, fraction=fraction)
+
+
+def _check_enough(holding, n_rows, by_member):
+    """ValueError if too little is left to learn from."""
+    if n_rows == 0 or (holding.n_members and not by_member.all()):
+        raise ValueError(
+            "No rows of weight are left to learn from: set early_stopping=False or "
+            "lower 'validation_fraction'."
+        )

@@ -1,0 +1,284 @@
+"""What the documentation says is so: its code runs, its names and its map are true."""
+
+import ast
+import importlib
+import re
+
+import numpy as np
+import pytest
+from places import ROOT, example
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from slow import slow_but
+
+import sklearn_bp
+from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+
+PACKAGE = ROOT / "sklearn_bp"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+over_pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def without_code(page):
+    return re.sub(
+        r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S
+    )
+
+
+def headings(page):
+    """Of a page, and of the README's sections that the site shows there."""
+    text = without_code(page)
+    sections = re.findall(r"^<!-- README: (.*) -->$", text, flags=re.M)
+    return re.findall(r"^#+ (.*)$", text, flags=re.M) + sections
+
+
+# The pages.
+
+
+# What other packages warn of themselves where a page uses them.
+OF_OTHERS = (
+    "ignore:OptunaSearchCV is experimental",
+    "ignore:`optuna.terminator` module has been deprecated:FutureWarning",
+    "ignore::PendingDeprecationWarning:shap",
+)
+
+
+@pytest.mark.filterwarnings(*OF_OTHERS)
+@pytest.mark.parametrize("page", slow_but(PAGES[:1], PAGES), ids=lambda page: page.name)
+def test_python_blocks_hold(page):
+    # Blocks go on from each other; what they claim they assert.
+    text = page.read_text(encoding="utf-8")
+    names = {}
+    for block in re.finditer(r"^```python\n(.*?)^```$", text, flags=re.M | re.S):
+        line = text[: block.start(1)].count("\n")
+        code = compile("\n" * line + block[1], str(page), "exec")
+        exec(code, names)
+
+
+@over_pages
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.is_file(), target
+        if anchor:
+            anchors = [
+                re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-")
+                for h in headings(file)
+            ]
+            assert anchor in anchors, target
+
+
+@over_pages
+def test_names_beside_equations_exist(page):
+    links = re.findall(
+        r"\[`([\w.]+)`\]\([./]*sklearn_bp/([\w/]+)\.py\)", without_code(page)
+    )
+    for name, file in links:
+        module = file.replace("/", ".")
+        assert name.startswith(f"{module}."), name
+        found = importlib.import_module(f"sklearn_bp.{module}")
+        for attribute in name.removeprefix(f"{module}.").split("."):
+            found = getattr(found, attribute)
+    assert links or page.name != "backpropagation.md"
+
+
+def test_losses_and_activations_are_derived():
+    text = without_code(ROOT / "docs" / "backpropagation.md")
+    variants = [v for pair in CLASSIFIER_LOSSES.values() for v in pair.values()]
+    for part in [*variants, *REGRESSOR_LOSSES.values(), *ACTIVATIONS.values()]:
+        assert f".{type(part).__name__}.backward`]" in text
+
+
+def test_new_parameters_are_told():
+    # The README's table of new parameters is the difference of the signatures,
+    # and a value of an old one.
+    def parameters(cls):
+        return set(cls().get_params())
+
+    new = parameters(TwoLayerClassifier) - parameters(MLPClassifier)
+    new |= parameters(TwoLayerRegressor) - parameters(MLPRegressor)
+    table = without_code(ROOT / "README.md").split("| parameter | values |")[1]
+    told = re.findall(r"^\| `(.*?)` \|", table.split("\n\n")[0], flags=re.M)
+    assert set(told) == new | {'batch_size="full"'}
+    assert parameters(MLPClassifier) <= parameters(TwoLayerClassifier)
+    assert parameters(MLPRegressor) <= parameters(TwoLayerRegressor)
+
+
+def test_changelog_has_the_version():
+    changelog = (ROOT / "docs" / "changelog.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", changelog, flags=re.M)[1]
+    assert re.match(r"\d+\.\d+\.\d+", sklearn_bp.__version__)[0] == newest
+
+
+# The site.
+
+
+def toctrees():
+    """The entries of all tables of contents."""
+    tables = [
+        table
+        for page in PAGES
+        for table in re.findall(
+            r"^```\{toctree\}\n(.*?)^```",
+            page.read_text(encoding="utf-8"),
+            flags=re.M | re.S,
+        )
+    ]
+    lines = [line for line in "".join(tables).split("\n") if line and line[0] != ":"]
+    return [re.split(r"[ </]", line.rstrip(">"))[-1] for line in lines]
+
+
+def test_no_page_stands_in_two_tables_of_contents():
+    entries = toctrees()
+    assert len(entries) == len(set(entries))
+    pages = {page.stem for page in PAGES if page.parent.name == "docs"}
+    # The user guide takes in those that no table names; see docs/conf.py.
+    assert set(entries) - pages == {"api"}  # which is not Markdown
+    assert "<!-- all others -->" in (ROOT / "docs" / "user_guide.md").read_text(
+        encoding="utf-8"
+    )
+
+
+@over_pages
+def test_sections_of_the_readme_exist(page):
+    known = headings(ROOT / "README.md")
+    text = page.read_text(encoding="utf-8")
+    for section in re.findall(r"^<!-- README: (.*) -->$", text, flags=re.M):
+        assert section in known
+
+
+def test_reference_names_all_that_is_public():
+    text = "".join(
+        (ROOT / "docs" / f"{name}.rst").read_text(encoding="utf-8")
+        for name in ("api", "api_parts")
+    )
+    words = set(re.findall(r"[\w.]+", text))
+    for room in rooms():
+        name = f"sklearn_bp.{room}".replace("/", ".").removesuffix(".__init__")
+        if "._" in name:
+            continue
+        assert name in words, f"docs/api.rst does not tell of {name}"
+        if f".. automodule:: {name}\n   :members:" in text:
+            continue
+        for public in getattr(importlib.import_module(name), "__all__", []):
+            assert public in words, f"docs/api.rst does not tell of {name}.{public}"
+
+
+# The map of the rooms.
+
+
+def rooms():
+    """The layer of each room, in the order of the map in contributing.md."""
+    text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    table = text.split("| layer | room |")[1].split("\n\n")[0]
+    layers, layer = {}, None
+    for number, room in re.findall(
+        r"^\| (\d?)[^|]*\| `([\w/]+)\.py` \|", table, flags=re.M
+    ):
+        layer = int(number) if number else layer
+        layers[room] = layer
+    return layers
+
+
+def room_of(names):
+    """The room of a dotted name within the package; what follows it is its content."""
+    path = "/".join(names[:2])
+    if (PACKAGE / f"{path}.py").exists():
+        return path
+    if names and (PACKAGE / names[0]).is_dir():
+        return f"{names[0]}/__init__"
+    return names[0] if names and (PACKAGE / f"{names[0]}.py").exists() else "__init__"
+
+
+def imports(room):
+    """The rooms of the package that a room imports, and the other packages."""
+    inside, outside = set(), set()
+    tree = ast.parse((PACKAGE / f"{room}.py").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{room} imports relatively"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for package, *rest in (name.split(".") for name in names):
+            if package == "sklearn_bp":
+                inside.add(room_of(rest))
+            else:
+                outside.add(package)
+    return inside, outside
+
+
+def test_map_shows_every_room():
+    files = (file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py"))
+    assert set(rooms()) == {file.with_suffix("").as_posix() for file in files}
+
+
+def test_imports_point_downwards():
+    layers = rooms()
+    order = list(layers)
+    for room in order:
+        inside, outside = imports(room)
+        below = set(order[order.index(room) + 1 :])
+        assert inside <= below, f"{room} imports {inside - below}"
+        if layers[room] == 1:
+            folder = room.split("/")[0]
+            parts = {other for other in inside if layers[other] == 1}
+            parts = {other for other in parts if other.split("/")[0] != folder}
+            assert not parts, f"{room} imports {parts}"
+        if layers[room] < 4:
+            assert "sklearn" not in outside, f"{room} imports scikit-learn"
+
+
+# The examples.
+
+
+def test_xor_is_learned(capsys):
+    xor = example("xor")
+    network = xor.main()
+    assert network.loss_ < 0.001
+    p = network.predict_proba(xor.X)[:, 1]
+    # Half the mean square is below 0.001 after the last update too, or nearly.
+    assert np.mean((p - xor.y) ** 2) / 2 < 0.0011
+    np.testing.assert_array_equal(network.predict(xor.X), xor.y)
+
+    # The hidden representation: the output layer's line parts the classes in it.
+    w, b = network.coefs_[1][:, 0], network.intercepts_[1][0]
+    side = xor.hidden(network, xor.X) @ w + b
+    np.testing.assert_array_equal(side > 0, xor.y == 1)
+    np.testing.assert_allclose(side, network.decision_function(xor.X), rtol=1e-12)
+    assert f"{p[0]:.3f}" in capsys.readouterr().out
+
+
+def test_gradient_check_covers_all_and_passes(capsys):
+    errors = example("gradient_check").main([])
+    n_losses = 2 * len(CLASSIFIER_LOSSES) + len(REGRESSOR_LOSSES)
+    assert len(errors) == n_losses * len(ACTIVATIONS) * 2
+    assert max(errors.values()) < 1e-6
+    assert capsys.readouterr().out.count(" ok\n") == len(errors)
+
+
+def test_gradient_check_finds_a_wrong_gradient(monkeypatch):
+    check = example("gradient_check")
+    true = check.loss_and_gradient
+
+    def one_intercept_forgotten(network, parameters, *data):
+        loss, gradient = true(network, parameters, *data)
+        gradient.b1[0] = 0
+        return loss, gradient
+
+    assert check.relative_error("log_loss-labels", "logistic", 3) < 1e-6
+    monkeypatch.setattr(check, "loss_and_gradient", one_intercept_forgotten)
+    assert check.relative_error("log_loss-labels", "logistic", 3) > 1e-3
+
+
+def test_textbook_network_reads_digits():
+    # The first seed's end; the median of ten, 97 %, is the example's to show.
+    network, _, accuracy = example("textbook_digits").train(seed=0)
+    assert len(accuracy) == network.n_iter_ == 30
+    assert accuracy[-1] >= 0.96
+    assert accuracy[-1] > accuracy[0] + 0.1

@@ -1,0 +1,51 @@
+"""The checks of the built site find what they are for."""
+
+import importlib.util
+
+import pytest
+from places import ROOT
+
+DOCS = ROOT / "docs"
+VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1" />'
+
+
+@pytest.fixture(scope="module")
+def check_site():
+    spec = importlib.util.spec_from_file_location("check_site", DOCS / "check_site.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write(folder, **pages):
+    for name, body in pages.items():
+        (folder / f"{name}.html").write_text(VIEWPORT + body, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("link", "fault"),
+    [
+        ("b.html", None),
+        ("b.html#here", None),
+        ("#own", None),
+        ("b%2Ehtml?x=1#here", None),
+        ("https://example.org/b.html#gone", None),
+        ("c.html", "no such file"),
+        ("b.html#gone", "no such anchor"),
+        ("#gone", "no such anchor"),
+        ("source:losses#Poisson", "unknown scheme"),
+    ],
+)
+def test_broken_links_are_found(check_site, tmp_path, link, fault):
+    write(tmp_path, a=f'<p id="own"><a href="{link}">x</a>', b='<p id="here">')
+    faults, n_pages = check_site.broken_links(tmp_path.resolve())
+    assert n_pages == 2
+    assert faults == ([] if fault is None else [f"a.html: {link}: {fault}"])
+    assert check_site.main([str(tmp_path)]) == len(faults)
+
+
+def test_missing_images_and_viewports_are_found(check_site, tmp_path):
+    write(tmp_path, a='<img src="gone.png">')
+    (tmp_path / "b.html").write_text("<p>", encoding="utf-8")
+    faults, _ = check_site.broken_links(tmp_path.resolve())
+    assert faults == ["a.html: gone.png: no such file", "b.html: no viewport"]

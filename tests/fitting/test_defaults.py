@@ -1,0 +1,77 @@
+"""What "auto" stands for, as the parameters' descriptions and docs/defaults.md say."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import sparse
+
+from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp._fitting.defaults import rows_a_batch, rows_a_round
+
+
+@pytest.mark.parametrize(
+    ("rule", "least", "most"), [(rows_a_batch, 32, 256), (rows_a_round, 256, 8192)]
+)
+def test_batches_are_the_power_of_two_nearest_to_a_67th(rule, least, most):
+    powers = 2.0 ** np.arange(20)
+    powers = powers[(least <= powers) & (powers <= most)]
+    rng = np.random.default_rng(0)
+    for n in np.exp(rng.uniform(np.log(100), np.log(1e7), 500)).astype(int):
+        nearest = powers[np.argmin(np.abs(np.log(powers * 67 / n)))]
+        assert rule(int(n)) == nearest
+    for power in powers[:-1]:  # where one power of two gives way to the next
+        middle = int(67 * power * np.sqrt(2))
+        assert (rule(middle), rule(middle + 1)) == (power, 2 * power)
+
+
+def many(n):
+    return 0.1 * (100 / n) ** 1.5
+
+
+# (rows, columns): penalty, rows per batch, rate, epochs, patience
+RECIPE = {
+    (99, 40): (1, 99, 0.01 * np.sqrt(10 / 40), 200, 300),
+    (100, 5): (0.1, 32, 0.01, 400, 75),
+    (500, 300): (many(500), 32, 0.002, 400, 19),
+    (3031, 40): (many(3031), 32, 0.005, 400, 8),
+    (6064, 10): (many(6064), 64, 0.01, 400, 8),
+    (6065, 11): (many(6065), 128, 0.01 * np.sqrt(10 / 11), 400, 8),
+    # wide data
+    (50, 300): (0.3, 50, 0.03, 60, 80),
+    (110, 600): (many(110), 32, 0.03, 400, 20),
+    (450, 2300): (many(450), 32, 0.03 * np.sqrt(400 / 450), 400, 8),
+}
+
+
+@pytest.mark.parametrize("shape", RECIPE, ids=str)
+@pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
+def test_the_recipe_of_a_fit(make, shape):
+    X = np.random.default_rng(0).normal(size=shape)
+    # One epoch is enough: it leaves the loss below this.
+    model = make(2, n_members=2, loss_threshold=1e9, random_state=0)
+    model.fit(X, X[:, 0] > 0)
+    assert (model.n_iter_, model.n_members_) == (1, 2)
+    found = (
+        model.alpha_,
+        model.batch_size_,
+        model.learning_rate_init_,
+        model.max_iter_,
+        model.n_iter_no_change_,
+    )
+    assert_allclose(found, RECIPE[shape], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(110, 0.02), (450, 0.02 * np.sqrt(400 / 450))])
+def test_the_rate_of_sparse_wide_data(n, rate):
+    rng = np.random.default_rng(0)
+    X = sparse.random_array((n, 4000), density=0.02, rng=rng, format="csr")
+    y = X[:, :9].sum(axis=1) > 0
+    model = TwoLayerClassifier(128, n_members=2, loss_threshold=1e9).fit(X, y)
+    assert_allclose(model.learning_rate_init_, rate, rtol=1e-12)
+
+
+def test_other_solvers_have_penalties_of_their_own():
+    X = np.random.default_rng(0).normal(size=(150, 3))
+    for solver, alpha in (("lbfgs", 1), ("adamw", 0), ("sgd", many(150))):
+        model = TwoLayerClassifier(2, solver=solver, loss_threshold=1e9, n_members=2)
+        assert_allclose(model.fit(X, X[:, 0] > 0).alpha_, alpha, rtol=1e-12)

@@ -1,0 +1,36 @@
+"""What fitted networks are compared by."""
+
+import numpy as np
+from numpy.testing import assert_array_equal
+
+
+def weights_of(model):
+    skip = [] if getattr(model, "skip_coef_", None) is None else [model.skip_coef_]
+    return [*model.coefs_, *model.intercepts_, *skip]
+
+
+def flat(model):
+    """All weights, as one vector."""
+    return np.concatenate([a.ravel() for a in weights_of(model)])
+
+
+def learnt(model):
+    """All weights, and the loss curve."""
+    return [*weights_of(model), np.array(model.loss_curve_)]
+
+
+def assert_same_weights(ours, theirs):
+    """Bit by bit."""
+    for a, b in zip(weights_of(ours), weights_of(theirs), strict=True):
+        assert_array_equal(a, b)
+
+
+def assert_same_training(ours, theirs):
+    """Weights and loss curve, bit by bit."""
+    for a, b in zip(learnt(ours), learnt(theirs), strict=True):
+        assert_array_equal(a, b)
+
+
+def outputs(model, X):
+    """What a model says of X: probabilities or targets."""
+    return getattr(model, "predict_proba", model.predict)(X)

@@ -1,0 +1,453 @@
+"""Streams: statistics that merge, and weights that go on from them.
+
+Whatever a data set is cut into, what is learnt of its columns is that of the whole, and
+training goes on from the function that the network computes.
+"""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPRegressor
+from slow import slow_but
+
+from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp._tables.statistics import POINTS, ColumnStatistics, TargetStatistics
+from sklearn_bp.losses import GaussianNLL, Quantile
+
+pytestmark = pytest.mark.filterwarnings(
+    f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
+)
+
+
+def cuts(rng, n):
+    """The bounds of some parts, down to single rows."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return np.arange(n + 1)
+    inner = rng.integers(1, n, size=[1, 5, 40][kind - 1])
+    return np.unique([0, *inner, n])
+
+
+def drawn_columns(rng, n, holes=False):
+    """Columns of all sorts: smooth, skewed, of few values, constant, waking up."""
+    X = np.column_stack(
+        [
+            rng.normal(size=n) * 3 + 1e4,
+            rng.exponential(size=n),
+            rng.integers(0, 5, size=n),
+            rng.random(n) < 0.1,
+            np.full(n, 7.0),
+            np.where(rng.random(n) < 0.6, 0, rng.normal(size=n)),
+            np.where(np.arange(n) < n // 2, 2.0, rng.normal(size=n)),
+        ]
+    )
+    if holes:
+        X[rng.random(X.shape) < 0.2] = np.nan
+        X[: n // 3, 1] = np.nan
+        return X
+    return np.sort(X, axis=0) if rng.random() < 0.3 else X
+
+
+def rank_errors(X, weights, found):
+    """How far quartiles are from their levels, as shares of the rows."""
+    weights = weights / weights.sum()
+    errors = []
+    for level, values in zip((0.5, 0.25, 0.75), found, strict=True):
+        slack = 1e-6 * np.ptp(X, axis=0)
+        below = weights @ (values - slack > X)
+        up_to = weights @ (values + slack >= X)
+        errors.append(np.maximum(0, np.maximum(below - level, level - up_to)))
+    return np.array(errors)
+
+
+@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("weighted", [False, True])
+def test_statistics_of_parts_merge_to_those_of_the_whole(seed, weighted):
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([3, 40, POINTS, 700, 3000]))
+    X = drawn_columns(rng, n)
+    weights = rng.integers(1, 4, size=n).astype(float) if weighted else None
+    whole, merged = ColumnStatistics.of(X, weights), None
+    for start, stop in itertools.pairwise(cuts(rng, n)):
+        of_rows = None if weights is None else weights[start:stop]
+        part = ColumnStatistics.of_part(X[start:stop], of_rows, start)
+        merged = part if merged is None else merged.merged(part)
+    for name in ("weight", "low", "high", "pair", "of_high"):
+        assert_array_equal(getattr(merged, name), getattr(whole, name), err_msg=name)
+    if n <= POINTS:
+        assert_array_equal(merged.quartiles, whole.quartiles)
+    weights = np.ones(n) if weights is None else weights
+    # Some thousand rows enter, and each merge moves a quartile by up to 1 / POINTS.
+    assert rank_errors(X, weights, merged.quartiles).max() < 0.03
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_missing_values_count_as_medians_of_all(seed):
+    """Whatever was known of the median when they came."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([3, 40, POINTS, 700]))
+    X, merged = drawn_columns(rng, n, holes=True), None
+    weights = rng.integers(1, 4, size=n).astype(float) if seed % 2 else np.ones(n)
+    for start, stop in itertools.pairwise(cuts(rng, n)):
+        part = ColumnStatistics.of_part(X[start:stop], weights[start:stop], start)
+        merged = part if merged is None else merged.merged(part)
+    filled = X.copy()
+    for column in filled.T:
+        missing = np.isnan(column)
+        median = 0.0
+        if not missing.all():
+            values = np.repeat(column[~missing], weights[~missing].astype(int))
+            median = np.median(values)
+        column[missing] = median
+    assert_allclose(merged.missing, weights @ np.isnan(X))
+    found, whole = merged.filled(), ColumnStatistics.of(filled, weights)
+    if n > POINTS:
+        # Of the values observed; the median of all is among those that fill holes.
+        for j, column in enumerate(X.T):
+            seen = ~np.isnan(column)
+            if not seen.any():
+                continue
+            median = [found.three[:1, j : j + 1]] * 3
+            error = rank_errors(column[seen, np.newaxis], weights[seen], median)[0]
+            assert error.max() < 0.03
+        few = np.isnan(X).mean(axis=0) < 0.3  # quartiles are no medians there
+        assert rank_errors(filled, weights, found.three)[1:, few].max() < 0.03
+        return
+    for name in ("low", "high", "pair", "of_high", "three"):
+        assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_moments_of_targets_merge_to_those_of_the_whole(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([2, 50, 400]))
+    Y = rng.normal(size=(n, 2)) * 10.0 ** rng.integers(-200, 150, size=2)
+    Y[: n // 3] = 0
+    weights = rng.uniform(0.1, 2, size=n)
+    merged = None
+    for start, stop in itertools.pairwise(cuts(rng, n)):
+        part = TargetStatistics.of(Y[start:stop], weights[start:stop])
+        merged = part if merged is None else merged.merged(part)
+    whole = TargetStatistics.of(Y, weights)
+    assert_allclose(merged.unit, whole.unit)
+    assert_allclose(merged.weight, whole.weight)
+    assert_allclose(merged.mean, whole.mean, rtol=1e-9, atol=1e-12)
+    assert_allclose(merged.variance, whole.variance, rtol=1e-9, atol=1e-15)
+
+
+def drawn_table(rng, n):
+    """A table whose parts differ in their levels and in what they miss."""
+    rest = np.arange(n)
+    table = pd.DataFrame(
+        {
+            "size": rng.normal(50, 10, n),
+            "late": np.where(rest < n // 3, np.nan, rng.normal(size=n)),
+            "holes": np.where(
+                (rest > n // 2) & (rng.random(n) < 0.3), np.nan, rng.normal(size=n)
+            ),
+            "town": rng.choice(["Aachen", "Bonn"], n),
+            "word": pd.Series([None] * n, dtype=object),
+        }
+    )
+    table.loc[n // 2 :, "town"] = rng.choice(["Bonn", "Celle", None], n - n // 2)
+    table.loc[2 * n // 3 :, "word"] = rng.choice(["x", "y"], n - 2 * n // 3)
+    return table
+
+
+@pytest.mark.parametrize("seed", slow_but(range(2), range(8)))
+def test_columns_and_scaling_are_those_of_the_whole(seed):
+    rng = np.random.default_rng(seed)
+    n = 240
+    table = drawn_table(rng, n)
+    y = table["size"].to_numpy() / 10 + rng.normal(size=n)
+    whole = TwoLayerRegressor(2, random_state=0, max_iter=1).fit(table, y)
+    model = TwoLayerRegressor(2, random_state=0)
+    for start, stop in itertools.pairwise(cuts(rng, n)):
+        model.partial_fit(table[start:stop], y[start:stop])
+    assert_array_equal(model.encoded_feature_names_, whole.encoded_feature_names_)
+    ours, theirs = model._fitted.inputs.scaling, whole._fitted.inputs.scaling
+    # Settled after each twentieth more rows, and no nearer than a twentieth.
+    assert_allclose(ours.factor, theirs.factor, rtol=0.25)
+    assert_allclose(
+        ours.centre * theirs.factor, theirs.centre * theirs.factor, atol=0.2
+    )
+    ours, theirs = (
+        model._fitted.targets.score_scaling,
+        whole._fitted.targets.score_scaling,
+    )
+    assert_allclose(ours.factor, theirs.factor, rtol=0.1)
+    assert_allclose(model.target_range_, whole.target_range_)
+
+
+def still(model):
+    """The model, to be trained on without a step of any length."""
+    return model.set_params(learning_rate_init=1e-12, alpha=0.0)
+
+
+# Without what moves weights by itself: momentum, and an average that follows them.
+STREAMS = {
+    "defaults": {"average": False},
+    "sgd": {
+        "solver": "sgd",
+        "learning_rate_init": 0.01,
+        "average": False,
+        "momentum": 0.0,
+    },
+    "rmsprop": {"solver": "rmsprop", "average": False},
+    "one network, all layers": {
+        "n_members": 1,
+        "skip_layer": True,
+        "scaling_layer": True,
+        "average": False,
+    },
+    "skip layer": {"average": False, "skip_layer": True},
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("loss", ["squared_error", GaussianNLL()])
+@pytest.mark.parametrize("warm", slow_but([False], [False, True]))
+def test_function_does_not_jump(warm, loss, name):
+    """Whatever the next rows hold: other scales, new levels, missing values."""
+    rng = np.random.default_rng(0)
+    table = drawn_table(rng, 300)
+    y = table["size"].to_numpy() + 5 * (table["town"] == "Bonn") - 40
+    options = STREAMS[name] | {"loss": loss, "warm_start": warm, "max_iter": 5}
+    model = TwoLayerRegressor(8, random_state=0, **options)
+    first = table[:100]
+    for _ in range(15):
+        model.partial_fit(first, y[:100])
+    if warm:
+        model.partial_fit(first, y[:100])
+    before, old = model.predict(table), len(model.encoded_feature_names_)
+    low, high = model.target_range_
+    later = table[100:].copy()
+    later["size"] *= 3
+    later["late"] = later["late"] * 1000 + 5
+    still(model)
+    if warm:
+        model.set_params(max_iter=1, early_stopping=False)
+        model.fit(later, 100 * y[100:] + 7)
+    else:
+        model.partial_fit(later, 100 * y[100:] + 7)
+    assert len(model.encoded_feature_names_) > old
+    inside = (before > low) & (before < high)
+    assert inside.mean() > 0.7
+    after = model.predict(table)
+    spread = np.std(before)
+    # Weights are float32.
+    assert_allclose(after[inside], before[inside], rtol=1e-4, atol=1e-4 * spread)
+
+
+def stream(model, X, y, size, passes, **options):
+    for _ in range(passes):
+        for start in range(0, len(y), size):
+            rows = slice(start, start + size)
+            model.partial_fit(X[rows], y[rows], **options)
+            options = {}
+    return model
+
+
+RNG = np.random.default_rng(0)
+Z = RNG.normal(size=(1000, 2))
+
+
+def waking(n):
+    X = Z.copy()
+    X[:n, 1] = 0
+    return X
+
+
+def missing(n):
+    X = Z.copy()
+    X[:n, 1] = np.nan
+    return X
+
+
+def sexes(n):
+    sex = np.where(Z[:, 1] > 0, "f", "m")
+    sex[:n] = "f"
+    return pd.DataFrame({"x": Z[:, 0], "sex": sex})
+
+
+def y_of(X):
+    if isinstance(X, pd.DataFrame):
+        return X["x"].to_numpy() + 3 * (X["sex"] == "f").to_numpy()
+    return X[:, 0] + 3 * np.nan_to_num(X[:, 1])
+
+
+def constant(n):
+    return np.where(np.arange(1000) < n, 2.0, Z[:, 0] + 3 * Z[:, 1])
+
+
+CASES = {
+    "constant column": (waking(300), y_of(waking(300))),
+    "missing column": (missing(300), y_of(missing(300))),
+    "one level": (sexes(300), y_of(sexes(300))),
+    "constant target": (Z, constant(300)),
+    "nothing at all": (waking(100) * [0, 1], 3 * waking(100)[:, 1]),
+    "offset": (1e6 + waking(300), y_of(waking(300))),
+    "another scale": (
+        np.where(np.arange(1000) < 300, 0.03, 1)[:, None] * Z,
+        Z[:, 0] * np.where(np.arange(1000) < 300, 0.03, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "loss"),
+    [
+        ("constant column", "squared_error"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                *((case, "squared_error") for case in list(CASES)[1:]),
+                ("another scale", "absolute_error"),
+                ("one level", "gaussian_nll"),
+                ("constant column", Quantile([0.2, 0.5])),
+            ]
+        ),
+    ],
+)
+def test_a_stream_ends_near_the_fit(case, loss):
+    X, y = CASES[case]
+    whole = TwoLayerRegressor(random_state=0, loss=loss, max_iter=60).fit(X, y)
+    model = stream(TwoLayerRegressor(random_state=0, loss=loss), X, y, 100, 12)
+    assert model.score(X, y) > whole.score(X, y) - 0.05
+
+
+@pytest.mark.parametrize(
+    "case", slow_but(["one level"], ["constant column", "one level", "missing column"])
+)
+def test_classes_of_a_stream(case):
+    X, y = CASES[case]
+    y = np.where(y > np.median(y), "high", "low")
+    whole = TwoLayerClassifier(random_state=0).fit(X, y)
+    model = TwoLayerClassifier(random_state=0)
+    stream(model, X, y, 100, 12, classes=["high", "low"])
+    assert model.score(X, y) > whole.score(X, y) - 0.03
+
+
+@pytest.mark.slow
+def test_one_row_at_a_time():
+    X, y = waking(300), y_of(waking(300))
+    ours = stream(TwoLayerRegressor(random_state=0), X, y, 1, 1)
+    theirs = stream(MLPRegressor(random_state=0), X, y, 1, 1)
+    assert ours.score(X, y) > theirs.score(X, y) - 0.1
+
+
+@pytest.mark.parametrize(
+    "solver", slow_but(["adam"], ["adam", "sgd", "rmsprop", "adamw"])
+)
+def test_single_rows_after_a_good_fit(solver):
+    """The penalty and the length of a batch go by all rows so far."""
+    X = 5 + np.random.default_rng(1).normal(size=(400, 5))
+    y = X[:, 0]
+    model = TwoLayerRegressor(random_state=0, solver=solver)
+    model.fit(X, y)
+    before = model.score(X, y)
+    stream(model, X[:200], y[:200], 1, 1)
+    # Without adaptive steps a rate for batches is a high one for single rows.
+    assert model.score(X, y) > before - (0.1 if solver == "sgd" else 0.03)
+    if solver != "adamw":
+        # Of a penalty for batches of 32 rows, for a row.
+        assert model.alpha_ == pytest.approx(0.1 * (100 / 600) ** 1.5 / 32)
+
+
+FORMATS = [np.asarray, sparse.csr_matrix]
+
+
+@pytest.mark.parametrize("estimator", [TwoLayerClassifier, TwoLayerRegressor])
+@pytest.mark.parametrize(("first", "then"), list(itertools.permutations(FORMATS)))
+def test_dense_and_sparse_rows_go_on_from_each_other(first, then, estimator):
+    rng = np.random.default_rng(0)
+    X = 5 + rng.normal(size=(400, 5))
+    X[rng.random(X.shape) < 0.2] = 0
+    y = (X[:, 0] + X[:, 1] > 9).astype(int)
+    options = {"random_state": 0, "warm_start": True, "max_iter": 15}
+    kept = [estimator(**options).fit(first(X), y) for _ in "ab"]
+    # The same numbers as in the same format, since the same columns are trained on.
+    kept[0].fit(first(X), y)
+    kept[1].fit(then(X), y)
+    assert_allclose(kept[0].coefs_[0], kept[1].coefs_[0], rtol=1e-4, atol=1e-4)
+    for model in kept:
+        model.partial_fit(first(X), y)
+    kept[0].partial_fit(first(X[:50]), y[:50])
+    kept[1].partial_fit(then(X[:50]), y[:50])
+    assert_allclose(kept[0].coefs_[0], kept[1].coefs_[0], rtol=1e-4, atol=1e-4)
+
+
+def test_sparse_rows_after_a_table():
+    """CSR rows are encoded as dense ones are: categories and all."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 4, size=(200, 3)).astype(float)
+    y = X[:, 0] + (X[:, 1] == 2)
+    options = {"categorical_features": [1], "random_state": 0, "max_iter": 20}
+    model = TwoLayerRegressor(**options).fit(X, y)
+    for convert in (sparse.csr_matrix, sparse.csc_array, sparse.coo_matrix):
+        assert_allclose(model.predict(convert(X)), model.predict(X), rtol=1e-5)
+    holes = X.copy()
+    holes[::7, 2] = np.nan
+    model = TwoLayerRegressor(random_state=0, max_iter=20).fit(holes, y)
+    assert_allclose(model.predict(sparse.csr_matrix(X)), model.predict(X), rtol=1e-5)
+    model.partial_fit(sparse.csr_matrix(X), y)
+
+
+def test_a_column_that_is_all_missing_is_fitted():
+    """And wakes up later."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    y = X[:, 0] + 2 * X[:, 1]
+    first = X.copy()
+    first[:, 1] = np.nan
+    for estimator, target in ((TwoLayerRegressor, y), (TwoLayerClassifier, y > 0)):
+        model = estimator(random_state=0, warm_start=True).fit(first, target)
+        assert model.score(first, target) > 0.1
+        model.fit(X, target)
+        assert model.score(X, target) > 0.95
+
+
+def test_a_second_pass_over_a_table_is_known_as_one():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    X[::7, 2] = np.nan
+    y = X[:, 0]
+    table = pd.DataFrame(X).assign(town=rng.choice(["a", "b"], 60))
+    table.columns = table.columns.astype(str)
+    for data in (X, table):
+        model = TwoLayerRegressor(random_state=0)
+        for _ in range(5):
+            model.partial_fit(data, y)
+        assert model.alpha_ == 1.0  # of 60 rows
+
+
+def test_dense_rows_with_holes_after_sparse_ones():
+    rng = np.random.default_rng(0)
+    X = np.maximum(rng.normal(size=(100, 3)), 0)
+    y, holes = X.sum(axis=1), X.copy()
+    holes[::9, 0] = np.nan
+    model = TwoLayerRegressor(random_state=0).fit(sparse.csr_matrix(X), y)
+    before = model.predict(X)
+    still(model).partial_fit(holes, y)
+    assert_allclose(model.predict(X), before, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("start", ["fit", "partial_fit"])
+def test_a_constant_that_was_learnt_stays(start):
+    """Where no column has varied, and then all do."""
+    rng = np.random.default_rng(0)
+    model = TwoLayerRegressor(random_state=0, average=False)
+    getattr(model, start)(np.zeros((200, 2)), 100 + rng.normal(size=200))
+    before = model.predict(np.zeros((1, 2)))
+    X = rng.normal(size=(50, 2))
+    still(model).partial_fit(X, 100 + X[:, 0])
+    assert_allclose(model.predict(X), np.full(50, before), rtol=1e-3)
+    model.set_params(learning_rate_init="auto", alpha="auto")
+    for _ in range(100):
+        model.partial_fit(X, 100 + X[:, 0])
+    assert model.score(X, 100 + X[:, 0]) > 0.9
