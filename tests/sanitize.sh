@@ -14,4 +14,4 @@ ls sklearn_bp/_compiled/_engine*.so
 # Python itself leaks; its memory comes from malloc, so that arrays are guarded too.
 export ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc SKLEARN_BP_ENGINE=compiled
 LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \
-    python -m pytest -q -x -p no:cacheprovider "${@:-tests/compiled}"
+    python -m pytest -q -x -p no:cacheprovider "${@:-tests/training/test_compiled.py}"

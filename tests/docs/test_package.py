@@ -52,6 +52,7 @@ def test_public_names():
         "DivergenceError",
         "TwoLayerClassifier",
         "TwoLayerRegressor",
+        "show_versions",
     }
     assert set(sklearn_bp.__all__) == names
     assert len(sklearn_bp.__all__) == len(names)

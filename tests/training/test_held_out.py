@@ -460,6 +460,17 @@ def test_temperature_is_bounded(kind):
         assert_allclose(held_out.temperature(parameters), bound, rtol=1e-12)
 
 
+@pytest.mark.parametrize("engine", ["auto", "python"])
+@over_classes
+def test_held_out_rows_travel_once_measured(kind, engine, monkeypatch):
+    """As partitions do, from worker to worker."""
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
+    held_out, parameters, _, _ = held_out_of(kind)
+    here = held_out(parameters)
+    there = pickle.loads(pickle.dumps(held_out))(parameters)
+    assert there.loss == here.loss
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("temperature", [0.8, 0.96, 0.995, 1.005, 1.04, 3.0])
 def test_a_temperature_near_1_is_1(temperature, weighted):
@@ -474,17 +485,6 @@ def test_a_temperature_near_1_is_1(temperature, weighted):
     else:
         assert found != 1
         assert_allclose(found, temperature, rtol=0.011)
-
-
-@pytest.mark.parametrize("engine", ["auto", "python"])
-@over_classes
-def test_held_out_rows_travel_once_measured(kind, engine, monkeypatch):
-    """As partitions do, from worker to worker."""
-    monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
-    held_out, parameters, _, _ = held_out_of(kind)
-    here = held_out(parameters)
-    there = pickle.loads(pickle.dumps(held_out))(parameters)
-    assert there.loss == here.loss
 
 
 def test_only_log_losses_have_a_temperature():

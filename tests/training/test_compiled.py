@@ -31,7 +31,12 @@ from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._training.held_out import HeldOut
-from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
+from sklearn_bp._training.mini_batches import (
+    BestWeights,
+    MiniBatches,
+    Plan,
+    TrainingState,
+)
 from sklearn_bp._training.patience import Patience
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
@@ -627,14 +632,24 @@ def test_fork_after_fit(shared):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are for POSIX")
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_interrupt_keeps_the_last_whole_epoch(n_threads, shared):
+def test_interrupt_keeps_the_last_whole_epoch(n_threads, shared, monkeypatch):
     """Ctrl-C comes while C runs, and is raised once that returns."""
     shared(n_threads)
-    _, X, y = model_and_data(20_000)
+    _, X, y = model_and_data(5_000)
     model = TwoLayerClassifier(max_iter=10_000, n_iter_no_change=10_000, random_state=0)
+    two_epochs = threading.Event()
+    epoch_ends = BestWeights.epoch_ends
+
+    def watched(self, loss):
+        epoch_ends(self, loss)
+        if self.state.n_iter == 2:
+            two_epochs.set()
+
+    monkeypatch.setattr(BestWeights, "epoch_ends", watched)
 
     def interrupt():
-        time.sleep(1.0)
+        two_epochs.wait(60)
+        time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
     sender = threading.Thread(target=interrupt)
@@ -644,7 +659,7 @@ def test_interrupt_keeps_the_last_whole_epoch(n_threads, shared):
     sender.join()
     assert model.stop_reason_ == "interrupted"
     n = model.n_iter_
-    assert 0 < n < 10_000
+    assert 2 <= n < 10_000
     whole = clone(model).set_params(max_iter=n).fit(X, y)
     assert model.loss_curve_ == whole.loss_curve_
     assert_array_equal(model.coefs_[0], whole.coefs_[0])
