@@ -123,9 +123,11 @@ class BaseTwoLayer(
 
     def _fitted_network(self):
         """The `FittedNetwork`, with the public attributes as they are by now."""
+        return self._fitted.with_attributes(self._weights(), self)
+
+    def _weights(self):
         (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
-        weights = Weights(W1, b1, W2, b2, self.skip_coef_)
-        return self._fitted.with_attributes(weights, self)
+        return Weights(W1, b1, W2, b2, self.skip_coef_)
 
     def _check_features(self, X):
         """X as numbers in the dtype of the weights, encoded, dense or CSR."""
@@ -141,7 +143,8 @@ class BaseTwoLayer(
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._fitted_network().scores(self._check_features(X))
+            X = self._check_features(X)
+            return self._fitted.network.scores(self._weights(), X)
 
     def _member_scores(self, X):
         """The scores of each member, a list of (n, n_outputs); `_scores` is their mean.
