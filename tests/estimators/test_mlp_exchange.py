@@ -158,9 +158,9 @@ def test_early_stopping_goes_on_too(kind):
 @pytest.mark.parametrize(
     ("options", "what"),
     [
-        ({"activation": "gelu"}, "activation='gelu': it knows"),
+        ({"activation": "gelu"}, "activation='gelu': it has"),
         ({"activation": LeakyReLU(0.2)}, "activation=LeakyReLU"),
-        ({"loss": "squared_error"}, "loss='squared_error': it knows 'log_loss'"),
+        ({"loss": "squared_error"}, "loss='squared_error': it has 'log_loss'"),
         ({"skip_layer": True}, "skip_layer=True"),
         ({"categorical_features": [3]}, "columns of categories"),
     ],
