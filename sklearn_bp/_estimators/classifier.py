@@ -6,7 +6,7 @@ from sklearn.utils.metaestimators import available_if
 
 from sklearn_bp._estimators.base import BaseTwoLayer
 from sklearn_bp._estimators.fit_batches import fit_batches, labels_of
-from sklearn_bp._fitting.parameters import OF_CLASSIFIER, store
+from sklearn_bp._fitting.parameters import OF_CLASSIFIER, store, with_names
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.targets import check_labels, check_y_given
@@ -14,6 +14,7 @@ from sklearn_bp._tables.values import unmasked
 from sklearn_bp._versions import with_callbacks
 
 
+@with_names
 class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     """Classifier of one hidden layer, trained by backpropagation.
 
@@ -26,13 +27,12 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     hidden_layer_sizes : int or sequence of one int, default=(64,)
         Number of hidden units, of each of the `n_members` networks.
 
-    activation : {'identity', 'logistic', 'tanh', 'relu', 'leaky_relu', 'elu', 'selu', \
-            'softplus', 'gelu', 'silu', 'mish'} or object, default='relu'
+    activation : {...} or object, default='relu'
         Activation of the hidden layer; an object of `sklearn_bp.activations`, say
         LeakyReLU(0.1); or one of your own with ``forward(z)`` and
         ``backward(a, delta)``, as described there.
 
-    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'} or object, default='adam'
+    solver : {...} or object, default='adam'
         'sgd' is mini-batch gradient descent with momentum, 'adam' the method of
         Kingma and Ba [3]_, 'adamw' the same with decoupled weight decay, 'rmsprop'
         that of Tieleman and Hinton, 'lbfgs' a quasi-Newton method that takes all rows
@@ -56,8 +56,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         scikit-learn's min(200, n_samples), 'full' all rows (batch gradient descent),
         1 is stochastic gradient descent. Not used by 'lbfgs'.
 
-    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'}, \
-            object or callable, default='constant'
+    learning_rate : {...}, object or callable, default='constant'
         Schedule of the rate. 'invscaling' and 'adaptive' are for 'sgd', as in
         scikit-learn: learning_rate_init / (t + 1) ** power_t after t training rows; or
         constant, but divided by 5 whenever the patience is used up, until it is below
@@ -79,7 +78,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Epochs at most; for 'lbfgs', iterations. 'auto' is 400, and 200 for fewer than
         100 rows (wide data: 60); to reach it is no reason for a warning.
 
-    loss : {'log_loss', 'squared_error'} or object, default='log_loss'
+    loss : {...} or object, default='log_loss'
         'log_loss' is the cross-entropy on a softmax (two classes and labels: a
         sigmoid). 'squared_error' is half the sum of squares of the early texts on
         sigmoid outputs, one a class (two classes share one), differentiated
@@ -90,8 +89,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     loss_threshold : float, default=None
         Stop as soon as an epoch's loss is below it.
 
-    init : {'glorot_uniform', 'he_normal', 'lecun_normal', 'normal', 'zeros'} \
-            or callable, default='he_normal'
+    init : {...} or callable, default='he_normal'
         Starting weights, or a function of (random_state, fan_in, fan_out,
         glorot_factor) that returns weights and intercepts. 'glorot_uniform' is uniform
         in +- sqrt(6 / (fan_in + fan_out)) [2]_ (2 instead of 6 for 'logistic'),
