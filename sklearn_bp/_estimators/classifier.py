@@ -6,7 +6,7 @@ from sklearn.utils.metaestimators import available_if
 
 from sklearn_bp._estimators.base import BaseTwoLayer
 from sklearn_bp._estimators.fit_batches import fit_batches, labels_of
-from sklearn_bp._fitting.parameters import OF_CLASSIFIER, store
+from sklearn_bp._fitting.parameters import OF_CLASSIFIER, store, with_names
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.targets import check_labels, check_y_given
@@ -14,6 +14,7 @@ from sklearn_bp._tables.values import unmasked
 from sklearn_bp._versions import with_callbacks
 
 
+@with_names
 class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     """Classifier with one hidden layer, trained by backpropagation.
 
@@ -56,7 +57,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     hidden_layer_sizes : int or sequence of one int, default=(64,)
         Number of hidden units in each of the `n_members` networks.
 
-    loss : {'log_loss', 'squared_error'} or object, default='log_loss'
+    loss : {...} or object, default='log_loss'
         Loss to minimize. 'log_loss' is the cross-entropy of a softmax, or of a sigmoid
         for two classes and for labels. 'squared_error' is half the sum of the squared
         errors of sigmoid outputs, as in early texts, with one output per class (two
@@ -90,14 +91,12 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Source of all random numbers: the starting weights, the validation split, the
         order of the rows, and `dropout`. Pass an int for reproducible results.
 
-    activation : {'identity', 'logistic', 'tanh', 'relu', 'leaky_relu', 'elu', 'selu', \
-            'softplus', 'gelu', 'silu', 'mish'} or object, default='relu'
+    activation : {...} or object, default='relu'
         Activation function of the hidden layer. Instead of a name you can pass an
         object of `sklearn_bp.activations`, such as LeakyReLU(0.1), or one of your own
         with ``forward(z)`` and ``backward(a, delta)``, as described there.
 
-    init : {'glorot_uniform', 'he_normal', 'lecun_normal', 'normal', 'zeros'} \
-            or callable, default='he_normal'
+    init : {...} or callable, default='he_normal'
         Distribution of the starting weights. 'glorot_uniform' is uniform in +- sqrt(6 /
         (fan_in + fan_out)) [2]_ (2 instead of 6 for 'logistic'), for intercepts too.
         'he_normal' and 'lecun_normal' are normal with variance 2 / fan_in and 1 /
@@ -118,7 +117,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         the weights without it. Used only by the solvers whose steps do not depend on
         the length of the gradient: 'adam', 'adamw', 'rmsprop'.
 
-    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'} or object, default='adam'
+    solver : {...} or object, default='adam'
         Optimizer. 'sgd' is mini-batch gradient descent with momentum, 'adam' the method
         of Kingma and Ba [3]_, 'adamw' the same with decoupled weight decay, 'rmsprop'
         the method of Tieleman and Hinton, and 'lbfgs' a quasi-Newton method that uses
@@ -132,8 +131,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         scikit-learn's min(200, n_samples). 'full' is all rows (batch gradient descent),
         and 1 is stochastic gradient descent. Not used by 'lbfgs'.
 
-    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'}, \
-            object or callable, default='constant'
+    learning_rate : {...}, object or callable, default='constant'
         Schedule of the learning rate. 'invscaling' and 'adaptive' are for 'sgd', as in
         scikit-learn: 'invscaling' is learning_rate_init / (t + 1) ** power_t after t
         training rows; 'adaptive' is constant, but is divided by 5 whenever the patience

@@ -80,7 +80,7 @@ def problem(loss, n_outputs):
         Y = rng.poisson(2, size=(N_ROWS, n_outputs)) + rng.uniform(
             size=(N_ROWS, n_outputs)
         )
-        if loss != "gamma":
+        if reference.LOSSES[loss].admits(0):
             Y[:5] = 0  # on the edge of what poisson admits
     elif loss[1]:
         Y = classes[:, np.newaxis] == np.arange(n_outputs)
@@ -142,8 +142,6 @@ def test_gradient_against_differences(loss, activation, n_outputs):
 @over_outputs
 @over_parts
 def test_kernel_is_the_plain_network(loss, activation, n_outputs):
-    if activation not in reference.ACTIVATIONS or loss not in reference.LOSSES:
-        pytest.fail("Add the part's plain form to tests/helpers/reference.py.")
     network = TwoLayerNetwork(ACTIVATIONS[activation], LOSSES[loss])
     parameters, X, Y, weights = problem(loss, n_outputs)
     value, gradient = loss_and_gradient(network, parameters, X, Y, weights, 0.7)
