@@ -7,6 +7,7 @@ from abc import ABCMeta
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -123,9 +124,11 @@ class BaseTwoLayer(
 
     def _fitted_network(self):
         """The `FittedNetwork`, with the current values of the public attributes."""
+        return self._fitted.with_attributes(self._weights(), self)
+
+    def _weights(self):
         (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
-        weights = Weights(W1, b1, W2, b2, self.skip_coef_)
-        return self._fitted.with_attributes(weights, self)
+        return Weights(W1, b1, W2, b2, self.skip_coef_)
 
     def _check_features(self, X):
         """X as encoded numbers in the dtype of the weights, dense or CSR."""
@@ -141,7 +144,8 @@ class BaseTwoLayer(
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._fitted_network().scores(self._check_features(X))
+            X = self._check_features(X)
+            return self._fitted.network.scores(self._weights(), X)
 
     def _member_scores(self, X):
         """Scores of each ensemble member, a list of (n, n_outputs).
@@ -154,7 +158,7 @@ class BaseTwoLayer(
             return self._fitted_network().member_scores(self._check_features(X))
 
     @property
-    def encoded_feature_names_(self):
+    def encoded_feature_names_(self) -> NDArray[Any]:
         """Names of the rows of ``coefs_[0]``, an ndarray of str."""
         check_is_fitted(self)
         names, columns = getattr(self, "feature_names_in_", None), self._fitted.columns

@@ -1,19 +1,24 @@
 """The classifier."""
 
-import numpy as np
-from sklearn.base import ClassifierMixin
-from sklearn.utils.metaestimators import available_if
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+
+from sklearn_bp._common.types import MatrixLike
 from sklearn_bp._estimators.base import BaseTwoLayer
 from sklearn_bp._estimators.fit_batches import fit_batches, labels_of
-from sklearn_bp._fitting.parameters import OF_CLASSIFIER, store
+from sklearn_bp._fitting.parameters import OF_CLASSIFIER, store, with_names
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.targets import check_labels, check_y_given
 from sklearn_bp._tables.values import unmasked
-from sklearn_bp._versions import with_callbacks
+from sklearn_bp._versions import available_if, with_callbacks
 
 
+@with_names
 class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     """Classifier with one hidden layer, trained by backpropagation.
 
@@ -56,7 +61,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     hidden_layer_sizes : int or sequence of one int, default=(64,)
         Number of hidden units in each of the `n_members` networks.
 
-    loss : {'log_loss', 'squared_error'} or object, default='log_loss'
+    loss : {...} or object, default='log_loss'
         Loss to minimize. 'log_loss' is the cross-entropy of a softmax, or of a sigmoid
         for two classes and for labels. 'squared_error' is half the sum of the squared
         errors of sigmoid outputs, as in early texts, with one output per class (two
@@ -90,14 +95,12 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Source of all random numbers: the starting weights, the validation split, the
         order of the rows, and `dropout`. Pass an int for reproducible results.
 
-    activation : {'identity', 'logistic', 'tanh', 'relu', 'leaky_relu', 'elu', 'selu', \
-            'softplus', 'gelu', 'silu', 'mish'} or object, default='relu'
+    activation : {...} or object, default='relu'
         Activation function of the hidden layer. Instead of a name you can pass an
         object of `sklearn_bp.activations`, such as LeakyReLU(0.1), or one of your own
         with ``forward(z)`` and ``backward(a, delta)``, as described there.
 
-    init : {'glorot_uniform', 'he_normal', 'lecun_normal', 'normal', 'zeros'} \
-            or callable, default='he_normal'
+    init : {...} or callable, default='he_normal'
         Distribution of the starting weights. 'glorot_uniform' is uniform in +- sqrt(6 /
         (fan_in + fan_out)) [2]_ (2 instead of 6 for 'logistic'), for intercepts too.
         'he_normal' and 'lecun_normal' are normal with variance 2 / fan_in and 1 /
@@ -118,7 +121,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         the weights without it. Used only by the solvers whose steps do not depend on
         the length of the gradient: 'adam', 'adamw', 'rmsprop'.
 
-    solver : {'lbfgs', 'sgd', 'adam', 'adamw', 'rmsprop'} or object, default='adam'
+    solver : {...} or object, default='adam'
         Optimizer. 'sgd' is mini-batch gradient descent with momentum, 'adam' the method
         of Kingma and Ba [3]_, 'adamw' the same with decoupled weight decay, 'rmsprop'
         the method of Tieleman and Hinton, and 'lbfgs' a quasi-Newton method that uses
@@ -132,8 +135,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         scikit-learn's min(200, n_samples). 'full' is all rows (batch gradient descent),
         and 1 is stochastic gradient descent. Not used by 'lbfgs'.
 
-    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'one_cycle'}, \
-            object or callable, default='constant'
+    learning_rate : {...}, object or callable, default='constant'
         Schedule of the learning rate. 'invscaling' and 'adaptive' are for 'sgd', as in
         scikit-learn: 'invscaling' is learning_rate_init / (t + 1) ** power_t after t
         training rows; 'adaptive' is constant, but is divided by 5 whenever the patience
@@ -347,6 +349,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         'callback', 'interrupted', or scipy's message with 'lbfgs'. After partial_fit it
         is 'max_iter' until the patience is used up; you may still call it again.
 
+    engine_ : str
+        What training ran on: 'compiled', or 'python' where that does not cover the
+        parameters or was not built.
+
     t_ : int
         Number of training rows seen, summed over the epochs.
 
@@ -426,66 +432,66 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     def __init__(
         self,
-        hidden_layer_sizes=(64,),
+        hidden_layer_sizes: int | Sequence[int] = (64,),
         *,
-        loss="log_loss",
-        alpha="auto",
-        learning_rate_init="auto",
-        max_iter="auto",
-        random_state=None,
+        loss: str | object = "log_loss",
+        alpha: float | str = "auto",
+        learning_rate_init: float | str = "auto",
+        max_iter: int | str = "auto",
+        random_state: int | np.random.RandomState | None = None,
         # Network and training
-        activation="relu",
-        init="he_normal",
-        skip_layer=False,
-        scaling_layer=False,
-        solver="adam",
-        batch_size="by_rows",
-        learning_rate="constant",
-        shuffle=True,
-        warm_start=False,
-        verbose=False,
+        activation: str | object = "relu",
+        init: str | Callable[..., Any] = "he_normal",
+        skip_layer: bool = False,
+        scaling_layer: bool = False,
+        solver: str | object = "adam",
+        batch_size: int | str = "by_rows",
+        learning_rate: str | object = "constant",
+        shuffle: bool | str = True,
+        warm_start: bool = False,
+        verbose: bool | int = False,
         # Regularization
-        dropout=0.0,
-        average=True,
+        dropout: float = 0.0,
+        average: bool = True,
         # Early stopping and validation
-        early_stopping="auto",
-        early_stopping_metric="loss",
-        validation_fraction=0.1,
-        n_iter_no_change="auto",
-        tol=1e-4,
-        loss_threshold=None,
-        temperature_scaling="auto",
+        early_stopping: bool | str = "auto",
+        early_stopping_metric: str | Callable[..., float] = "loss",
+        validation_fraction: float | object = 0.1,
+        n_iter_no_change: float | str = "auto",
+        tol: float = 1e-4,
+        loss_threshold: float | None = None,
+        temperature_scaling: bool | str = "auto",
         # Ensemble
-        n_members="auto",
+        n_members: int | str = "auto",
         # Data
-        standardize=True,
-        categorical_features="from_dtype",
-        class_weight=None,
+        standardize: bool = True,
+        categorical_features: str | ArrayLike | None = "from_dtype",
+        class_weight: dict[Any, float] | str | list[dict[int, float]] | None = None,
         # For users of MLPClassifier
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        max_fun=15000,
-    ):
+        power_t: float = 0.5,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        max_fun: int = 15000,
+    ) -> None:
         store(self, locals())
 
     @with_callbacks
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-        groups=None,
-        coef_init=None,
-        intercept_init=None,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: MatrixLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        coef_init: Sequence[ArrayLike] | None = None,
+        intercept_init: Sequence[ArrayLike] | None = None,
+    ) -> Self:
         """Fit the network to labelled rows.
 
         Parameters
@@ -551,15 +557,15 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     @with_callbacks
     def partial_fit(
         self,
-        X,
-        y,
-        sample_weight=None,
-        classes=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: MatrixLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Train for one epoch, continuing from the state of the estimator.
 
         With early stopping and validation rows, predictions use the weights of the best
@@ -611,7 +617,13 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         return self._fit(request)
 
     @available_if(lambda self: self._check_solver())
-    def fit_batches(self, source, *, classes=None, epochs=1):
+    def fit_batches(
+        self,
+        source: Iterable[Any] | Callable[[], Iterable[Any]],
+        *,
+        classes: ArrayLike | None = None,
+        epochs: int = 1,
+    ) -> Self:
         """Train on a source of batches, for data that need not fit into memory.
 
         It calls partial_fit for each batch. If the source or a batch raises an error,
@@ -645,7 +657,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             classes = labels_of(source)
         return fit_batches(self, source, epochs, classes=classes)
 
-    def _check_partial_fit(self):
+    def _check_partial_fit(self) -> None:
         if isinstance(self.class_weight, str):
             raise ValueError(
                 "class_weight='balanced' is not supported by partial_fit, which does "
@@ -654,7 +666,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
                 "classes=classes, y=y))), with y of all rows or a good sample."
             )
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> NDArray[Any]:
         """The likeliest class of each row.
 
         Parameters
@@ -669,7 +681,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         z2 = self._scores(X)
         return self._fitted.targets.decode(z2)
 
-    def score(self, X, y, sample_weight=None):
+    def score(
+        self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Accuracy: the fraction of rows whose class, or all labels, are right.
 
         Parameters
@@ -690,7 +704,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         sample_weight = unmasked(sample_weight, "sample_weight")
         return super().score(X, check_labels(y, warn=False), sample_weight)
 
-    def decision_function(self, X):
+    def decision_function(self, X: MatrixLike) -> NDArray[Any]:
         """Raw scores z2 of the output layer.
 
         Parameters
@@ -706,7 +720,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         z2 = self._scores(X)
         return z2[:, 0] if self._fitted.targets.shares_score else z2
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> NDArray[Any]:
         """Probability of each class, or of each label.
 
         Parameters
@@ -725,7 +739,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         targets.loss.proba(z2)
         return z2
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> NDArray[Any]:
         """Logarithm of the probabilities, which is finite even if they are tiny.
 
         Parameters
@@ -738,7 +752,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         """
         return np.log(self.predict_proba(X))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags

@@ -208,14 +208,15 @@ def test_gamma_changes_units_with_the_targets():
 
 def test_delta_counts_in_quartiles_that_outliers_leave_alone():
     y = np.r_[Y[:-2], 1e9, -1e9]
-    scaling = TwoLayerRegressor(5, loss="huber", max_iter=2).fit(X, y)._target_scaling()
+    model = TwoLayerRegressor(5, loss="huber", max_iter=2).fit(X, y)
+    scaling = model._fitted.targets.scaling
     first, middle, third = np.quantile(
         y, [0.25, 0.5, 0.75], method="averaged_inverted_cdf"
     )
     assert_allclose(scaling.centre, middle)
     assert_allclose(1 / scaling.factor, (third - first) / 1.3489795, rtol=1e-7)
     raw = TwoLayerRegressor(5, loss="huber", standardize=False, max_iter=2).fit(X, y)
-    assert raw._target_scaling() is None
+    assert raw._fitted.targets.scaling is None
 
 
 @over_scalable
@@ -389,7 +390,7 @@ def test_partial_fits_are_one_fit(name, standardize):
 def test_going_on_with_other_targets_is_refused():
     two = np.column_stack([Y, Y])
     model = TwoLayerRegressor(5, max_iter=2, warm_start=True).fit(X, two)
-    with pytest.raises(ValueError, match=r"y has 1 columns, and .* trained on 2"):
+    with pytest.raises(ValueError, match=r"y has 1 columns, but .* trained on 2"):
         model.fit(X, Y)
     with pytest.raises(ValueError, match=r"goes on from .*loss='squared_error'"):
         model.set_params(loss="gaussian_nll").fit(X, Y)
