@@ -279,7 +279,7 @@ def test_parameters_of_training_that_goes_on(case, incremental, capsys):
     as_it_was = seen(go_on(copy.deepcopy(model)))
     changed = copy.deepcopy(model).set_params(**{name: value})
     if kind == REFUSED:
-        with pytest.raises(ValueError, match=rf"goes on from .*{name}"):
+        with pytest.raises(ValueError, match=rf"continues from .*{name}"):
             go_on(changed)
         assert_array_equal(changed.predict(X), before)
         go_on(changed.set_params(**{name: getattr(model, name)}))
@@ -339,7 +339,7 @@ def test_training_that_cannot_go_on_says_so(settings, change):
     expected = model.predict(X)
     model.set_params(**change)
     for going_on in (model.fit, model.partial_fit):
-        with pytest.raises(ValueError, match=r"goes on from .*weights"):
+        with pytest.raises(ValueError, match=r"continues from .*weights"):
             going_on(X, y)
     assert_array_equal(model.predict(X), expected)
     model.set_params(warm_start=False).fit(X, y)

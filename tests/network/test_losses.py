@@ -392,7 +392,7 @@ def test_going_on_with_other_targets_is_refused():
     model = TwoLayerRegressor(5, max_iter=2, warm_start=True).fit(X, two)
     with pytest.raises(ValueError, match=r"y has 1 columns, but .* trained on 2"):
         model.fit(X, Y)
-    with pytest.raises(ValueError, match=r"goes on from .*loss='squared_error'"):
+    with pytest.raises(ValueError, match=r"continues from .*loss='squared_error'"):
         model.set_params(loss="gaussian_nll").fit(X, Y)
     model.set_params(loss="squared_error")
     assert model.predict(X).shape == (N, 2)

@@ -458,7 +458,7 @@ def test_unknown_labels_and_several_samples_are_refused(default):
         BackpropDisplay.from_estimator(default, X[:2], y[:2])
     with pytest.raises(TypeError, match="takes a fitted TwoLayerClassifier"):
         BackpropDisplay.from_estimator(sklearn_bp.TwoLayerClassifier(), X[0], y[0])
-    with pytest.raises(TypeError, match="pass the last step"):
+    with pytest.raises(TypeError, match="pass its last step"):
         HiddenUnitsDisplay.from_estimator(make_pipeline(default), X)
 
 
