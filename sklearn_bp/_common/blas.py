@@ -79,7 +79,17 @@ def blas_threads(n_multiplications):
     """
     if n_multiplications >= MANY_THREADS:
         return nullcontext()
+    return one_blas_thread()
+
+
+def one_blas_thread():
+    """A context in which BLAS uses one thread."""
     return _one_thread()()
+
+
+def allowed_threads():
+    """The number of threads that BLAS may use now, apart from a limit of our own."""
+    return _one_thread().allowed()
 
 
 class OneThread:
@@ -107,6 +117,7 @@ class OneThread:
             else:
                 self._shared[lib] = None
         self._entered: dict[int, int] = {}  # how often, by thread
+        self._outer = threading.local()  # the thread's numbers of OpenMP to restore
         # Reentrant: a signal handler or a finalizer may fit, or fork, at any time.
         self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
@@ -119,6 +130,9 @@ class OneThread:
     @contextmanager
     def __call__(self):
         own = [(lib, lib.get_num_threads()) for lib in self._own]
+        is_outer = not hasattr(self._outer, "numbers")
+        if is_outer:
+            self._outer.numbers = [number for _, number in own]
         try:
             self._enter()
             try:
@@ -130,6 +144,22 @@ class OneThread:
         finally:
             for lib, number in own:
                 _set_number(lib, number)
+            if is_outer:
+                del self._outer.numbers
+
+    def allowed(self):
+        """The smallest number of threads of any library, ignoring our own limit.
+
+        It is the machine's number, or the one set by an environment variable,
+        threadpool_limits or joblib.
+        """
+        with self._lock:
+            numbers = [
+                number or lib.get_num_threads() for lib, number in self._shared.items()
+            ]
+        outer = getattr(self._outer, "numbers", None)
+        numbers += outer or [lib.get_num_threads() for lib in self._own]
+        return min([number for number in numbers if number is not None], default=1)
 
     def _enter(self):
         me = threading.get_ident()

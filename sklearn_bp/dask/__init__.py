@@ -125,7 +125,7 @@ class _OnCluster(BaseTwoLayer):
         recipe = Recipe.of(self)
         request.check(recipe.validation_fraction)
         start = self._start(recipe, request)
-        witness = self._witness(recipe, start)
+        witness = self._feature_record(recipe, start)
         rows = PartitionedRows(request, witness, blocks, empty)
         done = self._run(recipe, request, rows, start)
         if self.verbose:

@@ -17,7 +17,13 @@ from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 
 PACKAGE = ROOT / "sklearn_bp"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(
+        ROOT / f"{name}.md"
+        for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")
+    ),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 over_pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -109,7 +115,7 @@ def test_new_parameters_are_told():
 
 
 def test_changelog_has_the_version():
-    changelog = (ROOT / "docs" / "changelog.md").read_text(encoding="utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## (\d+\.\d+\.\d+)", changelog, flags=re.M)[1]
     assert re.match(r"\d+\.\d+\.\d+", sklearn_bp.__version__)[0] == newest
 
