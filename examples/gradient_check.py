@@ -13,6 +13,8 @@ some 1e-10 if the derivation is right and above 1e-3 if any part of it is wrong.
     python examples/gradient_check.py [--loss NAME] [--activation NAME] [--outputs K]
 """
 
+# sphinx_gallery_thumbnail_path = 'images/backpropagation.png'
+
 import argparse
 import sys
 from itertools import product

@@ -11,6 +11,8 @@ positive.  Needs pyarrow.  Memory is needed for one row group and the network, h
 long the file.
 """
 
+# sphinx_gallery_thumbnail_path = 'images/batches.png'
+
 import argparse
 import tempfile
 from pathlib import Path

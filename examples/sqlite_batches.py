@@ -11,6 +11,8 @@ cursor, and trains a regressor that never sees more than 5,000 rows at once.  Me
 needed for these and the network, however long the table.
 """
 
+# sphinx_gallery_thumbnail_path = 'images/batches.png'
+
 import argparse
 import sqlite3
 import tempfile
