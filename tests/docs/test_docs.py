@@ -47,14 +47,10 @@ def headings(page):
 
 
 # What other packages warn of themselves where a page uses them.
-OF_OTHERS = (
-    "ignore:OptunaSearchCV is experimental",
-    "ignore:`optuna.terminator` module has been deprecated:FutureWarning",
-    "ignore::PendingDeprecationWarning:shap",
-)
+OF_OTHERS = "ignore::PendingDeprecationWarning:shap"
 
 
-@pytest.mark.filterwarnings(*OF_OTHERS)
+@pytest.mark.filterwarnings(OF_OTHERS)
 @pytest.mark.parametrize("page", slow_but(PAGES[:1], PAGES), ids=lambda page: page.name)
 def test_python_blocks_hold(page):
     # Blocks go on from each other. A text block that follows at once is their output.
