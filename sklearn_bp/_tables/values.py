@@ -28,6 +28,7 @@ STRINGS, BYTES, BOOLEANS, NUMBERS, TIMES = (
     "numbers",
     "dates or times",
 )
+TEXTS = {STRINGS, BYTES}
 
 
 def is_missing(value):

@@ -24,7 +24,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._tables.columns import MEDIAN_ROWS, Columns
+from sklearn_bp._tables.column_findings import MEDIAN_ROWS
+from sklearn_bp._tables.columns import Columns
 
 FLOATS = (np.float64, np.float32)
 N = 40
