@@ -2,6 +2,7 @@
 
 from benchmarks import suites, use_suites
 from benchmarks.cluster_suite import cluster
+from benchmarks.default_suite import default
 from benchmarks.memory import memory
 from benchmarks.shape_suite import shapes
 
@@ -16,6 +17,7 @@ SUITES = {
     "threads": use_suites.threads,
     "sparse": suites.sparse,
     "shapes": shapes,
+    "default": default,
     "memory": memory,
     "scaling": suites.scaling,
     "loss": suites.loss,

@@ -1,5 +1,8 @@
 """The two estimators that are compared most closely, ours and scikit-learn's."""
 
+import os
+from contextlib import contextmanager
+
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from benchmarks.problems import Contender
@@ -25,6 +28,29 @@ def fitting(rival, kind, X, y, **parameters):
         lambda: estimator(rival, kind, **parameters).fit(X, y),
         lambda fitted: {"loss": float(fitted.loss_)},
     )
+
+
+@contextmanager
+def engine(name):
+    """What our fits run on: "auto", "python" or "compiled"."""
+    before = os.environ.get("SKLEARN_BP_ENGINE")
+    os.environ["SKLEARN_BP_ENGINE"] = name
+    try:
+        yield
+    finally:
+        del os.environ["SKLEARN_BP_ENGINE"]
+        if before is not None:
+            os.environ["SKLEARN_BP_ENGINE"] = before
+
+
+def on_engine(name, contender):
+    """The contender, its fits on that engine."""
+
+    def work():
+        with engine(name):
+            return contender.work()
+
+    return contender._replace(work=work)
 
 
 def of_both(rivals, contender):

@@ -11,13 +11,18 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from benchmarks.estimators import fitting
+from benchmarks.estimators import fitting, on_engine
 from benchmarks.problems import Contender
 
 
 def by_estimator(rival, problem):
     X, y = problem.load()
     return fitting(rival, problem.kind, X, y, **problem.parameters)
+
+
+def by_the_loop(problem):
+    """Ours without the compiled step."""
+    return on_engine("python", by_estimator("ours", problem))
 
 
 def products(problem):
@@ -55,6 +60,10 @@ def null(problem):
     return Contender(lambda: None)
 
 
+def of_other_suites(problem):
+    """None: gradient boosting trains no network; the suite `default` has it."""
+
+
 def from_module(module, function, problem):
     """The contender of a rival with a module of its own, imported only now."""
     return getattr(importlib.import_module(f"benchmarks.{module}"), function)(problem)
@@ -69,6 +78,7 @@ def n_outputs(problem, y):
 
 RIVALS = {
     "ours": partial(by_estimator, "ours"),
+    "python": by_the_loop,
     "mlp": partial(by_estimator, "mlp"),
     "products": products,
     "torch": partial(from_module, "torch_rival", "eager"),
@@ -76,6 +86,8 @@ RIVALS = {
     "jax": partial(from_module, "jax_rival", "steady"),
     "jax+compile": partial(from_module, "jax_rival", "cold"),
     "mlxtend": partial(from_module, "mlxtend_rival", "perceptron"),
+    "hgb": of_other_suites,
+    "lightgbm": of_other_suites,
     "null": null,
 }
 """Rival's name -> function of a problem."""
@@ -86,6 +98,7 @@ NEEDS = {
     "jax": "jax",
     "jax+compile": "jax",
     "mlxtend": "mlxtend",
+    "lightgbm": "lightgbm",
 }
 """Rival's name -> the package that it needs beyond scikit-learn's."""
 

@@ -4,8 +4,9 @@ The pages are plain Markdown that reads well without Sphinx, too. What the site 
 
 - links to the code, `../sklearn_bp/X.py`, lead to pages of highlighted source, those
   that stand on a name to its line (`source_pages`, `to_site_links`);
-- `<!-- README: Heading -->` becomes that section of the README, and
-  `<!-- benchmarks/README.md -->` that page, so that figures stand in one place;
+- `<!-- README: Heading -->` becomes that section of the README,
+  `<!-- benchmarks/README.md -->` and `<!-- CHANGELOG.md -->` become these pages, so
+  that each text stands in one place;
 - pages that no table of contents names are appended to the user guide's;
 - equations are set by MathJax, which comes with the site.
 """
@@ -126,6 +127,11 @@ def readme_section(heading):
     return re.sub(r"\]\((examples|benchmarks)/", r"](../\1/", section)
 
 
+def without_title(path):
+    """The text of a page of the repository, below its title."""
+    return (ROOT / path).read_text(encoding="utf-8").partition("\n\n")[2]
+
+
 def code_link(match):
     """[`room.Name`](../sklearn_bp/room.py) to the line of the name."""
     text, room = match[1], match[2]
@@ -146,6 +152,7 @@ PAGES = {
     r"\.\./README\.md#(speed|how-good-with-nothing-set)": r"benchmarks.md#\1",
     r"\.\./README\.md#(what-differs-[a-z-]+)": r"coming_from.md#\1",
     r"\.\./README\.md": "index.md",
+    r"\.\./CHANGELOG\.md": "changelog.md",
     r"\.\./benchmarks/README\.md": "benchmarks.md#repeating-them",
     r"\.\./examples/GALLERY_HEADER\.rst": "auto_examples/index.rst",
     r"\.\./examples/(\w+)\.py": r"auto_examples/\1.rst",
@@ -164,11 +171,9 @@ def to_site_links(app, docname, source):
         )
         text = text.replace(
             "<!-- benchmarks/README.md -->",
-            (ROOT / "benchmarks" / "README.md")
-            .read_text(encoding="utf-8")
-            .partition("\n\n")[2]
-            .replace("\n#", "\n##"),
+            without_title("benchmarks/README.md").replace("\n#", "\n##"),
         )
+        text = text.replace("<!-- CHANGELOG.md -->", without_title("CHANGELOG.md"))
         text = re.sub(
             r"\[(`[^\]]*`)\]\((?:\.\./)?sklearn_bp/(\w+)\.py\)", code_link, text
         )

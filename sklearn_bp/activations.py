@@ -1,12 +1,13 @@
 """Activations of the hidden layer: forward and backward side by side.
 
 Arrays are (n_rows, n_hidden).  `forward` works in place on the net inputs z1;
-`backward` multiplies the error, in place, by the derivative, which most of these
-functions let one write in terms of the value a1 = f(z1).  Those that do not
-(`of_input`) are given z1 there.
+`backward` multiplies the error by the derivative, in place.  Most derivatives can be
+written in terms of the value a1 = f(z1); an activation whose derivative cannot sets
+`of_input`, and its `backward` receives z1.
 
-To add one: a subclass of `Activation` with `forward` and `backward`, and a line in the
-table at the foot, which the parameter check and the laws in the tests read.
+To add one: a subclass of `Activation` with `forward`, `backward`, `onnx` and
+`formulas`, and a line in the table at the foot.  The parameter check, the docstrings
+and the laws in the tests read that table.
 """
 
 from dataclasses import dataclass
@@ -15,25 +16,30 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import expit, ndtr
 
+from sklearn_bp._common import onnx_forms
 from sklearn_bp._common.option import Option, check_number
 
 
 class Activation(Option):
-    """An activation; a class of one's own derives from it.
+    """An activation; derive your own from it.
 
     Attributes
     ----------
     of_input : bool
-        Whether `backward` takes the net inputs, and not the values.
+        Whether `backward` takes the net inputs instead of the values.
     glorot_factor : float
         The factor of 'glorot_uniform' (Glorot and Bengio 2010, eq. 16).
     homogeneous : bool
         Whether f(c z) = c f(z) for all c > 0.
+    formulas : tuple of str
+        f(z) and f'(z) for the table in `docs/backpropagation.md`, as Markdown; only
+        the activations in `ACTIVATIONS` need them.
     """
 
     of_input: ClassVar[bool] = False
     glorot_factor: ClassVar[float] = 6.0
     homogeneous: ClassVar[bool] = False
+    formulas: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, z):
         """Replace net inputs z, (n_rows, n_hidden), by f(z), in place."""
@@ -42,12 +48,12 @@ class Activation(Option):
     def backward(self, a, delta):
         """Multiply delta, (n_rows, n_hidden), by f'(z), in place.
 
-        a is f(z), or z itself where `of_input` is true.
+        a is f(z), or z itself if `of_input` is true.
         """
         raise NotImplementedError
 
     def bind(self, shape, dtype):
-        """`forward` and `backward` for arrays of this shape, with own buffers.
+        """`forward` and `backward` for arrays of this shape, with their own buffers.
 
         `backward` takes the array that `forward` has changed.
         """
@@ -64,10 +70,27 @@ class Activation(Option):
 
         return forward, backward
 
+    def onnx(self, graph, z):
+        """Append the nodes of f to an ONNX graph; only needed for export.
+
+        Parameters
+        ----------
+        graph : sklearn_bp.onnx.Graph
+        z : str
+            Name of the net inputs.
+
+        Returns
+        -------
+        str
+            Name of the result.
+        """
+        raise NotImplementedError
+
 
 class Identity(Activation):
     """f(z) = z, f'(z) = 1: a linear bottleneck."""
 
+    formulas = "$z$", "$1$"
     homogeneous = True
 
     def forward(self, z):
@@ -76,16 +99,21 @@ class Identity(Activation):
     def backward(self, a, delta):
         pass
 
+    def onnx(self, graph, z):
+        return z
+
 
 class Logistic(Activation):
     """f(z) = 1 / (1 + exp(-z)), f'(z) = a (1 - a)."""
 
-    # Glorot and Bengio 2010 derive 6 for a unit slope at zero.  MLPClassifier
-    # takes 2 for this one, and so do we.
+    formulas = "$1 / (1 + e^{-z})$", "$a (1 - a)$"
+
+    # Glorot and Bengio 2010 derive 6 for a unit slope at zero.  MLPClassifier uses 2
+    # for this activation, and so do we.
     glorot_factor = 2.0
 
     def forward(self, z):
-        # A third of scipy's expit's time; exp(-z) = inf gives the 0 it should.
+        # A third of the time of scipy's expit; exp(-z) = inf correctly gives 0.
         with np.errstate(over="ignore"):
             np.negative(z, out=z)
             np.exp(z, out=z)
@@ -96,9 +124,14 @@ class Logistic(Activation):
         delta *= a
         delta *= 1 - a
 
+    def onnx(self, graph, z):
+        return graph.node("Sigmoid", z)
+
 
 class Tanh(Activation):
     """f(z) = tanh(z), f'(z) = 1 - a^2."""
+
+    formulas = r"$\tanh z$", "$1 - a^2$"
 
     def forward(self, z):
         np.tanh(z, out=z)
@@ -106,10 +139,14 @@ class Tanh(Activation):
     def backward(self, a, delta):
         delta *= 1 - a * a
 
+    def onnx(self, graph, z):
+        return graph.node("Tanh", z)
+
 
 class ReLU(Activation):
     """f(z) = max(z, 0), f'(z) = 1 where a > 0, else 0 (0 at z = 0)."""
 
+    formulas = r"$\max(0, z)$", "$1$ if $a > 0$, else $0$"
     homogeneous = True
 
     def forward(self, z):
@@ -119,10 +156,10 @@ class ReLU(Activation):
         delta *= a > 0
 
     def bind(self, shape, dtype):
-        """The same two on buffers, 3 to 12 % of a step faster.
+        """The same two on buffers: a step takes 3 to 12 % less time.
 
-        numpy takes the maximum with a matrix of zeros in half the time of that with
-        a number, and multiplies by floats in half the time that it takes by bools.
+        In numpy the maximum with a matrix of zeros takes half the time of the maximum
+        with a number, and multiplying by floats half the time of multiplying by bools.
         """
         zeros, zero = np.zeros(shape, dtype), np.zeros((), dtype)
         active, slope = np.empty(shape, bool), np.empty(shape, dtype)
@@ -132,10 +169,13 @@ class ReLU(Activation):
 
         def backward(a, delta):
             np.greater(a, zero, active)
-            slope[...] = active  # numpy.copyto takes longer to begin
+            slope[...] = active  # less overhead than numpy.copyto
             np.multiply(delta, slope, delta)
 
         return forward, backward
+
+    def onnx(self, graph, z):
+        return graph.node("Relu", z)
 
 
 @dataclass(frozen=True)
@@ -148,6 +188,10 @@ class LeakyReLU(Activation):
         The slope s.
     """
 
+    formulas: ClassVar[tuple[str, ...]] = (
+        r"$\max(z, s z)$, $s = 0.01$",
+        "$1$ if $a > 0$, else $s$",
+    )
     homogeneous: ClassVar[bool] = True
     negative_slope: float = 0.01
 
@@ -160,6 +204,9 @@ class LeakyReLU(Activation):
     def backward(self, a, delta):
         np.multiply(delta, self.negative_slope, out=delta, where=a <= 0)
 
+    def onnx(self, graph, z):
+        return graph.node("Max", z, graph.node("Mul", z, self.negative_slope))
+
 
 @dataclass(frozen=True)
 class ELU(Activation):
@@ -170,9 +217,13 @@ class ELU(Activation):
     Parameters
     ----------
     alpha : float > 0, default=1.0
-        The value -c that large negative inputs tend to.
+        c, where -c is the limit for large negative inputs.
     """
 
+    formulas: ClassVar[tuple[str, ...]] = (
+        "$z$ if $z > 0$, else $c (e^z - 1)$, $c = 1$",
+        "$1$ if $a > 0$, else $a + c$",
+    )
     alpha: float = 1.0
 
     def check(self):
@@ -184,15 +235,22 @@ class ELU(Activation):
     def backward(self, a, delta):
         np.multiply(delta, a + a.dtype.type(self.alpha), out=delta, where=a <= 0)
 
+    def onnx(self, graph, z):
+        return onnx_forms.elu(graph, z, self.alpha)
+
 
 class SELU(Activation):
     """f(z) = s z where z > 0, else s c (exp(z) - 1); f'(z) = s, or a + s c.
 
     s = 1.0507, c = 1.6733: units keep mean 0 and variance 1 through a layer whose
-    weights have variance 1 / fan_in, which is init="lecun_normal" (Klambauer et al.
+    weights have variance 1 / fan_in, as with init="lecun_normal" (Klambauer et al.
     2017).
     """
 
+    formulas = (
+        "$s z$ if $z > 0$, else $s c (e^z - 1)$, $s = 1.0507$, $c = 1.6733$",
+        "$s$ if $a > 0$, else $a + s c$",
+    )
     scale: ClassVar[float] = 1.0507009873554805
     alpha: ClassVar[float] = 1.6732632423543772
 
@@ -204,23 +262,30 @@ class SELU(Activation):
         limit = a.dtype.type(self.scale * self.alpha)
         delta *= np.where(a > 0, a.dtype.type(self.scale), a + limit)
 
+    def onnx(self, graph, z):
+        return onnx_forms.elu(graph, z, self.alpha, self.scale)
+
 
 class GELU(Activation):
-    """f(z) = z Phi(z), f'(z) = Phi(z) + z phi(z), of the normal distribution.
+    """f(z) = z Phi(z), f'(z) = Phi(z) + z phi(z): normal distribution and density.
 
     The exact form, not its approximation by tanh (Hendrycks and Gimpel 2016).
     """
 
+    formulas = r"$z \Phi(z)$, of the normal distribution", r"$\Phi(z) + z \varphi(z)$"
     of_input = True
 
     def forward(self, z):
         z *= ndtr(z)
 
     def backward(self, z, delta):
-        # phi is 0 beyond 40, where the square of z is still finite.
+        # phi is 0 beyond 40; clipping there keeps the square of z finite.
         density = np.exp(np.square(np.clip(z, -40, 40)) * z.dtype.type(-0.5))
         density *= z.dtype.type(1 / np.sqrt(2 * np.pi))
         delta *= ndtr(z) + z * density
+
+    def onnx(self, graph, z):
+        return onnx_forms.gelu(graph, z)
 
 
 class SiLU(Activation):
@@ -229,6 +294,10 @@ class SiLU(Activation):
     Also called swish (Ramachandran, Zoph and Le 2017).
     """
 
+    formulas = (
+        r"$z \sigma(z)$, $\sigma(z) = 1 / (1 + e^{-z})$",
+        r"$\sigma(z) (1 + z \sigma(-z))$",
+    )
     of_input = True
 
     def forward(self, z):
@@ -238,6 +307,9 @@ class SiLU(Activation):
         s = expit(z)
         delta *= s + z * (s * expit(-z))
 
+    def onnx(self, graph, z):
+        return graph.node("Mul", z, graph.node("Sigmoid", z))
+
 
 class Mish(Activation):
     """f(z) = z t, t = tanh(log(1 + exp(z))); f'(z) = t + z s(z) (1 - t^2).
@@ -245,6 +317,7 @@ class Mish(Activation):
     Misra 2019; s(z) = 1 / (1 + exp(-z)).
     """
 
+    formulas = r"$z t$, $t = \tanh \log(1 + e^z)$", r"$t + z \sigma(z) (1 - t^2)$"
     of_input = True
 
     def forward(self, z):
@@ -254,15 +327,23 @@ class Mish(Activation):
         t = np.tanh(_softplus(z))
         delta *= t + z * (expit(z) * (1 - t * t))
 
+    def onnx(self, graph, z):
+        return graph.node("Mul", z, graph.node("Tanh", onnx_forms.softplus(graph, z)))
+
 
 class Softplus(Activation):
     """f(z) = log(1 + exp(z)), f'(z) = 1 - exp(-a) (Dugas et al. 2000)."""
+
+    formulas = r"$\log(1 + e^z)$", "$1 - e^{-a}$"
 
     def forward(self, z):
         np.logaddexp(z, z.dtype.type(0), out=z)
 
     def backward(self, a, delta):
         delta *= -np.expm1(-a)
+
+    def onnx(self, graph, z):
+        return onnx_forms.softplus(graph, z)
 
 
 def _elu(z, c):
@@ -278,25 +359,31 @@ def _softplus(z):
 
 
 class _Own(Activation):
-    """A user's own object, with what it may lack."""
+    """A user's object that does not derive from `Activation`, with the defaults."""
+
+    __wrapped__: Any
 
     def __init__(self, activation):
+        object.__setattr__(self, "__wrapped__", activation)
         object.__setattr__(self, "forward", activation.forward)
         object.__setattr__(self, "backward", activation.backward)
-        for name in ("bind", "of_input", "glorot_factor", "homogeneous"):
+        for name in ("bind", "of_input", "glorot_factor", "homogeneous", "onnx"):
             if hasattr(activation, name):
                 object.__setattr__(self, name, getattr(activation, name))
 
 
 def as_activation(activation):
-    """The object of a name in the table; an object of one's own as it is."""
+    """The activation of a name in the table; an object as it is, or wrapped."""
     if isinstance(activation, str):
         return ACTIVATIONS[activation]
     return activation if isinstance(activation, Activation) else _Own(activation)
 
 
 def is_same_activation(one, other):
-    """Whether two names or objects stand for the same; of one's own by their class."""
+    """Whether two names or objects stand for the same activation.
+
+    Objects that do not derive from `Activation` are compared by their class.
+    """
     one, other = (
         ACTIVATIONS.get(a, a) if isinstance(a, str) else a for a in (one, other)
     )

@@ -80,7 +80,17 @@ def blas_threads(n_multiplications):
     """
     if n_multiplications >= MANY_THREADS:
         return nullcontext()
+    return one_blas_thread()
+
+
+def one_blas_thread():
+    """A context in which BLAS uses one thread."""
     return _one_thread()()
+
+
+def allowed_threads():
+    """The number of threads that BLAS may use now, but for a limit of our own."""
+    return _one_thread().allowed()
 
 
 class OneThread:
@@ -108,6 +118,7 @@ class OneThread:
             else:
                 self._shared[lib] = None
         self._entered: dict[int, int] = {}  # how often, by threads
+        self._outer = threading.local()  # of OpenMP, the thread's numbers before
         # Reentrant: a signal handler or a finalizer may fit, or fork, at any time.
         self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
@@ -120,6 +131,9 @@ class OneThread:
     @contextmanager
     def __call__(self):
         own = [(lib, lib.get_num_threads()) for lib in self._own]
+        is_outer = not hasattr(self._outer, "numbers")
+        if is_outer:
+            self._outer.numbers = [number for _, number in own]
         try:
             self._enter()
             try:
@@ -131,6 +145,22 @@ class OneThread:
         finally:
             for lib, number in own:
                 _set_number(lib, number)
+            if is_outer:
+                del self._outer.numbers
+
+    def allowed(self):
+        """The least number of threads of a library, but for the limit of this object.
+
+        It is the machine's number, or what an environment variable, threadpool_limits
+        or joblib have made of it.
+        """
+        with self._lock:
+            numbers = [
+                number or lib.get_num_threads() for lib, number in self._shared.items()
+            ]
+        outer = getattr(self._outer, "numbers", None)
+        numbers += outer or [lib.get_num_threads() for lib in self._own]
+        return min([number for number in numbers if number is not None], default=1)
 
     def _enter(self):
         me = threading.get_ident()

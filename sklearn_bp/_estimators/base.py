@@ -1,23 +1,24 @@
-"""What classifier and regressor share: fit and partial_fit, and the way to scores.
+"""The common base of classifier and regressor: fit, partial_fit and scores.
 
-The story of fit is in `_fitting`; `_take` alone writes what comes of it.
+Fitting itself is in `_fitting`; only `_take` writes its result to the estimator.
 """
 
 from abc import ABCMeta
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_bp._estimators.inspection import InspectionMixin
 from sklearn_bp._estimators.mlp_exchange import MLPExchangeMixin
+from sklearn_bp._fitting.codec import attributes_of, state_of
 from sklearn_bp._fitting.fit import fit
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.importances import to_be_pickled
 from sklearn_bp._fitting.observers import Run
 from sklearn_bp._fitting.parameters import Parameter
-from sklearn_bp._fitting.pickling import attributes_of, state_of
 from sklearn_bp._fitting.recipe import Recipe
 from sklearn_bp._fitting.reports import ending, page_template, warn_of
 from sklearn_bp._fitting.rows import MemoryRows
@@ -37,7 +38,7 @@ class BaseTwoLayer(
 ):
     """A network of one hidden layer; see the two classes made from it."""
 
-    # What the two classes differ in.
+    # The two classes differ in these.
     _parameters: ClassVar[dict[str, Parameter]]  # of the constructor
     _targets_kind: ClassVar[Any]  # ClassTargets or RealTargets
 
@@ -47,13 +48,13 @@ class BaseTwoLayer(
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     skip_coef_: np.ndarray | None
-    _fitted: FittedNetwork  # but for its weights, which are public
-    _training_state: Any = None  # that partial_fit goes on from
+    _fitted: FittedNetwork  # except for its weights, which are public
+    _training_state: Any = None  # from which partial_fit resumes
 
     # Training.
 
     def _fit(self, request):
-        """Fit from the start, or from where the estimator stands, to a Request."""
+        """Fit to a Request, from scratch or continuing from the earlier fit."""
         check_y_given(request.y, self)
         self._refuse_collections(
             X=request.X, y=request.y, sample_weight=request.sample_weight
@@ -61,7 +62,7 @@ class BaseTwoLayer(
         recipe = Recipe.of(self)
         request.check(recipe.validation_fraction)
         start = self._start(recipe, request)
-        rows = MemoryRows(request, self._witness(recipe, start))
+        rows = MemoryRows(request, self._feature_record(recipe, start))
         done = self._run(recipe, request, rows, start)
         if not request.incremental:
             if self.verbose:
@@ -70,8 +71,8 @@ class BaseTwoLayer(
         return self
 
     def _run(self, recipe, request, rows, start):
-        """The `Fit` to rows, in memory or on a cluster; the estimator takes it."""
-        # Sums and casts that overflow are seen to; they need no warning.
+        """Fit to rows, in memory or on a cluster; store and return the `Fit`."""
+        # Overflowing sums and casts are handled; they need no warning.
         overflow = np.errstate(over="ignore", invalid="ignore")
         with Run(self, request) as run, overflow:
             done = fit(recipe, rows, start, run.begin)
@@ -80,9 +81,9 @@ class BaseTwoLayer(
         return done
 
     def _start(self, recipe, request):
-        """What training goes on from, or None to begin anew."""
-        goes_on = hasattr(self, "coefs_") and (request.incremental or self.warm_start)
-        if not goes_on or request.has_start:
+        """The `Start` that training continues from, or None to start from scratch."""
+        continues = hasattr(self, "coefs_") and (request.incremental or self.warm_start)
+        if not continues or request.has_start:
             return None
         curves = ("loss_curve_", "validation_loss_curve_", "validation_scores_")
         start = Start(
@@ -96,17 +97,17 @@ class BaseTwoLayer(
         start.check(recipe)
         return start
 
-    def _witness(self, recipe, start):
-        """A new estimator that scikit-learn's validation reads and writes."""
-        witness = type(self)(**recipe.parameters)
+    def _feature_record(self, recipe, start):
+        """A new estimator on which scikit-learn's validation records the features."""
+        record = type(self)(**recipe.parameters)
         if start is not None:
             for name in ("n_features_in_", "feature_names_in_"):
                 if hasattr(self, name):
-                    setattr(witness, name, getattr(self, name))
-        return witness
+                    setattr(record, name, getattr(self, name))
+        return record
 
     def _take(self, attributes):
-        """Become fitted: the only place where that is written."""
+        """Store the fitted attributes: the only place where an estimator is written."""
         if "feature_names_in_" not in attributes and hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         for name, value in attributes.items():
@@ -122,13 +123,15 @@ class BaseTwoLayer(
     # Prediction.
 
     def _fitted_network(self):
-        """The `FittedNetwork`, with the public attributes as they are by now."""
+        """The `FittedNetwork`, with the current values of the public attributes."""
+        return self._fitted.with_attributes(self._weights(), self)
+
+    def _weights(self):
         (W1, W2), (b1, b2) = self.coefs_, self.intercepts_
-        weights = Weights(W1, b1, W2, b2, self.skip_coef_)
-        return self._fitted.with_attributes(weights, self)
+        return Weights(W1, b1, W2, b2, self.skip_coef_)
 
     def _check_features(self, X):
-        """X as numbers in the dtype of the weights, encoded, dense or CSR."""
+        """X as encoded numbers in the dtype of the weights, dense or CSR."""
         dtype, columns = self.coefs_[0].dtype, self._fitted.columns
         if is_clean(X, dtype, self, columns):
             return X
@@ -141,19 +144,21 @@ class BaseTwoLayer(
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._fitted_network().scores(self._check_features(X))
+            X = self._check_features(X)
+            return self._fitted.network.scores(self._weights(), X)
 
     def _member_scores(self, X):
-        """The scores of each member, a list of (n, n_outputs); `_scores` is their mean.
+        """Scores of each ensemble member, a list of (n, n_outputs).
 
-        Their number is that of the fit, whatever `n_members` is by now.
+        Their mean is `_scores`. There are as many as were fitted, even if `n_members`
+        has been set since.
         """
         check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
             return self._fitted_network().member_scores(self._check_features(X))
 
     @property
-    def encoded_feature_names_(self):
+    def encoded_feature_names_(self) -> NDArray[Any]:
         """Names of the rows of ``coefs_[0]``, an ndarray of str."""
         check_is_fitted(self)
         names, columns = getattr(self, "feature_names_in_", None), self._fitted.columns

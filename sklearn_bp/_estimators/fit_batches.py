@@ -1,7 +1,7 @@
-"""Training from a source of batches, a call of partial_fit for each.
+"""Training from a source of batches, with one call of partial_fit per batch.
 
-A source is anything that yields (X, y) or (X, y, sample_weight): a list, a generator's
-function, a reader of files.
+A source is anything that yields (X, y) or (X, y, sample_weight): a list, a generator
+function, a file reader.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from sklearn_bp._tables.targets import check_labels, joined_labels
 
 
 def fit_batches(estimator, source, epochs, **options):
-    """Call partial_fit, with the options, on all that the source yields.
+    """Call partial_fit with the options on each batch of the source.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ def fit_batches(estimator, source, epochs, **options):
         if n_batches == 0:
             raise ValueError(
                 f"The source yielded no batch in epoch {epoch + 1} of {epochs}. It "
-                "must begin anew whenever it is iterated: pass a list, an object with "
+                "must start again whenever it is iterated: pass a list, an object with "
                 "an __iter__ of its own, or a function that returns a new generator."
             )
     return estimator
 
 
 def labels_of(source):
-    """All labels of the source's batches, in a pass over it: what `classes` takes."""
+    """All labels in the source, found in one pass over it; for `classes`."""
     _check_repeats(source, "without `classes` it is read once more, to find them")
     found = []
     for _, y, *_ in _batches_of(source):
@@ -49,7 +49,7 @@ def labels_of(source):
 
 
 def _batches_of(source):
-    """The source's batches, from the first on, each a tuple of two or three."""
+    """Iterate over the source from its first batch; each is a tuple of two or three."""
     try:
         batches = iter(source() if callable(source) else source)
     except TypeError as error:

@@ -1,28 +1,30 @@
-"""Looking inside a fitted network: its hidden layer, and what its scores depend on."""
+"""Looking inside a fitted network: hidden layer, derivatives, feature importances."""
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_bp._common.types import MatrixLike
 from sklearn_bp._fitting.derivatives import activations, input_gradient, parts
 from sklearn_bp._fitting.importances import importances
 from sklearn_bp._network.kernel import PREDICT_ROWS
 
 
 class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
-    """What a fitted network tells of itself; a part of the estimators."""
+    """The methods of the estimators that look inside a fitted network."""
 
-    # Importances, and what they are measured from, as `importances.basis` gives it.
+    # The importances, and the basis that they are computed from; see `importances`.
     _importances: Any = None
     _importance_basis: Any = None
 
-    def transform(self, X):
+    def transform(self, X: MatrixLike) -> NDArray[Any]:
         """Activations of the hidden layer.
 
-        ``f(X @ coefs_[0] + intercepts_[0])``, for encoded X; the output layer on top of
-        them, with the skip layer where there is one, gives the scores.
+        ``f(X @ coefs_[0] + intercepts_[0])``, for encoded X. The output layer, plus the
+        skip layer if there is one, turns them into scores.
 
         Parameters
         ----------
@@ -31,7 +33,7 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         activations : ndarray of shape (n_samples, n_hidden)
-            Of all members' units, in the dtype of the weights.
+            For the units of all ensemble members, in the dtype of the weights.
         """
         check_is_fitted(self)
         X = self._check_features(X)
@@ -45,13 +47,13 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _n_features_out(self):
         return len(self.intercepts_[0])
 
-    def input_gradient(self, X):
+    def input_gradient(self, X: MatrixLike) -> NDArray[Any]:
         """Derivative of each score with respect to each input.
 
         Backpropagation taken one step further, from the hidden layer to the inputs:
-        dz2 / dx = (W2^T * f'(z1)) W1^T, of `decision_function`, or of `predict` where
-        the output activation is the identity (of the logarithm of `predict` where it
-        is exp), not cut off at the range of the targets.
+        dz2 / dx = (W2^T * f'(z1)) W1^T. It is the derivative of `decision_function`, or
+        of `predict` if the output activation is the identity (of the logarithm of
+        `predict` if it is exp), without the limit at the range of the targets.
 
         Parameters
         ----------
@@ -61,9 +63,9 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         gradient : ndarray of shape (n_samples, n_outputs, n_encoded) or \
                 (n_samples, n_encoded)
-            The latter where there is one output. n_encoded is the number of rows of
-            ``coefs_[0]``, whose names are `encoded_feature_names_`; in units of
-            scores over those of the user's columns.
+            The latter if there is one output. n_encoded is the number of rows of
+            ``coefs_[0]``, whose names are `encoded_feature_names_`. The unit is that of
+            the scores over that of your column.
         """
         check_is_fitted(self)
         X = self._check_features(X)
@@ -75,12 +77,12 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return gradient[:, 0] if k == 1 else gradient
 
     @property
-    def feature_importances_(self):
+    def feature_importances_(self) -> NDArray[Any]:
         """How much the scores change with each feature, ndarray of shape (n_features,).
 
         The mean absolute derivative of the scores, over some training rows and over
-        the outputs, times the feature's standard deviation; of an encoded feature the
-        sum over its columns; all together they sum to 1.
+        the outputs, times the standard deviation of the feature. The importance of an
+        encoded feature is the sum over its columns. All importances sum to 1.
         """
         check_is_fitted(self)
         if self._importances is None and self._importance_basis is None:
@@ -92,7 +94,7 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return self._importances
 
     def _measure_importances(self):
-        """Importances from what was kept, unless there are some."""
+        """Compute the importances from their basis, unless they are known."""
         basis = self._importance_basis
         if basis is None or self._importances is not None:
             return

@@ -1,7 +1,7 @@
-"""To scikit-learn's MLPClassifier and MLPRegressor, and from them."""
+"""Conversion to and from scikit-learn's MLPClassifier and MLPRegressor."""
 
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -36,39 +36,40 @@ MLP_LOSSES: dict[str, dict[str, Any]] = {
 MLP_SOLVERS = ("lbfgs", "sgd", "adam")
 MLP_SCHEDULES = ("constant", "invscaling", "adaptive")
 
-# Attributes that both have, of the same meaning.
+# Attributes that mean the same in both.
 COMMON = ("n_features_in_", "feature_names_in_", "n_outputs_", "out_activation_", "t_")
 
 
 class MLPExchangeMixin:
-    """Conversion to and from scikit-learn's networks; a part of the estimators."""
+    """The methods of the estimators that convert to and from scikit-learn's MLPs."""
 
-    if TYPE_CHECKING:  # what the estimators have
+    if TYPE_CHECKING:  # attributes of the estimators
 
         def __getattr__(self, name: str) -> Any: ...
         def __setattr__(self, name: str, value: Any) -> None: ...
 
-    def to_mlp(self):
+    def to_mlp(self) -> Any:
         """The same network as a fitted MLPClassifier or MLPRegressor.
 
-        It has the same weights, so that labels are the same and probabilities and
-        targets equal to rounding: products are summed in another order there. What
-        was scaled, averaged or tempered inside is part of the weights already, and
-        the members are one network of all their units. Fitted further, by partial_fit
-        or with `warm_start`, it goes on from these weights, on columns as they are.
+        It has the same weights, so it predicts the same labels, and the same
+        probabilities and targets up to rounding, because scikit-learn sums products in
+        another order. Scalings, averages and the temperature are already part of the
+        weights, and the ensemble is one network of all its units. If you train it
+        further, by partial_fit or with `warm_start`, it continues from these weights,
+        on unscaled columns.
 
         Returns
         -------
         mlp : MLPClassifier or MLPRegressor
-            Parameters that it has too are set alike, with the values that 'auto'
-            stands for.
+            It has the same values of all common parameters, with 'auto' replaced by
+            the values used.
 
         Raises
         ------
         ValueError
-            For what has no equivalent there: other activations and losses, a skip
-            layer, encoded columns, a single class, and predictions that are cut at
-            `target_range_` (set it to None to do without).
+            For a network without an equivalent: other activations and losses, a skip
+            layer, encoded columns, a single class, and predictions that are limited by
+            `target_range_` (set it to None to lift the limit).
         """
         check_is_fitted(self)
         self._refuse_what_mlp_lacks()
@@ -83,8 +84,8 @@ class MLPExchangeMixin:
         mlp.n_iter_ = self.n_iter_
         mlp.loss_, mlp.loss_curve_ = self.loss_, list(self.loss_curve_)
         scaled = self._fitted.inputs.scaling is not None
-        # Where training goes on it begins with fresh patience: a loss on scaled targets
-        # is no measure for the next one.
+        # Further training starts with fresh patience: a loss on scaled targets cannot
+        # be compared with the next one.
         mlp._no_improvement_count = 0
         mlp.best_loss_ = np.inf if scaled else min(self.loss_curve_)
         mlp.validation_scores_ = None
@@ -110,14 +111,13 @@ class MLPExchangeMixin:
         activation, loss = fitted.activation_given, fitted.targets.loss_given
         if type(as_activation(activation)) not in MLP_ACTIVATIONS:
             refuse(
-                f"activation={activation!r}: it knows "
-                f"{sorted(MLP_ACTIVATIONS.values())}."
+                f"activation={activation!r}: it has {sorted(MLP_ACTIVATIONS.values())}."
             )
         known = list(MLP_LOSSES[name])
         if _loss_name(loss) not in known:
-            refuse(f"loss={loss!r}: it knows {', '.join(map(repr, known))}.")
+            refuse(f"loss={loss!r}: it has {', '.join(map(repr, known))}.")
         if self.skip_coef_ is not None:
-            refuse("skip_layer=True: all its weights lead through hidden units.")
+            refuse("skip_layer=True: it has no weights from inputs to outputs.")
         if fitted.columns is not None and not fitted.columns.is_plain:
             refuse(
                 "columns of categories or missing values. Encode and impute them "
@@ -139,7 +139,7 @@ class MLPExchangeMixin:
             )
 
     @classmethod
-    def from_mlp(cls, mlp):
+    def from_mlp(cls, mlp: Any) -> Self:
         """An estimator with the weights of a fitted MLPClassifier or MLPRegressor.
 
         Parameters
@@ -150,9 +150,10 @@ class MLPExchangeMixin:
         Returns
         -------
         model : object of this class
-            Its parameters are those of `mlp`, and else `MLP_DEFAULTS`. It predicts the
-            same; partial_fit, and fit with `warm_start`, go on from the weights with a
-            fresh optimizer. `feature_importances_`, which need training rows, it lacks.
+            It has the parameters of `mlp`, and `MLP_DEFAULTS` for all others. It
+            predicts the same; partial_fit, and fit with `warm_start`, continue from the
+            weights with a fresh optimizer. It has no `feature_importances_`, which need
+            training rows.
 
         Raises
         ------
@@ -176,8 +177,8 @@ class MLPExchangeMixin:
             )
         if is_classifier(mlp) and len(mlp.classes_) == 1:
             raise ValueError(
-                f"This {wanted.__name__} knows a single class, {mlp.classes_[0]!r}, "
-                "and gives it a probability below 1. There is no equivalent here."
+                f"This {wanted.__name__} has a single class, {mlp.classes_[0]!r}, and "
+                "gives it a probability below 1. There is no equivalent here."
             )
         model.set_params(**MLP_DEFAULTS | mlp.get_params(deep=False))
         model.hidden_layer_sizes = mlp.coefs_[0].shape[1]
@@ -185,7 +186,7 @@ class MLPExchangeMixin:
         return model
 
     def _take_over(self, mlp, y):
-        """Become as if fitted, to targets such as y, with the weights of an MLP."""
+        """Take over the weights of an MLP, as if fitted to targets such as y."""
         recipe, dtype = Recipe.of(self), mlp.coefs_[0].dtype
         targets, _ = self._targets_kind.of_fit(y, recipe, None, Request(None, y), dtype)
         parameters = Parameters.pack(mlp.coefs_, mlp.intercepts_, dtype)
@@ -199,7 +200,7 @@ class MLPExchangeMixin:
         )
         state.patience.best = min(state.loss_curve)
         reason = "max_iter" if mlp.n_iter_ >= mlp.max_iter else "tol"
-        # MLP does not tell of its rows, but how many have passed.
+        # An MLP records only how many rows it has seen.
         n_rows = mlp.t_ // mlp.n_iter_ if mlp.t_ else 200
         n_features = mlp.n_features_in_
         resolved = resolve(recipe, n_rows, n_features, float(self.alpha), False)
@@ -213,9 +214,9 @@ class MLPExchangeMixin:
 
 
 def _loss_name(loss):
-    """scikit-learn's name of a loss; of one that it lacks, the loss itself.
+    """scikit-learn's name of a loss, or the loss itself if scikit-learn lacks it.
 
-    Smoothed labels are for training: a network so trained predicts as any other.
+    Label smoothing only affects training, so it does not matter here.
     """
     for known in MLP_LOSSES.values():
         for name, kind in known.items():
@@ -225,7 +226,7 @@ def _loss_name(loss):
 
 
 def _mlp_parameters(model, kind):
-    """Those of our parameters that an MLP has, in values that it takes."""
+    """The parameters that an MLP has too, with values that it accepts."""
     fitted = model._fitted
     activation, loss = fitted.activation_given, fitted.targets.loss_given
     values = model.get_params(deep=False) | {
@@ -251,7 +252,7 @@ def _mlp_parameters(model, kind):
 
 
 def _targets_of(mlp):
-    """Targets of the kind that an MLP was fitted to."""
+    """Example targets of the kind that an MLP was fitted to."""
     if not is_classifier(mlp):
         return np.zeros((2, mlp.n_outputs_) if mlp.n_outputs_ > 1 else 2)
     if mlp._label_binarizer.y_type_.startswith("multilabel"):

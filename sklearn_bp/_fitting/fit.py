@@ -236,6 +236,7 @@ class Fit:
             "n_iter_": state.n_iter,
             "best_iter_": result.best_iter,
             "stop_reason_": result.reason,
+            "engine_": state.engine,
             "t_": state.t,
             "loss_curve_": state.loss_curve,
             "loss_": state.loss_curve[-1],

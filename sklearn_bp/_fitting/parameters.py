@@ -107,6 +107,21 @@ MLPClassifier's network, whatever our own defaults are.
 """
 
 
+def with_names(estimator):
+    """A class decorator: fill in the names that parameters admit.
+
+    In the class docstring ``activation : {...}`` stands for the names in the table of
+    activations, and likewise for the other parameters that take a `Part`.
+    """
+    for name, parameter in estimator._parameters.items():
+        if isinstance(parameter.constraint, Part) and estimator.__doc__:
+            names = ", ".join(map(repr, parameter.constraint.names))
+            estimator.__doc__ = estimator.__doc__.replace(
+                f"\n    {name} : {{...}}", f"\n    {name} : {{{names}}}"
+            )
+    return estimator
+
+
 def store(estimator, given):
     """Store a constructor's parameters as they are, which its `locals()` hold."""
     for name in estimator._parameters:

@@ -36,7 +36,7 @@ from sklearn_bp._fitting.early_stopping import split
 from sklearn_bp._fitting.fitted_network import FittedNetwork, folded
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._fitting.settings import Settings
-from sklearn_bp._network.batches import SMALL_BYTES, Data, row_length, some_rows
+from sklearn_bp._network.batches import SCALED_BYTES, Data, row_length, some_rows
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.features import check_features, is_clean
@@ -453,6 +453,6 @@ def _scaled(X, scaling, dtype):
         return X, None
     if sparse.issparse(X):
         return scaling(X), None
-    if X.nbytes <= SMALL_BYTES:
-        return scaling(X, np.empty(X.shape, dtype)), None
+    if isinstance(X, np.ndarray) and X.size * dtype.itemsize <= SCALED_BYTES:
+        return scaling.by_blocks(X, np.empty(X.shape, dtype)), None
     return X, scaling

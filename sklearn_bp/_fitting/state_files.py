@@ -6,9 +6,9 @@ A file is
 
 The archive has an array of bytes, the JSON of a tree, and the arrays that the tree
 refers to by number.  The tree holds None, bools, numbers, strings, lists, tuples,
-dicts, arrays, and records: `TrainingState` and what it is made of, by the names of
-their fields.  So a new field is carried without a change here; at a type that is not
-known, `encode` raises.
+dicts, arrays, and the parts of a `TrainingState`, as dicts of their fields (`codec`).
+So a new field is carried without a change here; at a type that is not known, `encode`
+raises.
 
 Fields with "given" in their metadata are left out: they follow from the parameters of
 the fit, and a run that goes on has its own.
@@ -19,11 +19,11 @@ import io
 import json
 import math
 import zipfile
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
+from sklearn_bp._fitting.codec import PART, fields_of, given_fields, part_of
 from sklearn_bp._fitting.files import write_whole
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._training.mini_batches import TrainingState
@@ -34,12 +34,7 @@ VERSION = 1
 _DIGEST = hashlib.sha256().digest_size
 _HEAD = len(MAGIC) + 4 + _DIGEST
 BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
-_RECORDS = {record.__name__: record for record in (TrainingState, Patience)}
-
-
-def given_fields(record):
-    """The names of the fields that a file leaves out."""
-    return [field.name for field in fields(record) if "given" in field.metadata]
+_RECORDS = {record.__name__: record for record in (TrainingState, Patience, Parameters)}
 
 
 def encode(value, arrays):
@@ -55,18 +50,12 @@ def encode(value, arrays):
         return {"floats": _number_of(np.array(value, np.float64), arrays)}
     if isinstance(value, list | tuple):
         return {type(value).__name__: [encode(x, arrays) for x in value]}
+    if type(value) in _RECORDS.values():
+        value = fields_of(value, given=False)
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {"dict": {key: encode(x, arrays) for key, x in value.items()}}
-    if isinstance(value, Parameters):
-        layout = encode(list(value.layout), arrays)
-        return {"parameters": [_number_of(value.flat, arrays), layout]}
     if isinstance(value, np.random.RandomState):
         return {"random_state": encode(value.get_state(legacy=False), arrays)}
-    if type(value) in _RECORDS.values():
-        left_out = given_fields(value)
-        names = [f.name for f in fields(value) if f.name not in left_out]
-        parts = {name: encode(getattr(value, name), arrays) for name in names}
-        return {"record": [type(value).__name__, parts]}
     raise TypeError(f"A {type(value).__name__} does not go into a checkpoint.")
 
 
@@ -98,21 +87,21 @@ def _decode(tree, arrays):
         return values if kind == "list" else tuple(values)
     if kind == "dict":
         content = _as(dict, content)
-        return {key: _decode(part, arrays) for key, part in content.items()}
-    if kind == "parameters":
-        number, layout = _as(list, content)
-        flat = _array_as("array", arrays.pop(_as(int, number)))
-        return _parameters(flat, _decode(layout, arrays))
+        return _record({key: _decode(part, arrays) for key, part in content.items()})
     if kind == "random_state":
         return random_state_of(_decode(content, arrays))
-    if kind != "record":
-        raise ValueError(f"{kind!r} is no kind of value.")
-    name, parts = _as(list, content)
+    raise ValueError(f"{kind!r} is no kind of value.")
+
+
+def _record(content):
+    """The part that a dict stands for, if it stands for one; else the dict."""
+    if PART not in content:
+        return content
+    name, own = content.pop(PART), content
     record = _RECORDS[name]
-    own = {key: _decode(part, arrays) for key, part in _as(dict, parts).items()}
-    if not own.keys() <= {f.name for f in fields(record)} - set(given_fields(record)):
-        raise ValueError(f"A {name} has no such fields as {list(own)}.")
-    return record(**own)
+    if record is not Parameters and own.keys() & set(given_fields(record)):
+        raise ValueError(f"A {name} in a file has no such fields as {list(own)}.")
+    return part_of(name, own)
 
 
 def _as(kind, value):
@@ -129,16 +118,6 @@ def _array_as(kind, array):
     if kind == "floats" and array.ndim == 1 and array.dtype == np.float64:
         return array.tolist()
     raise ValueError(f"An array of {array.dtype}, {array.shape}, is no {kind}.")
-
-
-def _parameters(flat, layout):
-    """`Parameters`, if the vector has this layout."""
-    kinds = [type(x) for x in _as(list, layout)]
-    if kinds != [int] * 4 + [bool] * 2 or min(layout[:4]) < 1:
-        raise ValueError(f"{layout} is no layout.")
-    if flat.dtype.kind != "f" or flat.shape != (Parameters.size(*layout),):
-        raise ValueError(f"{flat.shape} is not the shape of parameters {layout}.")
-    return Parameters(flat, *layout)
 
 
 def random_state_of(state):

@@ -28,6 +28,10 @@ from scipy import sparse
 SHUFFLED_BYTES = 2**22
 SHUFFLED_TOGETHER = 16
 
+# Dense data whose scaled copy is no larger is scaled once, not in every epoch: 0.8 of
+# the time of the loop in Python, 0.35 (100 columns) to 0.6 (20) of that of `_compiled`.
+SCALED_BYTES = 2**26
+
 # Small data is one block; else a block is to stay in a second-level cache.
 SMALL_BYTES = 2**22
 BLOCK_BYTES = 2**19

@@ -25,6 +25,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._common.blas import DIRECT_PRODUCT, blas_for, row_parts
+from sklearn_bp._common.threads import shared_by
 from sklearn_bp._network.batches import Batches, Data
 
 # Rows at most that `scores` takes at a time: their hidden layer stays in the cache.
@@ -156,25 +157,31 @@ class TwoLayerNetwork:
         z2 = np.empty((n, len(p.b2)), dtype) if out is None else out
         direct = DIRECT_PRODUCT // p.W1.size
         n_rows = direct if 64 <= direct < PREDICT_ROWS else PREDICT_ROWS
-        buffer = np.empty((min(n, n_rows), len(p.b1)), dtype)
-        activate = None
-        for start in range(0, n, n_rows):
-            part = slice(start, start + n_rows)
-            x = X[part] if rows is None else X[rows[part]]
-            if scaling is not None:
-                x = scaling(x)
-            a1 = buffer[: x.shape[0]]
-            if activate is None or len(a1) < len(buffer):
-                activate, _ = self.activation.bind(a1.shape, dtype)
-            if sparse.issparse(x):
-                a1[...] = x @ p.W1
-            else:
-                np.dot(x.astype(dtype, copy=False), p.W1, out=a1)
-            a1 += p.b1
-            activate(a1)
-            np.dot(a1, p.W2, out=z2[part])
-            if p.V is not None:
-                z2[part] += x.astype(dtype, copy=False) @ p.V
+        n_blocks = -(-n // n_rows)
+
+        def score(first, last):
+            """The blocks from first to last."""
+            buffer = np.empty((min(n, n_rows), len(p.b1)), dtype)
+            activate = None
+            for start in range(first * n_rows, min(last * n_rows, n), n_rows):
+                part = slice(start, start + n_rows)
+                x = X[part] if rows is None else X[rows[part]]
+                if scaling is not None:
+                    x = scaling(x)
+                a1 = buffer[: x.shape[0]]
+                if activate is None or len(a1) < len(buffer):
+                    activate, _ = self.activation.bind(a1.shape, dtype)
+                if sparse.issparse(x):
+                    a1[...] = x @ p.W1
+                else:
+                    np.dot(x.astype(dtype, copy=False), p.W1, out=a1)
+                a1 += p.b1
+                activate(a1)
+                np.dot(a1, p.W2, out=z2[part])
+                if p.V is not None:
+                    z2[part] += x.astype(dtype, copy=False) @ p.V
+
+        shared_by(n_blocks, n * p.W1.size, score)
         z2 += p.b2
         return z2
 

@@ -10,10 +10,12 @@ calibration of modern neural networks").
 """
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from sklearn_bp import _compiled
 from sklearn_bp._network.batches import BLOCK_BYTES
 from sklearn_bp._training.mini_batches import Measured
 
@@ -112,7 +114,13 @@ class _ValidationRows:
         weights = sample_weight
         weights = np.ones(len(Y)) if weights is None else weights / weights.max()
         self._weights = weights / weights.sum()
-        self._forwards: dict = {}  # by shapes and dtypes
+        self._forwards: dict = {}  # by number of rows
+        self._compiled_loss: Any = None
+
+    def __getstate__(self):
+        """Without what is bound to memory: it is made anew where it is needed."""
+        bound: dict = {"_forwards": {}, "_compiled_loss": None, "_at_once": None}
+        return vars(self) | bound
 
     def scores(self, parameters):
         """Scores of the rows, (n, n_outputs)."""
@@ -121,24 +129,44 @@ class _ValidationRows:
     def __call__(self, parameters):
         """Loss and score, `Measured`."""
         z = self.scores(parameters)
-        T = self._temperature_of(z) if self.tempered else None
-        n_rows = max(1, BLOCK_SIZE // z.shape[1])
-        values = []
-        for start in range(0, len(z), n_rows):
-            rows = slice(start, start + n_rows)
-            p = z[rows].copy() if T is None else z[rows] / T
-            self._predict(p)
-            values.append(self._loss.value(p, self._Y[rows]))
-        loss = float(self._weights @ np.concatenate(values))
+        loss = self._loss_at(z, self._temperature_of(z) if self.tempered else None)
         score = np.nan if self._score is None else self._score(z, parameters)
         return Measured(loss, score)
 
+    def _loss_at(self, z, T):
+        """The loss of scores divided by a temperature; None for 1."""
+        compiled = self._compiled(z)
+        if compiled is not None:
+            return compiled(z, 1.0 if T is None else 1 / T)[0]
+        n_rows = max(1, BLOCK_SIZE // z.shape[1])
+        if len(z) <= n_rows:
+            return float(self._weights @ self._values(z, T, self._Y))
+        blocks = [slice(i, i + n_rows) for i in range(0, len(z), n_rows)]
+        values = [self._values(z[rows], T, self._Y[rows]) for rows in blocks]
+        return float(self._weights @ np.concatenate(values))
+
+    def _values(self, z, T, Y):
+        """The loss of each row."""
+        p = z.copy() if T is None else z / T
+        self._predict(p)
+        return self._loss.value(p, Y)
+
     def _predict(self, z):
         """Turn scores of the rows into predictions, in place."""
-        kind = z.shape, z.dtype
-        if kind not in self._forwards:
-            self._forwards[kind] = self._loss.bind(*kind)
-        self._forwards[kind](z)
+        n = len(z)
+        if n not in self._forwards:  # a fit has one dtype, and one number of scores
+            self._forwards[n] = self._loss.bind(z.shape, z.dtype)
+        self._forwards[n](z)
+
+    def _compiled(self, z):
+        """The compiled loss of all rows and its slope, `_compiled.Loss`, or None."""
+        if self._compiled_loss is None:
+            self._compiled_loss = (
+                _compiled.Loss(self._loss, self._Y, self._weights, z.dtype)
+                if _compiled.Loss.cover(self._loss, self._Y, z)
+                else False
+            )
+        return self._compiled_loss or None
 
     def errors(self, parameters):
         """Errors that intervals are to hold, (n, n_targets), in the units of Y.
@@ -158,20 +186,30 @@ class _ValidationRows:
         if not loss.tempered:
             return 1.0
         step = -(-z.size // TEMPERATURE_SIZE)
+        compiled = self._compiled(z) if step == 1 else None
+        if compiled is not None:
+            return _temperature(lambda inverse: compiled(z, inverse)[1])
         z, Y, weights = z[::step], self._Y[::step], self._weights[::step]
         weighted_z = weights[:, np.newaxis] * z
         p, error = np.empty_like(z), np.empty_like(z)
 
         def slope(inverse):
-            """Derivative of the loss with respect to 1 / T, which grows with it."""
             np.multiply(z, inverse, out=p)
             self._predict(p)
             loss.backward(p, Y, error)
             return float(np.vdot(error, weighted_z))
 
-        found = 1 / _root(slope, 1 / LARGEST_TEMPERATURE, 1 / SMALLEST_TEMPERATURE)
-        # It is found to 1 %: what is as near to 1 might be worse than 1.
-        return 1.0 if abs(np.log(found)) < 0.02 else found
+        return _temperature(slope)
+
+
+def _temperature(slope):
+    """The temperature T where the derivative of the loss with respect to 1 / T is 0.
+
+    It grows with 1 / T.
+    """
+    found = 1 / _root(slope, 1 / LARGEST_TEMPERATURE, 1 / SMALLEST_TEMPERATURE)
+    # It is found to 1 %: what is as near to 1 might be worse than 1.
+    return 1.0 if abs(np.log(found)) < 0.02 else found
 
 
 class HeldOut(_ValidationRows):
@@ -198,12 +236,17 @@ class HeldOut(_ValidationRows):
         pooled = np.concatenate(rows)
         weights = validation_weights(sample_weight, pooled)
         super().__init__(network.loss, Y[pooled], weights, score, tempered)
-        self._at_once = None
+        self._at_once: Any = None
 
     def scores(self, parameters):
         """Scores of the held-out rows, member by member, (n_held_out, n_outputs)."""
-        if self._at_once is None and self._are_few(parameters):
-            self._at_once = _AtOnce(self.network, self.X, self.rows, parameters)
+        if self._at_once is None:
+            if _compiled.Scores.cover(self.network, self.X, parameters):
+                dtype = parameters.flat.dtype
+                own = self.network, self.X, self.rows, self.scaling, dtype
+                self._at_once = _compiled.Scores(*own)
+            elif self._are_few(parameters):
+                self._at_once = _AtOnce(self.network, self.X, self.rows, parameters)
         if self._at_once is not None:
             return self._at_once(parameters)
         z = np.empty((len(self._Y), parameters.shape[2]), parameters.flat.dtype)

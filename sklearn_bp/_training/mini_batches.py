@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from sklearn_bp import _compiled
 from sklearn_bp._common.blas import blas_for
 from sklearn_bp._network.batches import Batches, Data, next_block_order, next_order
 from sklearn_bp._network.dropout import Dropout
@@ -81,6 +82,8 @@ class TrainingState:
         Its number, from 1.
     relaxed : bool
         Whether the penalty has been dropped.
+    engine : str
+        What the last epoch ran on: "compiled" or "python".
     """
 
     parameters: Parameters
@@ -102,6 +105,7 @@ class TrainingState:
     best: np.ndarray | None = None
     best_iter: int | None = None
     relaxed: bool = False
+    engine: str = "python"
 
     @property
     def dtype(self):
@@ -291,6 +295,10 @@ class MiniBatches:
         parameters = state.parameters
         if state.relaxed:
             data = replace(data, alpha=0.0)
+        is_compiled = self._is_compiled(network, data, parameters)
+        state.engine = "compiled" if is_compiled else "python"
+        if is_compiled:
+            return self._compiled_epochs(network, data, state)
         optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
         if self.penalty_rows is not None:
             optimizer = penalizing(optimizer, self.penalty_rows)
@@ -303,6 +311,69 @@ class MiniBatches:
         if self.average:
             optimizer = averaging(optimizer, state, self.average * steps_an_epoch)
         return optimizer, self._passes(network, data, state, optimizer)
+
+    def _is_compiled(self, network, data, parameters):
+        """Whether epochs run compiled."""
+        own = self.optimizer, self.batch_size, self.dropout
+        return self.batch_size <= LARGE_BATCH and _compiled.covered(
+            network, data, parameters, *own
+        )
+
+    def _compiled_epochs(self, network, data, state):
+        """As `_bind`, by `_compiled`."""
+        n_steps = -(-data.n_rows // self.batch_size)
+        by_step = getattr(self.schedule, "by_step", None)
+        rate_of = by_step(n_steps) if by_step else None
+        every, longest = 0, 0.0
+        if self.average:
+            every, longest = averages(state, self.average * n_steps)
+        epochs = _compiled.Epochs(
+            network,
+            data,
+            state.parameters,
+            self.optimizer,
+            state.optimizer,
+            self.batch_size,
+            self.penalty_rows,
+            state.average if self.average else None,
+            every,
+            state.n_steps,
+            longest,
+        )
+
+        def pass_over_rows():
+            order = self._draw_order(data, state)
+            if rate_of is None:
+                rates = np.full(n_steps, state.rate)
+            else:
+                first = state.n_steps
+                rates = np.array([rate_of(first + i) for i in range(n_steps)])
+            total, squared_norms = epochs.epoch(order, rates)
+            state.rate = float(rates[-1])
+            if self.average or by_step:
+                state.n_steps += n_steps
+            return self._mean_loss(data, state, total, squared_norms)
+
+        return epochs, pass_over_rows
+
+    def _draw_order(self, data, state):
+        """The order of the rows in the next epoch, or None as they stand.
+
+        In a single batch it changes nothing but rounding; it is drawn all the same, so
+        that random numbers drawn later are MLPClassifier's.
+        """
+        if self.shuffle == "blocks":
+            state.order = next_block_order(data, state.random_state)
+        elif self.shuffle:
+            state.order = next_order(state.order, data.n_rows, state.random_state)
+        in_order = not self.shuffle or self.batch_size == data.n_rows
+        return None if in_order else state.order
+
+    def _mean_loss(self, data, state, total, squared_norms):
+        """An epoch's loss, penalty included, from sums over rows and steps."""
+        if data.alpha:
+            total += 0.5 * data.alpha * squared_norms
+        return total / (data.n_rows * state.parameters.n_members)
 
     def _passes(self, network, data, state, optimizer):
         """A function that trains for one pass over the rows.
@@ -321,16 +392,9 @@ class MiniBatches:
             batches = Batches(data, b, parameters.flat.dtype, *sizes)
             bound = network, data, parameters, optimizer
             kernels = bind_kernels(*bound, batches, dropout)
-        # In a single batch the order of rows changes nothing but rounding; it is drawn
-        # all the same, so that random numbers drawn later are MLPClassifier's.
-        in_order = not self.shuffle or self.batch_size == data.n_rows
 
         def pass_over_rows():
-            if self.shuffle == "blocks":
-                state.order = next_block_order(data, state.random_state)
-            elif self.shuffle:
-                state.order = next_order(state.order, data.n_rows, state.random_state)
-            order = None if in_order else state.order
+            order = self._draw_order(data, state)
             if large is not None:
                 sums = large.epoch(order, state.rate, optimizer)
             else:
@@ -339,8 +403,7 @@ class MiniBatches:
             total, squared_norms = sums
             if dropout is not None:
                 state.dropout_stream = dropout.epoch_ends()
-            total += 0.5 * data.alpha * squared_norms
-            return total / (data.n_rows * parameters.n_members)
+            return self._mean_loss(data, state, total, squared_norms)
 
         return pass_over_rows
 
@@ -422,11 +485,8 @@ def averaging(optimizer, state, n_steps):
     """
     flat = state.parameters.flat
     axpy, scal = blas_for(flat.dtype).axpy, blas_for(flat.dtype).scal
-    if state.average is None:
-        state.average = state.parameters.like(flat.copy())
+    every, longest = averages(state, n_steps)
     mean = state.average.flat
-    every = max(1, n_steps // 32)
-    longest = np.exp(-every / n_steps)
     finish_step = optimizer.finish
 
     def finish(n_rows, rate):
@@ -439,6 +499,14 @@ def averaging(optimizer, state, n_steps):
         return squared_norm
 
     return optimizer._replace(finish=finish)
+
+
+def averages(state, n_steps):
+    """Begin `state.average` if there is none; return steps per term, largest decay."""
+    if state.average is None:
+        state.average = state.parameters.copy()
+    every = max(1, int(n_steps // 32))
+    return every, float(np.exp(-every / n_steps))
 
 
 def run_epoch(network, rate, blocks, kernels, optimizer):

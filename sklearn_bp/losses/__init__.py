@@ -1,90 +1,51 @@
 """Losses, each with the output activation that belongs to it.
 
-A loss of your own derives from `Loss`, or for classes from `ClassLoss`, and has two
-methods; `sklearn_bp/losses/_base.py` lists all that it may have.
+Derive a loss of your own from `Loss`, or from `ClassLoss` for classes. Two methods are
+required; `sklearn_bp/losses/_base.py` lists them all.
 """
 
 from typing import Any
 
+from sklearn_bp.losses import _classification, _regression
 from sklearn_bp.losses._base import Loss
-from sklearn_bp.losses._classification import (
-    BinaryLogLoss,
-    BinarySquaredError,
-    CategoricalLogLoss,
-    CategoricalSquaredError,
-    ClassLoss,
-    LogLoss,
-)
-from sklearn_bp.losses._regression import (
-    AbsoluteError,
-    Gamma,
-    GaussianNLL,
-    Huber,
-    Poisson,
-    Quantile,
-    SquaredError,
-)
+from sklearn_bp.losses._classification import *  # noqa: F403
+from sklearn_bp.losses._classification import CLASSIFIER_LOSSES, ClassLoss
+from sklearn_bp.losses._regression import *  # noqa: F403
+from sklearn_bp.losses._regression import REGRESSOR_LOSSES
 
-__all__ = [
-    "AbsoluteError",
-    "BinaryLogLoss",
-    "BinarySquaredError",
-    "CategoricalLogLoss",
-    "CategoricalSquaredError",
-    "ClassLoss",
-    "Gamma",
-    "GaussianNLL",
-    "Huber",
-    "LogLoss",
-    "Loss",
-    "Poisson",
-    "Quantile",
-    "SquaredError",
-]
+__all__ = ["Loss"]
+__all__ += _classification.__all__
+__all__ += _regression.__all__
 
 
 class _Own(Loss):
-    """A user's own object, with what it may lack."""
+    """A user's object that does not derive from `Loss`, with the defaults."""
+
+    __wrapped__: Any
 
     def __init__(self, loss):
+        object.__setattr__(self, "__wrapped__", loss)
         for name in dir(Loss):
             if not name.startswith("__") and hasattr(loss, name):
                 object.__setattr__(self, name, getattr(loss, name))
 
 
 def as_loss(loss):
-    """The object of a name in the regressor's table; one of one's own as it is."""
+    """The loss of a name in the regressor's table; an object as it is, or wrapped."""
     if isinstance(loss, str):
         return REGRESSOR_LOSSES[loss]
     if isinstance(loss, ClassLoss):
         raise TypeError(
-            f"loss={loss!r} is for classes: use it with TwoLayerClassifier, or another "
-            f"loss, one of {sorted(REGRESSOR_LOSSES)}."
+            f"loss={loss!r} is for classes. Use it with TwoLayerClassifier, or choose "
+            f"another loss, one of {sorted(REGRESSOR_LOSSES)}."
         )
     return loss if isinstance(loss, Loss) else _Own(loss)
 
 
 def as_class_loss(loss, exclusive):
-    """The object of a name in the classifier's table, or of a `ClassLoss`, for classes
-    that exclude each other or for independent scores.
+    """The variant of a loss, given by name or as a `ClassLoss`, for classes that
+    exclude each other or for independent scores.
     """
     if isinstance(loss, str):
         return CLASSIFIER_LOSSES[loss][exclusive]
     return loss.variant(exclusive)
-
-
-# For classes that exclude each other (one score a class), and for independent
-# scores (two classes, or several labels).
-CLASSIFIER_LOSSES: dict[str, dict[bool, Any]] = {
-    "log_loss": {True: CategoricalLogLoss(), False: BinaryLogLoss()},
-    "squared_error": {True: CategoricalSquaredError(), False: BinarySquaredError()},
-}
-REGRESSOR_LOSSES: dict[str, Any] = {
-    "squared_error": SquaredError(),
-    "absolute_error": AbsoluteError(),
-    "huber": Huber(),
-    "quantile": Quantile(),
-    "gaussian_nll": GaussianNLL(),
-    "poisson": Poisson(),
-    "gamma": Gamma(),
-}

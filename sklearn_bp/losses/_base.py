@@ -1,44 +1,48 @@
-"""Losses, each with the output activation that belongs to it.
+"""What losses have in common, and the constant scores of least loss.
 
 Arrays are (..., n_rows, n_scores) for scores z2 and predictions p, and (..., n_rows,
-n_targets) for targets y: mostly as many, but a loss may have several scores a target.
-A loss, one of your own too, derives from `Loss` and has
+n_targets) for targets y. Mostly n_scores = n_targets, but a loss may have several
+scores per target. A loss, including your own, derives from `Loss` and must have
 
 - `value(p, y)`: the loss of each row, (..., n_rows);
 - `backward(p, y, out)`: the error of the output layer, delta2 = d value / d z2.
 
-All else has a default:
+Everything else has a default:
 
 - `forward(z)`: predictions from scores, in place (the inverse link); p = z;
 - `out_activation`: its name in scikit-learn; "identity";
-- `check_targets(y)`: a ValueError for targets outside the domain;
-- `scalable`: whether targets may be shifted and scaled, that is, whether
-  standardize=True standardizes them; False. Parameters of the loss then count in units
-  of the standardized target. `robust`: by quartiles, and not by mean and deviation.
-  `degree`: if all targets and predictions are c times as large, the loss is about c **
-  degree times as large; 1;
-- `n_scores(n_targets)`: n_targets. A scalable loss that has more also tells what
-  scaling the targets back does to its predictions, `rescale(p, scale, shift)`, and for
-  streams, whose scaling changes, `targets_of_scores(n_targets)` and
-  `rescaled_scores(z, scale)`;
-- `predicted(p, n_targets)`: of its predictions what `predict` returns; all.
+- `onnx(graph, z)`: the inverse link in an ONNX graph, needed for export if there is a
+  `forward`; z;
+- `formulas`: for the table in `docs/backpropagation.md`, needed by losses that have a
+  name;
+- `check_targets(y)`: raises a ValueError for targets outside the domain;
+- `scalable`: whether targets may be shifted and scaled, so that standardize=True
+  standardizes them; False. Parameters of the loss are then in units of the
+  standardized target. `robust`: scale by quartiles instead of mean and deviation.
+  `degree`: with targets and predictions c times as large, the loss is about
+  c ** degree times as large; 1;
+- `n_scores(n_targets)`: n_targets. A scalable loss with more scores also needs
+  `rescale(p, scale, shift)`, which scales its predictions back, and for streams, whose
+  scaling changes, `targets_of_scores(n_targets)` and `rescaled_scores(z, scale)`;
+- `predicted(p, n_targets)`: the part of its predictions that `predict` returns; all.
   `spread(p, n_targets)`: the standard deviation that belongs to it; None;
-- `interval_error(p, y)` and `interval(predicted, spread, width)`: how far a target is
-  from what is predicted, and the interval that holds those nearer than that;
-- `best_constant(mean, margin)`: the scores of least loss that all rows share, if the
-  mean of the targets tells (`of_mean`); else `constant(Y, sample_weight, margin)`, by
-  default found by a search;
+- `interval_error(p, y)` and `interval(predicted, spread, width)`: the distance between
+  target and prediction, and the interval of targets that are nearer than `width`;
+- `best_constant(mean, margin)`: the constant scores of least loss, if the mean of the
+  targets determines them (`of_mean`); else `constant(Y, sample_weight, margin)`, by
+  default a numerical search;
 - `tempered`: whether scores may be divided by a temperature;
-- `for_validation()`: the loss that validation rows are measured by; itself;
-- `bounded(largest)`: the loss to train scaled features by, if no target is above
-  `largest`: the same, but for errors beyond any that a fit should see; itself.
+- `for_validation()`: the loss used on validation rows; itself;
+- `bounded(largest)`: the loss used to train on scaled features if no target is above
+  `largest`. It equals this loss but for errors larger than any in a sensible fit;
+  itself.
 
-A loss for classes derives from `ClassLoss`; it also has `proba(z)`, in place:
-probabilities that are never 0, however small, so that their logarithm is finite; and
-`variant(exclusive)`: the loss for classes that exclude each other, one score a class,
-or for independent scores, one for two classes or one a label.
+A loss for classes derives from `ClassLoss`. It also has `proba(z)`, which turns scores
+into probabilities in place, never 0, so that their logarithms are finite; and
+`variant(exclusive)`, the loss for classes that exclude each other (one score per class)
+or for independent scores (one for two classes, or one per label).
 
-The penalty on the weights is not a loss: it belongs to the network.
+The penalty on the weights is not part of the loss: it belongs to the network.
 """
 
 from typing import ClassVar
@@ -50,7 +54,7 @@ from sklearn_bp._common.option import Option
 
 
 class Loss(Option):
-    """A loss; one of your own derives from it.
+    """A loss; derive your own from it.
 
     Attributes
     ----------
@@ -59,22 +63,25 @@ class Loss(Option):
     tempered : bool
         Whether scores may be divided by a temperature: they are log-probabilities.
     scalable : bool
-        Whether targets may be shifted and scaled: the loss only sees differences.
+        Whether targets may be shifted and scaled: the loss depends on differences only.
     robust : bool
-        Whether they are scaled by their quartiles, as few of them may be far off.
+        Whether they are scaled by their quartiles, because a few may be far off.
     degree : int
-        The loss of targets and predictions that are c times as large is c ** degree
-        times as large.
+        With targets and predictions c times as large, the loss is c ** degree times as
+        large.
     positive_only : bool
-        Whether all targets must be above 0, or are better there.
+        Whether all targets must be, or had better be, above 0.
     logarithmic : bool
-        Whether predictions are exp(z), and targets may be divided by a unit, which
-        moves scores by its logarithm.
+        Whether predictions are exp(z), so that dividing the targets by a unit shifts
+        the scores by its logarithm.
     relative_errors : bool
-        Whether `interval_error` has no unit; else it has that of the targets.
+        Whether `interval_error` is dimensionless instead of in units of the targets.
     of_mean : bool
-        Whether `best_constant` gives the scores of least loss; if not, they are where
-        the search for them begins.
+        Whether `best_constant` gives the scores of least loss; if not, the search for
+        them starts there.
+    formulas : tuple of str
+        The inverse link g(z), the loss and delta2 for the table in
+        `docs/backpropagation.md`, as Markdown; only losses that have a name need them.
     """
 
     out_activation: ClassVar[str] = "identity"
@@ -86,9 +93,10 @@ class Loss(Option):
     logarithmic: ClassVar[bool] = False
     relative_errors: ClassVar[bool] = False
     of_mean: ClassVar[bool] = False
+    formulas: ClassVar[tuple[str, ...]] = ()
 
     def n_scores(self, n_targets):
-        """Output units for so many targets."""
+        """Number of output units for this number of targets."""
         return n_targets
 
     def forward(self, z):
@@ -103,22 +111,40 @@ class Loss(Option):
         raise NotImplementedError
 
     def bind(self, shape, dtype):
-        """`forward` for arrays of this shape, C-ordered, with buffers of its own."""
+        """`forward` for C-ordered arrays of this shape, with its own buffers."""
         return self.forward
+
+    def onnx(self, graph, z):
+        """Append the nodes of the inverse link to an ONNX graph.
+
+        For classes: of `proba`. Only needed for export, by losses with a `forward`.
+
+        Parameters
+        ----------
+        graph : sklearn_bp.onnx.Graph
+        z : str
+            Name of the scores.
+
+        Returns
+        -------
+        str
+            Name of the predictions.
+        """
+        return z
 
     def check_targets(self, y):
         """Raise a ValueError for targets, (n, n_targets), outside the domain."""
 
     def best_constant(self, mean, margin):
-        """The scores, the same for all rows, of least loss for targets of this mean.
+        """The constant scores of least loss for targets of this mean.
 
-        `mean` is (n_targets,), float64, and counts as being at least `margin` away
-        from where scores are infinite.
+        `mean` is (n_targets,), float64. It is kept at least `margin` away from values
+        whose scores are infinite.
         """
         return mean
 
     def constant(self, Y, sample_weight, margin):
-        """The scores of least loss, (n_scores,), found by a search.
+        """The constant scores of least loss, (n_scores,), found by a numerical search.
 
         Y is (n, n_targets), float64, sample_weight (n,).
         """
@@ -137,15 +163,15 @@ class Loss(Option):
         return found.x if np.isfinite([found.fun, *found.x]).all() else start
 
     def predicted(self, p, n_targets):
-        """What `predict` returns: (n, n_targets), or (n, n_targets, several)."""
+        """What `predict` returns, (n, n_targets) or (n, n_targets, several)."""
         return p
 
     def spread(self, p, n_targets):
-        """The predicted standard deviation, (n, n_targets); None if there is none."""
+        """The predicted standard deviation, (n, n_targets), or None."""
         return None
 
     def rescale(self, p, scale, shift):
-        """Predictions of targets y, turned in place into those of y * scale + shift.
+        """Turn predictions of y into predictions of y * scale + shift, in place.
 
         `scale` and `shift` are (n_targets,).
         """
@@ -153,52 +179,52 @@ class Loss(Option):
         p += shift
 
     def targets_of_scores(self, n_targets):
-        """For each score, (n_scores,), its target; -1 if no linear function of this."""
+        """The target of each score, (n_scores,); -1 where it is not linear in one."""
         return np.arange(n_targets)
 
     def rescaled_scores(self, z, scale):
         """Scores, (n, n_scores), whose predictions are those of z times `scale`.
 
-        `scale` is (n_targets,), 0 for a target that nothing is known of.
+        `scale` is (n_targets,), 0 for a target about which nothing is known.
         """
         return z * scale
 
     def interval_error(self, p, y):
-        """How far targets are from predictions, (n, n_targets), without the sign."""
+        """Absolute distance of targets from predictions, (n, n_targets)."""
         return np.abs(self.predicted(p, y.shape[-1]) - y)
 
     def interval(self, predicted, spread, width):
-        """Lower and upper end where `interval_error` is `width`, (n_targets,)."""
+        """Lower and upper target whose `interval_error` is `width`, (n_targets,)."""
         return predicted - width, predicted + width
 
     def for_validation(self):
-        """The loss that validation rows are measured by."""
+        """The loss used on validation rows."""
         return self
 
     def bounded(self, largest):
-        """The loss to train by, where targets are at most `largest`, (n_targets,)."""
+        """The loss to train with if targets are at most `largest`, (n_targets,)."""
         return self
 
 
-# Rows that `best_constant` takes at a time, so that it needs next to no memory, and
-# at most, evenly spaced, where it searches.
+# `best_constant` works on blocks of rows to save memory, and searches on a limited
+# number of evenly spaced rows.
 CONSTANT_ROWS = 4096
 SEARCHED_ROWS = 20_000
 
 
 def best_constant(loss, Y, sample_weight=None):
-    """The constant scores of least loss, and this loss: what any network must beat.
+    """The constant scores of least loss, and that loss: the baseline for any network.
 
     Parameters
     ----------
-    loss : object of the tables below
+    loss : Loss
     Y : ndarray of shape (n, n_targets)
     sample_weight : ndarray of shape (n,), default=None
 
     Returns
     -------
     scores : ndarray of shape (n_scores,), float64
-        Finite also where a class does not occur.
+        Finite even if a class does not occur.
     value : float
         The mean loss.
     """
@@ -217,6 +243,6 @@ def best_constant(loss, Y, sample_weight=None):
     for rows in blocks:
         P = np.tile(scores, (len(Y[rows]), 1))
         loss.forward(P)
-        with np.errstate(all="ignore"):  # of targets beyond their dtype; training tells
+        with np.errstate(all="ignore"):  # targets may overflow; training reports that
             value += weights[rows] @ loss.value(P, Y[rows])
     return scores, float(value / total)

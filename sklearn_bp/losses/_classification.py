@@ -1,24 +1,35 @@
 """Losses of class scores: log-loss and squared error, each in two variants.
 
-The conventions stand in `losses._base`.
+See `losses._base` for the conventions.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit, log_expit, logit
 
+from sklearn_bp._common import onnx_forms
 from sklearn_bp._common.blas import blas_for
 from sklearn_bp._common.option import check_number
 from sklearn_bp.losses._base import Loss
 
-# Log-losses take smaller probabilities for this, as scikit-learn's do.
+__all__ = [
+    "CLASSIFIER_LOSSES",
+    "BinaryLogLoss",
+    "BinarySquaredError",
+    "CategoricalLogLoss",
+    "CategoricalSquaredError",
+    "ClassLoss",
+    "LogLoss",
+]
+
+# Log-losses raise smaller probabilities to this value, as scikit-learn's do.
 _EPSILON = {np.dtype(t): np.array(np.finfo(t).eps, t) for t in ("f4", "f8")}
 
 
 def _minus_log(p):
-    """-log p, in place, finite also for p = 0."""
+    """-log p, in place, finite even for p = 0."""
     np.maximum(p, _EPSILON[p.dtype], out=p)
     np.log(p, p)
     return np.negative(p, p)
@@ -58,11 +69,11 @@ class ClassLoss(Loss):
 
 @dataclass(frozen=True)
 class LogLoss(ClassLoss):
-    """-log p of what is true: `CategoricalLogLoss`, or `BinaryLogLoss`.
+    """-log p of the true class: `CategoricalLogLoss`, or `BinaryLogLoss`.
 
-    With label smoothing of e, what is true counts as 1 - e + e / K and each of the
-    others as e / K, of K classes; two classes, and a label and its absence, are K = 2
-    (Szegedy et al. 2016). Validation rows are measured without.
+    Label smoothing e replaces the targets 1 and 0 by 1 - e + e / K and e / K, where K
+    is the number of classes, and 2 for each label (Szegedy et al. 2016). The loss on
+    validation rows is not smoothed.
 
     Parameters
     ----------
@@ -92,6 +103,12 @@ class CategoricalLogLoss(LogLoss):
     delta2 = p - y for targets y that are 1 for the true class, else 0.
     """
 
+    formulas = (
+        r"softmax: $e^{z_m} / \sum_l e^{z_l}$",
+        r"$-\sum_m y_m \log p_m$",
+        "$p - y$",
+    )
+
     out_activation = "softmax"
 
     def best_constant(self, mean, margin):
@@ -101,10 +118,10 @@ class CategoricalLogLoss(LogLoss):
         _softmax(z)
 
     def bind(self, shape, dtype):
-        """Softmax without the shift: a third of the time, 6 to 22 % of a fit.
+        """Softmax without the shift: a third of the time, 6 to 22 % of a fit less.
 
-        Right while no score is so large that exponentials of the others, or sums of
-        them, could overflow or lose digits; else shifted.
+        Used while no score is so large that exponentials, or their sums, could
+        overflow or lose digits; otherwise the scores are shifted.
         """
         n_rows, n_outputs = shape
         gemv, amax = blas_for(dtype).gemv, blas_for(dtype).amax
@@ -134,12 +151,21 @@ class CategoricalLogLoss(LogLoss):
         self.bind(z.shape, z.dtype)(z)
         _raise_zeros(z)
 
+    def onnx(self, graph, z):
+        return graph.node("Softmax", z, axis=1)
+
 
 class BinaryLogLoss(LogLoss):
     """-sum_k [y_k log p_k + (1 - y_k) log(1 - p_k)], p = 1 / (1 + exp(-z)).
 
-    One score for two classes, or one for each label; delta2 = p - y.
+    One score for two classes, or one per label; delta2 = p - y.
     """
+
+    formulas = (
+        "$1 / (1 + e^{-z})$",
+        r"$-\sum_m [y_m \log p_m + (1 - y_m) \log (1 - p_m)]$",
+        "$p - y$",
+    )
 
     out_activation = "logistic"
 
@@ -157,6 +183,9 @@ class BinaryLogLoss(LogLoss):
 
     def proba(self, z):
         _sigmoid_probability(z)
+
+    def onnx(self, graph, z):
+        return graph.node("Sigmoid", z)
 
 
 class _SmoothCategoricalLogLoss(CategoricalLogLoss):
@@ -206,10 +235,16 @@ def _smoothed(y, smoothing, n_classes, dtype):
 class BinarySquaredError(ClassLoss):
     """1/2 sum_k (p_k - y_k)^2, p = 1 / (1 + exp(-z)): the error of the early texts.
 
-    One score for two classes, or one for each label;
-    delta2 = (p - y) p (1 - p), which is small wherever the sigmoid saturates,
-    also where it is wrong (Rumelhart, Hinton and Williams 1986).
+    One score for two classes, or one per label; delta2 = (p - y) p (1 - p), which is
+    small wherever the sigmoid saturates, even where the prediction is wrong (Rumelhart,
+    Hinton and Williams 1986).
     """
+
+    formulas = (
+        "$1 / (1 + e^{-z})$",
+        r"$\frac12 \sum_m (p_m - y_m)^2$",
+        r"$(p - y) \odot p \odot (1 - p)$",
+    )
 
     out_activation = "logistic"
     of_mean = True
@@ -231,14 +266,30 @@ class BinarySquaredError(ClassLoss):
     def proba(self, z):
         _sigmoid_probability(z)
 
+    def onnx(self, graph, z):
+        return graph.node("Sigmoid", z)
+
 
 class CategoricalSquaredError(BinarySquaredError):
-    """`BinarySquaredError` with one sigmoid a class, for classes that exclude
-    each other: class probabilities are p_k / sum_j p_j.
+    """`BinarySquaredError` with one sigmoid per class, for classes that exclude each
+    other: class probabilities are p_k / sum_j p_j.
     """
 
     def proba(self, z):
-        # p_k / sum_j p_j is the softmax of log p, also where every p underflows.
+        # p_k / sum_j p_j is the softmax of log p, even where every p underflows.
         log_expit(z, out=z)
         _softmax(z)
         _raise_zeros(z)
+
+    def onnx(self, graph, z):
+        # log p = -log(1 + exp(-z))
+        minus_log = onnx_forms.softplus(graph, graph.node("Neg", z))
+        return graph.node("Softmax", graph.node("Neg", minus_log), axis=1)
+
+
+# True: classes that exclude each other, one score per class.  False: independent
+# scores, for two classes (one score) or several labels (one score per label).
+CLASSIFIER_LOSSES: dict[str, dict[bool, Any]] = {
+    "log_loss": {True: CategoricalLogLoss(), False: BinaryLogLoss()},
+    "squared_error": {True: CategoricalSquaredError(), False: BinarySquaredError()},
+}

@@ -1,6 +1,6 @@
 """Losses of real targets.
 
-The conventions stand in `losses._base`.
+See `losses._base` for the conventions.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import xlogy
 
+from sklearn_bp._common import onnx_forms
 from sklearn_bp._common.option import check_number
 from sklearn_bp.losses._base import Loss
 from sklearn_bp.losses._classification import (
@@ -18,8 +19,19 @@ from sklearn_bp.losses._classification import (
     CategoricalSquaredError,
 )
 
-# Constant quantiles, and a constant spread, are taken to be so far apart at least, for
-# their scores to be finite.
+__all__ = [
+    "REGRESSOR_LOSSES",
+    "AbsoluteError",
+    "Gamma",
+    "GaussianNLL",
+    "Huber",
+    "Poisson",
+    "Quantile",
+    "SquaredError",
+]
+
+# The least distance between constant quantiles, and the least constant spread, so that
+# their scores are finite.
 SMALLEST_STEP = 1e-3
 
 
@@ -28,6 +40,8 @@ class SquaredError(Loss):
 
     For classes, `variant` gives the sum of squares on sigmoids.
     """
+
+    formulas = "$z$", r"$\frac{1}{2k} \sum_m (p_m - y_m)^2$", "$(p - y) / k$"
 
     scalable = True
     degree = 2
@@ -49,6 +63,12 @@ class SquaredError(Loss):
 
 class AbsoluteError(Loss):
     """mean_k abs(p_k - y_k), p = z; delta2 = sign(p - y) / n_targets: the median."""
+
+    formulas = (
+        "$z$",
+        r"$\frac{1}{k} \sum_m \lvert p_m - y_m \rvert$",
+        r"$\operatorname{sign}(p - y) / k$",
+    )
 
     scalable = True
     robust = True
@@ -75,11 +95,18 @@ class Huber(Loss):
     Parameters
     ----------
     delta : float > 0, default=1.35
-        Residuals beyond d pull no harder than those at d. It counts in units of the
-        targets; standardized ones have an interquartile range of 1.349, the standard
-        normal's, and 1.35 is where the loss is 95 % as efficient as the squared error
-        on normal residuals of that width.
+        Residuals beyond d pull no harder than those at d. In units of the targets;
+        standardized targets have the interquartile range of a standard normal, 1.349,
+        and with 1.35 the loss is 95 % as efficient as the squared error on normal
+        residuals of that width.
     """
+
+    formulas: ClassVar[tuple[str, ...]] = (
+        "$z$",
+        r"$\frac{1}{k} \sum_m c_m (r_m - c_m / 2)$, "
+        r"where $r = \lvert p - y \rvert$ and $c = \min(r, d)$",
+        r"$\max(-d, \min(d, p - y)) / k$",
+    )
 
     delta: float = 1.35
 
@@ -105,9 +132,9 @@ class Huber(Loss):
 class Quantile(Loss):
     """mean_kj max(q_j r, (q_j - 1) r), r = y_k - p_kj: quantiles q_j of each target.
 
-    Of several, p_k0 = z_k0 and p_kj = p_k(j-1) + log(1 + exp(z_kj)), so that they never
-    cross, whatever the features.  With e_kj = d value / d p_kj, which is (1 - q_j) / m
-    where p_kj > y_k and -q_j / m where it is below, of m predictions a row,
+    Several quantiles never cross, whatever the features: p_k0 = z_k0 and
+    p_kj = p_k(j-1) + log(1 + exp(z_kj)).  With m predictions per row, e_kj = d value /
+    d p_kj is (1 - q_j) / m where p_kj > y_k and -q_j / m where p_kj < y_k, and
 
     delta2_k0 = sum_i e_ki,   delta2_kj = (1 - exp(p_k(j-1) - p_kj)) sum_i>=j e_ki
 
@@ -117,6 +144,12 @@ class Quantile(Loss):
     ----------
     quantile : float or sequence of floats in (0, 1), increasing, default=0.5
     """
+
+    formulas: ClassVar[tuple[str, ...]] = (
+        "$z$, of one quantile $q$",
+        r"$\frac{1}{k} \sum_m \max(q (y_m - p_m), (q - 1) (y_m - p_m))$",
+        "$(1 - q) / k$ where $p > y$, $-q / k$ where $p < y$",
+    )
 
     quantile: Any = 0.5
 
@@ -147,7 +180,7 @@ class Quantile(Loss):
 
     @property
     def out_activation(self):  # type: ignore[override]
-        """Name of the inverse link: "cumulative_softplus" of several quantiles."""
+        """Name of the inverse link: "cumulative_softplus" for several quantiles."""
         return "identity" if len(self.levels) == 1 else "cumulative_softplus"
 
     def n_scores(self, n_targets):
@@ -198,7 +231,7 @@ class Quantile(Loss):
         return np.array([self._scores_of(row) for row in p])
 
     def _scores_of(self, p):
-        """The scores of quantiles, (n_targets, n_quantiles), moved apart if equal."""
+        """The scores of quantiles, (n_targets, n_quantiles); equal ones move apart."""
         steps = np.diff(p, axis=1)
         p = p.copy()
         p[:, 1:] = _softplus_inverse(np.maximum(steps, SMALLEST_STEP))
@@ -213,7 +246,7 @@ class Quantile(Loss):
         p += shift[:, np.newaxis]
 
     def interval_error(self, p, y):
-        """How far beyond the outer quantiles (Romano, Patterson and Candes 2019)."""
+        """Distance beyond the outer quantiles (Romano, Patterson and Candes 2019)."""
         p = self._by_quantile(p)
         return np.maximum(p[..., 0] - y, y - p[..., -1])
 
@@ -223,17 +256,29 @@ class Quantile(Loss):
         most = np.finfo(np.float64).max
         lower = np.maximum(predicted[..., 0] - width, -most)
         upper = np.minimum(predicted[..., -1] + width, most)
-        middle = lower / 2 + upper / 2  # a negative width may be too much
+        middle = lower / 2 + upper / 2  # a negative width could make the ends cross
         return np.minimum(lower, middle), np.maximum(upper, middle)
+
+    def onnx(self, graph, z):
+        n_levels = len(self.levels)
+        if n_levels == 1:
+            return z
+        # A row per target: the first score, and the steps from each quantile to the
+        # next, are summed up by a product with ones on and above the diagonal.
+        rows = graph.node("Reshape", z, graph.constant([-1, n_levels], np.int64))
+        first = graph.constant([np.arange(n_levels) == 0], np.bool_)
+        steps = graph.node("Where", first, rows, onnx_forms.softplus(graph, rows))
+        sums = graph.node("MatMul", steps, np.triu(np.ones((n_levels, n_levels))))
+        return graph.node("Reshape", sums, graph.node("Shape", z))
 
 
 @dataclass(frozen=True)
 class GaussianNLL(Loss):
-    """sum_k log s_k + (y_k - m_k)^2 / (2 s_k^2): mean and spread, learnt together.
+    """sum_k log s_k + (y_k - m_k)^2 / (2 s_k^2): learns mean and spread together.
 
-    The negative log-likelihood of a normal distribution, up to a constant, of means
-    m = z and standard deviations s = e + log(1 + exp(z)); the scores of all means stand
-    before those of all spreads, and so do the predictions (m, s).
+    The negative log-likelihood of a normal distribution, up to a constant, with means
+    m = z and standard deviations s = e + log(1 + exp(z)). The scores of all means come
+    before those of all spreads, and likewise the predictions (m, s).
 
     delta2 of the means = (m - y) / s^2
     delta2 of the spreads = (1 / s - (m - y)^2 / s^3) (1 - exp(e - s))
@@ -243,11 +288,17 @@ class GaussianNLL(Loss):
     Parameters
     ----------
     min_std : float > 0, default=0.01
-        The smallest spread e, without which targets that are met exactly would have no
-        least loss, and few rows would be learnt by heart in ever larger steps. It
-        counts in units of the targets, standardized ones having a standard deviation
-        of 1.
+        The smallest spread e. Without it the loss of targets that are fitted exactly
+        would have no minimum, and small data would be overfitted in ever larger steps.
+        In units of the targets; standardized targets have a standard deviation of 1.
     """
+
+    formulas: ClassVar[tuple[str, ...]] = (
+        r"mean $\mu = z$, spread $\sigma = \log(1 + e^{z'})$, plus a little",
+        r"$\sum_m [\log \sigma_m + (y_m - \mu_m)^2 / (2 \sigma_m^2)]$",
+        r"$(\mu - y) / \sigma^2$; and for $z'$ "
+        r"$[1 / \sigma - (y - \mu)^2 / \sigma^3] (1 - e^{-\sigma})$",
+    )
 
     min_std: float = 0.01
 
@@ -295,7 +346,7 @@ class GaussianNLL(Loss):
         return np.append(np.arange(n_targets), np.full(n_targets, -1))
 
     def rescaled_scores(self, z, scale):
-        """Spreads do not shrink: too small ones make steps of any length."""
+        """Spreads do not shrink: too small a spread makes steps of any length."""
         p = z.copy()
         self.forward(p)
         k = len(scale)
@@ -323,12 +374,17 @@ class GaussianNLL(Loss):
     def interval(self, predicted, spread, width):
         return predicted - width * spread, predicted + width * spread
 
+    def onnx(self, graph, z):
+        return z  # the mean; the graph does not give the spread
+
 
 class Poisson(Loss):
     """sum_k [y_k log(y_k / p_k) - y_k + p_k], p = exp(z): half the deviance.
 
     For counts and other targets y >= 0; delta2 = p - y.
     """
+
+    formulas = "$e^z$", r"$\sum_m [y_m \log (y_m / p_m) - y_m + p_m]$", "$p - y$"
 
     out_activation = "exp"
     positive_only = True
@@ -357,12 +413,21 @@ class Poisson(Loss):
                 "Use loss='squared_error' for targets of either sign."
             )
 
+    def onnx(self, graph, z):
+        return onnx_forms.bounded_exp(graph, z)
+
 
 class Gamma(Loss):
     """sum_k [y_k / p_k - log(y_k / p_k) - 1], p = exp(z): half the deviance.
 
     For amounts y > 0 whose spread grows with their mean; delta2 = 1 - y / p.
     """
+
+    formulas = (
+        "$e^z$",
+        r"$\sum_m [y_m / p_m - \log(y_m / p_m) - 1]$",
+        "$1 - y / p$",
+    )
 
     out_activation = "exp"
     positive_only = True
@@ -394,10 +459,13 @@ class Gamma(Loss):
                 "targets of either sign."
             )
 
+    def onnx(self, graph, z):
+        return onnx_forms.bounded_exp(graph, z)
 
-# A feature far out, in one row, makes scores of any size, and of these exp(z) an error
-# that ends all training.  Predictions may be so many times the largest Poisson target,
-# and Gamma targets so many times what is predicted, before errors grow no more.
+
+# An outlier in one feature can make a score of any size, and exp(z) an error that ruins
+# the training.  So errors stop growing once a prediction is this many times the largest
+# Poisson target, or a Gamma target this many times its prediction.
 LARGEST_POISSON = 30.0
 LARGEST_GAMMA = 1000.0
 
@@ -411,9 +479,9 @@ def _bounded_exp(z):
 
 
 class _BoundedPoisson(Poisson):
-    """`Poisson`, but linear in z where p > m: m log p grows there.
+    """`Poisson`, but with m log p in place of p where p > m: linear in z.
 
-    delta2 = min(p, m) - y, m the largest target LARGEST_POISSON times.
+    delta2 = min(p, m) - y, where m is LARGEST_POISSON times the largest target.
     """
 
     most: Any
@@ -436,9 +504,9 @@ class _BoundedPoisson(Poisson):
 
 
 class _BoundedGamma(Gamma):
-    """`Gamma`, but linear in z where y / p > m: m log(y / p) grows there.
+    """`Gamma`, but with m log(y / p) in place of y / p where y / p > m: linear in z.
 
-    delta2 = 1 - min(y / p, m), m = LARGEST_GAMMA.
+    delta2 = 1 - min(y / p, m), where m = LARGEST_GAMMA.
     """
 
     def forward(self, z):
@@ -462,10 +530,10 @@ def _softplus_inverse(s):
 
 
 def weighted_quantiles(Y, sample_weight, levels):
-    """Weighted quantiles of each column, (n_columns, n_levels), of least pinball loss.
+    """Weighted quantiles of each column, (n_columns, n_levels): least pinball loss.
 
-    The smallest values that so much of the weight is at or below; between two, where
-    it is just so much, their middle.
+    The smallest value with at least this share of the weight at or below it; where the
+    share is met exactly, the middle of that value and the next.
     """
     found = np.empty((Y.shape[1], len(levels)))
     for k, y in enumerate(Y.T):
@@ -478,3 +546,14 @@ def weighted_quantiles(Y, sample_weight, levels):
         last = len(y) - 1
         found[k] = y[np.minimum(lower, last)] / 2 + y[np.minimum(upper, last)] / 2
     return found
+
+
+REGRESSOR_LOSSES: dict[str, Any] = {
+    "squared_error": SquaredError(),
+    "absolute_error": AbsoluteError(),
+    "huber": Huber(),
+    "quantile": Quantile(),
+    "gaussian_nll": GaussianNLL(),
+    "poisson": Poisson(),
+    "gamma": Gamma(),
+}

@@ -816,7 +816,11 @@ def test_interrupted_between_epochs(task, solver, options, n_epochs, monkeypatch
 @over_solvers
 @pytest.mark.parametrize("n_calls", range(4, 13))
 def test_interrupted_within_an_epoch(task, solver, n_calls, monkeypatch):
-    """An epoch of sgd and adam has four batches, one of lbfgs one or more."""
+    """An epoch of sgd and adam has four batches, one of lbfgs one or more.
+
+    An activation of one's own interrupts, so all runs in Python.
+    """
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", "python")
     y = TASKS[task][1]
     model = make(task, solver=solver, max_iter=50)
     with monkeypatch.context() as patched:

@@ -25,7 +25,7 @@ from sklearn_bp import (
     schedules,
 )
 from sklearn_bp._common.option import Option
-from sklearn_bp._fitting.pickling import NAMES, READABLE, STATE_VERSION, plain, restored
+from sklearn_bp._fitting.codec import NAMES, READABLE, STATE_VERSION, plain, restored
 from sklearn_bp._tables.scaling import Scaling
 
 DATA = Path(__file__).parents[1] / "data"

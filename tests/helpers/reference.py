@@ -3,7 +3,11 @@
 Nothing of the package is used, every array is allocated where it is needed, and
 rows come before units as in the data: X (n, n_features), Y (n, n_outputs).  The
 parameters are a list W1, b1, W2, b2.
+
+`ACTIVATIONS` and `LOSSES` have one row per part, which all tests of parts read.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, xlogy
@@ -40,28 +44,40 @@ def mish_prime(z):
     return t + z * sigmoid(z) * (1 - t**2)
 
 
+class Rows(dict):
+    """Plain forms of parts, by name."""
+
+    def __missing__(self, key):
+        raise KeyError(
+            f"{key!r} has no plain form: add a row to tests/helpers/reference.py."
+        )
+
+
 S, C = 1.0507009873554805, 1.6732632423543772
+TINY = np.finfo(float).smallest_subnormal  # the smallest number above 0
 
 # f(z) and f'(z), both from z
-ACTIVATIONS = {
-    "leaky_relu": (
-        lambda z: np.where(z > 0, z, 0.01 * z),
-        lambda z: np.where(z > 0, 1.0, 0.01),
-    ),
-    "elu": (lambda z: elu(z, 1.0), lambda z: elu_prime(z, 1.0)),
-    "selu": (lambda z: S * elu(z, C), lambda z: S * elu_prime(z, C)),
-    "gelu": (lambda z: z * ndtr(z), lambda z: ndtr(z) + z * phi(z)),
-    "silu": (
-        lambda z: z * sigmoid(z),
-        lambda z: sigmoid(z) * (1 + z * sigmoid(-z)),
-    ),
-    "mish": (lambda z: z * np.tanh(softplus(z)), mish_prime),
-    "softplus": (softplus, sigmoid),
-    "identity": (lambda z: z, np.ones_like),
-    "logistic": (sigmoid, lambda z: sigmoid(z) * sigmoid(-z)),
-    "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
-    "relu": (lambda z: np.where(z > 0, z, 0), lambda z: np.where(z > 0, 1.0, 0.0)),
-}
+ACTIVATIONS = Rows(
+    {
+        "leaky_relu": (
+            lambda z: np.where(z > 0, z, 0.01 * z),
+            lambda z: np.where(z > 0, 1.0, 0.01),
+        ),
+        "elu": (lambda z: elu(z, 1.0), lambda z: elu_prime(z, 1.0)),
+        "selu": (lambda z: S * elu(z, C), lambda z: S * elu_prime(z, C)),
+        "gelu": (lambda z: z * ndtr(z), lambda z: ndtr(z) + z * phi(z)),
+        "silu": (
+            lambda z: z * sigmoid(z),
+            lambda z: sigmoid(z) * (1 + z * sigmoid(-z)),
+        ),
+        "mish": (lambda z: z * np.tanh(softplus(z)), mish_prime),
+        "softplus": (softplus, sigmoid),
+        "identity": (lambda z: z, np.ones_like),
+        "logistic": (sigmoid, lambda z: sigmoid(z) * sigmoid(-z)),
+        "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
+        "relu": (lambda z: np.where(z > 0, z, 0), lambda z: np.where(z > 0, 1.0, 0.0)),
+    }
+)
 
 
 def categorical(p, y):
@@ -181,31 +197,45 @@ def mean_error(p, y):
     return (p - y) / y.shape[1]
 
 
-# p(z2), the loss of each row, and its derivative with respect to z2
-LOSSES = {
-    ("log_loss", True): (softmax, categorical, error),
-    ("log_loss", False): (sigmoid, binary, error),
-    ("squared_error", True): (sigmoid, half_squares, error_through_sigmoid),
-    ("squared_error", False): (sigmoid, half_squares, error_through_sigmoid),
-    "squared_error": (lambda z: z, half_mean_squares, mean_error),
-    "poisson": (np.exp, half_deviance, error),
-    "gamma": (np.exp, half_gamma_deviance, relative_error),
-    "absolute_error": (lambda z: z, absolute, mean_sign),
-    "huber": (lambda z: z, huber, huber_error),
-    "quantile": (
-        lambda z: z,
-        lambda p, y: pinball(p, y, [0.5]),
-        lambda p, y: pinball_error(p, y, [0.5]),
-    ),
-    "three quantiles": (
-        lambda z: increasing(z, [0.1, 0.5, 0.9]),
-        lambda p, y: pinball(p, y, [0.1, 0.5, 0.9]),
-        lambda p, y: pinball_error(p, y, [0.1, 0.5, 0.9]),
-    ),
-    "gaussian_nll": (mean_and_spread, gaussian, gaussian_error),
-    ("smoothed", True): (softmax, *smoothed(categorical, error, None)),
-    ("smoothed", False): (sigmoid, *smoothed(binary, error, 2)),
-}
+class Loss(NamedTuple):
+    """p(z2), the loss of each row, and its derivative with respect to z2."""
+
+    link: Any
+    value: Any
+    error: Any
+    smallest: float = -np.inf  # the smallest target of the domain
+
+    def admits(self, y):
+        return y >= self.smallest
+
+
+# (name, exclusive) for classes, name for regression
+LOSSES = Rows(
+    {
+        ("log_loss", True): Loss(softmax, categorical, error),
+        ("log_loss", False): Loss(sigmoid, binary, error),
+        ("squared_error", True): Loss(sigmoid, half_squares, error_through_sigmoid),
+        ("squared_error", False): Loss(sigmoid, half_squares, error_through_sigmoid),
+        "squared_error": Loss(lambda z: z, half_mean_squares, mean_error),
+        "poisson": Loss(np.exp, half_deviance, error, 0),
+        "gamma": Loss(np.exp, half_gamma_deviance, relative_error, TINY),
+        "absolute_error": Loss(lambda z: z, absolute, mean_sign),
+        "huber": Loss(lambda z: z, huber, huber_error),
+        "quantile": Loss(
+            lambda z: z,
+            lambda p, y: pinball(p, y, [0.5]),
+            lambda p, y: pinball_error(p, y, [0.5]),
+        ),
+        "three quantiles": Loss(
+            lambda z: increasing(z, [0.1, 0.5, 0.9]),
+            lambda p, y: pinball(p, y, [0.1, 0.5, 0.9]),
+            lambda p, y: pinball_error(p, y, [0.1, 0.5, 0.9]),
+        ),
+        "gaussian_nll": Loss(mean_and_spread, gaussian, gaussian_error),
+        ("smoothed", True): Loss(softmax, *smoothed(categorical, error, None)),
+        ("smoothed", False): Loss(sigmoid, *smoothed(binary, error, 2)),
+    }
+)
 
 
 def loss_and_gradient(theta, X, Y, w, total, alpha, activation, loss, mask=1.0):
@@ -216,7 +246,7 @@ def loss_and_gradient(theta, X, Y, w, total, alpha, activation, loss, mask=1.0):
     """
     W1, b1, W2, b2, *skip = theta
     f, f_prime = ACTIVATIONS[activation]
-    g, value, output_error = LOSSES[loss]
+    g, value, output_error, _ = LOSSES[loss]
     z1 = X @ W1 + b1
     a1 = f(z1) * mask
     p = g(a1 @ W2 + b2 + sum(X @ V for V in skip))

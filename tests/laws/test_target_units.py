@@ -9,7 +9,7 @@ from partitions import fitted as fitted_to_parts
 from sklearn.metrics import r2_score
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerRegressor
-from sklearn_bp.losses import Quantile
+from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -18,15 +18,9 @@ X = RNG.normal(5, size=(150, 3))
 ONE = np.abs(X[:, 0] + 0.3 * RNG.normal(size=150)) + 0.1
 TWO = np.column_stack([ONE, ONE**2])
 UNITS = [2.0**-150, 1e-46, 1e-300, 1e39, 1e304]
-SCALED = [
-    "squared_error",
-    "absolute_error",
-    "huber",
-    Quantile(0.3),
-    Quantile([0.1, 0.5, 0.9]),
-    "gaussian_nll",
-]
-LOGARITHMIC = ["poisson", "gamma"]
+SCALED = [name for name, loss in REGRESSOR_LOSSES.items() if loss.scalable]
+SCALED += [Quantile(0.3), Quantile([0.1, 0.5, 0.9])]
+LOGARITHMIC = [name for name, loss in REGRESSOR_LOSSES.items() if loss.logarithmic]
 QUICK = {"hidden_layer_sizes": 8, "n_members": 2, "max_iter": 15, "random_state": 0}
 
 

@@ -63,7 +63,7 @@ def masked_loss_and_gradient(network, parameters, x, mask):
     return loss, gradient
 
 
-@pytest.mark.parametrize("activation", list(reference.ACTIVATIONS))
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_gradient_of_the_masked_network(activation, convert, n_members):

@@ -44,18 +44,26 @@ LOSSES = (
 
 N_ROWS, N_FEATURES, N_HIDDEN = 20, 3, 4
 
+
+def named(part):
+    return part if isinstance(part, str) else f"{part[0]}-{part[1]}"
+
+
 over_parts = pytest.mark.parametrize(
     ("loss", "activation"),
     list(product(LOSSES, ACTIVATIONS)),
-    ids=lambda part: part if isinstance(part, str) else f"{part[0]}-{part[1]}",
+    ids=named,
 )
 # All pairs are tried by examples/gradient_check.py, in test_docs.py; and against the
 # plain network below.
 over_each_part = pytest.mark.parametrize(
     ("loss", "activation"),
-    [(loss, a) for loss in LOSSES for a in ("tanh", "relu")]
-    + [(loss, a) for loss in list(LOSSES)[:2] for a in ACTIVATIONS],
-    ids=str,
+    [
+        (loss, activation)
+        for loss, activation in product(LOSSES, ACTIVATIONS)
+        if activation in ("tanh", "relu") or loss in list(LOSSES)[:2]
+    ],
+    ids=named,
 )
 over_outputs = pytest.mark.parametrize("n_outputs", [1, 3])
 
@@ -72,7 +80,7 @@ def problem(loss, n_outputs):
         Y = rng.poisson(2, size=(N_ROWS, n_outputs)) + rng.uniform(
             size=(N_ROWS, n_outputs)
         )
-        if loss != "gamma":
+        if reference.LOSSES[loss].admits(0):
             Y[:5] = 0  # on the edge of what poisson admits
     elif loss[1]:
         Y = classes[:, np.newaxis] == np.arange(n_outputs)
@@ -134,8 +142,6 @@ def test_gradient_against_differences(loss, activation, n_outputs):
 @over_outputs
 @over_parts
 def test_kernel_is_the_plain_network(loss, activation, n_outputs):
-    if activation not in reference.ACTIVATIONS or loss not in reference.LOSSES:
-        pytest.fail("Add the part's plain form to tests/helpers/reference.py.")
     network = TwoLayerNetwork(ACTIVATIONS[activation], LOSSES[loss])
     parameters, X, Y, weights = problem(loss, n_outputs)
     value, gradient = loss_and_gradient(network, parameters, X, Y, weights, 0.7)

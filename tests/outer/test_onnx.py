@@ -20,13 +20,14 @@ from sklearn.preprocessing import StandardScaler
 
 import sklearn_bp.onnx
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp.activations import ACTIVATIONS, ELU, Activation, LeakyReLU
+from sklearn_bp.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
 from sklearn_bp.losses import (
     CLASSIFIER_LOSSES,
     REGRESSOR_LOSSES,
     Huber,
     LogLoss,
     Quantile,
+    SquaredError,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -121,14 +122,6 @@ def test_activations(activation, dtype):
     (p,) = run(model, far)
     largest = np.abs(far @ model.coefs_[0]).max(axis=1, keepdims=True) + 1
     assert (np.abs(p - model.predict(far)) / largest).max() < tolerance
-
-
-def test_every_name_of_the_package_has_a_form():
-    for part in ACTIVATIONS.values():
-        assert type(part) in sklearn_bp.onnx.ACTIVATIONS
-    variants = [v for pair in CLASSIFIER_LOSSES.values() for v in pair.values()]
-    for part in [*variants, *REGRESSOR_LOSSES.values()]:
-        assert type(part) in sklearn_bp.onnx.LINKS
 
 
 @over_dtypes
@@ -355,14 +348,85 @@ class Cube(Activation):
         delta *= 3 * np.abs(a) ** (2 / 3)
 
 
-def test_activations_of_ones_own(monkeypatch):
-    settings = BRIEF | {"activation": Cube(), "max_iter": 2}
-    model = TwoLayerClassifier(**settings).fit(X, CLASSES["binary"])
-    with pytest.raises(ValueError, match=r"no ONNX form of activation=.*Cube"):
+class BareCube:
+    """Derives from nothing."""
+
+    forward, backward = Cube.forward, Cube.backward
+
+
+class CubeWithForm(Cube):
+    def onnx(self, graph, z):
+        return graph.node("Mul", z, graph.node("Mul", z, z))
+
+
+class BareCubeWithForm(BareCube):
+    onnx = CubeWithForm.onnx
+
+
+class HalvedTanh(Tanh):
+    """Has the form of another function, which must not be taken for its own."""
+
+    def forward(self, z):
+        super().forward(z)
+        z /= 2
+
+    def backward(self, a, delta):
+        super().backward(2 * a, delta)
+        delta /= 2
+
+
+def fitted_with(activation):
+    settings = BRIEF | {"activation": activation, "max_iter": 2}
+    return TwoLayerClassifier(**settings).fit(X, CLASSES["binary"])
+
+
+@pytest.mark.parametrize("own", [CubeWithForm, BareCubeWithForm])
+def test_an_activation_of_ones_own_brings_its_form(own):
+    assert_same(fitted_with(own()), X)
+
+
+@pytest.mark.parametrize("own", [Cube, BareCube, HalvedTanh])
+def test_a_form_can_be_registered_for_a_class_without(own, monkeypatch):
+    model = fitted_with(own())
+    with pytest.raises(ValueError, match=rf"no ONNX form of a.*{own.__name__}"):
         run(model, X)
     cube = lambda graph, z, own: graph.node("Mul", z, graph.node("Mul", z, z))  # noqa: E731
-    monkeypatch.setitem(sklearn_bp.onnx.ACTIVATIONS, Cube, cube)
+    halved = lambda graph, z, own: graph.node("Mul", graph.node("Tanh", z), 0.5)  # noqa: E731
+    form = halved if own is HalvedTanh else cube
+    monkeypatch.setitem(sklearn_bp.onnx.ACTIVATIONS, own, form)
     assert_same(model, X)
+
+
+class HalfScores(Huber):
+    """Huber's loss of half the score."""
+
+    scalable = False
+
+    def forward(self, z):
+        z /= 2
+
+    def backward(self, p, y, out):
+        super().backward(p, y, out)
+        out /= 2
+
+
+class HalfScoresWithForm(HalfScores):
+    def onnx(self, graph, z):
+        return graph.node("Mul", z, 0.5)
+
+
+class Bare:
+    """Derives from nothing, and has scores for predictions."""
+
+    value, backward = SquaredError.value, SquaredError.backward
+
+
+def test_losses_of_ones_own():
+    for loss in (HalfScoresWithForm(), Bare()):
+        assert_same(TwoLayerRegressor(loss=loss, **BRIEF).fit(X, SIGNAL), X)
+    model = TwoLayerRegressor(loss=HalfScores(), **BRIEF).fit(X, SIGNAL)
+    with pytest.raises(ValueError, match=r"no ONNX form of loss=.*HalfScores.*LINKS"):
+        run(model, X)
 
 
 @pytest.mark.parametrize("standardize", [True, False])

@@ -1,5 +1,6 @@
 """Rows held out in turn: who learns what, when training stops, how sure it may be."""
 
+import pickle
 from dataclasses import dataclass, field
 
 import kinds
@@ -450,13 +451,24 @@ def test_temperature_is_bounded(kind):
 
     Bounded below so that a few rows, all of them right, do not make it too sure.
     """
-    held_out, parameters, z, _ = held_out_of(kind)
     for sign, bound in ((1, 0.7), (-1, 20.0)):
+        held_out, parameters, z, _ = held_out_of(kind)
         if kind == "multiclass":
             held_out._Y = np.eye(4)[(sign * z).argmax(axis=1)]
         else:
             held_out._Y = sign * z > 0
         assert_allclose(held_out.temperature(parameters), bound, rtol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["auto", "python"])
+@over_classes
+def test_held_out_rows_travel_once_measured(kind, engine, monkeypatch):
+    """As partitions do, from worker to worker."""
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
+    held_out, parameters, _, _ = held_out_of(kind)
+    here = held_out(parameters)
+    there = pickle.loads(pickle.dumps(held_out))(parameters)
+    assert there.loss == here.loss
 
 
 @pytest.mark.parametrize("weighted", [False, True])

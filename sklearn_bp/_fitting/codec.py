@@ -1,7 +1,7 @@
-"""What pickles and skops files hold: an estimator's parts as plain values.
+"""Objects of this package as plain values, for pickles, skops files and checkpoints.
 
 A part, an object of this package, becomes a dict of its class's name and its fields;
-numbers, arrays, lists and what users brought stay as they are.  So a file does not
+numbers, arrays, lists and objects of the user stay as they are.  So a file does not
 depend on where private classes live, skops has to trust no type but the estimator's
 own, and a field that a later version adds has its default.
 """
@@ -64,6 +64,56 @@ PARTS: dict[str, Any] = {
 NAMES = {part: name for name, part in PARTS.items()}
 
 
+def fields_of(part, given=True):
+    """The name and the fields of a part, a dict.
+
+    Without those that have "given" in their metadata, if `given` is False: they follow
+    from the parameters of a fit.
+    """
+    own: dict[str, Any]
+    if isinstance(part, OneHotEncoder):
+        own = {"categories": part.categories_[0]}
+    elif isinstance(part, Parameters):
+        own = {"flat": part.flat, "layout": list(part.layout)}
+    elif isinstance(part, Inputs):
+        own = part._asdict()
+    else:
+        left_out = () if given else given_fields(part)
+        names = [f.name for f in fields(part) if f.name not in left_out]
+        own = {name: getattr(part, name) for name in names}
+    return {PART: NAMES[type(part)]} | own
+
+
+def given_fields(part):
+    """The names of the fields that a checkpoint leaves out."""
+    return [field.name for field in fields(part) if "given" in field.metadata]
+
+
+def part_of(name, own):
+    """The part of a name, with these fields; ValueError for others."""
+    if name not in PARTS:
+        raise ValueError(
+            f"{name!r} is no part of this version of sklearn_bp: the file was written "
+            "by a later one."
+        )
+    part = PARTS[name]
+    if part is OneHotEncoder:
+        return encoder_of(own["categories"])
+    if part is Parameters:
+        return _parameters(own["flat"], own["layout"])
+    return part(**own)
+
+
+def _parameters(flat, layout):
+    """`Parameters`, if the vector has this layout."""
+    kinds = [type(x) for x in layout]
+    if kinds != [int] * 4 + [bool] * 2 or min(layout[:4]) < 1:
+        raise ValueError(f"{layout} is no layout.")
+    if flat.dtype.kind != "f" or flat.shape != (Parameters.size(*layout),):
+        raise ValueError(f"{flat.shape} is not the shape of parameters {layout}.")
+    return Parameters(flat, *layout)
+
+
 def plain(value):
     """A value, with parts of this package as dicts; all else as it is."""
     if type(value) is list:
@@ -72,13 +122,7 @@ def plain(value):
         return {CLASS: NAMES[value]}
     if type(value) not in NAMES:
         return value
-    name = NAMES[type(value)]
-    if isinstance(value, OneHotEncoder):
-        return {PART: name, "categories": value.categories_[0]}
-    if isinstance(value, Parameters):
-        return {PART: name, "flat": value.flat, "layout": list(value.layout)}
-    names = value._fields if isinstance(value, Inputs) else _field_names(value)
-    return {PART: name} | {field: plain(getattr(value, field)) for field in names}
+    return {name: plain(own) for name, own in fields_of(value).items()}
 
 
 def restored(value):
@@ -87,25 +131,10 @@ def restored(value):
         return [restored(v) for v in value] if _holds_dicts(value) else value
     if type(value) is not dict or not {PART, CLASS} & value.keys():
         return value
-    name = value.get(PART) or value[CLASS]
-    if name not in PARTS:
-        raise ValueError(
-            f"{name!r} is no part of this version of sklearn_bp: the file was written "
-            "by a later one."
-        )
-    part = PARTS[name]
     if CLASS in value:
-        return part
+        return PARTS[value[CLASS]]
     own = {key: restored(v) for key, v in value.items() if key != PART}
-    if part is OneHotEncoder:
-        return encoder_of(own["categories"])
-    if part is Parameters:
-        return Parameters(own["flat"], *own["layout"])
-    return part(**own)
-
-
-def _field_names(part):
-    return [field.name for field in fields(part)]
+    return part_of(value[PART], own)
 
 
 def _holds_parts(values):

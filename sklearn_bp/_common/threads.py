@@ -1,0 +1,84 @@
+"""Threads that share work: contiguous ranges, the caller takes the first."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from contextvars import copy_context
+from itertools import pairwise
+
+from joblib import cpu_count
+
+from sklearn_bp._common.blas import allowed_threads, one_blas_thread
+
+# Seconds of work below which threads wait for each other longer than they gain.
+SHORT = 1e-3
+# Numbers that a core multiplies and adds in a second, at least.
+SPEED = 1e10
+
+
+class Team:
+    """As many threads as BLAS may use now, and as there are cores, at most `most`.
+
+    joblib counts the cores: it knows the limits of containers too.
+
+    They wait without spinning, and end with the team: none outlives a fit, so that a
+    process may fork between fits.
+
+    Parameters
+    ----------
+    most : int
+    """
+
+    def __init__(self, most):
+        self.size = 1 if most == 1 else min(most, allowed_threads(), cpu_count())
+        self._helpers = None
+        if self.size > 1:
+            self._helpers = ThreadPoolExecutor(self.size - 1, "sklearn_bp")
+
+    def share(self, n, work):
+        """Call work(first, last) for ranges that make up 0 to n; wait for all."""
+        if self._helpers is None:
+            work(0, n)
+            return
+
+        def helped(first, last):
+            with one_blas_thread():  # OpenMP has a number of its own per thread
+                work(first, last)
+
+        bounds = [n * i // self.size for i in range(self.size + 1)]
+        ranges = list(pairwise(bounds))
+        # A context each, for numpy's errstate to hold there too.
+        futures = [
+            self._helpers.submit(copy_context().run, helped, *r) for r in ranges[1:]
+        ]
+        try:
+            work(*ranges[0])
+        finally:
+            # Whatever interrupts, nobody works on the arrays once this has returned.
+            self._wait(futures)
+        for future in futures:
+            future.result()
+
+    @staticmethod
+    def _wait(futures):
+        interrupted = None
+        for future in futures:
+            while not future.done():
+                try:
+                    future.exception()
+                except KeyboardInterrupt as error:
+                    interrupted = error
+        if interrupted is not None:
+            raise interrupted
+
+
+def shared_by(n, n_multiplications, work):
+    """Call work(first, last) for ranges that make up 0 to n, in threads if it is long.
+
+    Each has a share of the cores of its own, so BLAS uses one thread there.
+    """
+    if n_multiplications < 4 * SHORT * SPEED or n < 2:
+        work(0, n)
+        return
+    team = Team(n)
+    with one_blas_thread() if team.size > 1 else nullcontext():
+        team.share(n, work)

@@ -1,0 +1,71 @@
+"""An epoch of training in one compiled call: the same numbers as the loop in Python.
+
+For each batch, and each member of an ensemble on the b rows that are not held out from
+it, with the letters of `_network` and the rows' weights w,
+
+    z1 = x W1 + b1              a1 = f(z1)
+    z2 = a1 W2 + b2             p  = g(z2)
+    delta2 = w (dL / dz2)       delta1 = (delta2 W2^T) * f'(z1)
+    dL/dW2 = a1^T delta2        dL/db2 = 1^T delta2
+    dL/dW1 = x^T  delta1        dL/db1 = 1^T delta1
+
+then a step of the optimizer in one pass, and the running mean of the weights.  A
+scaling layer multiplies x by s, not W1.  `step.h` holds all of this, once for float and
+once for double, and the products are scipy's gemm.  Python draws the order of the rows
+and keeps everything that lasts: parameters, state, curves.
+
+`covered` is the one question.  Whatever it does not cover, and everything where the
+extension was not built, runs the loop in Python, which is the reference.
+
+Parameters of a member lie together here, one row per member.  Sums over members are
+taken in their order, and nothing that a member computes depends on the thread that it
+runs in, so results have the same bits for any number of threads.
+
+The environment variable SKLEARN_BP_ENGINE chooses: "auto" (compiled where it can be),
+"python", or "compiled" (an error where the extension is missing).
+"""
+
+import numpy as np
+
+from sklearn_bp import optimizers
+from sklearn_bp._compiled.epochs import Epochs
+from sklearn_bp._compiled.held_out import Loss, Scores
+from sklearn_bp._compiled.library import (
+    DTYPES,
+    MOST,
+    is_asked_for,
+    is_built,
+    is_plain,
+)
+
+__all__ = ["Epochs", "Loss", "Scores", "covered", "is_asked_for", "is_built"]
+
+OPTIMIZERS = (optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.RMSprop)
+
+
+def covered(network, data, parameters, optimizer, batch_size, dropout):
+    """Whether training runs compiled: the one place where this is decided.
+
+    Parameters
+    ----------
+    network : TwoLayerNetwork
+    data : Data
+    parameters : Parameters
+    optimizer : object of `optimizers`
+    batch_size : int
+    dropout : float
+    """
+    d, h, k = parameters.shape
+    return (
+        is_asked_for()
+        and is_plain(network)
+        and type(optimizer) in OPTIMIZERS
+        and optimizer.clip_norm is None
+        and not dropout
+        and parameters.V is None
+        and parameters.flat.dtype in DTYPES
+        and isinstance(getattr(data, "Y", None), np.ndarray)
+        and data.Y.shape[1] == k
+        and not hasattr(data.X, "tocsr")
+        and max(d * batch_size, h * parameters.n_members, k * batch_size) <= MOST
+    )

@@ -1,0 +1,225 @@
+/* The compiled step: see `__init__.py` for what it computes, step.h for how.
+
+A module of three functions over jobs (engine.h), which are plain bytes.  The GIL is
+released while they run.  Whoever calls checks every pointer's length beforehand.
+*/
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef Py_GIL_DISABLED
+#define Py_LIMITED_API 0x030B0000
+#endif
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "engine.h"
+
+#if defined(_MSC_VER)
+#define RESTRICT __restrict
+#define ALWAYS_INLINE __forceinline
+#else
+#define RESTRICT restrict
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#endif
+
+/* A sum may be taken in any order, so that it can be vectorized. */
+#if defined(__GNUC__)
+#define AS_PRAGMA(text) _Pragma(#text)
+#define SIMD_SUM(name) AS_PRAGMA(omp simd reduction(+ : name))
+#else
+#define SIMD_SUM(name)
+#endif
+
+#define FLUSH_EVERY 256    /* as of `optimizers` */
+#define SCALE_SPEED 3.0    /* as of `_parameters` */
+#define MEASURED_ROWS 256 /* as of `held_out` */
+#define SCORED_ROWS 256 /* a divisor of held_out.BLOCK_ROWS */
+#define DIRECT_PRODUCT 900000 /* `_blas.DIRECT_PRODUCT`, and some room */
+#define MOST_BUFFERS 20
+
+/* What a call has taken from malloc, each aligned to a cache line. */
+typedef struct {
+    void *memory[MOST_BUFFERS];
+    int n, failed;
+} Buffers;
+
+static void *take(Buffers *buffers, int64_t n_bytes) {
+    char *found = malloc((size_t)n_bytes + 64);
+    buffers->failed |= !found;
+    buffers->memory[buffers->n++] = found;
+    return found ? found + (64 - (uintptr_t)found % 64) % 64 : NULL;
+}
+static void give_back(Buffers *buffers) {
+    for (int i = 0; i < buffers->n; i++) free(buffers->memory[i]);
+}
+
+/* Rows of a product that is direct, or all: see `blas.row_parts`.
+
+Parts must not be many: 11 of 200 rows take 1.4 times as long as one packed product, 11
+of 32 rows 0.65 times.
+*/
+static int64_t rows_at_once(int64_t n_rows, int64_t n_multiplications) {
+    int64_t most = DIRECT_PRODUCT / n_multiplications, n_parts;
+    int64_t least = n_rows < 4 * 48 ? n_rows / 4 : 48;
+    if (least < 8) least = 8;
+    if (most >= n_rows || most < least) return n_rows > 0 ? n_rows : 1;
+    n_parts = (n_rows + most - 1) / most;
+    return (n_rows + n_parts - 1) / n_parts;
+}
+
+static ALWAYS_INLINE float root_float(float x) { return sqrtf(x); }
+static ALWAYS_INLINE double root_double(double x) { return sqrt(x); }
+
+/* The arithmetic for any processor of this kind ... */
+#define VARIANT _plain
+#define root_float_plain root_float
+#define root_double_plain root_double
+#include "variants.h"
+#undef VARIANT
+
+/* ... and once more for those that multiply eight numbers at a time: a sixth faster. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#define HAS_VECTOR_VARIANT 1
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#define VARIANT _avx2
+#define root_float_avx2 root_float
+#define root_double_avx2 root_double
+#include "variants.h"
+#undef VARIANT
+#pragma GCC pop_options
+#define DISPATCH(J, name, ...) \
+    (J->vector ? (J->is_double ? name##_double_avx2(__VA_ARGS__) \
+                               : name##_float_avx2(__VA_ARGS__)) \
+               : (J->is_double ? name##_double_plain(__VA_ARGS__) \
+                               : name##_float_plain(__VA_ARGS__)))
+#else
+#define HAS_VECTOR_VARIANT 0
+#define DISPATCH(J, name, ...) \
+    (J->is_double ? name##_double_plain(__VA_ARGS__) : name##_float_plain(__VA_ARGS__))
+#endif
+
+/* The job behind a Python object: a pointer to exactly so many bytes, or NULL. */
+static void *job_of(PyObject *object, Py_buffer *view, size_t n_bytes) {
+    if (PyObject_GetBuffer(object, view, PyBUF_SIMPLE) < 0) return NULL;
+    if ((size_t)view->len == n_bytes) return view->buf;
+    PyErr_Format(PyExc_ValueError, "A job of %zd bytes was given; it has %zu.", view->len,
+                 n_bytes);
+    PyBuffer_Release(view);
+    return NULL;
+}
+
+static PyObject *finished(Py_buffer *view, int failed) {
+    PyBuffer_Release(view);
+    if (failed) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *train(PyObject *self, PyObject *args) {
+    PyObject *object;
+    Py_buffer view;
+    long long first, last, start, n_rows, steps;
+    int failed;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OLLLLL", &object, &first, &last, &start, &n_rows, &steps))
+        return NULL;
+    const Training *J = job_of(object, &view, sizeof(Training));
+    if (!J) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    failed = DISPATCH(J, train, J, first, last, start, n_rows, steps);
+    Py_END_ALLOW_THREADS
+    return finished(&view, failed);
+}
+
+static PyObject *score(PyObject *self, PyObject *args) {
+    PyObject *object;
+    Py_buffer view;
+    long long first, last;
+    int failed;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OLL", &object, &first, &last)) return NULL;
+    const Scoring *J = job_of(object, &view, sizeof(Scoring));
+    if (!J) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    failed = DISPATCH(J, score, J, first, last);
+    Py_END_ALLOW_THREADS
+    return finished(&view, failed);
+}
+
+static PyObject *measure(PyObject *self, PyObject *args) {
+    PyObject *object;
+    Py_buffer view;
+    long long first, last;
+    int failed;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OLL", &object, &first, &last)) return NULL;
+    const Measuring *J = job_of(object, &view, sizeof(Measuring));
+    if (!J) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    failed = DISPATCH(J, measure, J, first, last);
+    Py_END_ALLOW_THREADS
+    return finished(&view, failed);
+}
+
+/* Between the layout of `Parameters`, members side by side, and one row per member. */
+static PyObject *reorder(PyObject *self, PyObject *args) {
+    unsigned long long flat_, rows_;
+    long long d, h, k, M, size, bytes, to_rows;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "KKLLLLLLL", &flat_, &rows_, &d, &h, &k, &M, &size, &bytes,
+                          &to_rows))
+        return NULL;
+    char *flat = (char *)(uintptr_t)flat_, *rows = (char *)(uintptr_t)rows_;
+    Py_BEGIN_ALLOW_THREADS
+    for (int64_t j = 0; j < M; j++) {
+        char *own = rows + j * size * bytes;
+        /* b1, W1 row by row, W2, b2: where each begins in flat, and its length */
+        int64_t W2_at = M * h * (1 + d), b2_at = W2_at + M * h * k;
+        for (int64_t i = 0; i < d + 3; i++) {
+            int64_t at, n = h;
+            if (i <= d) at = (i * M + j) * h;
+            else if (i == d + 1) at = W2_at + j * h * k, n = h * k;
+            else at = b2_at + j * k, n = k;
+            if (to_rows) memcpy(own, flat + at * bytes, n * bytes);
+            else memcpy(flat + at * bytes, own, n * bytes);
+            own += n * bytes;
+        }
+    }
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+/* Whether this processor has the instructions of the second variant. */
+static PyObject *has_vector(PyObject *self, PyObject *unused) {
+    int found = 0;
+    (void)self;
+    (void)unused;
+#if HAS_VECTOR_VARIANT
+    found = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    return PyBool_FromLong(found);
+}
+
+static PyMethodDef functions[] = {
+    {"train", train, METH_VARARGS, "Train members over some rows."},
+    {"score", score, METH_VARARGS, "Scores of the rows held out from members."},
+    {"measure", measure, METH_VARARGS, "The loss of scores at a temperature."},
+    {"reorder", reorder, METH_VARARGS, "From one layout of parameters to the other."},
+    {"has_vector", has_vector, METH_NOARGS, "Whether jobs may set `vector`."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {
+#ifdef Py_mod_gil
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "_engine", "The compiled step.", 0, functions, slots,
+    NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__engine(void) { return PyModuleDef_Init(&module); }

@@ -1,0 +1,61 @@
+/* What Python and C share: the job, and the codes in it.
+
+Every field takes eight bytes, so that no compiler puts gaps between them;
+`__init__.py` lists the same fields in the same order.  Lengths are in numbers, not
+bytes.  REAL is float or double, as `is_double` says.
+*/
+#ifndef SKLEARN_BP_ENGINE_H
+#define SKLEARN_BP_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { IDENTITY, LOGISTIC, TANH, RELU };
+enum { SQUARED_ERROR, BINARY_LOG_LOSS, CATEGORICAL_LOG_LOSS };
+enum { SGD, NESTEROV, ADAM, RMSPROP };
+
+typedef struct {
+    /* The rows: X (n, d) by its strides, Y (n, k), and what follows from a row. */
+    const void *X, *Y;
+    const void *row_weights;       /* REAL (n,), or NULL */
+    const int32_t *folds;          /* (n,): the member that a row is held out from, or NULL */
+    const int64_t *order;          /* (n_rows,) rows in the order of training, or NULL */
+    const double *rates;           /* a rate per step */
+    const double *member_weights;  /* (M,): the weight of a row for a member */
+    /* The network: a row per member of b1 (h), W1 (d, h), W2 (h, k), b2 (k). */
+    void *theta, *first, *second, *average; /* weights, moments, running mean or NULL */
+    /* A scaling layer's r (d,), its moments and its running mean; or NULL. */
+    void *r, *r_first, *r_second, *r_average;
+    double *totals, *norms; /* (M,): sums of losses, and of squared norms */
+    const void *gemm;
+    int64_t row_stride, column_stride; /* of X, in numbers */
+    int64_t d, h, k, M, size;          /* size of a member's row in theta */
+    int64_t batch, penalty_rows;       /* penalty_rows: 0 for those of the batch */
+    int64_t t;                         /* steps of the optimizer so far */
+    int64_t every, n_taken;            /* steps between two terms of the mean; t of it */
+    int64_t is_double, Y_is_bytes, activation, loss, optimizer, vector;
+    double alpha, beta_1, beta_2, epsilon, decay, longest;
+} Training;
+
+typedef struct {
+    const void *X;
+    const int64_t *rows;    /* (n,): the rows held out, member by member */
+    const int64_t *starts;  /* (M + 1,): where those of a member begin */
+    const void *b1, *W1, *W2, *b2; /* as `Parameters` has them: members side by side */
+    void *scores;           /* (n, k) */
+    const void *gemm;
+    int64_t row_stride, column_stride, d, h, k, M;
+    int64_t is_double, activation, vector;
+} Scoring;
+
+typedef struct {
+    const void *scores, *Y;   /* (n, k) */
+    const double *weights;    /* (n,) */
+    double *found;            /* per block of rows, the loss and its slope along 1 / T */
+    int64_t n, k, is_double, Y_is_bytes, loss, vector;
+    double inverse;           /* 1 / T */
+} Measuring;
+
+#define SKLEARN_BP_OUT_OF_MEMORY 1
+
+#endif

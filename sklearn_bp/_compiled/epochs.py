@@ -1,0 +1,304 @@
+"""Epochs of training by the extension."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from sklearn_bp import optimizers
+from sklearn_bp._common.blas import MANY_THREADS, one_blas_thread
+from sklearn_bp._common.threads import SHORT, SPEED, Team
+from sklearn_bp._compiled.library import (
+    ACTIVATIONS,
+    LOSSES,
+    Job,
+    as_c,
+    check_rows,
+    engine,
+    fields,
+    gemm,
+    has_vector,
+    strides_of,
+    targets_as_c,
+)
+from sklearn_bp._network.batches import Batches
+from sklearn_bp._network.parameters import Parameters
+
+SGD, NESTEROV, ADAM, RMSPROP = range(4)
+
+# What moving a weight in a step costs, in multiplications.
+STEP_COST = 20
+
+
+class Training(Job):
+    """All of an epoch but the rates."""
+
+    _fields_ = fields(
+        "X Y row_weights folds order rates member_weights theta first second average "
+        "r r_first r_second r_average totals norms gemm",
+        "row_stride column_stride d h k M size batch penalty_rows t every n_taken "
+        "is_double Y_is_bytes activation loss optimizer vector",
+        "alpha beta_1 beta_2 epsilon decay longest",
+    )
+
+
+class Epochs:
+    """Epochs of mini-batch training, as a bound optimizer and a function.
+
+    Parameters
+    ----------
+    network : TwoLayerNetwork
+    data : Data
+    parameters : Parameters
+        They hold the weights after each epoch.
+    optimizer : object of `optimizers`
+    optimizer_state : dict or None
+    batch_size : int
+    penalty_rows : int or None
+        What the penalty of a step is divided by.
+    average : Parameters or None
+        A running mean, and
+    every, n_taken, longest : int, int, float
+        the steps between two of its terms, the steps so far, its largest decay.
+    """
+
+    def __init__(
+        self,
+        network,
+        data,
+        parameters,
+        optimizer,
+        optimizer_state,
+        batch_size,
+        penalty_rows=None,
+        average=None,
+        every=0,
+        n_taken=0,
+        longest=0.0,
+    ):
+        (d, h, k), M = parameters.shape, parameters.n_members
+        self._data, self._dtype = data, parameters.flat.dtype
+        self._sizes = d, h, k, M
+        self._size = (1 + d) * h + (h + 1) * k  # of a member
+        self._optimizer = optimizer
+        self._state = _opened(optimizer, optimizer_state, parameters.flat)
+        self._batch_size = batch_size
+        self._steps = -(-data.n_rows // batch_size)
+        self._totals, self._norms = np.zeros(M), np.zeros(M)
+        shares = np.ones(M) if data.fold_means is None else 1 / data.fold_means
+        job = self._job = Training(
+            member_weights=as_c(shares, np.float64, (M,)),
+            totals=self._totals,
+            norms=self._norms,
+            gemm=gemm(self._dtype),
+            d=d,
+            h=h,
+            k=k,
+            M=M,
+            size=self._size,
+            batch=batch_size,
+            penalty_rows=penalty_rows or 0,
+            every=every,
+            n_taken=n_taken,
+            longest=longest,
+            is_double=self._dtype == np.float64,
+            activation=ACTIVATIONS[type(network.activation)],
+            loss=LOSSES[type(network.loss)],
+            vector=has_vector(),
+            alpha=data.alpha,
+            **_settings(optimizer),
+        )
+        vectors = {"theta": parameters.flat, "average": None}
+        if average is not None:
+            vectors["average"] = average.flat
+        vectors |= {"first": self._state.get("m"), "second": self._state.get("v")}
+        if vectors["second"] is None:
+            vectors["second"] = self._state["velocity"]
+        r_names = {"theta": "r"}
+        self._copies = []
+        for name, flat in vectors.items():
+            if flat is None:
+                continue
+            own = as_c(flat, self._dtype, parameters.flat.shape)
+            if own is not flat or not flat.flags.writeable:
+                raise ValueError(f"The vector of {name} is not one to work on.")
+            if parameters.r is not None:
+                job.set(r_names.get(name, f"r_{name}"), flat[-d:])
+            if M == 1:  # the two layouts are the same
+                job.set(name, flat)
+                continue
+            rows = np.empty((M, self._size), self._dtype)
+            self._copies.append((flat, rows))
+            self._reorder(flat, rows, True)
+            job.set(name, rows)
+        self._bind_rows()
+        work = data.n_rows * 6 * self._size + self._steps * STEP_COST * self._size
+        coupled = parameters.r is not None  # all members move the scales at each step
+        self._team = Team(1 if coupled or M * work < SHORT * SPEED else M)
+        # The fit has limited BLAS already where all members together are small.
+        product = batch_size * d * h
+        small = M > 1 and product < MANY_THREADS <= M * product
+        self._limits = self._team.size > 1 or small
+
+    def _bind_rows(self):
+        """Let C read X and Y where they stand, or the blocks that Python fills."""
+        data, job, dtype = self._data, self._job, self._dtype
+        d, _, k, M = self._sizes
+        self._batches: Any = None
+        strides = strides_of(data.X, dtype)
+        if data.scaling is not None or strides is None:
+            self._batches = Batches(data, self._batch_size, dtype, M, k)
+            job.row_stride, job.column_stride = d, 1
+            return
+        n = data.X.shape[0]
+        job.set("X", data.X)
+        job.row_stride, job.column_stride = strides
+        self._set_targets(data.Y, n)
+        if data.weights is not None:
+            job.set("row_weights", as_c(data.weights, dtype, (n,)))
+        if data.folds is not None:
+            self._set_folds(data.folds, n)
+        rows = data.rows
+        self._rows = None if rows is None else as_c(rows, np.int64, (data.n_rows,))
+        if self._rows is not None:
+            check_rows(self._rows, n)
+
+    def _set_targets(self, Y, n):
+        Y = targets_as_c(Y, self._dtype, (n, self._sizes[2]))
+        self._job.set("Y", Y)
+        self._job.Y_is_bytes = Y.dtype == np.bool_
+
+    def _set_folds(self, folds, n):
+        folds = as_c(folds, np.int32, (n,))
+        check_rows(folds, self._sizes[3], "member")
+        self._job.set("folds", folds)
+
+    def state(self):
+        """What continuing needs, as the optimizer's own `state` gives it."""
+        return dict(self._state)
+
+    def epoch(self, order, rates):
+        """Train for an epoch.
+
+        Parameters
+        ----------
+        order : ndarray of int of shape (n_rows,) or None
+        rates : ndarray of shape (n_steps,)
+
+        Returns
+        -------
+        total, squared_norms : float
+            As of `run_epoch`, of all members.
+        """
+        job = self._job
+        self._totals[:] = self._norms[:] = 0
+        job.set("rates", as_c(rates, np.float64, (self._steps,)))
+        job.t = self._state["t"]
+        with one_blas_thread() if self._limits else nullcontext():
+            if self._batches is None:
+                self._train_in_place(order)
+            else:
+                self._train_block_by_block(order)
+        for flat, rows in self._copies:
+            self._reorder(flat, rows, False)
+        self._state["t"] += self._steps
+        job.n_taken += self._steps
+        return float(self._totals.sum()), float(self._norms.sum())
+
+    def _train_in_place(self, order):
+        n_rows, rows = self._data.n_rows, self._rows
+        if order is not None:
+            order = as_c(order, np.int64, (n_rows,))
+            check_rows(order, n_rows)
+            rows = order if rows is None else rows[order]
+        if rows is None:
+            self._job.order = None
+        else:
+            self._job.set("order", rows)
+        self._run(n_rows, 0)
+
+    def _train_block_by_block(self, order):
+        data, job, step = self._data, self._job, 0
+        start = 0
+        for block in self._batches.epoch(order):
+            stop = start + block.n_batches * block.n_rows
+            rows = slice(start, stop) if order is None else order[start:stop]
+            if data.rows is not None:
+                rows = data.rows[rows]
+            n = stop - start
+            job.set("X", as_c(block.X, self._dtype, (n, self._sizes[0])))
+            self._set_targets(block.Y, n)
+            if data.weights is not None:
+                job.set("row_weights", as_c(data.weights[rows], self._dtype, (n,)))
+            if data.folds is not None:
+                self._set_folds(data.folds[rows], n)
+            self._run(n, step)
+            step, start = step + block.n_batches, stop
+
+    def _run(self, n_rows, step):
+        job = self._job
+        self._team.share(
+            self._sizes[3],
+            lambda first, last: engine.train(job, first, last, 0, n_rows, step),
+        )
+
+    def _reorder(self, flat, rows, to_rows):
+        d, h, k, M = self._sizes
+        length = Parameters.size(d, h, k, M)
+        if len(flat) < length or rows.shape != (M, self._size):
+            raise ValueError("Vectors of parameters do not fit.")
+        engine.reorder(
+            flat.ctypes.data,
+            rows.ctypes.data,
+            d,
+            h,
+            k,
+            M,
+            self._size,
+            flat.itemsize,
+            to_rows,
+        )
+
+
+def _settings(optimizer):
+    """An optimizer's hyperparameters, as fields of a job."""
+    if type(optimizer) is optimizers.SGD:
+        rule = NESTEROV if optimizer.nesterovs_momentum else SGD
+        return {"optimizer": rule, "beta_1": optimizer.momentum}
+    if type(optimizer) is optimizers.RMSprop:
+        return {
+            "optimizer": RMSPROP,
+            "beta_2": optimizer.rho,
+            "epsilon": optimizer.epsilon,
+        }
+    return {
+        "optimizer": ADAM,
+        "beta_1": optimizer.beta_1,
+        "beta_2": optimizer.beta_2,
+        "epsilon": optimizer.epsilon,
+        "decay": getattr(optimizer, "weight_decay", 0.0),
+    }
+
+
+# An optimizer's vectors, and the numbers that they are kept without.
+_KEPT: dict[Any, dict[str, Any]] = {
+    optimizers.SGD: {"velocity": "scale"},
+    optimizers.Adam: {"m": "m_scale", "v": "v_scale"},
+    optimizers.AdamW: {"m": "m_scale", "v": "v_scale"},
+    optimizers.RMSprop: {"v": None},
+}
+
+
+def _opened(optimizer, state, theta):
+    """A copy of an optimizer's state, whose scales are 1; or a fresh one."""
+    opened: dict[str, Any] = {"t": 0 if state is None else state["t"]}
+    for vector, scale in _KEPT[type(optimizer)].items():
+        if state is None:
+            opened[vector] = np.zeros_like(theta)
+        else:
+            opened[vector] = state[vector].copy()
+        if scale is not None:
+            if state is not None and state[scale] != 1:
+                opened[vector] *= theta.dtype.type(state[scale])
+            opened[scale] = 1.0
+    return opened

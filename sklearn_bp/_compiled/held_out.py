@@ -1,0 +1,193 @@
+"""Scores of rows held out, their loss and its slope, by the extension."""
+
+from contextlib import nullcontext
+
+import numpy as np
+
+from sklearn_bp._common.blas import one_blas_thread
+from sklearn_bp._common.threads import SHORT, SPEED, Team
+from sklearn_bp._compiled.library import (
+    ACTIVATIONS,
+    DTYPES,
+    LOSSES,
+    MOST,
+    Job,
+    as_c,
+    check_rows,
+    engine,
+    fields,
+    gemm,
+    has_vector,
+    is_asked_for,
+    is_plain,
+    strides_of,
+    targets_as_c,
+)
+from sklearn_bp._network.batches import SMALL_BYTES
+
+# Rows copied at a time: a multiple of those that `score` of step.h takes at a time, so
+# that products, and their rounding, are those of rows read in place.
+BLOCK_ROWS = 4096
+
+# Rows of a block of `measure`, and scores from which on blocks are shared by threads.
+MEASURED_ROWS = 256
+MANY_SCORES = 50_000
+
+
+class Scoring(Job):
+    """The rows, and the parameters that score them."""
+
+    _fields_ = fields(
+        "X rows starts b1 W1 W2 b2 scores gemm",
+        "row_stride column_stride d h k M is_double activation vector",
+    )
+
+
+class Measuring(Job):
+    """Scores and targets."""
+
+    _fields_ = fields(
+        "scores Y weights found", "n k is_double Y_is_bytes loss vector", "inverse"
+    )
+
+
+class Scores:
+    """Scores of the rows held out from members, each by the one it is held out from.
+
+    Parameters
+    ----------
+    network : TwoLayerNetwork
+    X : ndarray, or what `Data` has for X, of shape (n, n_features)
+    rows : list of ndarrays of int
+        The rows held out from each member.
+    scaling : callable(X, out) or None
+    dtype : dtype
+        Of the parameters to come.
+    """
+
+    def __init__(self, network, X, rows, scaling, dtype):
+        pooled = np.concatenate(rows).astype(np.int64)
+        check_rows(pooled, X.shape[0])
+        lengths = [len(r) for r in rows]
+        self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        self._rows, self._X, self._scaling, self._dtype = pooled, X, scaling, dtype
+        self._job = Scoring(
+            gemm=gemm(dtype),
+            d=X.shape[1],
+            M=len(rows),
+            is_double=dtype == np.float64,
+            activation=ACTIVATIONS[type(network.activation)],
+            vector=has_vector(),
+        )
+        self._in_place = scaling is None and strides_of(X, dtype) is not None
+        self._team = None
+
+    @staticmethod
+    def cover(network, X, parameters):
+        """Whether scores by such parameters are compiled."""
+        d, h, _ = parameters.shape
+        return (
+            is_asked_for()
+            and is_plain(network)
+            and parameters.V is None
+            and parameters.flat.dtype in DTYPES
+            and not hasattr(X, "tocsr")
+            and max(BLOCK_ROWS * d, h * parameters.n_members) <= MOST
+        )
+
+    def __call__(self, parameters):
+        """(n_held_out, n_outputs), member by member."""
+        job, (d, h, k) = self._job, parameters.shape
+        M, n, dtype = len(self._starts) - 1, len(self._rows), self._dtype
+        if (d, parameters.n_members) != (job.d, M):
+            raise ValueError("The parameters have another layout.")
+        job.h, job.k = h, k
+        for name, shape in (
+            ("b1", (M * h,)),
+            ("W1", (d, M * h)),
+            ("W2", (M * h, k)),
+            ("b2", (M * k,)),
+        ):
+            job.set(name, as_c(getattr(parameters, name), dtype, shape))
+        scores = np.empty((n, k), dtype)
+        if self._in_place:
+            self._score(self._X, self._rows, self._starts, scores, 0, M)
+        else:
+            self._score_block_by_block(scores)
+        return scores
+
+    def _score(self, X, rows, starts, scores, first, last):
+        job = self._job
+        job.set("X", X)
+        job.row_stride, job.column_stride = strides_of(X, self._dtype)
+        job.set("rows", rows)
+        job.set("starts", starts)
+        job.set("scores", scores)
+        if self._team is None:
+            work = len(self._rows) * job.d * job.h
+            self._team = Team(1 if work < SHORT * SPEED else job.M)
+        with nullcontext() if self._team.size == 1 else one_blas_thread():
+            self._team.share(
+                last - first,
+                lambda i, j: engine.score(job, first + i, first + j),
+            )
+
+    def _score_block_by_block(self, scores):
+        """As `_score`, from rows that are copied, and scaled, first."""
+        d, dtype = self._job.d, self._dtype
+        for member, stop in enumerate(self._starts[1:]):
+            for start in range(self._starts[member], stop, BLOCK_ROWS):
+                part = self._rows[start : min(start + BLOCK_ROWS, stop)]
+                X = self._X[part]
+                if self._scaling is not None:
+                    X = self._scaling(X, np.empty(X.shape, dtype))
+                X, n = as_c(X, dtype, (len(part), d)), len(part)
+                starts = np.where(np.arange(len(self._starts)) > member, n, 0)
+                own = scores[start : start + n]
+                self._score(X, np.arange(n), starts, own, member, member + 1)
+
+
+class Loss:
+    """The weighted loss of scores at a temperature, and its slope.
+
+    Parameters
+    ----------
+    loss : object of `losses`
+    Y : ndarray of shape (n, n_outputs)
+    weights : ndarray of shape (n,), float64
+    dtype : dtype
+        Of the scores.
+    """
+
+    def __init__(self, loss, Y, weights, dtype):
+        self._shape, self._dtype = Y.shape, dtype
+        self._found = np.zeros((-(-Y.shape[0] // MEASURED_ROWS), 2))
+        self._team = Team(len(self._found) if Y.size >= MANY_SCORES else 1)
+        Y = targets_as_c(Y, dtype, Y.shape)
+        self._job = Measuring(
+            Y=Y,
+            weights=as_c(weights, np.float64, Y.shape[:1]),
+            found=self._found,
+            n=Y.shape[0],
+            k=Y.shape[1],
+            is_double=dtype == np.float64,
+            Y_is_bytes=Y.dtype == np.bool_,
+            loss=LOSSES[type(loss)],
+            vector=has_vector(),
+        )
+
+    @staticmethod
+    def cover(loss, Y, z):
+        """Whether the loss of such scores z is compiled."""
+        plain = type(loss) in LOSSES and z.dtype in DTYPES and z.shape == Y.shape
+        # A copy of large targets would cost more than it gains.
+        small = Y.dtype in (z.dtype, np.bool_) or 8 * Y.size < SMALL_BYTES
+        return is_asked_for() and plain and small
+
+    def __call__(self, z, inverse=1.0):
+        """Of scores z, (n, n_outputs), times `inverse`: a pair of floats."""
+        self._job.set("scores", as_c(z, self._dtype, self._shape))
+        self._job.inverse = inverse
+        self._team.share(len(self._found), lambda i, j: engine.measure(self._job, i, j))
+        loss, slope = self._found.sum(axis=0)
+        return float(loss), float(slope)

@@ -1,0 +1,147 @@
+"""The extension, if it was built, and what may be handed to it.
+
+A job is a C structure (engine.h) whose pointers lead into numpy's arrays.  `as_c`,
+`targets_as_c` and `strides_of` see to it that each has the dtype, the shape and the
+order that C takes for granted, and `check_rows` that no index leads outside.
+"""
+
+import ctypes
+import os
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from scipy.linalg import cython_blas
+
+from sklearn_bp import activations, losses
+
+engine: Any
+try:
+    engine = import_module("sklearn_bp._compiled._engine")
+except ImportError:  # not built: there was no compiler
+    engine = None
+
+CHOICES = ("auto", "python", "compiled")
+
+# By exact class: a subclass may compute anything.  Codes are those of engine.h.
+ACTIVATIONS = {
+    activations.Identity: 0,
+    activations.Logistic: 1,
+    activations.Tanh: 2,
+    activations.ReLU: 3,
+}
+LOSSES = {
+    losses.SquaredError: 0,
+    losses.BinaryLogLoss: 1,
+    losses.CategoricalLogLoss: 2,
+}
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+# BLAS counts in C ints.
+MOST = 2**31 - 1
+
+
+def is_asked_for():
+    """Whether the extension is to be used: it is there, and not forbidden."""
+    choice = os.environ.get("SKLEARN_BP_ENGINE", "auto")
+    if choice not in CHOICES:
+        raise ValueError(
+            f"SKLEARN_BP_ENGINE is {choice!r}; it may be 'auto', 'python' or "
+            "'compiled'. Set it to one of these, or unset it."
+        )
+    if choice == "compiled" and not is_built():
+        raise ImportError(
+            "SKLEARN_BP_ENGINE is 'compiled', but the compiled step of sklearn_bp is "
+            "not installed. Install sklearn_bp again where there is a C compiler, or "
+            "set SKLEARN_BP_ENGINE to 'auto'."
+        )
+    return choice != "python" and is_built()
+
+
+def is_built():
+    """Whether the extension is there, and scipy's gemm is one that it can call."""
+    return engine is not None and all(gemm(dtype) for dtype in DTYPES)
+
+
+@cache
+def gemm(dtype):
+    """The address of scipy's gemm; 0 if that does not count in C ints."""
+    name = "dgemm" if dtype == np.float64 else "sgemm"
+    capsule = cython_blas.__pyx_capi__.get(name)
+    signature_of = ctypes.pythonapi.PyCapsule_GetName
+    signature_of.restype, signature_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer_of.restype = ctypes.c_void_p
+    pointer_of.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    signature = b"" if capsule is None else signature_of(capsule)
+    if not signature.startswith(b"void (char *, char *, int *, int *, int *, "):
+        return 0
+    return pointer_of(capsule, signature)
+
+
+@cache
+def has_vector():
+    """Whether this processor has the instructions of the faster variant."""
+    return int(engine.has_vector())
+
+
+def is_plain(network):
+    """Whether activation and loss are among those that are compiled."""
+    return type(network.activation) in ACTIVATIONS and type(network.loss) in LOSSES
+
+
+class Job(ctypes.Structure):
+    """Fields of eight bytes: pointers, integers and numbers, as engine.h has them."""
+
+    def __init__(self, **values):
+        super().__init__()
+        self.arrays = {}  # what the pointers lead to stays alive
+        for name, value in values.items():
+            self.set(name, value)
+
+    def set(self, name, value):
+        """Set a field to a number, or to the address of an array."""
+        if isinstance(value, np.ndarray):
+            self.arrays[name] = value
+            value = value.ctypes.data
+        setattr(self, name, value)
+
+
+def fields(pointers, integers, numbers=""):
+    """The `_fields_` of a job, from names in the order of engine.h."""
+    return [
+        *((name, ctypes.c_void_p) for name in pointers.split()),
+        *((name, ctypes.c_int64) for name in integers.split()),
+        *((name, ctypes.c_double) for name in numbers.split()),
+    ]
+
+
+def as_c(array, dtype, shape):
+    """An array that C may read: of this dtype and shape, aligned and in C order."""
+    flags = array.flags
+    if array.dtype != dtype or not (flags.c_contiguous and flags.aligned):
+        array = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    if array.shape != shape:
+        raise ValueError(f"An array has shape {array.shape} where {shape} is meant.")
+    return array
+
+
+def targets_as_c(Y, dtype, shape):
+    """Targets that C may read: of a dtype, or bools, which are bytes of 0 and 1."""
+    return as_c(Y, np.bool_ if Y.dtype == np.bool_ else dtype, shape)
+
+
+def strides_of(X, dtype):
+    """The strides of X in numbers; None if C cannot read it where it stands."""
+    if type(X) is not np.ndarray or X.dtype != dtype or X.ndim != 2:
+        return None
+    if not X.flags.aligned or any(s % X.itemsize for s in X.strides):
+        return None
+    return tuple(s // X.itemsize for s in X.strides)
+
+
+def check_rows(rows, n, what="row"):
+    """Raise unless all are from 0 to n - 1."""
+    if len(rows) and not (rows.min() >= 0 and rows.max() < n):
+        raise ValueError(f"There are {n}, and no {what} {rows.min()} to {rows.max()}.")

@@ -1,0 +1,142 @@
+"""From the inputs of a graph to the network's inputs: columns gathered and encoded."""
+
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
+from skl2onnx.common.data_types import StringTensorType
+
+from sklearn_bp._tables.values import EXACT
+
+# What None, NaN and NA are in a tensor of strings, and what users may write for them.
+MISSING_STRINGS = ("", "nan", "None", "<NA>")
+
+
+class Features:
+    """The columns of X, from one input or from several side by side.
+
+    Parameters
+    ----------
+    graph : Graph
+    operator : object of skl2onnx
+        Inputs are numbers or strings, (n, 1) or (n, several).
+    """
+
+    def __init__(self, graph, operator):
+        self.graph = graph
+        d = operator.raw_operator.n_features_in_
+        self._places = []  # of each column: its input, and where in it
+        for variable in operator.inputs:
+            width = _width(variable) if len(operator.inputs) > 1 else d
+            self._places += [(variable, i) for i in range(width)]
+        if len(self._places) != d:
+            raise ValueError(
+                f"The inputs have {len(self._places)} columns together, and this "
+                f"{type(operator.raw_operator).__name__} was fitted to {d}."
+            )
+
+    def is_string(self, j):
+        """Whether a column comes in as strings."""
+        return isinstance(self._places[j][0].type, StringTensorType)
+
+    def columns(self, indices):
+        """The names of these columns in pieces, as they lie in the inputs."""
+        pieces = []
+        for variable, places in groupby(
+            (self._places[j] for j in indices), key=itemgetter(0)
+        ):
+            at = [i for _, i in places]
+            name = variable.full_name
+            whole = sum(other is variable for other, _ in self._places)
+            pieces.append(
+                name if at == list(range(whole)) else self.graph.columns(name, at)
+            )
+        return pieces
+
+    def numbers(self, indices, dtype=None):
+        """The name of these columns as a matrix of numbers, in the graph's dtype."""
+        for j in indices:
+            if self.is_string(j):
+                raise ValueError(
+                    f"Column {j} was numbers in fit: its input must be a tensor of "
+                    "numbers, not of strings."
+                )
+        pieces = [self.graph.cast(piece, dtype) for piece in self.columns(indices)]
+        return _side_by_side(self.graph, pieces)
+
+
+def _width(variable):
+    """Columns of an input; one that does not tell has one."""
+    shape = variable.type.shape
+    return shape[1] if len(shape) > 1 and isinstance(shape[1], int) else 1
+
+
+def _side_by_side(graph, parts):
+    return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, axis=1)
+
+
+def filled(graph, features, columns):
+    """Encoded columns: numbers, what they missed, categories; see `Columns`."""
+    parts = []
+    if len(columns.numeric):
+        numbers = features.numbers(columns.numeric)
+        missing = graph.node("IsNaN", numbers)
+        parts.append(graph.node("Where", missing, columns.medians, numbers))
+        if len(columns.incomplete):
+            indicators = graph.cast(graph.node("IsNaN", numbers))
+            parts.append(graph.columns(indicators, columns.incomplete))
+    for j, encoder in zip(columns.categorical, columns.encoders, strict=True):
+        levels = encoder.categories_[0]
+        indicators = _of_strings if features.is_string(j) else _of_numbers
+        parts.append(indicators(graph, features, j, levels))
+    return _side_by_side(graph, parts)
+
+
+def _of_numbers(graph, features, j, levels):
+    """An indicator for each level of a column of numbers, compared in float64."""
+    if any(isinstance(level, str | bytes) for level in levels):
+        raise ValueError(
+            f"Column {j} holds categories that are strings, and its input is a tensor "
+            "of numbers. Give it one of its own, a StringTensorType([None, 1]), as "
+            "to_onnx does for the columns of a DataFrame."
+        )
+    if any(isinstance(level, int) and abs(level) > EXACT for level in levels.tolist()):
+        raise ValueError(
+            f"Column {j} holds integers beyond 2**53 as categories, which the graph, "
+            "in float64, cannot tell apart: turn them into strings before fit."
+        )
+    levels = levels.astype(np.float64)
+    column = features.numbers([j], np.float64)
+    equal = graph.node("Equal", column, graph.constant([levels], np.float64))
+    indicators = graph.cast(equal)
+    if np.isnan(levels).any():  # NaN is a level too, and equals nothing
+        is_nan = graph.cast(graph.node("IsNaN", column))
+        at = np.isnan([levels])
+        indicators = graph.node("Max", indicators, graph.node("Mul", is_nan, at))
+    return indicators
+
+
+def _of_strings(graph, features, j, levels):
+    """An indicator for each level of a column of strings."""
+    codes = {level: i for i, level in enumerate(levels) if isinstance(level, str)}
+    for i, level in enumerate(levels):
+        if not isinstance(level, str):
+            if level == level:
+                raise ValueError(
+                    f"Column {j} holds categories that are no strings, such as "
+                    f"{level!r}, and its input is a tensor of strings."
+                )
+            for missing in MISSING_STRINGS:
+                codes.setdefault(missing, i)
+    (column,) = features.columns([j])
+    code = graph.node(
+        "LabelEncoder",
+        column,
+        op_domain="ai.onnx.ml",
+        op_version=2,
+        keys_strings=list(codes),
+        values_int64s=list(codes.values()),
+        default_int64=-1,  # unknown
+    )
+    numbers = graph.constant([np.arange(len(levels))], np.int64)
+    return graph.cast(graph.node("Equal", code, numbers))

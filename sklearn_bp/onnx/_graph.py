@@ -1,0 +1,69 @@
+"""`Graph`: an ONNX graph in the making, as the forms of parts see it."""
+
+import numpy as np
+from onnx import TensorProto
+
+_TENSORS = {
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.float64): TensorProto.DOUBLE,
+    np.dtype(np.int64): TensorProto.INT64,
+    np.dtype(np.bool_): TensorProto.BOOL,
+}
+
+
+class Graph:
+    """Nodes, appended one by one; values go by their names.
+
+    Parameters
+    ----------
+    scope, container : objects of skl2onnx
+    dtype : dtype
+        Of numbers in the graph: float32 or float64.
+    """
+
+    def __init__(self, scope, container, dtype):
+        self.scope, self.container = scope, container
+        self.dtype = np.dtype(dtype)
+
+    def node(self, operator, *inputs, out=None, **attributes):
+        """Append a node, and return the name of its result.
+
+        Parameters
+        ----------
+        operator : str
+            Of ONNX's default domain.
+        *inputs : str or array-like
+            Names of values; all else is a constant in `dtype`.
+        out : str, default=None
+            The name of the result; a new one if None.
+        **attributes
+            Of the operator.
+        """
+        if out is None:
+            out = self.scope.get_unique_variable_name(operator.lower())
+        names = [x if isinstance(x, str) else self.constant(x) for x in inputs]
+        name = self.scope.get_unique_operator_name(operator)
+        self.container.add_node(operator, names, out, name=name, **attributes)
+        return out
+
+    def constant(self, values, dtype=None):
+        """The name of a constant, in `dtype` or another: int64, or str."""
+        name = self.scope.get_unique_variable_name("constant")
+        if dtype is str:
+            kind, values = TensorProto.STRING, np.array(values, object)
+            flat = [value.encode("utf-8") for value in values.ravel()]
+        else:
+            values = np.asarray(values, self.dtype if dtype is None else dtype)
+            kind, flat = _TENSORS[values.dtype], values.ravel()
+        self.container.add_initializer(name, kind, values.shape, flat)
+        return name
+
+    def cast(self, value, dtype=None, out=None):
+        """`value` in `dtype` or another."""
+        to = _TENSORS[np.dtype(self.dtype if dtype is None else dtype)]
+        return self.node("Cast", value, to=to, out=out)
+
+    def columns(self, value, indices):
+        """These columns of a matrix."""
+        indices = self.constant(indices, np.int64)
+        return self.node("Gather", value, indices, axis=1)

@@ -1,0 +1,665 @@
+"""The compiled step against the loop in Python, which is the reference."""
+
+import io
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import redirect_stdout
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
+
+import sklearn_bp
+from sklearn_bp import (
+    MLP_DEFAULTS,
+    DivergenceError,
+    TwoLayerClassifier,
+    TwoLayerRegressor,
+    _compiled,
+)
+from sklearn_bp._common import threads
+from sklearn_bp._common.blas import one_blas_thread
+from sklearn_bp._compiled import library
+from sklearn_bp._network.batches import Data
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.held_out import HeldOut
+from sklearn_bp._training.mini_batches import (
+    BestWeights,
+    MiniBatches,
+    Plan,
+    TrainingState,
+)
+from sklearn_bp._training.patience import Patience
+from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sklearn_bp.optimizers import SGD, Adam, AdamW, RMSprop
+from sklearn_bp.schedules import Cosine, InverseScaling, as_schedule
+
+needs_extension = pytest.mark.skipif(
+    not _compiled.is_built(), reason="the compiled step is not built"
+)
+pytestmark = [
+    needs_extension,
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+N, D, H = 70, 5, 6
+
+TASKS = {
+    "squared error": (REGRESSOR_LOSSES["squared_error"], 1),
+    "squared error of three": (REGRESSOR_LOSSES["squared_error"], 3),
+    "two classes": (CLASSIFIER_LOSSES["log_loss"][0], 1),
+    "labels": (CLASSIFIER_LOSSES["log_loss"][0], 3),
+    "four classes": (CLASSIFIER_LOSSES["log_loss"][1], 4),
+}
+OPTIMIZERS = {
+    "sgd": SGD(nesterovs_momentum=False),
+    "nesterov": SGD(),
+    "no momentum": SGD(0.0),
+    "adam": Adam(),
+    "adamw": AdamW(),
+    "rmsprop": RMSprop(),
+}
+
+
+def targets(task, rng, n=N):
+    _, k = TASKS[task]
+    if task.startswith("squared"):
+        return rng.normal(size=(n, k))
+    if task == "four classes":
+        return np.eye(k, dtype=bool)[rng.randint(k, size=n)]
+    return rng.randint(2, size=(n, k)).astype(bool)
+
+
+def trained(
+    engine,
+    monkeypatch,
+    task="four classes",
+    activation="relu",
+    optimizer="adam",
+    n_members=1,
+    folds=False,
+    weighted=False,
+    scaled=False,
+    average=2.0,
+    penalty_rows=None,
+    schedule=None,
+    batch_size=16,
+    shuffle=True,
+    relaxes=False,
+    dtype=np.float64,
+    n=N,
+    d=D,
+    h=H,
+    epochs=10,
+    change=None,
+):
+    """The result of ten epochs on drawn data, and the engine that it ran on."""
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
+    rng = np.random.RandomState(0)
+    loss, k = TASKS[task]
+    X = rng.normal(size=(n, d)).astype(dtype)
+    Y = targets(task, rng, n)
+    Y = Y if Y.dtype == bool else Y.astype(dtype)
+    weights = rng.uniform(0.1, 3.0, size=n) if weighted else None
+    if weighted == "with zeros":
+        weights[: n // 3] = 0
+    layout = (d, h, k, n_members, False, scaled)
+    start = rng.normal(size=Parameters.size(*layout)) / 3
+    state = TrainingState(
+        Parameters(start.astype(dtype), *layout),
+        Patience(1e-4, 3 if relaxes else 100),
+        np.random.RandomState(1),
+    )
+    if change is not None:
+        X = change(X)
+    data = Data.weighted(X, Y, weights, 0.05)
+    network = TwoLayerNetwork(ACTIVATIONS[activation], loss)
+    validate = None
+    if folds:
+        of_rows = np.arange(n) % n_members
+        rows = [np.flatnonzero(of_rows == j) for j in range(n_members)]
+        if n_members > 1:
+            data = data.without_folds(of_rows, n_members)
+        validate = HeldOut(network, X, Y, weights, rows, None)
+    rule = as_schedule("constant", 0.01, 0.5, epochs, True)
+    solver = MiniBatches(
+        OPTIMIZERS[optimizer],
+        rule if schedule is None else schedule,
+        batch_size,
+        shuffle,
+        average,
+        penalty_rows=penalty_rows,
+    )
+    cost = None if validate is None else (lambda measured: measured.loss)
+    plan = Plan(epochs, -np.inf, validate, cost, relaxes)
+    result = solver.train(network, data, state, plan)
+    assert state.engine == engine
+    return result
+
+
+def assert_equal_results(ours, reference, tolerance=1e-10):
+    kept = {"rtol": tolerance, "atol": tolerance}
+    one, other = ours.state, reference.state
+    assert_allclose(ours.parameters.flat, reference.parameters.flat, **kept)
+    assert_allclose(one.parameters.flat, other.parameters.flat, **kept)
+    if other.average is not None:
+        assert_allclose(one.average.flat, other.average.flat, **kept)
+    assert_allclose(one.loss_curve, other.loss_curve, **kept)
+    assert_allclose(one.validation_losses, other.validation_losses, **kept)
+    assert ours.best_iter == reference.best_iter
+    assert (one.t, one.n_steps, one.n_iter) == (other.t, other.n_steps, other.n_iter)
+    assert one.rate == other.rate
+    if other.order is not None:
+        assert_array_equal(one.order, other.order)
+    assert_array_equal(
+        one.random_state.get_state()[1], other.random_state.get_state()[1]
+    )
+    assert one.optimizer.keys() == other.optimizer.keys()
+    assert one.optimizer["t"] == other.optimizer["t"]
+
+
+def both(monkeypatch, **options):
+    return [
+        trained(engine, monkeypatch, **options) for engine in ("compiled", "python")
+    ]
+
+
+# The same numbers.
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("task", TASKS)
+def test_one_network_equals_the_loop(task, activation, optimizer, monkeypatch):
+    options = {"task": task, "activation": activation, "optimizer": optimizer}
+    assert_equal_results(*both(monkeypatch, **options))
+
+
+@pytest.mark.parametrize("weighted", [False, True, "with zeros"])
+@pytest.mark.parametrize("folds", [False, True])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("task", TASKS)
+def test_members_equal_the_loop(task, optimizer, folds, weighted, monkeypatch):
+    options = {
+        "task": task,
+        "optimizer": optimizer,
+        "folds": folds,
+        "weighted": weighted,
+        "n_members": 3,
+    }
+    assert_equal_results(*both(monkeypatch, **options))
+
+
+@pytest.mark.parametrize("n_members", [1, 4])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("task", TASKS)
+def test_feature_scales_equal_the_loop(task, optimizer, n_members, monkeypatch):
+    options = {
+        "task": task,
+        "optimizer": optimizer,
+        "n_members": n_members,
+        "folds": True,
+    }
+    assert_equal_results(*both(monkeypatch, scaled=True, **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"average": 0},
+        {"penalty_rows": 5},
+        {"penalty_rows": 5, "optimizer": "nesterov"},
+        {"shuffle": False},
+        {"shuffle": "blocks"},
+        {"batch_size": N},
+        {"batch_size": 1},
+        {"schedule": InverseScaling(0.05), "optimizer": "sgd"},
+        {"schedule": as_schedule(Cosine(0.2), 0.05, 0.5, 10, True)},
+        {"folds": True},
+        {"relaxes": True, "folds": True, "n_members": 3, "epochs": 40},
+        {"optimizer": "nesterov", "epochs": 60, "average": 0},
+        {"n_members": 256, "folds": True, "n": 300},
+    ],
+    ids=str,
+)
+def test_settings_equal_the_loop(options, monkeypatch):
+    """Sixty epochs are 300 steps: small numbers have been flushed once by then."""
+    assert_equal_results(*both(monkeypatch, **options))
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("task", TASKS)
+def test_float32_equals_the_loop_to_its_rounding(task, n_members, monkeypatch):
+    """A few hundred roundings to 6e-8, which Adam may make steps of."""
+    options = {"task": task, "n_members": n_members, "folds": n_members > 1}
+    results = both(monkeypatch, dtype=np.float32, epochs=3, **options)
+    assert results[0].parameters.flat.dtype == np.float32
+    assert_allclose(*(r.parameters.flat for r in results), rtol=1e-3, atol=1e-4)
+
+
+def read_only(X):
+    X.flags.writeable = False
+    return X
+
+
+def misaligned(X):
+    buffer = np.empty(X.nbytes + 1, np.uint8)[1:]
+    other = buffer.view(X.dtype).reshape(X.shape)
+    other[...] = X
+    assert not other.flags.aligned
+    return other
+
+
+SOURCES = {
+    "read-only": read_only,
+    "misaligned": misaligned,
+    "in columns": np.asfortranarray,
+    "every other row": lambda X: np.repeat(X, 2, axis=0)[::2],
+    "backwards": lambda X: X[::-1].copy()[::-1],
+    "every other column": lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+    "of integers": lambda X: np.round(4 * X).astype(int),
+    "of the other byte order": lambda X: X.astype(X.dtype.newbyteorder()),
+}
+
+
+@pytest.mark.parametrize("folds", [False, True])
+@pytest.mark.parametrize("source", SOURCES)
+def test_any_array_equals_the_loop(source, folds, monkeypatch):
+    options = {"change": SOURCES[source], "folds": folds, "n_members": 3}
+    assert_equal_results(*both(monkeypatch, **options))
+
+
+@pytest.mark.parametrize(
+    "shape", [{"n": 1}, {"d": 1}, {"h": 1}, {"n": 2, "d": 1, "h": 1}]
+)
+@pytest.mark.parametrize("task", TASKS)
+def test_smallest_shapes_equal_the_loop(task, shape, monkeypatch):
+    assert_equal_results(*both(monkeypatch, task=task, batch_size=1, **shape))
+
+
+@pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
+@pytest.mark.parametrize("settings", [{}, {"n_members": 1}, {"standardize": False}])
+def test_default_fits_have_the_same_epochs_and_weights(make, settings, monkeypatch):
+    """In float64: three hundred rows would train in float32."""
+    rng = np.random.RandomState(3)
+    X = rng.normal(size=(300, 4))
+    y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2]
+    if make is TwoLayerClassifier:
+        y = np.digitize(y, [-0.5, 0.5])
+    monkeypatch.setattr(
+        "sklearn_bp._fitting.rows.training_dtype", lambda *args: np.dtype(float)
+    )
+    fitted = []
+    for engine in ("compiled", "python"):
+        monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
+        fitted.append(make(random_state=0, max_iter=25, **settings).fit(X, y))
+        assert fitted[-1].engine_ == engine
+    ours, reference = fitted
+    for name in ("n_iter_", "best_iter_", "stop_reason_", "t_"):
+        assert getattr(ours, name) == getattr(reference, name)
+    for name in ("loss_curve_", "validation_loss_curve_", "validation_scores_"):
+        assert_allclose(getattr(ours, name), getattr(reference, name), rtol=1e-9)
+    for one, other in zip(
+        ours.coefs_ + ours.intercepts_,
+        reference.coefs_ + reference.intercepts_,
+        strict=True,
+    ):
+        assert_allclose(one, other, rtol=1e-8, atol=1e-9)
+    if make is TwoLayerClassifier:
+        assert_allclose(ours.temperature_, reference.temperature_, rtol=1e-8)
+
+
+@pytest.mark.parametrize("activation", ["logistic", "tanh"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_functions_are_right_to_the_last_places(activation, dtype, monkeypatch):
+    """By scores of a network that is one unit of an activation, z2 = f(x)."""
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", "compiled")
+    x = np.concatenate([np.linspace(-40, 40, 4001), np.geomspace(1e-30, 1e4, 500)])
+    x = np.concatenate([x, -x, [np.inf, -np.inf, np.nan]]).astype(dtype)[:, np.newaxis]
+    flat = np.array([0, 1, 1, 0], dtype)  # b1, W1, W2, b2
+    network = TwoLayerNetwork(
+        ACTIVATIONS[activation], REGRESSOR_LOSSES["squared_error"]
+    )
+    rows = [np.arange(len(x))]
+    held_out = HeldOut(network, x, np.zeros(x.shape, dtype), None, rows, None)
+    scores = held_out.scores(Parameters(flat, 1, 1, 1))
+    assert type(held_out._at_once) is _compiled.Scores
+    with np.errstate(over="ignore"):
+        wide = x.astype(np.float64)
+        exact = np.tanh(wide) if activation == "tanh" else 1 / (1 + np.exp(-wide))
+    smallest = np.finfo(dtype).tiny * 2  # where exp ends
+    assert_allclose(scores, exact, rtol=4 * np.finfo(dtype).eps, atol=smallest)
+
+
+# What is not finite.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_not_finite_is_told(task, value, dtype, monkeypatch):
+    def spoilt(X):
+        with np.errstate(over="ignore"):
+            X[7, 2] = value
+        return X
+
+    for engine in ("compiled", "python"):
+        options = {"activation": "relu", "dtype": dtype, "change": spoilt}
+        with np.errstate(over="ignore"), pytest.raises(DivergenceError):
+            trained(engine, monkeypatch, task, optimizer="sgd", **options)
+
+
+def test_nan_everywhere_is_told(monkeypatch):
+    with pytest.raises(DivergenceError):
+        trained("compiled", monkeypatch, change=lambda X: X * np.nan, n_members=3)
+
+
+# Who trains.
+
+
+def small_problem():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(40, 3))
+    return X, (X[:, 0] > 0).astype(int)
+
+
+def fitted_on(engine, monkeypatch, **options):
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
+    return TwoLayerClassifier(4, max_iter=2, random_state=0, **options).fit(
+        *small_problem()
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"solver": "lbfgs"},
+        {"skip_layer": True},
+        {"dropout": 0.2},
+        {"activation": "gelu"},
+        {"loss": "squared_error"},
+        {"solver": SGD(clip_norm=1.0)},
+    ],
+    ids=str,
+)
+def test_what_is_not_covered_runs_the_loop(options, monkeypatch):
+    fits = [fitted_on(engine, monkeypatch, **options) for engine in library.CHOICES]
+    for model in fits:
+        assert model.engine_ == "python"
+        assert_array_equal(model.coefs_[0], fits[0].coefs_[0])
+
+
+def test_a_class_of_ones_own_runs_the_loop(monkeypatch):
+    class Half(type(ACTIVATIONS["relu"])):
+        def forward(self, z):
+            super().forward(z)
+            z *= 0.5
+
+    assert fitted_on("auto", monkeypatch, activation=Half()).engine_ == "python"
+
+
+def test_sizes_beyond_c_ints_run_the_loop(monkeypatch):
+    """Here the largest int is 100."""
+    monkeypatch.setattr(_compiled, "MOST", 100)
+    few = fitted_on("auto", monkeypatch, batch_size=30, early_stopping=False)
+    many = fitted_on("auto", monkeypatch, batch_size=40, early_stopping=False)
+    assert (few.engine_, many.engine_) == ("compiled", "python")
+
+
+def test_environment_chooses(monkeypatch):
+    assert fitted_on("auto", monkeypatch).engine_ == "compiled"
+    assert fitted_on("compiled", monkeypatch).engine_ == "compiled"
+    assert fitted_on("python", monkeypatch).engine_ == "python"
+    with pytest.raises(ValueError, match="SKLEARN_BP_ENGINE is 'fast'"):
+        fitted_on("fast", monkeypatch)
+
+
+def test_without_the_extension(monkeypatch):
+    monkeypatch.setattr(library, "engine", None)
+    assert fitted_on("auto", monkeypatch).engine_ == "python"
+    with pytest.raises(ImportError, match="not installed"):
+        fitted_on("compiled", monkeypatch)
+
+
+def test_versions_tell_the_engine(monkeypatch):
+    for engine in ("python", "compiled"):
+        monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
+        with redirect_stdout(io.StringIO()) as printed:
+            sklearn_bp.show_versions()
+        assert f"engine: {engine} (the compiled step is built)" in printed.getvalue()
+        assert "numpy" in printed.getvalue()
+
+
+def test_jobs_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="A job of 8 bytes"):
+        library.engine.train(b"12345678", 0, 1, 0, 1, 0)
+
+
+# From one engine to the other.
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "rmsprop"])
+def test_engines_take_over_from_each_other(solver, n_members, monkeypatch):
+    """Calls of partial_fit: on one engine to the same bits as fit, else to rounding."""
+    X, y = small_problem()
+    model = TwoLayerClassifier(
+        4,
+        solver=solver,
+        n_members=n_members,
+        early_stopping=False,
+        standardize=False,
+        max_iter=6,
+        random_state=0,
+        n_iter_no_change=100,
+    )
+    weights = {}
+    for engines in ("ccc", "ppp", "cpc", "pcp"):
+        parts = clone(model)
+        for engine in engines:
+            name = {"c": "compiled", "p": "python"}[engine]
+            monkeypatch.setenv("SKLEARN_BP_ENGINE", name)
+            for _ in range(2):
+                parts.partial_fit(X, y, classes=[0, 1])
+            assert parts.engine_ == name
+        weights[engines] = parts.coefs_[0]
+    for name, engine in (("ccc", "compiled"), ("ppp", "python")):
+        monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
+        whole = clone(model).fit(X, y)
+        assert_array_equal(weights[name], whole.coefs_[0])
+    for found in weights.values():
+        assert_allclose(found, weights["ppp"], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_twins_of_mlpclassifier(solver, monkeypatch):
+    from sklearn.neural_network import MLPClassifier
+
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", "compiled")
+    X, y = small_problem()
+    settings = {
+        "max_iter": 20,
+        "random_state": 0,
+        "solver": solver,
+        "batch_size": 7,
+        "tol": 0,
+    }
+    settings |= {"hidden_layer_sizes": (5,), "n_iter_no_change": 100}
+    ours = TwoLayerClassifier(**MLP_DEFAULTS | settings).fit(X, y)
+    theirs = MLPClassifier(**settings).fit(X, y)
+    assert ours.engine_ == "compiled"
+    assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-9)
+    for one, other in zip(ours.coefs_, theirs.coefs_, strict=True):
+        assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+
+
+# Threads.
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Even the shortest epoch is shared, whatever number of cores there is."""
+
+    def use(n_threads):
+        monkeypatch.setattr(threads, "allowed_threads", lambda: n_threads)
+        monkeypatch.setattr(threads, "cpu_count", lambda: n_threads)
+
+    monkeypatch.setattr("sklearn_bp._compiled.epochs.SHORT", 0)
+    monkeypatch.setattr("sklearn_bp._compiled.held_out.SHORT", 0)
+    monkeypatch.setattr("sklearn_bp._compiled.held_out.MANY_SCORES", 0)
+    return use
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_same_bits_for_any_number_of_threads(dtype, shared, monkeypatch):
+    results = []
+    for n_threads in (1, 2, 3, 8):
+        shared(n_threads)
+        options = {"n_members": 5, "folds": True, "dtype": dtype, "n": 700}
+        results.append(trained("compiled", monkeypatch, **options))
+    for result in results[1:]:
+        assert_array_equal(result.parameters.flat, results[0].parameters.flat)
+        assert result.state.loss_curve == results[0].state.loss_curve
+        assert result.state.validation_losses == results[0].state.validation_losses
+
+
+@pytest.mark.parametrize("kind", ["dense", "integers", "sparse"])
+@pytest.mark.parametrize("skip_layer", [False, True])
+def test_predictions_have_the_same_bits_for_any_number_of_threads(
+    kind, skip_layer, shared, monkeypatch
+):
+    """Overflow is nobody's warning, in whatever thread it happens."""
+    monkeypatch.setattr(threads, "SHORT", 0)
+    rng = np.random.RandomState(0)
+    X = np.round(rng.normal(size=(3000, 4)) * 4)
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    model = TwoLayerClassifier(6, max_iter=2, random_state=0, skip_layer=skip_layer)
+    model.fit(X[:200], y[:200])
+    if kind == "integers":
+        X = X.astype(int)
+    else:
+        X[::100] = 1e300
+        X = X if kind == "dense" else sparse.csr_matrix(X)
+    scores = []
+    for n_threads in (1, 2, 3):
+        shared(n_threads)
+        scores.append(model.decision_function(X))
+    assert_array_equal(scores[1], scores[0])
+    assert_array_equal(scores[2], scores[0])
+
+
+def test_as_many_threads_as_blas_may_use():
+    with threadpool_limits(1):
+        assert threads.Team(8).size == 1
+    with threadpool_limits(2):
+        number = threads.allowed_threads()
+        assert number <= 2
+        with one_blas_thread():  # a limit of our own
+            assert threads.allowed_threads() == number
+            assert threads.Team(8).size == min(number, threads.cpu_count())
+    assert threads.Team(1).size == 1
+
+
+def test_what_a_helper_raises_is_raised(shared):
+    shared(3)
+
+    def work(first, last):
+        if first:
+            raise RuntimeError(f"{first} to {last}")
+
+    with pytest.raises(RuntimeError, match="2 to 4"):
+        threads.Team(3).share(6, work)
+
+
+def model_and_data(n=400):
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(n, 4))
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    return TwoLayerClassifier(max_iter=8, random_state=0), X, y
+
+
+def test_concurrent_fits_are_the_fits_one_by_one(shared):
+    shared(2)
+    model, X, y = model_and_data()
+    reference = clone(model).fit(X, y).coefs_[0]
+    found = []
+
+    def fit():
+        found.append(clone(model).fit(X, y).coefs_[0])
+
+    workers = [threading.Thread(target=fit) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(found) == 4
+    for weights in found:
+        assert_array_equal(weights, reference)
+    helpers = [t for t in threading.enumerate() if t.name.startswith("sklearn_bp")]
+    for helper in helpers:  # they end with the fits
+        helper.join(60)
+        assert not helper.is_alive()
+
+
+def _fit_in_child(queue):
+    model, X, y = model_and_data()
+    queue.put(model.fit(X, y).coefs_[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="fork is for Linux")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_fork_after_fit(shared):
+    shared(2)
+    model, X, y = model_and_data()
+    reference = model.fit(X, y).coefs_[0]
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_fit_in_child, args=(queue,))
+    child.start()
+    assert_array_equal(queue.get(timeout=60), reference)
+    child.join(60)
+    assert child.exitcode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are for POSIX")
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_interrupt_keeps_the_last_whole_epoch(n_threads, shared, monkeypatch):
+    """Ctrl-C comes while C runs, and is raised once that returns."""
+    shared(n_threads)
+    _, X, y = model_and_data(5_000)
+    model = TwoLayerClassifier(max_iter=10_000, n_iter_no_change=10_000, random_state=0)
+    two_epochs = threading.Event()
+    epoch_ends = BestWeights.epoch_ends
+
+    def watched(self, loss):
+        epoch_ends(self, loss)
+        if self.state.n_iter == 2:
+            two_epochs.set()
+
+    monkeypatch.setattr(BestWeights, "epoch_ends", watched)
+
+    def interrupt():
+        two_epochs.wait(60)
+        time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    sender.join()
+    assert model.stop_reason_ == "interrupted"
+    n = model.n_iter_
+    assert 2 <= n < 10_000
+    whole = clone(model).set_params(max_iter=n).fit(X, y)
+    assert model.loss_curve_ == whole.loss_curve_
+    assert_array_equal(model.coefs_[0], whole.coefs_[0])
