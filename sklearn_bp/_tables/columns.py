@@ -69,7 +69,7 @@ class Columns:
 
     @classmethod
     def fit(cls, X, categorical_features, sample_weight=None, without_ids=False):
-        """As found in X, which may be anything two-dimensional.
+        """The columns of X, which may be anything two-dimensional.
 
         Parameters
         ----------
@@ -90,13 +90,14 @@ class Columns:
             d = table.shape[1]
             nothing = np.empty(0, int)
             return cls(d, np.arange(d), np.zeros(d), nothing, nothing, [])
-        rows, weights = _weighty(sample_weight)
+        rows, weights = _rows_of_weight(sample_weight)
         found, ids = Findings(), {}
         with np.errstate(over="ignore", invalid="ignore"):
             suspect = table.suspect()
             for j in range(table.shape[1]):
                 column = table.column(j)
-                if column.is_category if named is None else named[j]:
+                is_category = column.is_category if named is None else named[j]
+                if is_category:
                     levels = column.levels()[rows]
                     found.encoders[j] = encoder_of(levels, column.label)
                     if named is None and name_rows(found.encoders[j], levels):
@@ -109,10 +110,10 @@ class Columns:
         return cls(n_features=table.shape[1], input_names=table.names, **found.fields())
 
     def joined(self, X, categorical_features, sample_weight=None):
-        """The same, and what further rows bring: levels, columns that miss values.
+        """The same with what further rows add: levels, and columns that miss values.
 
-        A column of which nothing was observed so far is whatever these rows show it to
-        be.  It gets the median of these rows, all others keep theirs.
+        A column without any value so far becomes numeric or categorical by these rows,
+        and gets their median.  All other medians stay.
 
         Parameters
         ----------
@@ -129,7 +130,7 @@ class Columns:
             table = Array(table.X.toarray())
         if self.is_plain and table.is_complete():
             return self
-        rows, weights = _weighty(sample_weight)
+        rows, weights = _rows_of_weight(sample_weight)
         by_dtype = named_columns(categorical_features, table) is None
         found = Findings.of(self)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -149,14 +150,14 @@ class Columns:
         return self if known and joined.n_encoded == self.n_encoded else joined
 
     def origins(self, before):
-        """Where each column of the matrix stood in that of `before`, as `joined` to it.
+        """Where each column of the matrix stood before rows were `joined` to `before`.
 
         Returns
         -------
         origins : ndarray of int, (n_encoded,)
             -1 for a column that is new.
         values : ndarray of float64, (n_encoded,)
-            What rows so far hold in a column that is new.
+            The value of earlier rows in a new column.
         """
         known = {key: i for i, key in enumerate(before._keys())}
         missed = {("level", j, None) for j in before.empty}
@@ -214,7 +215,7 @@ class Columns:
 
     @property
     def n_filled(self):
-        """Columns of the matrix that are numbers, or tell which of them missed."""
+        """Columns of the matrix for numbers, and for indicators that one is missing."""
         return len(self.numeric) + len(self.incomplete)
 
     @property
@@ -353,8 +354,8 @@ class Columns:
         return np.array(names, dtype=object)
 
 
-def _weighty(sample_weight):
-    """Rows that weigh, as an index, and their weights up to a factor, or None."""
+def _rows_of_weight(sample_weight):
+    """Rows of non-zero weight, as an index, and their weights over the largest."""
     if sample_weight is None:
         return slice(None), None
     rows = np.flatnonzero(sample_weight)
@@ -368,7 +369,7 @@ def _chosen(dtype, own):
 
 
 def witnesses(X, categorical_features):
-    """Rows that tell all that other rows do of levels and of what is missing.
+    """Rows that have every level and, in each column, a missing value if there is one.
 
     Sorted positions: the first row, and of each column the first that misses its value,
     and, where it may hold categories, the first of each level.

@@ -8,7 +8,10 @@
 - `suspect()`: a bool for each column, whether it may miss numbers;
 - `is_complete()`: whether it is an array of numbers, none of which is missing.
 
-`Sparse` has no columns to look at, since all it holds are numbers.
+`Sparse` holds numbers alone, and its columns are not looked at one by one.
+
+narwhals reads frames too, in some fifty lines less, but takes 1.3 to 1.6 times as long
+for a table of one row, and refuses frames in which two columns have the same name.
 """
 
 from typing import Any

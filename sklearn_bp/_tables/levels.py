@@ -75,10 +75,9 @@ def name_rows(encoder, levels):
 
 
 def _like(categories, column):
-    """Levels in the form that they had in training, or as objects.
+    """Levels of a column in the dtype of `categories`, or in one that holds both.
 
-    The latter where float64 would be all that they have in common, and would merge
-    large integers.
+    Objects if that would be float64 and merge large integers.
     """
     levels = column.levels()
     _refuse_other_kinds(column, categories)
@@ -112,7 +111,7 @@ def _refuse_other_kinds(column, categories):
 
 
 def _rounded_like(categories, levels):
-    """Levels in the dtype of categories, equal to these where the shorter dtype is."""
+    """Floats as the categories that they equal once rounded to the shorter dtype."""
     if levels.itemsize >= categories.itemsize:
         return levels.astype(categories.dtype, copy=False)
     short = categories.astype(levels.dtype)

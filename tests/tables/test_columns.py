@@ -470,7 +470,8 @@ def test_spans_of_time_of_numpy_as_categories():
     spans = objects(np.array([3, 1, 2], "m8[s]"))
     assert_array_equal(encoded(spans, [0]), np.eye(3)[[2, 0, 1]])
     columns = Columns.fit(spans, [0])
-    with pytest.raises(ValueError, match=r"holds numbers .* were dates or times in fit"):
+    says = r"holds numbers .* were dates or times in fit"
+    with pytest.raises(ValueError, match=says):
         columns.transform(objects([1, 2]), FLOATS)
 
 
