@@ -161,7 +161,7 @@ def convert_regressor(scope, operator, container):
     loss, columns = targets.loss, _predicted(estimator)
     z, scaling = _scores(graph, estimator, features), targets.prediction_scaling
     known = targets.unit if scaling is None else scaling
-    if known is not None and not known.folds_in(graph.dtype):
+    if known is not None and not known.absorbable_in(graph.dtype):
         graph = Graph(scope, container, np.float64)
         z = graph.cast(z)
     p = written(LINKS, graph, z, loss, "loss", targets.loss_given)
