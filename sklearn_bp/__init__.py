@@ -2,6 +2,7 @@
 
 from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
+from types import ModuleType as _ModuleType
 
 from sklearn_bp import _compiled
 from sklearn_bp._estimators.classifier import TwoLayerClassifier
@@ -35,7 +36,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
 }
 
 
-def show_versions():
+def show_versions() -> None:
     """Print the version and engine of this package, and scikit-learn's report.
 
     The engine is that of fits to come: "compiled", where that covers their parameters
@@ -51,18 +52,18 @@ def show_versions():
     show_others()
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> _ModuleType:
     if name in _MODULES:
         return _import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     modules = [name for name, needed in _MODULES.items() if all(map(_is_there, needed))]
     return sorted({*globals(), *modules})
 
 
-def _is_there(package):
+def _is_there(package: str) -> bool:
     try:
         return _find_spec(package) is not None
     except (ImportError, ValueError):

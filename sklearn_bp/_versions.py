@@ -5,10 +5,13 @@ changes nothing, so that estimators are written once.
 """
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
 
     HAS_CALLBACKS = True
 except ImportError:
@@ -16,15 +19,29 @@ except ImportError:
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Nothing: callbacks need scikit-learn 1.9."""
 
-    def with_callbacks(method):
-        """The method as it is: callbacks need scikit-learn 1.9."""
-        return method
-
     HAS_CALLBACKS = False
+
+if TYPE_CHECKING:  # scikit-learn's decorators, with the types that they leave alone
+
+    def with_callbacks(method: Method) -> Method: ...
+    def available_if(check: Callable[[Any], bool]) -> Callable[[Method], Method]: ...
+
+else:
+    from sklearn.utils.metaestimators import available_if
+
+    if HAS_CALLBACKS:
+        from sklearn.callback import with_callbacks
+    else:
+
+        def with_callbacks(method):
+            """The method as it is: callbacks need scikit-learn 1.9."""
+            return method
+
 
 __all__ = [
     "HAS_CALLBACKS",
     "CallbackSupportMixin",
+    "available_if",
     "listens",
     "with_callbacks",
 ]

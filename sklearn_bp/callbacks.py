@@ -28,14 +28,14 @@ _BEGAN: WeakKeyDictionary = WeakKeyDictionary()
 class _Callback(Option):
     """What a callback has to have."""
 
-    def check(self):
+    def check(self) -> None:
         if not HAS_CALLBACKS:
             raise ImportError(
                 f"{type(self).__name__} needs scikit-learn 1.9 or newer, which has "
                 f"callbacks. Found {sklearn.__version__}."
             )
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> Any:
         """Called before a fit."""
         if run_of(estimator) is None:
             name = type(self).__name__
@@ -45,13 +45,13 @@ class _Callback(Option):
                 f"{type(estimator).__name__}."
             )
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> Any:
         """Called where a fit, or one of its epochs, begins."""
 
-    def on_fit_task_end(self, estimator, context):
+    def on_fit_task_end(self, estimator: Any, context: Any) -> Any:
         """Called where an epoch ends, or the fit; returns whether to stop."""
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator: Any, context: Any) -> Any:
         """Called after a fit, or after it failed."""
 
 
@@ -81,16 +81,16 @@ class TimeLimit(_Callback):
 
     seconds: float
 
-    def check(self):
+    def check(self) -> None:
         super().check()
         check_number(self, "seconds", 0, closed="neither")
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> Any:
         """Called where a fit, or one of its epochs, begins."""
         if context.max_subtasks != 0:
             _BEGAN[context] = time.monotonic()
 
-    def on_fit_task_end(self, estimator, context):
+    def on_fit_task_end(self, estimator: Any, context: Any) -> Any:
         """Whether an epoch has ended after the time is over."""
         began = _BEGAN.get(context.parent) if context.parent is not None else None
         return began is not None and time.monotonic() - began >= self.seconds
@@ -144,7 +144,7 @@ class Checkpoint(_Callback):
     path: Any
     every: int = 1
 
-    def check(self):
+    def check(self) -> None:
         super().check()
         if not isinstance(self.path, str | os.PathLike):
             raise TypeError(
@@ -158,13 +158,13 @@ class Checkpoint(_Callback):
                 f"{self.every!r} instead."
             )
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> Any:
         """Called where a fit, or one of its epochs, begins."""
         if context.task_name != "epoch":
             run = run_of(estimator)
             run.writers[id(self)] = Writer(self.path, run)
 
-    def on_fit_task_end(self, estimator, context):
+    def on_fit_task_end(self, estimator: Any, context: Any) -> Any:
         """Called where an epoch ends, or the fit."""
         run = run_of(estimator)
         if context.task_name != "epoch":

@@ -7,6 +7,7 @@ from abc import ABCMeta
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -157,7 +158,7 @@ class BaseTwoLayer(
             return self._fitted_network().member_scores(self._check_features(X))
 
     @property
-    def encoded_feature_names_(self):
+    def encoded_feature_names_(self) -> NDArray[Any]:
         """Names of the rows of ``coefs_[0]``, an ndarray of str."""
         check_is_fitted(self)
         names, columns = getattr(self, "feature_names_in_", None), self._fitted.columns

@@ -1,9 +1,13 @@
 """The classifier."""
 
-import numpy as np
-from sklearn.base import ClassifierMixin
-from sklearn.utils.metaestimators import available_if
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+
+from sklearn_bp._common.types import MatrixLike
 from sklearn_bp._estimators.base import BaseTwoLayer
 from sklearn_bp._estimators.fit_batches import fit_batches, labels_of
 from sklearn_bp._fitting.parameters import OF_CLASSIFIER, store, with_names
@@ -11,7 +15,7 @@ from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.targets import check_labels, check_y_given
 from sklearn_bp._tables.values import unmasked
-from sklearn_bp._versions import with_callbacks
+from sklearn_bp._versions import available_if, with_callbacks
 
 
 @with_names
@@ -428,66 +432,66 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     def __init__(
         self,
-        hidden_layer_sizes=(64,),
+        hidden_layer_sizes: int | Sequence[int] = (64,),
         *,
-        loss="log_loss",
-        alpha="auto",
-        learning_rate_init="auto",
-        max_iter="auto",
-        random_state=None,
+        loss: str | object = "log_loss",
+        alpha: float | str = "auto",
+        learning_rate_init: float | str = "auto",
+        max_iter: int | str = "auto",
+        random_state: int | np.random.RandomState | None = None,
         # Network and training
-        activation="relu",
-        init="he_normal",
-        skip_layer=False,
-        scaling_layer=False,
-        solver="adam",
-        batch_size="by_rows",
-        learning_rate="constant",
-        shuffle=True,
-        warm_start=False,
-        verbose=False,
+        activation: str | object = "relu",
+        init: str | Callable[..., Any] = "he_normal",
+        skip_layer: bool = False,
+        scaling_layer: bool = False,
+        solver: str | object = "adam",
+        batch_size: int | str = "by_rows",
+        learning_rate: str | object = "constant",
+        shuffle: bool | str = True,
+        warm_start: bool = False,
+        verbose: bool | int = False,
         # Regularization
-        dropout=0.0,
-        average=True,
+        dropout: float = 0.0,
+        average: bool = True,
         # Early stopping and validation
-        early_stopping="auto",
-        early_stopping_metric="loss",
-        validation_fraction=0.1,
-        n_iter_no_change="auto",
-        tol=1e-4,
-        loss_threshold=None,
-        temperature_scaling="auto",
+        early_stopping: bool | str = "auto",
+        early_stopping_metric: str | Callable[..., float] = "loss",
+        validation_fraction: float | object = 0.1,
+        n_iter_no_change: float | str = "auto",
+        tol: float = 1e-4,
+        loss_threshold: float | None = None,
+        temperature_scaling: bool | str = "auto",
         # Ensemble
-        n_members="auto",
+        n_members: int | str = "auto",
         # Data
-        standardize=True,
-        categorical_features="from_dtype",
-        class_weight=None,
+        standardize: bool = True,
+        categorical_features: str | ArrayLike | None = "from_dtype",
+        class_weight: dict[Any, float] | str | list[dict[int, float]] | None = None,
         # For users of MLPClassifier
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        max_fun=15000,
-    ):
+        power_t: float = 0.5,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        max_fun: int = 15000,
+    ) -> None:
         store(self, locals())
 
     @with_callbacks
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-        groups=None,
-        coef_init=None,
-        intercept_init=None,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: MatrixLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        coef_init: Sequence[ArrayLike] | None = None,
+        intercept_init: Sequence[ArrayLike] | None = None,
+    ) -> Self:
         """Fit the network to labelled rows.
 
         Parameters
@@ -553,15 +557,15 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     @with_callbacks
     def partial_fit(
         self,
-        X,
-        y,
-        sample_weight=None,
-        classes=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: MatrixLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Train for one epoch, continuing from the state of the estimator.
 
         With early stopping and validation rows, predictions use the weights of the best
@@ -613,7 +617,13 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         return self._fit(request)
 
     @available_if(lambda self: self._check_solver())
-    def fit_batches(self, source, *, classes=None, epochs=1):
+    def fit_batches(
+        self,
+        source: Iterable[Any] | Callable[[], Iterable[Any]],
+        *,
+        classes: ArrayLike | None = None,
+        epochs: int = 1,
+    ) -> Self:
         """Train on a source of batches, for data that need not fit into memory.
 
         It calls partial_fit for each batch. If the source or a batch raises an error,
@@ -647,7 +657,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             classes = labels_of(source)
         return fit_batches(self, source, epochs, classes=classes)
 
-    def _check_partial_fit(self):
+    def _check_partial_fit(self) -> None:
         if isinstance(self.class_weight, str):
             raise ValueError(
                 "class_weight='balanced' is not supported by partial_fit, which does "
@@ -656,7 +666,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
                 "classes=classes, y=y))), with y of all rows or a good sample."
             )
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> NDArray[Any]:
         """The likeliest class of each row.
 
         Parameters
@@ -671,7 +681,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         z2 = self._scores(X)
         return self._fitted.targets.decode(z2)
 
-    def score(self, X, y, sample_weight=None):
+    def score(
+        self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Accuracy: the fraction of rows whose class, or all labels, are right.
 
         Parameters
@@ -692,7 +704,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         sample_weight = unmasked(sample_weight, "sample_weight")
         return super().score(X, check_labels(y, warn=False), sample_weight)
 
-    def decision_function(self, X):
+    def decision_function(self, X: MatrixLike) -> NDArray[Any]:
         """Raw scores z2 of the output layer.
 
         Parameters
@@ -708,7 +720,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         z2 = self._scores(X)
         return z2[:, 0] if self._fitted.targets.shares_score else z2
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> NDArray[Any]:
         """Probability of each class, or of each label.
 
         Parameters
@@ -727,7 +739,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         targets.loss.proba(z2)
         return z2
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> NDArray[Any]:
         """Logarithm of the probabilities, which is finite even if they are tiny.
 
         Parameters
@@ -740,7 +752,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         """
         return np.log(self.predict_proba(X))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags

@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_bp._common.types import MatrixLike
 from sklearn_bp._fitting.derivatives import activations, input_gradient, parts
 from sklearn_bp._fitting.importances import importances
 from sklearn_bp._network.kernel import PREDICT_ROWS
@@ -18,7 +20,7 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     _importances: Any = None
     _importance_basis: Any = None
 
-    def transform(self, X):
+    def transform(self, X: MatrixLike) -> NDArray[Any]:
         """Activations of the hidden layer.
 
         ``f(X @ coefs_[0] + intercepts_[0])``, for encoded X. The output layer, plus the
@@ -45,7 +47,7 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _n_features_out(self):
         return len(self.intercepts_[0])
 
-    def input_gradient(self, X):
+    def input_gradient(self, X: MatrixLike) -> NDArray[Any]:
         """Derivative of each score with respect to each input.
 
         Backpropagation taken one step further, from the hidden layer to the inputs:
@@ -75,7 +77,7 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return gradient[:, 0] if k == 1 else gradient
 
     @property
-    def feature_importances_(self):
+    def feature_importances_(self) -> NDArray[Any]:
         """How much the scores change with each feature, ndarray of shape (n_features,).
 
         The mean absolute derivative of the scores, over some training rows and over

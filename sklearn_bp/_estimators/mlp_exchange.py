@@ -1,7 +1,7 @@
 """Conversion to and from scikit-learn's MLPClassifier and MLPRegressor."""
 
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -48,7 +48,7 @@ class MLPExchangeMixin:
         def __getattr__(self, name: str) -> Any: ...
         def __setattr__(self, name: str, value: Any) -> None: ...
 
-    def to_mlp(self):
+    def to_mlp(self) -> Any:
         """The same network as a fitted MLPClassifier or MLPRegressor.
 
         It has the same weights, so it predicts the same labels, and the same
@@ -139,7 +139,7 @@ class MLPExchangeMixin:
             )
 
     @classmethod
-    def from_mlp(cls, mlp):
+    def from_mlp(cls, mlp: Any) -> Self:
         """An estimator with the weights of a fitted MLPClassifier or MLPRegressor.
 
         Parameters

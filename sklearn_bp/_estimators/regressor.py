@@ -1,14 +1,17 @@
 """The regressor."""
 
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import check_consistent_length
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_bp._common.types import MatrixLike
 from sklearn_bp._estimators.base import BaseTwoLayer
 from sklearn_bp._estimators.fit_batches import fit_batches
 from sklearn_bp._fitting.parameters import OF_REGRESSOR, store, with_names
@@ -23,7 +26,7 @@ from sklearn_bp._tables.real_targets import (
 from sklearn_bp._tables.targets import check_regression_targets
 from sklearn_bp._tables.values import unmasked
 from sklearn_bp._tables.weights import check_sample_weight
-from sklearn_bp._versions import with_callbacks
+from sklearn_bp._versions import available_if, with_callbacks
 from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile
 
 
@@ -446,65 +449,65 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     def __init__(
         self,
-        hidden_layer_sizes=(64,),
+        hidden_layer_sizes: int | Sequence[int] = (64,),
         *,
-        loss="squared_error",
-        alpha="auto",
-        learning_rate_init="auto",
-        max_iter="auto",
-        random_state=None,
+        loss: str | object = "squared_error",
+        alpha: float | str = "auto",
+        learning_rate_init: float | str = "auto",
+        max_iter: int | str = "auto",
+        random_state: int | np.random.RandomState | None = None,
         # Network and training
-        activation="relu",
-        init="he_normal",
-        skip_layer=False,
-        scaling_layer=True,
-        solver="adam",
-        batch_size="by_rows",
-        learning_rate="constant",
-        shuffle=True,
-        warm_start=False,
-        verbose=False,
+        activation: str | object = "relu",
+        init: str | Callable[..., Any] = "he_normal",
+        skip_layer: bool = False,
+        scaling_layer: bool = True,
+        solver: str | object = "adam",
+        batch_size: int | str = "by_rows",
+        learning_rate: str | object = "constant",
+        shuffle: bool | str = True,
+        warm_start: bool = False,
+        verbose: bool | int = False,
         # Regularization
-        dropout=0.0,
-        average=True,
+        dropout: float = 0.0,
+        average: bool = True,
         # Early stopping and validation
-        early_stopping="auto",
-        early_stopping_metric="loss",
-        validation_fraction=0.1,
-        n_iter_no_change="auto",
-        tol=1e-4,
-        loss_threshold=None,
+        early_stopping: bool | str = "auto",
+        early_stopping_metric: str | Callable[..., float] = "loss",
+        validation_fraction: float | object = 0.1,
+        n_iter_no_change: float | str = "auto",
+        tol: float = 1e-4,
+        loss_threshold: float | None = None,
         # Ensemble
-        n_members="auto",
+        n_members: int | str = "auto",
         # Data
-        standardize=True,
-        categorical_features="from_dtype",
-        extrapolation=0.05,
+        standardize: bool = True,
+        categorical_features: str | ArrayLike | None = "from_dtype",
+        extrapolation: float = 0.05,
         # For users of MLPRegressor
-        power_t=0.5,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        max_fun=15000,
-    ):
+        power_t: float = 0.5,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        max_fun: int = 15000,
+    ) -> None:
         store(self, locals())
 
     @with_callbacks
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-        groups=None,
-        coef_init=None,
-        intercept_init=None,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: MatrixLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        coef_init: Sequence[ArrayLike] | None = None,
+        intercept_init: Sequence[ArrayLike] | None = None,
+    ) -> Self:
         """Fit the network to rows with targets.
 
         Parameters
@@ -569,14 +572,14 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     @with_callbacks
     def partial_fit(
         self,
-        X,
-        y,
-        sample_weight=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: MatrixLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Train for one epoch, continuing from the state of the estimator.
 
         With early stopping and validation rows, predictions use the weights of the best
@@ -623,7 +626,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         return self._fit(request)
 
     @available_if(lambda self: self._check_solver())
-    def fit_batches(self, source, *, epochs=1):
+    def fit_batches(
+        self, source: Iterable[Any] | Callable[[], Iterable[Any]], *, epochs: int = 1
+    ) -> Self:
         """Train on a source of batches, for data that need not fit into memory.
 
         It calls partial_fit for each batch. If the source or a batch raises an error,
@@ -650,7 +655,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         """
         return fit_batches(self, source, epochs)
 
-    def predict(self, X, return_std=False):
+    def predict(self, X: MatrixLike, return_std: bool = False) -> Any:
         """Predicted targets.
 
         Parameters
@@ -683,7 +688,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         y = self._targets().mean(z2)
         return (y, self._spread(X)) if return_std else y
 
-    def predict_interval(self, X, coverage=0.9):
+    def predict_interval(self, X: MatrixLike, coverage: float = 0.9) -> NDArray[Any]:
         """Prediction intervals that contain the target with a given probability.
 
         An interval is the prediction plus and minus a quantile of the calibration
@@ -729,7 +734,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         width = half_width(quantiles, n, coverage)
         return targets.interval(self._scores(X), width)
 
-    def score(self, X, y, sample_weight=None):
+    def score(
+        self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Coefficient of determination, R2, of the predictions; D2 for quantiles.
 
         Parameters
@@ -765,11 +772,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         sample_weight = check_sample_weight(sample_weight, len(Y))
         return d2_pinball(Y, P.reshape(*Y.shape, -1), loss.levels, sample_weight)
 
-    def _targets(self):
+    def _targets(self) -> RealTargets:
         """The `RealTargets`, with `target_range_` as it is by now."""
         return self._fitted.targets.with_attributes(self)
 
-    def _spread(self, X):
+    def _spread(self, X: MatrixLike) -> NDArray[Any]:
         """The standard deviation that `predict` returns with `return_std`."""
         std = self._targets().spread(np.array(self._member_scores(X)))
         if std is None:
@@ -781,7 +788,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             )
         return std
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         loss = (

@@ -6,12 +6,14 @@ over the partitions, so its result does not depend on the number of workers.  Ne
 """
 
 import copy
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
-from sklearn.utils.metaestimators import available_if
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import validate_data
 
+from sklearn_bp._common.types import MatrixLike
 from sklearn_bp._estimators import classifier as _classifier
 from sklearn_bp._estimators import regressor as _regressor
 from sklearn_bp._estimators.base import BaseTwoLayer
@@ -20,7 +22,7 @@ from sklearn_bp._fitting.reports import ending, warn_of
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.features import is_dask_collection
 from sklearn_bp._tables.targets import check_y_given
-from sklearn_bp._versions import with_callbacks
+from sklearn_bp._versions import available_if, with_callbacks
 from sklearn_bp.dask._collections import (
     blocks_of,
     check_collections,
@@ -45,17 +47,17 @@ class _OnCluster(BaseTwoLayer):
     @with_callbacks
     def fit(
         self,
-        X,
-        y,
-        sample_weight=None,
-        client=None,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
+        client: Any = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-        coef_init=None,
-        intercept_init=None,
-    ):
+        X_val: MatrixLike | None = None,
+        y_val: MatrixLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+        coef_init: Sequence[ArrayLike] | None = None,
+        intercept_init: Sequence[ArrayLike] | None = None,
+    ) -> Self:
         """Fit the network to rows on a cluster.
 
         Parameters
@@ -160,7 +162,7 @@ class _OnCluster(BaseTwoLayer):
             if name not in parameters:
                 setattr(self, name, value)
 
-    def to_local(self):
+    def to_local(self) -> Any:
         """The plain estimator of `sklearn_bp` with the same parameters and weights.
 
         Returns
@@ -176,7 +178,7 @@ class _OnCluster(BaseTwoLayer):
         return model
 
     @property
-    def fit_batches(self):
+    def fit_batches(self) -> Any:
         """Not for dask collections: partial_fit takes their blocks in order."""
         raise AttributeError(
             f"{type(self).__name__} of sklearn_bp.dask has no fit_batches: partial_fit "
@@ -210,7 +212,9 @@ class _OnCluster(BaseTwoLayer):
                 )
 
 
-class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
+class TwoLayerClassifier(  # type: ignore[misc]  # fit takes a client
+    _OnCluster, _classifier.TwoLayerClassifier
+):
     """Classifier of one hidden layer for dask arrays and DataFrames.
 
     The parameters and attributes of `sklearn_bp.TwoLayerClassifier` and, with
@@ -246,7 +250,14 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
     _plain = _classifier.TwoLayerClassifier
 
     @available_if(lambda self: self._check_solver())
-    def partial_fit(self, X, y, sample_weight=None, classes=None, client=None):
+    def partial_fit(  # type: ignore[override]
+        self,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        client: Any = None,
+    ) -> Self:
         """Train on the blocks in order, with one epoch on each.
 
         The same as partial_fit of the plain estimator on block after block.
@@ -266,7 +277,7 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
         self._check_partial_fit()
         return self._train_blocks(X, y, sample_weight, client, classes=classes)
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> Any:
         """The likeliest class of each row, lazily.
 
         Parameters
@@ -283,7 +294,7 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
         dtype = int if columns else getattr(self, "classes_", np.empty(0)).dtype
         return self._predicted("predict", X, columns, np.dtype(dtype))
 
-    def decision_function(self, X):
+    def decision_function(self, X: MatrixLike) -> Any:
         """Raw scores of the output layer, lazily.
 
         Parameters
@@ -299,7 +310,7 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
             columns = None
         return self._predicted("decision_function", X, columns, self._dtype())
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> Any:
         """Probability of each class, or of each label, lazily.
 
         Parameters
@@ -313,7 +324,7 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
         columns = self._class_columns()
         return self._predicted("predict_proba", X, columns, self._dtype())
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> Any:
         """Logarithm of the probabilities, lazily.
 
         Parameters
@@ -327,7 +338,9 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
         columns = self._class_columns()
         return self._predicted("predict_log_proba", X, columns, self._dtype())
 
-    def score(self, X, y, sample_weight=None):
+    def score(
+        self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Accuracy, computed on the cluster of the default client.
 
         Parameters
@@ -352,7 +365,9 @@ class TwoLayerClassifier(_OnCluster, _classifier.TwoLayerClassifier):
         return self.coefs_[0].dtype if self._is_fitted() else np.dtype("f8")
 
 
-class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
+class TwoLayerRegressor(  # type: ignore[misc]
+    _OnCluster, _regressor.TwoLayerRegressor
+):
     """Regressor of one hidden layer for dask arrays and DataFrames.
 
     The parameters and attributes of `sklearn_bp.TwoLayerRegressor` and, with
@@ -388,7 +403,13 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
     _plain = _regressor.TwoLayerRegressor
 
     @available_if(lambda self: self._check_solver())
-    def partial_fit(self, X, y, sample_weight=None, client=None):
+    def partial_fit(  # type: ignore[override]
+        self,
+        X: MatrixLike,
+        y: MatrixLike,
+        sample_weight: ArrayLike | None = None,
+        client: Any = None,
+    ) -> Self:
         """Train on the blocks in order, with one epoch on each.
 
         The same as partial_fit of the plain estimator on block after block.
@@ -404,7 +425,7 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
         """
         return self._train_blocks(X, y, sample_weight, client)
 
-    def predict(self, X, return_std=False):
+    def predict(self, X: MatrixLike, return_std: bool = False) -> Any:
         """Predicted targets, lazily.
 
         Parameters
@@ -444,7 +465,9 @@ class TwoLayerRegressor(_OnCluster, _regressor.TwoLayerRegressor):
         levels = getattr(targets.loss, "levels", np.empty(0)).tolist()
         return levels if len(levels) == p.shape[1] else list(range(p.shape[1])), p.dtype
 
-    def score(self, X, y, sample_weight=None):
+    def score(
+        self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+    ) -> float:
         """R2, the mean over the outputs, computed on the cluster of the default client.
 
         Parameters
