@@ -27,7 +27,7 @@ def of_parameters(params):
     Parameters
     ----------
     params : dict
-        As get_params gives it.
+        As returned by get_params.
     """
     return {name: describe(value) for name, value in params.items()}
 
@@ -72,10 +72,10 @@ def of_data(data):
 
 
 def _arrays(data):
-    """The arrays that data consists of, one after the other."""
+    """Iterate over the arrays that the data consists of."""
     if isinstance(data, np.ma.MaskedArray):
         yield np.ma.getmaskarray(data)
-        data = data.filled()  # whatever the mask hides
+        data = data.filled()  # masked values do not matter
     if sparse.issparse(data):
         data = data.tocsr()
         yield np.array(data.shape)
@@ -107,7 +107,7 @@ def _rows(n_rows, *n_columns):
 
 
 def _update(digest, value):
-    """Add a string, numbers, or the texts of anything else."""
+    """Add a string, numbers, or the texts of other objects to a digest."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind in "biufcMm":
             digest.update(value.tobytes())
