@@ -4,8 +4,7 @@ The pages are plain Markdown that reads well without Sphinx, too. What the site 
 
 - links to the code, `../sklearn_bp/X.py`, lead to pages of highlighted source, those
   that stand on a name to its line (`source_pages`, `to_site_links`);
-- `<!-- README: Heading -->` becomes that section of the README,
-  `<!-- benchmarks/README.md -->` and `<!-- CHANGELOG.md -->` become these pages, so
+- `<!-- benchmarks/README.md -->` and `<!-- CHANGELOG.md -->` become these pages, so
   that each text stands in one place;
 - pages that no table of contents names are appended to the user guide's;
 - equations are set by MathJax, which comes with the site.
@@ -108,16 +107,6 @@ html_theme_options = {
 # The pages.
 
 
-def readme_section(heading):
-    """A section of the README, its links as of a page of the site."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    sections = re.split(r"^(?=## )", text, flags=re.M)
-    (section,) = [s for s in sections if s.startswith(f"## {heading}\n")]
-    section = re.sub(r"\[docs/(\w+)\.md\]", r"[\1]", section)
-    section = re.sub(r"\]\(docs/", "](", section)
-    return re.sub(r"\]\((examples|benchmarks)/", r"](../\1/", section)
-
-
 def without_title(path):
     """The text of a page of the repository, below its title."""
     return (ROOT / path).read_text(encoding="utf-8").partition("\n\n")[2]
@@ -140,9 +129,6 @@ def code_link(match):
 
 # Files of the repository that have pages of their own on the site.
 PAGES = {
-    r"\.\./README\.md#(quick-start|seen)": r"getting_started.md#\1",
-    r"\.\./README\.md#(speed|how-good-with-nothing-set)": r"benchmarks.md#\1",
-    r"\.\./README\.md#(what-differs-[a-z-]+)": r"coming_from.md#\1",
     r"\.\./README\.md": "index.md",
     r"\.\./CHANGELOG\.md": "changelog.md",
     r"\.\./benchmarks/README\.md": "benchmarks.md#repeating-them",
@@ -155,12 +141,6 @@ def to_site_links(app, docname, source):
     """Rewrite a page's links to the repository's files, and fill what is left open."""
     text = source[0]
     if os.fspath(app.env.doc2path(docname, base=False)).endswith(".md"):
-        text = re.sub(
-            r"^<!-- README: (.*?) -->$",
-            lambda match: readme_section(match[1]),
-            text,
-            flags=re.M,
-        )
         text = text.replace(
             "<!-- benchmarks/README.md -->",
             without_title("benchmarks/README.md").replace("\n#", "\n##"),

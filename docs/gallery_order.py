@@ -3,7 +3,6 @@
 FIRST = (
     "tutorial",
     "compare",
-    "compare_with_mlp",
     "displays",
     "xor",
     "textbook_digits",

@@ -20,8 +20,8 @@ __all__ = [
     "show_versions",
 ]
 
-# The public modules, and the packages of an extra that they need.  They are imported
-# when they are asked for: sklearn_bp.display, say.
+# The public modules, and the optional packages that they need.  They are imported on
+# first access, for example by sklearn_bp.display.
 _MODULES: dict[str, tuple[str, ...]] = {
     "activations": (),
     "building_blocks": (),

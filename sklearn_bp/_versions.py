@@ -1,7 +1,7 @@
-"""What differs between the supported versions of scikit-learn.
+"""Differences between the supported versions of scikit-learn.
 
-Callbacks are new in 1.9.  On older versions the mixin is empty and the decorator
-changes nothing, so that estimators are written once.
+Callbacks are new in 1.9.  With older versions the mixin is empty and the decorator does
+nothing, so that the estimators need no case distinction.
 """
 
 import functools
@@ -65,9 +65,9 @@ def _is_where_expected():
 def listens(estimator):
     """Whether a callback is set on the estimator.
 
-    To tell of an epoch that nobody listens to costs 3 microseconds, a tenth of an
-    epoch over thirty rows.  scikit-learn has no public way to ask; should a later
-    version keep its callbacks elsewhere, the answer is yes.
+    Notifying callbacks that do not exist costs 3 microseconds per epoch, a tenth of an
+    epoch over thirty rows.  scikit-learn has no public way to ask.  If a later version
+    keeps its callbacks elsewhere, the answer is yes.
     """
     if not HAS_CALLBACKS:
         return False

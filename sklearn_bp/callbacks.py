@@ -1,8 +1,8 @@
 """Callbacks for the two networks, set by scikit-learn's `set_callbacks`.
 
-They need scikit-learn 1.9 or newer, which calls them, and are set on the network
-itself, within a Pipeline or a search too.  scikit-learn's own, ProgressBar and
-ScoringMonitor for instance, work as well.
+They need scikit-learn 1.9 or newer. Set them on the network itself, also inside a
+Pipeline or a search. scikit-learn's own callbacks, such as ProgressBar and
+ScoringMonitor, work as well.
 """
 
 import os
@@ -21,12 +21,12 @@ from sklearn_bp._versions import HAS_CALLBACKS
 
 __all__ = ["Checkpoint", "TimeLimit"]
 
-# When the fits at work began, by their contexts.
+# Start times of the active fits, by their contexts.
 _BEGAN: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class _Callback(Option):
-    """What a callback has to have."""
+    """The methods that a callback must have."""
 
     def check(self) -> None:
         if not HAS_CALLBACKS:
@@ -46,26 +46,26 @@ class _Callback(Option):
             )
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> Any:
-        """Called where a fit, or one of its epochs, begins."""
+        """Called when a fit or an epoch begins."""
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> Any:
-        """Called where an epoch ends, or the fit; returns whether to stop."""
+        """Called when an epoch or the fit ends; returns whether to stop."""
 
     def teardown(self, estimator: Any, context: Any) -> Any:
-        """Called after a fit, or after it failed."""
+        """Called after a fit has ended or failed."""
 
 
 @dataclass(frozen=True)
 class TimeLimit(_Callback):
-    """Stop training at the end of the first epoch that ends after so many seconds.
+    """Stop training after the first epoch that ends later than a time limit.
 
-    The weights are those of the best epoch so far, where rows held out tell which that
-    is, or the last.  It is no reason for a ConvergenceWarning.
+    The weights are those of the best epoch so far if there are held-out rows, otherwise
+    those of the last epoch. Stopping does not raise a ConvergenceWarning.
 
     Parameters
     ----------
     seconds : float > 0
-        Counted from the start of the first epoch.
+        Time limit, counted from the start of the first epoch.
 
     Raises
     ------
@@ -86,38 +86,38 @@ class TimeLimit(_Callback):
         check_number(self, "seconds", 0, closed="neither")
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> Any:
-        """Called where a fit, or one of its epochs, begins."""
+        """Called when a fit or an epoch begins."""
         if context.max_subtasks != 0:
             _BEGAN[context] = time.monotonic()
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> Any:
-        """Whether an epoch has ended after the time is over."""
+        """Whether an epoch has ended after the time limit."""
         began = _BEGAN.get(context.parent) if context.parent is not None else None
         return began is not None and time.monotonic() - began >= self.seconds
 
 
 @dataclass(frozen=True)
 class Checkpoint(_Callback):
-    """Write training to a file, from which the next fit goes on.
+    """Save training to a file, so that an interrupted fit can resume.
 
-    A fit that was killed, or stopped by Ctrl-C or `TimeLimit`, goes on from its last
-    checkpoint when fit is called again with the same parameters and data, and ends with
-    the very numbers of one that was not. Where it had come to its end, fit returns the
-    same result at once. `max_iter` may be increased, to train further, and `verbose`
-    changed; of anything else that differs, fit tells and does nothing.
+    If a fit was killed, or stopped by Ctrl-C or `TimeLimit`, call fit again with the
+    same parameters and data: it resumes from the last checkpoint and ends with exactly
+    the numbers of an uninterrupted fit. If training had already ended, fit returns the
+    same result at once. You may increase `max_iter` to train further, and change
+    `verbose`; if anything else differs, fit raises an error that names it.
 
-    The file is replaced as a whole: it is never half written. Its mode and owner stay,
-    and so does a symlink that leads to it. It holds arrays and text; reading it runs no
-    code, as a pickle might. Each fit needs a path of its own, so within a search there
-    is no place for one; while one fit writes a file, another is refused.
+    The file is replaced atomically, so it is never half written, and keeps its mode,
+    its owner and symlinks to it. It holds arrays and text; unlike a pickle, it runs no
+    code when it is read. Each fit needs its own path, so a search cannot use it; while
+    one fit writes a file, another one that uses it raises an error.
 
     Parameters
     ----------
     path : str or path-like
-        The folder must exist and allow new files: the next checkpoint is written beside
-        the last one, and a hidden lock file is there during the fit.
+        File to write. Its folder must exist and allow new files: each checkpoint is
+        first written beside the last one, and a hidden lock file exists during the fit.
     every : int >= 1, default=1
-        Epochs from one checkpoint to the next. The end is always written.
+        Number of epochs between checkpoints. The end of training is always written.
 
     Raises
     ------
@@ -126,12 +126,12 @@ class Checkpoint(_Callback):
 
     Notes
     -----
-    For fit with an int for `random_state` and any solver but 'lbfgs', whose state is
-    within scipy. A checkpoint has the size of some five times the weights, and of the
-    order of the rows.
+    It works for fit with an int as `random_state` and any solver except 'lbfgs', whose
+    state is inside scipy. A checkpoint takes about five times the size of the weights,
+    plus the order of the rows.
 
-    Of data some million numbers are compared, those of evenly spaced rows. Functions
-    among the parameters are compared by their names.
+    Data is compared by about a million numbers, those of evenly spaced rows. Functions
+    among the parameters are compared by name.
 
     Examples
     --------
@@ -159,16 +159,16 @@ class Checkpoint(_Callback):
             )
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> Any:
-        """Called where a fit, or one of its epochs, begins."""
+        """Called when a fit or an epoch begins."""
         if context.task_name != "epoch":
             run = run_of(estimator)
             run.writers[id(self)] = Writer(self.path, run)
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> Any:
-        """Called where an epoch ends, or the fit."""
+        """Called when an epoch or the fit ends."""
         run = run_of(estimator)
         if context.task_name != "epoch":
-            # Interrupted, it may be in the middle of an epoch.
+            # If it was interrupted, the state may be from the middle of an epoch.
             if run.training.reason != "interrupted":
                 run.writers[id(self)].write()
             return

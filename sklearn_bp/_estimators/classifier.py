@@ -425,7 +425,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     True
     """
 
-    __module__ = "sklearn_bp"  # what files of fitted estimators name
+    __module__ = "sklearn_bp"  # the name in files of fitted estimators
 
     _parameters = OF_CLASSIFIER
     _targets_kind = ClassTargets

@@ -440,7 +440,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     True
     """
 
-    __module__ = "sklearn_bp"  # what files of fitted estimators name
+    __module__ = "sklearn_bp"  # the name in files of fitted estimators
 
     _parameters = OF_REGRESSOR
     _targets_kind = RealTargets
@@ -782,8 +782,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         if std is None:
             raise ValueError(
                 "return_std=True needs the predictions of several networks, and this "
-                "was fitted with n_members=1: set n_members=8, say, and fit again; or "
-                "set loss='gaussian_nll', with which a network predicts the spread of "
+                "was fitted with n_members=1: fit again with n_members=8, for example, "
+                "or with loss='gaussian_nll', where a network predicts the spread of "
                 "the targets."
             )
         return std

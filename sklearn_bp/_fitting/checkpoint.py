@@ -1,8 +1,8 @@
-"""Checkpoints: what a fit leaves on disk, and how it goes on from there.
+"""Checkpoints: writing the training state to a file, and resuming a fit from it.
 
-A checkpoint holds the training state, what ended training if something did, and what
-tells the fit from others.  Going on, a fit prepares its data and its start as always,
-so that rows held out are the same, and then takes the state from the file.
+A checkpoint holds the training state, the reason why training ended if it did, and the
+identity of the fit.  A fit that resumes prepares its data and its start as usual, so
+that the held-out rows are the same, and then takes the state from the file.
 """
 
 import os
@@ -25,36 +25,36 @@ from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
 from sklearn_bp.schedules import ends_with_max_iter
 
-# Reasons that hold for good. More epochs may be asked for, and who was interrupted or
-# stopped by a callback wants to go on.
+# Final reasons. After other reasons a fit resumes: max_iter may have been increased,
+# and a fit that was interrupted or stopped by a callback is to continue.
 FINAL = ("tol", "patience", "loss_threshold")
 
-# To a relative error: another machine may round the start in another way.
+# Relative tolerance: another machine may round the starting weights differently.
 SAME_START = 1e-4
 
 
 def identify(run):
-    """What tells the fit from others, to be written to its checkpoints."""
+    """The identity of a fit, as written to its checkpoints."""
     estimator, training = run.estimator, run.training
     name, solver = type(estimator).__name__, training.solver
     if run.request.incremental:
         raise ValueError(
             "Checkpoint is for fit. Between calls of partial_fit the estimator itself "
-            "holds all that going on needs: write that to a file, by pickle for "
-            "instance. set_callbacks() without arguments takes Checkpoint off."
+            "holds all that is needed to continue: write it to a file, for example "
+            "by pickle. set_callbacks() without arguments removes Checkpoint."
         )
     if not getattr(solver, "resumes", False):
         why = getattr(
             solver, "why_not", "its state is within scipy and cannot be written"
         )
         raise ValueError(
-            f"Checkpoint cannot go on with solver={estimator.solver!r}: {why}. Use "
-            "another solver, or warm_start, which goes on from the weights alone."
+            f"Checkpoint cannot resume with solver={estimator.solver!r}: {why}. Use "
+            "another solver, or warm_start, which continues from the weights alone."
         )
     if not isinstance(estimator.random_state, Integral):
         raise ValueError(
-            "Checkpoint needs an int for random_state, so that a fit that goes on "
-            "starts alike and holds the same rows out. Got random_state="
+            "Checkpoint needs an int for random_state, so that a fit that resumes "
+            "has the same start and the same held-out rows. Got random_state="
             f"{estimator.random_state!r}."
         )
     params = estimator.get_params(deep=False)
@@ -74,13 +74,13 @@ def identify(run):
 
 
 class Writer:
-    """Writes the checkpoints of one fit, which alone may write them.
+    """Writes the checkpoints of one fit, which holds a lock on the file.
 
     Parameters
     ----------
     path : str or path-like
     run : Run
-        Goes on from the file at `path`, if there is one.
+        It resumes from the file at `path`, if there is one.
     """
 
     def __init__(self, path, run):
@@ -88,7 +88,7 @@ class Writer:
         self.identity = identify(run)
         self._told = os.fsdecode(path)
         check_place(path)
-        self.path = target_of(path)  # wherever the process may go meanwhile
+        self.path = target_of(path)  # absolute: the working directory may change
         self._written = None
         lock = _lock(path)
         run.at_end(lock.release)
@@ -98,7 +98,7 @@ class Writer:
             self._resume()
 
     def write(self):
-        """Write the state as it is, unless it is there already."""
+        """Write the current state, unless it has been written."""
         state, reason = self.run.training.state, self.run.training.reason
         now = state.n_iter, reason
         if now != self._written:
@@ -112,17 +112,17 @@ class Writer:
         told = differences(content["identity"], self.identity)
         if told:
             raise ValueError(
-                f"The checkpoint {path} is of another fit: {told}. Give this fit "
-                "another path, or delete the file to train anew."
+                f"The checkpoint {path} belongs to another fit: {told}. Give this fit "
+                "another path, or delete the file to train from scratch."
             )
         state, n_iter = content["state"], content["state"].n_iter
         if n_iter > training.plan.max_iter:
             raise ValueError(
-                f"The checkpoint {path} has {n_iter} epochs behind it, more than "
+                f"The checkpoint {path} already has {n_iter} epochs, more than "
                 f"max_iter={training.plan.max_iter}. Increase max_iter, or delete the "
-                "file to train anew."
+                "file to train from scratch."
             )
-        if not _goes_on(state, training):
+        if not _can_resume(state, training):
             raise damaged(path)
         before, plan = training.state, training.plan
         training.solver.begin(before)
@@ -140,7 +140,7 @@ def _lock(path):
     except HeldError as error:
         raise ValueError(
             f"Another fit is writing the checkpoint {os.fsdecode(path)}. Give each fit "
-            "a path of its own, or wait until that one has ended."
+            "a path of its own, or wait until the other fit has ended."
         ) from error
     except PermissionError as error:
         raise PermissionError(
@@ -150,7 +150,7 @@ def _lock(path):
 
 
 def _checked(content, path):
-    """What `Writer` writes; else ValueError."""
+    """The content, if it is one that `Writer` writes; ValueError otherwise."""
     if not (
         type(content) is dict and content.keys() == {"identity", "state", "reason"}
     ):
@@ -176,7 +176,7 @@ def _checked(content, path):
 
 
 def _is_whole(state):
-    """Whether each field has its kind, and they agree with one another."""
+    """Whether all fields have the right types and agree with one another."""
     counts = state.n_iter, state.t, state.n_steps
     curves = state.loss_curve, state.validation_losses, state.validation_scores
     patience, order, best = state.patience, state.order, state.best
@@ -223,8 +223,8 @@ def _is_permutation(order):
     )
 
 
-def _goes_on(state, training):
-    """Whether training that has a state of its own may go on from this one."""
+def _can_resume(state, training):
+    """Whether this training can resume from a state read from a file."""
     start = training.state
     flat = start.parameters.flat
     forms = [state.parameters, start.parameters]
@@ -245,14 +245,14 @@ def _goes_on(state, training):
 
 
 def _form(value):
-    """Kind, shape and dtype, by which values of a state are alike."""
+    """Type, or shape and dtype, by which the values of two states are compared."""
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype
     return "number" if _is_number(value) else type(value)
 
 
 def _is_number(value):
-    """Whether it is one that numpy can take: no int of any length."""
+    """Whether it is a number that numpy can hold: ints have at most 64 bits."""
     return isinstance(value, Real) and not (
         isinstance(value, int) and abs(value) >= 2**63
     )
@@ -263,7 +263,7 @@ def _forms(values):
 
 
 def differences(before, now):
-    """What differs between two fits, in words."""
+    """The differences between the identities of two fits, in words."""
     if before["estimator"] != now["estimator"]:
         return f"of a {before['estimator']}"
     told = []
@@ -272,12 +272,12 @@ def differences(before, now):
             identity["parameters"].get(name, "not there") for identity in (before, now)
         )
         if old != new:
-            told.append(f"{name} was {old}, and is {new}")
+            told.append(f"{name} was {old}, and is now {new}")
     told += [
         f"{name} differs"
         for name in sorted(before["data"].keys() | now["data"].keys())
         if before["data"].get(name) != now["data"].get(name)
     ]
     if not told and not np.allclose(before["start"], now["start"], rtol=SAME_START):
-        told.append("it starts from other weights")
+        told.append("its starting weights differ")
     return "; ".join(told)

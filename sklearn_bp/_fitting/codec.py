@@ -2,8 +2,8 @@
 
 A part, an object of this package, becomes a dict of its class's name and its fields;
 numbers, arrays, lists and objects of the user stay as they are.  So a file does not
-depend on where private classes live, skops has to trust no type but the estimator's
-own, and a field that a later version adds has its default.
+depend on where private classes live, skops has to trust only the type of the estimator,
+and a field that a later version adds has its default.
 """
 
 from dataclasses import fields, is_dataclass
@@ -17,8 +17,9 @@ from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.class_targets import ClassTargets
-from sklearn_bp._tables.columns import Columns, encoder_of
+from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
+from sklearn_bp._tables.levels import encoder_of
 from sklearn_bp._tables.real_targets import RealTargets
 from sklearn_bp._tables.running import Running
 from sklearn_bp._tables.scaling import Scaling
@@ -26,9 +27,8 @@ from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
 from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
 
-# To be raised with a change that the code below cannot read; then `restored` must turn
-# older states into this one, or refuse them.  A file of each version stands under
-# tests/data.
+# Raise this with a change that the code below cannot read; `restored` must then convert
+# older states or refuse them.  tests/data has a file of each version.
 STATE_VERSION = 4
 READABLE = (4,)  # earlier ones were never released
 
@@ -43,7 +43,7 @@ def _public_parts():
                 yield name, found
 
 
-# The classes by the names that files have for them; those never change.
+# The classes by their names in files; the names never change.
 PARTS: dict[str, Any] = {
     **dict(_public_parts()),
     "Columns": Columns,
@@ -89,7 +89,7 @@ def given_fields(part):
 
 
 def part_of(name, own):
-    """The part of a name, with these fields; ValueError for others."""
+    """The part with this name and these fields; ValueError for other fields."""
     if name not in PARTS:
         raise ValueError(
             f"{name!r} is no part of this version of sklearn_bp: the file was written "
@@ -104,7 +104,7 @@ def part_of(name, own):
 
 
 def _parameters(flat, layout):
-    """`Parameters`, if the vector has this layout."""
+    """`Parameters` with this layout; ValueError if the vector does not fit."""
     kinds = [type(x) for x in layout]
     if kinds != [int] * 4 + [bool] * 2 or min(layout[:4]) < 1:
         raise ValueError(f"{layout} is no layout.")
@@ -114,7 +114,7 @@ def _parameters(flat, layout):
 
 
 def plain(value):
-    """A value, with parts of this package as dicts; all else as it is."""
+    """A value with the parts of this package replaced by dicts."""
     if type(value) is list:
         return [plain(v) for v in value] if _holds_parts(value) else value
     if isinstance(value, type) and value in NAMES:
@@ -125,7 +125,7 @@ def plain(value):
 
 
 def restored(value):
-    """The inverse of `plain`; ValueError for a name that is not known."""
+    """The inverse of `plain`; ValueError for an unknown name."""
     if type(value) is list:
         return [restored(v) for v in value] if _holds_dicts(value) else value
     if type(value) is not dict or not {PART, CLASS} & value.keys():
@@ -145,15 +145,15 @@ def _holds_dicts(values):
 
 
 def state_of(attributes):
-    """What a file holds of an estimator's attributes, a dict."""
+    """The content of a file for an estimator's attributes, a dict."""
     state = {name: plain(value) for name, value in attributes.items()}
     return state | {"_state_version": STATE_VERSION}
 
 
 def attributes_of(state, kind):
-    """The attributes of an estimator of class `kind`, from what a file holds.
+    """The attributes of an estimator of class `kind`, from the content of a file.
 
-    Parameters that the file does not know yet have the value that changes nothing.
+    Parameters that are newer than the file get the value that changes nothing.
     """
     state = dict(state)
     version = state.pop("_state_version", None)

@@ -1,4 +1,4 @@
-"""What values a constructor's parameter admits, in code and in words."""
+"""Constraints of the constructors' parameters: checks, and their wording in errors."""
 
 from numbers import Integral, Real
 
@@ -16,7 +16,7 @@ class Number:
     low, high : float
     closed : {"left", "neither", "both"}
     also : tuple
-        Further values.
+        Other values that are allowed.
     """
 
     def __init__(self, kind, low, high=np.inf, closed="left", also=()):
@@ -47,14 +47,14 @@ class Number:
 
 
 class Part:
-    """A name in a table, or an object that has some methods.
+    """A name from a table, or an object with the given methods.
 
     Parameters
     ----------
     table : iterable of str
     methods : tuple of str
     function : bool, default=False
-        Whether a function will do too.
+        Whether a function is allowed as well.
     """
 
     def __init__(self, table, methods, function=False):
@@ -83,13 +83,13 @@ class Part:
 
 
 class Boolean:
-    """True or False, numpy's included; also an int where that means a level.
+    """True or False, also numpy's; optionally an int.
 
     Parameters
     ----------
     or_int : bool, default=False
     also : tuple of str
-        Further values.
+        Other values that are allowed.
     """
 
     def __init__(self, or_int=False, also=()):
@@ -110,7 +110,7 @@ class Boolean:
 
 
 class ClassWeight:
-    """None, "balanced", a dict of weights, or a list of dicts, one a label."""
+    """None, "balanced", a dict of weights, or a list of dicts, one per label."""
 
     def admits(self, value):
         if isinstance(value, list):
@@ -152,7 +152,7 @@ class Fraction:
     Parameters
     ----------
     number : constraint
-        Of a number.
+        The constraint of a number.
     """
 
     def __init__(self, number):

@@ -1,4 +1,4 @@
-"""What "auto" stands for: the rules, each a function of the recipe and the data."""
+"""The rules behind "auto", as functions of the recipe and the data."""
 
 import math
 from typing import NamedTuple
@@ -7,18 +7,18 @@ import numpy as np
 
 from sklearn_bp.optimizers import decays
 
-# Below so many training rows that have weight no row is held out, and batches are
-# full: what is drawn at random weighs too much there, and copies of a row equal a
+# With fewer training rows of non-zero weight than this, no row is held out and batches
+# are full.  Random draws would matter too much, and copies of a row should equal a
 # weight on it.
 FEW_ROWS = 100
 
-# Epochs that the running mean of the weights reaches back.
+# Time constant of the weights' moving average, in epochs.
 AVERAGED_EPOCHS = 2
 
-# Of wide data, which is trained on in the space of its rows: the penalty and the epochs
-# of few rows, the patience in steps, the rates, and the rows from which on they are
-# lower.  At a rate too high the loss on held-out rows rises first, and for longer than
-# the patience lasts.
+# For wide data, which is trained in the space of its rows: the penalty and the epochs
+# with few rows, the patience in steps, the learning rates, and the number of rows above
+# which they decrease.  If the rate is too high, the loss on held-out rows rises first,
+# and for longer than the patience lasts.
 WIDE_PENALTY = 0.3
 WIDE_EPOCHS = 60
 WIDE_PATIENCE = 80
@@ -26,9 +26,9 @@ WIDE_RATE = 0.03
 SPARSE_WIDE_RATE = 0.02
 WIDE_RATE_ROWS = 400
 
-# Members of n_members="auto": up to what costs of a row there are how many, and how
-# many beyond.  Eight cost ordinary tables little, where calling numpy takes much of the
-# time.
+# n_members="auto": the number of ensemble members for a cost per row up to each key,
+# and the number beyond.  On ordinary tables eight members cost little, because calls to
+# numpy take much of the time.
 MEMBERS_BY_COST = {1024: 8, 1536: 4}
 FEWEST_MEMBERS = 2
 MOST_MEMBERS = 8
@@ -45,7 +45,7 @@ class Resolved(NamedTuple):
 
 
 def holds_out(recipe, n_rows):
-    """Whether early_stopping="auto" holds rows out, of so many that have weight."""
+    """Whether early_stopping="auto" holds rows out; `n_rows` have non-zero weight."""
     return (
         recipe.early_stopping == "auto"
         and recipe.solver != "lbfgs"
@@ -54,30 +54,30 @@ def holds_out(recipe, n_rows):
 
 
 def training_dtype(recipe, dtype, n_rows):
-    """What the network computes in: float32 where it sees scaled data, else X's dtype.
+    """The dtype of training: float32 for scaled data, otherwise the dtype of X.
 
-    Scaled data needs no more, and takes half the time; the weights are folded in
-    float64.  Line searches do suffer, and so does equality on a few rows.
+    float32 is enough for scaled data, and takes half the time; the scaling is absorbed
+    in float64.  Line searches need float64, and so does equality on a few rows.
     """
     scaled = recipe.standardize and recipe.solver != "lbfgs"
     return np.dtype(np.float32) if scaled and n_rows >= FEW_ROWS else dtype
 
 
 def rows_a_batch(n_rows):
-    """A power of two near a 67th of the rows, from 32 to 256."""
+    """The power of two nearest to a 67th of the rows, from 32 to 256."""
     return min(max(2 ** round(math.log2(n_rows / 67)), 32), 256)
 
 
 def rows_a_round(n_rows):
-    """Likewise, but from 256 to 8192, where each step is a round over a cluster."""
+    """The same, but from 256 to 8192, for steps that are rounds over a cluster."""
     return min(max(2 ** round(math.log2(n_rows / 67)), 256), 8192)
 
 
 def penalty(recipe, n_rows, wide=0.0):
-    """`alpha`, for so many rows, held out or not; `wide` is that of `resolve`.
+    """`alpha` for this number of rows, including held-out rows; `wide` as in `resolve`.
 
-    Steps are taken with alpha over the rows of a batch.  The fewer rows, the more a
-    penalty helps; where none is held out, it is all there is against learning by heart.
+    A step divides alpha by the rows of its batch.  A penalty helps more with fewer
+    rows; if no rows are held out, it is the only regularization.
     """
     if recipe.alpha != "auto":
         return float(recipe.alpha)
@@ -89,12 +89,12 @@ def penalty(recipe, n_rows, wide=0.0):
 
 
 def rows_a_penalty(recipe, n_rows, few, batch_size, by_rows=rows_a_batch):
-    """The rows that the penalty of a step is divided by; None for those of its batch.
+    """The number of rows that divides the penalty of a step; None for the batch's own.
 
-    alpha="auto" is meant for batches of the default length: divided by that, whatever
-    the length of a batch, one row in the last does not carry all of a penalty of 1,
-    and batch_size=1 does not drown in it.  Where batches have the default length the
-    last, shorter one keeps the penalty of its own rows, which balances its noise.
+    alpha="auto" is meant for batches of the default length, and is divided by that
+    length for all batches.  So a last batch of one row does not get all of a penalty of
+    1, and neither does each row with batch_size=1.  If batches have the default length,
+    the shorter last one keeps the penalty of its own rows, which balances its noise.
     """
     if recipe.alpha != "auto":
         return None
@@ -103,9 +103,9 @@ def rows_a_penalty(recipe, n_rows, few, batch_size, by_rows=rows_a_batch):
 
 
 def rows_to_repeat(recipe):
-    """Whole weights are repeated rows, under alpha="auto", if these are fewer.
+    """With alpha="auto", whole weights equal repeated rows if these are fewer.
 
-    With more of them, and steps on drawn batches, nothing could be equal anyway.
+    With more rows and random batches, the results could not be equal anyway.
     """
     return math.inf if recipe.solver == "lbfgs" else FEW_ROWS
 
@@ -113,25 +113,26 @@ def rows_to_repeat(recipe):
 def starting_rate(n_features):
     """0.01 for up to 10 features, less for more, but 0.002 at least.
 
-    A step of Adam's moves all weights of a hidden unit by about the rate, and with
-    them the unit by up to the sum of its features.
+    A step of Adam moves each weight of a hidden unit by about the rate, and so its net
+    input by up to the rate times the sum of its features.
     """
     return min(max(0.01 * math.sqrt(10 / n_features), 0.002), 0.01)
 
 
 def wide_rate(n_rows, is_sparse):
-    """Likewise, of wide data: of principal components, most of which are small."""
+    """The learning rate for wide data: most principal components are small."""
     rate = SPARSE_WIDE_RATE if is_sparse else WIDE_RATE
     return rate * min(1.0, math.sqrt(WIDE_RATE_ROWS / n_rows))
 
 
 def members(recipe, n_rows, n_features, row_length, n_outputs):
-    """`n_members` of a fit from the start; "auto" goes by what one row costs.
+    """`n_members` of a new fit; "auto" depends on the cost of one row.
 
-    That grows as its outputs and, of a CSR, its stored numbers and its share of the
-    optimizer's step over all weights, which may be most of it: a weight costs there
-    about eight times what it costs in the products.  Of dense rows only outputs count:
-    members with fewer rows would be worse, and are not far slower than an MLP.
+    The cost of a row is its outputs plus, for CSR data, its stored numbers and its
+    share of the optimizer's step over all weights.  That share may be most of the cost:
+    a weight costs about eight times as much there as in the products.  For dense rows
+    only the outputs count: a smaller ensemble would predict worse, and eight members
+    are not much slower than an MLP.
     """
     if recipe.n_members != "auto":
         return int(recipe.n_members)
@@ -142,13 +143,13 @@ def members(recipe, n_rows, n_features, row_length, n_outputs):
     return next(enough, FEWEST_MEMBERS)
 
 
-def members_to_go_on_with(recipe, n_fitted):
-    """`n_members` of training that goes on; "auto" stands for the fitted number."""
+def members_to_continue_with(recipe, n_fitted):
+    """`n_members` of training that continues; "auto" is the fitted number."""
     return n_fitted if recipe.n_members == "auto" else int(recipe.n_members)
 
 
 def most_members(recipe):
-    """The largest number that `members` might give."""
+    """The largest number that `members` can return."""
     return MOST_MEMBERS if recipe.n_members == "auto" else int(recipe.n_members)
 
 
@@ -162,11 +163,12 @@ def resolve(
     n_seen=None,
     wide=0.0,
 ):
-    """What "auto" and "full" stand for, for a training set of this shape.
+    """The values of "auto" and "full" for a training set of this shape.
 
-    `few` tells whether fewer than FEW_ROWS of the rows have weight; `by_rows` is the
-    rule for batch_size="by_rows".  `n_seen` are the rows of a stream so far.  `wide` is
-    the `wide_rate` where features are coordinates in the space of the rows, else 0.
+    `few` tells whether fewer than FEW_ROWS rows have non-zero weight.  `by_rows` is the
+    rule for batch_size="by_rows".  `n_seen` is the number of rows of a stream so far.
+    `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
+    0 otherwise.
     """
     batch_size = recipe.batch_size
     if batch_size == "auto":
@@ -189,5 +191,5 @@ def resolve(
         rate = wide or starting_rate(n_features)
     penalty_rows = rows_a_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:
-        alpha *= batch_size / penalty_rows  # a number that would do the same
+        alpha *= batch_size / penalty_rows  # the equivalent value
     return Resolved(alpha, batch_size, float(rate), max_iter, n_iter_no_change)

@@ -4,12 +4,12 @@ import numpy as np
 
 
 def parts(n, length):
-    """Slices of so many of n rows."""
+    """Slices of `length` rows that cover n rows."""
     return [slice(start, start + length) for start in range(0, n, length)]
 
 
 def activations(fitted, X):
-    """The hidden layer for encoded rows: values, (n, n_hidden), and its backward pass.
+    """The hidden layer of encoded rows: activations, (n, n_hidden), and backward pass.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def activations(fitted, X):
 
 
 def input_gradient(fitted, X):
-    """Of the scores of encoded rows: (n, n_outputs, n_encoded)."""
+    """Derivatives of the scores of encoded rows: (n, n_outputs, n_encoded)."""
     W1, _, W2, _, V = fitted.weights
     a1, backward = activations(fitted, X)
     gradient = np.empty((X.shape[0], W2.shape[1], len(W1)), a1.dtype)

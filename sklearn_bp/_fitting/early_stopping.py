@@ -1,6 +1,6 @@
-"""Which rows early stopping watches, and by what measure.
+"""Early stopping: the validation rows, and the metric that is monitored on them.
 
-`split` draws or takes the validation rows, and `Metric` says what is watched on them.
+`split` draws the validation rows or takes them from a splitter; `Metric` is the metric.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from sklearn_bp._training.held_out import draw_part, spawn
 
 
 class Metric:
-    """The measure that early stopping watches.
+    """The metric that early stopping monitors.
 
     Parameters
     ----------
@@ -34,11 +34,11 @@ class Metric:
         self._scorer: Any = get_scorer(name) if self.is_scorer else None
 
     def cost(self, measured):
-        """What is to become small: the loss, or minus the score."""
+        """The value to minimize: the loss, or minus the score."""
         return measured.loss if self.is_loss else -measured.score
 
     def score(self, estimator, X, y, sample_weight):
-        """The scorer's value; weights go to those that take them."""
+        """The value of the scorer, with sample weights if it accepts them."""
         weights = {}
         if sample_weight is not None and self._takes_weights:
             weights["sample_weight"] = sample_weight
@@ -63,8 +63,8 @@ def split(recipe, targets, rows, random_state, request, by_strata):
     random_state : RandomState
     request : Request
     by_strata : bool
-        Whether to draw from a stream of its own, by strata, as
-        early_stopping="auto" does, and not as MLPClassifier.
+        Whether to draw by strata from a separate random stream, as
+        early_stopping="auto" does, instead of like MLPClassifier.
 
     Returns
     -------
@@ -84,16 +84,16 @@ def split(recipe, targets, rows, random_state, request, by_strata):
             "The validation set is too small. Increase 'validation_fraction' or "
             "the size of your dataset."
         )
-    if recipe.shuffle == "blocks":  # read as they stand in the file
+    if recipe.shuffle == "blocks":  # in the order of the file
         train, validation = np.sort(train), np.sort(validation)
     return train, validation
 
 
 def _split_rows(recipe, targets, rows, random_state):
-    """MLPClassifier's split; of few rows with weights or copies, of the different ones.
+    """MLPClassifier's split; for few rows with weights or copies, of the distinct rows.
 
-    There, under alpha="auto", a weight of k counts as k copies: a row is held out with
-    all its copies, and no draw depends on how many there are or where they stand.
+    In that case, with alpha="auto", a weight of k counts as k copies: a row is held out
+    with all its copies, and the draw does not depend on their number or position.
     """
     X, Y, sample_weight = rows
     rule = recipe.validation_fraction, targets
@@ -108,7 +108,7 @@ def _split_rows(recipe, targets, rows, random_state):
 
 
 def different_rows(X, Y):
-    """The different rows of X and Y, sorted by their numbers.
+    """The distinct rows of X and Y, sorted by their values.
 
     Parameters
     ----------
@@ -118,9 +118,9 @@ def different_rows(X, Y):
     Returns
     -------
     first : ndarray of int of shape (n_different,)
-        Where each of them first stands.
+        The first position of each distinct row.
     group : ndarray of int of shape (n,)
-        The place, in `first`, of each row or its like.
+        For each row, the position in `first` of its distinct row.
     """
     if issparse(X):
         X = X[:, np.unique(X.indices)].toarray()
@@ -134,7 +134,7 @@ def different_rows(X, Y):
 
 
 def _train_test_split(fraction, targets, Y, random_state):
-    """MLPClassifier's split; where that has too few rows, the nearest there is."""
+    """MLPClassifier's split; if there are too few rows for it, the closest possible."""
     n, strata = len(Y), targets.stratified_by(Y)
     try:
         train, validation = train_test_split(
@@ -145,7 +145,7 @@ def _train_test_split(fraction, targets, Y, random_state):
         )
         if fraction == 0 or len(validation) > 1:
             return train, validation
-    except ValueError as error:  # too few rows, of all or of some class
+    except ValueError as error:  # too few rows, in total or of some class
         if n > 1 and math.ceil(fraction * n) >= n:
             raise ValueError(
                 f"early_stopping=True cannot hold out validation_fraction={fraction} "
@@ -157,17 +157,18 @@ def _train_test_split(fraction, targets, Y, random_state):
         of_classes = ", and at least one row of each class stays in training"
     warn_user(
         f"early_stopping=True: validation_fraction={fraction} of {n} rows is too few "
-        f"for a stratified split. {len(validation)} are held out{of_classes}; they "
-        "tell little. Pass X_val and y_val, or set early_stopping=False.",
+        f"for a stratified split. {len(validation)} are held out{of_classes}; this "
+        "is little to go by. Pass X_val and y_val, or set early_stopping=False.",
     )
     return train, validation
 
 
 def split_few(n, strata, fraction, random_state):
-    """Training and validation rows, where some class has hardly any.
+    """Training and validation rows, if some class has hardly any.
 
-    One row of each class, drawn at random, stays in training.  Of the others a fraction
-    of all rows is held out, spread over the classes: two or more if there are four.
+    One row of each class, drawn at random, stays in training.  The given fraction of
+    all rows is held out from the others, spread over the classes: at least two rows if
+    there are four.
 
     Parameters
     ----------
@@ -198,7 +199,7 @@ def split_few(n, strata, fraction, random_state):
 
 
 def _last_split(splitter, request):
-    """The last of a splitter's splits, which of a time split has the most rows."""
+    """The last split of a splitter; the last split of a time series has most rows."""
     y = for_metrics(request.own("y"))
     rows = splitter.split(request.own("X"), y, request.own("groups"))
     splits = deque(rows, maxlen=1)

@@ -1,7 +1,7 @@
 """Files that are replaced as a whole, and locks on them.
 
-Whatever lies in the folder besides belongs to the user.  Files of our own have names
-that nothing else has: `_own_name`.
+All other files in the folder belong to the user.  Our own files have unique names, see
+`_own_name`.
 """
 
 import errno
@@ -21,18 +21,18 @@ try:
 except ImportError:  # elsewhere
     msvcrt = None  # type: ignore[assignment]
 
-# What the system says where another one holds a lock.
+# The errors of the system if another process or thread holds a lock.
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 _TOKEN_BYTES = 8
 
 
 def target_of(path):
-    """The file that a path leads to, absolute: through symlinks, which stay."""
+    """The absolute path of the file behind a path; symlinks are followed and kept."""
     return os.path.realpath(os.fsdecode(path))
 
 
 def check_place(path):
-    """OSError, as a sentence, if no file can be written at a path."""
+    """Raise a readable OSError if no file can be written at a path."""
     target = target_of(path)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
@@ -44,27 +44,27 @@ def check_place(path):
         os.path.exists(target) and not os.path.isfile(target)
     ):
         raise OSError(
-            f"The checkpoint {os.fsdecode(path)} cannot be written: something that is "
-            "no file has this name. Give the fit another path."
+            f"The checkpoint {os.fsdecode(path)} cannot be written: this path exists "
+            "and is not a file. Give the fit another path."
         )
 
 
 def _own_name(target, kind, token=""):
-    """A path beside a file, for a lock or for the file's next content."""
+    """A path in the folder of a file, for its lock or its next content."""
     folder, name = os.path.split(target)
     digest = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
     return os.path.join(folder, f".{name[:20]}.{digest}{token}.sklearn_bp-{kind}")
 
 
 def write_whole(path, content):
-    """Write bytes; whatever happens, the file is then the old or the new one, whole.
+    """Replace a file atomically: it is always the whole old or the whole new one.
 
-    Through a file beside it, which is on the disk before it takes the name.  Owner and
-    mode of the old file stay.
+    The bytes are first written to a file beside it, which is synced before it is
+    renamed.  The new file keeps the owner and mode of the old one.
     """
     target = target_of(path)
     beside = _own_name(target, "part", "." + secrets.token_hex(_TOKEN_BYTES))
-    file = open(beside, "xb")  # noqa: SIM115, it is closed before it takes the name
+    file = open(beside, "xb")  # noqa: SIM115, it is closed before it is renamed
     try:
         with file:
             file.write(content)
@@ -80,7 +80,7 @@ def write_whole(path, content):
 
 
 def _like_the_old(beside, target):
-    """Give a file the owner, group and mode of another, as far as that is allowed."""
+    """Copy owner, group and mode from another file, as far as permitted."""
     try:
         old = os.stat(target)
     except FileNotFoundError:
@@ -100,7 +100,7 @@ def _like_the_old(beside, target):
 
 
 def remove_unfinished(path):
-    """Remove what killed processes have left of `write_whole`; under a `Lock` only."""
+    """Remove leftovers of killed processes in `write_whole`; hold a `Lock` to do so."""
     target = target_of(path)
     before, after = os.path.split(_own_name(target, "part"))[1].rsplit(".", 1)
     token = rf"\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}\."
@@ -112,7 +112,7 @@ def remove_unfinished(path):
 
 
 def _sync_folder(folder):
-    """Have the new name on the disk too, but on Windows, which opens no folders."""
+    """Sync a folder to disk after a rename, except on Windows, where it cannot be."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -133,25 +133,25 @@ def _remove(path):
 
 
 class HeldError(Exception):
-    """Another one holds the lock."""
+    """Another process or thread holds the lock."""
 
 
 class Lock:
     """The right to write a file, for one thread of one process at a time.
 
-    The system takes it away from a process that dies.  It is on an empty file beside
-    the other, which is removed in the end; one that a killed process has left holds
-    nobody up.
+    The system releases it if the process dies.  The lock is held on an empty file
+    beside the target, which is removed at the end.  A lock file left by a killed
+    process blocks nobody.
 
     Parameters
     ----------
     path : str or path-like
-        Of the file to be written, in a folder that exists.
+        The file to be written, in a folder that exists.
 
     Raises
     ------
     HeldError
-        If another one has the lock.
+        If another process or thread has the lock.
     OSError
         If the folder cannot be written to.
     """
@@ -167,11 +167,11 @@ class Lock:
             except BaseException:
                 os.close(self._file)
                 raise
-            os.close(self._file)  # another one had it, and removed it in the end
+            os.close(self._file)  # its previous owner has removed it
         _LOCKS.add(self)
 
     def release(self):
-        """Give it back; more than once does nothing."""
+        """Release the lock; further calls do nothing."""
         if self._file is None:
             return
         file, self._file = self._file, None
@@ -184,7 +184,7 @@ class Lock:
             _remove(self._path)  # Windows removes no open file
 
     def _forget(self):
-        """In a forked process: the lock is the other's, and lives no longer than it."""
+        """Drop the lock in a forked process: it belongs to the parent."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -213,7 +213,7 @@ def _open(path):
 
 
 def _lock(file):
-    """Whether a file could be locked, which some file systems do not know."""
+    """Whether a file could be locked; some file systems do not support locks."""
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,12 @@
-"""What tells one fit from another: its parameters and its data, as short texts.
+"""Fingerprints of a fit: its parameters and its data, as short texts.
 
-Of data some million numbers are looked at, all where there are no more, else those of
-evenly spaced rows.  They are the user's own, before anything is computed from them, so
-that another machine finds the same.
+They are taken of the user's own data, before anything is computed from them, so that
+another machine finds the same.  At most some million numbers are read, from evenly
+spaced rows.
+
+`joblib.hash` would not do.  It digests pickles, which differ for equal data in another
+memory order, in other blocks of a DataFrame, or in a sparse matrix that was asked
+whether it is sorted; and it refuses functions without a global name.
 """
 
 import functools
@@ -13,7 +17,7 @@ from dataclasses import fields
 import numpy as np
 from scipy import sparse
 
-# Numbers of an array that are looked at, or a little more.
+# Numbers of an array that are read, or a little more.
 LOOKED_AT = 2**20
 
 
@@ -23,13 +27,13 @@ def of_parameters(params):
     Parameters
     ----------
     params : dict
-        As get_params gives it.
+        As returned by get_params.
     """
     return {name: describe(value) for name, value in params.items()}
 
 
 def describe(value):
-    """A text that is the same in another process; of a function, its name."""
+    """A text that is the same in another process: for a function its name."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
@@ -68,10 +72,10 @@ def of_data(data):
 
 
 def _arrays(data):
-    """The arrays that data consists of, one after the other."""
+    """Iterate over the arrays that the data consists of."""
     if isinstance(data, np.ma.MaskedArray):
         yield np.ma.getmaskarray(data)
-        data = data.filled()  # whatever the mask hides
+        data = data.filled()  # masked values do not matter
     if sparse.issparse(data):
         data = data.tocsr()
         yield np.array(data.shape)
@@ -95,15 +99,15 @@ def _arrays(data):
 
 
 def _rows(n_rows, *n_columns):
-    """Which rows are looked at: all, or an array of their numbers."""
-    n_looked_at = max(1000, LOOKED_AT // max(1, math.prod(n_columns)))
-    if n_rows <= n_looked_at:
+    """Rows to read: all, or an array of their positions."""
+    n_read = max(1000, LOOKED_AT // max(1, math.prod(n_columns)))
+    if n_rows <= n_read:
         return slice(None)
-    return np.linspace(0, n_rows - 1, n_looked_at).astype(np.intp)
+    return np.linspace(0, n_rows - 1, n_read).astype(np.intp)
 
 
 def _update(digest, value):
-    """Add a string, numbers, or the texts of anything else."""
+    """Add a string, numbers, or the texts of other objects to a digest."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind in "biufcMm":
             digest.update(value.tobytes())

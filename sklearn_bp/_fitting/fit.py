@@ -1,7 +1,6 @@
 """The story of fit, for data in memory and on a cluster, for fit and partial_fit.
 
-Nothing is written anywhere: `fit` returns a `Fit`, whose attributes the estimator takes
-in the end.
+`fit` has no side effects: it returns a `Fit`, and the estimator stores its attributes.
 """
 
 from dataclasses import dataclass
@@ -30,16 +29,16 @@ def fit(recipe, rows, start, begin):
     rows : MemoryRows or PartitionedRows
         As the user passed them.
     start : Start or None
-        What training goes on from; None to begin anew.
+        The fit to continue from; None to start from scratch.
     begin : callable(Training) -> Training
-        Tells callbacks that training begins; they may go on from a file.
+        Notifies callbacks that training begins; they may load a state from a file.
 
     Returns
     -------
     Fit
     """
     state = None if start is None else start.resumed(recipe, rows.request.incremental)
-    rows = rows.checked(recipe, start)  # rows of weight 0 are gone, here and once
+    rows = rows.checked(recipe, start)  # from here on without rows of weight 0
     inputs, rows = rows.learn_inputs(start)
     continuing, running = start is not None, inputs.running
     targets, running = rows.targets.learned(rows, running, continuing)
@@ -54,7 +53,7 @@ def fit(recipe, rows, start, begin):
         state = fresh_state(settings, rows.training_dtype, constant)
     else:
         dtype = rows.training_dtype
-        state = start.going_on(state, settings, inputs, targets, dtype)
+        state = start.continued(state, settings, inputs, targets, dtype)
     if rows.request.has_start:
         start_from(rows.request, recipe, state.parameters, inputs, targets)
 
@@ -67,9 +66,10 @@ def fit(recipe, rows, start, begin):
 
 
 def _best_constant(recipe, rows, loss):
-    """Output intercepts to start at, and the smallest improvement that counts.
+    """The starting output intercepts, and the smallest improvement that counts.
 
-    With standardize=True the best constant scores, and `tol` in units of their loss.
+    With standardize=True these are the best constant scores, and `tol` in units of
+    their loss.
     """
     if not recipe.standardize:
         return None, recipe.tol
@@ -79,23 +79,23 @@ def _best_constant(recipe, rows, loss):
 
 @dataclass
 class Training:
-    """A solver about to train; `run` is the training.
+    """A solver ready to train; `run` trains.
 
     Attributes
     ----------
-    solver : MiniBatches, LBFGS or their kin on partitions
+    solver : MiniBatches, LBFGS or their counterparts on partitions
     network : TwoLayerNetwork
     data : Data or PartitionedData
     state : TrainingState
     plan : Plan
     threads : context manager
-        In which it trains.
+        The context in which it trains, which limits the threads.
     finished : callable(TrainingResult) -> Fit
-        What it would become if it ended so.
+        Makes the `Fit` of a result.
     ended : str or None
-        Why it has ended before it begins: it goes on from a file of one that has.
+        Why training had already ended, if it resumes from the file of a finished fit.
     reason : str or None
-        What ends it, once that is known.
+        Why training ended, once that is known.
     """
 
     solver: Any
@@ -122,7 +122,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Fitting:
-    """What a fit knows before training, and makes a result of.
+    """Everything that is known before training and needed to make a `Fit`.
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class Fitting:
     validate: Any
 
     def training(self, network, data, state, tol):
-        """The `Training` of a network on data, from a state."""
+        """The `Training` of a network on data, starting from a state."""
         recipe, settings, validate = self.recipe, self.settings, self.validate
         resolved = settings.resolved(data.n_rows)
         incremental = settings.incremental
@@ -157,7 +157,8 @@ class Fitting:
             loss_threshold=recipe.threshold,
             validate=validate,
             cost=cost,
-            relaxes=recipe.relaxes(self.targets, settings.alpha) and not incremental,
+            drops_penalty=recipe.drops_penalty(self.targets, settings.alpha)
+            and not incremental,
             observers=epoch_tables(recipe.verbose, validate is not None, header),
         )
         state.patience.tol = tol
@@ -196,7 +197,7 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a fit has ended, and what an estimator keeps of it.
+    """The outcome of a fit, and the attributes that an estimator keeps.
 
     Attributes
     ----------
@@ -204,12 +205,12 @@ class Fit:
     result : TrainingResult
     resolved : Resolved
     features : dict
-        The attributes of the user's columns.
+        The attributes that describe the user's columns.
     watched : bool
-        Whether validation rows decided when to stop.
+        Whether validation rows decide when to stop.
     importance_basis : dict or None
     unscaled : ndarray, CSR or None
-        The encoded features, if they were not scaled and are in memory.
+        The encoded features, if they are in memory and were not scaled.
     """
 
     fitted: FittedNetwork
@@ -221,7 +222,7 @@ class Fit:
     unscaled: Any = None
 
     def attributes(self):
-        """All fitted attributes but for the training state, a dict."""
+        """All fitted attributes except for the training state, a dict."""
         result, state = self.result, self.result.state
         found = self.features | self.fitted.attributes()
         found |= {f"{name}_": value for name, value in self.resolved._asdict().items()}
@@ -249,7 +250,7 @@ class Fit:
         }
 
     def kept_state(self, recipe):
-        """The training state as partial_fit keeps it for the next call."""
+        """The training state that partial_fit keeps for its next call."""
         state = self.result.state
         if not isinstance(recipe.random_state, Integral):
             state.random_state = None  # numpy's global one, or the user's own

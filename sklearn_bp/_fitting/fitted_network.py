@@ -1,8 +1,8 @@
-"""What a fit has made: the network that predicts, and what leads to and from it.
+"""The fitted network: everything that predicting needs.
 
-Training sees scaled columns, scaled targets and several members.  What is kept is one
-network on the user's columns, in the user's units: `folded` makes it, `packed` goes
-back.
+Training uses scaled columns, scaled targets and an ensemble of several members.  The
+fitted network is a single one on the user's columns and in the user's units: `absorbed`
+makes it from the members, and `packed` is the inverse.
 """
 
 from dataclasses import dataclass, replace
@@ -13,23 +13,23 @@ import numpy as np
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
 from sklearn_bp._tables.inputs import Inputs
-from sklearn_bp._tables.scaling import fold, fold_skip, unfold, unfold_skip
+from sklearn_bp._tables.scaling import absorb, absorb_skip, separate, separate_skip
 from sklearn_bp.activations import as_activation
 
 
 @dataclass(frozen=True)
 class FittedNetwork:
-    """A network, and what turns rows into its inputs and its scores into predictions.
+    """A network with the transformations of its inputs and of its scores.
 
     Attributes
     ----------
     weights : Weights or None
-        They act on the user's columns, encoded, and give scores in the user's units.
-        None where an estimator keeps them as public attributes.
+        They act on the user's encoded columns and give scores in the user's units.
+        None if an estimator keeps them as public attributes.
     n_members : int
-        Networks that it was made from.
+        Number of ensemble members that it was made from.
     shifts : tuple or None
-        As `Parameters.shifts` gives them: how the members' intercepts differ.
+        Differences between the members' intercepts, see `Parameters.shifts`.
     activation_given : str or object
         The parameter `activation`.
     categorical_given : str, array-like or None
@@ -48,9 +48,9 @@ class FittedNetwork:
 
     @classmethod
     def of(cls, parameters, dtype, recipe, inputs, targets):
-        """What trained parameters, on scaled columns, become; weights in `dtype`."""
+        """The network of trained parameters on scaled columns; weights in `dtype`."""
         return cls(
-            folded(parameters, dtype, inputs.scaling, targets.score_scaling),
+            absorbed(parameters, dtype, inputs.scaling, targets.score_scaling),
             parameters.n_members,
             parameters.shifts(),
             recipe.activation,
@@ -61,7 +61,7 @@ class FittedNetwork:
 
     @property
     def columns(self):
-        """What encodes the user's columns, or None."""
+        """The `Columns` that encode the user's columns, or None."""
         return self.inputs.columns
 
     @property
@@ -81,14 +81,14 @@ class FittedNetwork:
         return self.network.scores(self.weights, X)
 
     def member_scores(self, X):
-        """The scores of each member, (n, n_outputs); `scores` is their mean."""
+        """Scores of each ensemble member, (n, n_outputs); their mean is `scores`."""
         members = self.parameters(np.float64, self.n_members).members()
-        folded = (fold_weights(member, *self._scalings) for member in members)
+        absorbed = (absorb_scalings(member, *self._scalings) for member in members)
         network = self.network
-        return [network.scores(weights.astype(self.dtype), X) for weights in folded]
+        return [network.scores(weights.astype(self.dtype), X) for weights in absorbed]
 
     def parameters(self, dtype, n_members, scaled=False):
-        """`Parameters` of members whose mean, folded, are the weights."""
+        """`Parameters` of members whose mean absorbed the scalings into the weights."""
         features, scores = self._scalings
         found = packed(self.weights, dtype, n_members, features, scores, scaled)
         if self.shifts is not None:
@@ -99,8 +99,8 @@ class FittedNetwork:
         return found
 
     def comes_from(self, parameters):
-        """Whether the weights are what these parameters become."""
-        expected = folded(parameters, self.dtype, *self._scalings)
+        """Whether the weights were made from these parameters."""
+        expected = absorbed(parameters, self.dtype, *self._scalings)
         return all(map(np.array_equal, expected, self.weights))
 
     @property
@@ -108,12 +108,12 @@ class FittedNetwork:
         return self.inputs.scaling, self.targets.score_scaling
 
     def with_attributes(self, weights, estimator):
-        """The same, with weights and public attributes that users may have changed."""
+        """A copy with weights and public attributes that users may have changed."""
         targets = self.targets.with_attributes(estimator)
         return replace(self, weights=weights, targets=targets)
 
     def attributes(self):
-        """What an estimator keeps of it: weights and their kin, and all else as one."""
+        """The attributes of an estimator: the weights, and `_fitted` for the rest."""
         W1, b1, W2, b2, V = self.weights
         return {
             "coefs_": [W1, W2],
@@ -124,10 +124,10 @@ class FittedNetwork:
         } | self.targets.attributes()
 
 
-def folded(parameters, dtype, features, scores):
+def absorbed(parameters, dtype, features, scores):
     """`Weights` of one network on the user's columns, in the user's units.
 
-    In `dtype`, that of X, or in float64.
+    They are in `dtype`, the one of X, or in float64 if `dtype` cannot hold them.
 
     Parameters
     ----------
@@ -138,25 +138,25 @@ def folded(parameters, dtype, features, scores):
     if features is None and scores is None:
         (W1, W2), (b1, b2) = parameters.unpack()
         return Weights(W1, b1, W2, b2, parameters.unpack_skip())
-    if not all(s is None or s.folds_in(dtype) for s in (features, scores)):
+    if not all(s is None or s.absorbable_in(dtype) for s in (features, scores)):
         dtype = np.float64
-    return fold_weights(parameters.mean(), features, scores).astype(dtype)
+    return absorb_scalings(parameters.mean(), features, scores).astype(dtype)
 
 
-def fold_weights(weights, features, scores):
-    """`Weights` in float64, with the scalings folded in."""
+def absorb_scalings(weights, features, scores):
+    """`Weights` in float64 that have absorbed feature and score scaling."""
     W1, b1, W2, b2, V = weights
-    (W1, W2), (b1, b2) = fold([W1, W2], [b1, b2], features, scores)
+    (W1, W2), (b1, b2) = absorb([W1, W2], [b1, b2], features, scores)
     if V is not None:
-        V, b2 = fold_skip(V, b2, features, scores)
+        V, b2 = absorb_skip(V, b2, features, scores)
     return Weights(W1, b1, W2, b2, V)
 
 
 def packed(weights, dtype, n_members, features, scores, scaled=False):
-    """The `Parameters`, on scaled columns, of members whose mean the weights are."""
+    """`Parameters` on scaled columns of members whose mean are the weights."""
     W1, b1, W2, b2, V = weights
     if features is not None or scores is not None:
         if V is not None:
-            V, b2 = unfold_skip(V, b2, features, scores)
-        (W1, W2), (b1, b2) = unfold([W1, W2], [b1, b2], features, scores)
+            V, b2 = separate_skip(V, b2, features, scores)
+        (W1, W2), (b1, b2) = separate([W1, W2], [b1, b2], features, scores)
     return Parameters.pack([W1, W2], [b1, b2], dtype, n_members, V, scaled)

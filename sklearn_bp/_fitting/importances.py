@@ -1,8 +1,8 @@
-"""How much scores change with each feature, from a few training rows.
+"""Feature importances: how much scores change with each feature, on a few rows.
 
-While it fits, an estimator keeps a basis, a dict: the slopes of the hidden units at
-some rows, and moments of the columns, not the rows themselves.  `importances` makes
-numbers of it when somebody asks.
+A fit keeps a basis, a dict of the slopes of the hidden units at some rows and of
+moments of the columns, but not the rows themselves.  `importances` computes the
+importances from it on demand.
 """
 
 import numpy as np
@@ -10,29 +10,30 @@ from scipy import sparse
 
 from sklearn_bp._fitting.derivatives import activations, parts
 
-# Rows, evenly spaced, that tell the importance of features; fewer of long ones.
+# Evenly spaced rows that the importances are computed from; fewer if rows are long.
 IMPORTANCE_ROWS = 64
 IMPORTANCE_SIZE = 2**20
 
-# In partial_fit, whose time is that of a single epoch: one row in ROWS_PER_SAMPLE, in
-# one call in CALLS_PER_SAMPLE unless it has many rows, and the last rows that came.  A
-# call of 200 rows then takes 1 % longer, with a sample in each call 3 to 5 %.
+# partial_fit takes only one epoch, so it samples one row in ROWS_PER_SAMPLE, in one
+# call in CALLS_PER_SAMPLE unless a call has many rows, and keeps the last rows.  A call
+# of 200 rows then takes 1 % longer; with a sample in each call, 3 to 5 %.
 ROWS_PER_SAMPLE = 8
 CALLS_PER_SAMPLE = 4
 MANY_ROWS = 800
 RUNNING_ROWS = 32
 
-# Multiplications for the importances, at most: some 50 ms.  With many outputs each row
-# then tells of some of them; there are always so many pairs of a row and an output.
+# Maximum number of multiplications for the importances, some 50 ms.  With many outputs
+# each row is used for some of them, and at least FEWEST_PAIRS pairs of a row and an
+# output.
 IMPORTANCE_WORK = 2**29
 FEWEST_PAIRS = 8
 
-# Numbers of a block in which they are worked out.
+# Numbers per block of the computation.
 IMPORTANCE_BLOCK = 2**18
 
 
 def basis(fitted, X, sample_weight, running=False, before=None, n_iter=0):
-    """What importances need of some of the encoded training rows X.
+    """The basis of the importances, from some of the encoded training rows X.
 
     Parameters
     ----------
@@ -40,21 +41,20 @@ def basis(fitted, X, sample_weight, running=False, before=None, n_iter=0):
     X : ndarray or CSR of shape (n, n_encoded)
     sample_weight : ndarray of shape (n,) or None
     running : bool, default=False
-        Whether it is joined with what earlier calls have kept, as in partial_fit.
+        Whether to merge it with the basis of earlier calls, as in partial_fit.
     before : dict or None
-        That.
+        The basis of earlier calls.
     n_iter : int
-        Epochs so far.
+        Number of epochs so far.
 
     Returns
     -------
     dict
-        shape : of the input weights
+        shape : shape of the input weights
         n : number of rows
-        mean, squares : float64, of each column the mean and the sum of squared
-            deviations
+        mean, squares : float64, mean and sum of squared deviations of each column
         slopes : derivatives of the hidden units by their net inputs, (n, n_hidden)
-        weights : of the rows, with mean 1
+        weights : weights of the rows, with mean 1
         running : bool
     """
     if not running:
@@ -75,7 +75,7 @@ def basis(fitted, X, sample_weight, running=False, before=None, n_iter=0):
 
 
 def importances(fitted, basis, n_features):
-    """The importance of each of the user's columns, (n_features,); they sum to 1."""
+    """Importance of each of the user's columns, (n_features,); they sum to 1."""
     deviation = np.sqrt(np.maximum(basis["squares"] / basis["n"], 0))
     with np.errstate(over="ignore", invalid="ignore"):
         changes = _mean_slopes(fitted, basis["slopes"], basis["weights"]) * deviation
@@ -88,7 +88,7 @@ def importances(fitted, basis, n_features):
 
 
 def to_be_pickled(basis):
-    """What a file holds of a basis: nothing, unless a stream may go on."""
+    """The basis as it is pickled: None, unless a stream may continue."""
     if basis is None or not basis["running"]:
         return None
     slopes = basis["slopes"]
@@ -97,12 +97,12 @@ def to_be_pickled(basis):
 
 
 def importance_step(n, d):
-    """Every so many of n rows of d columns tell the importances."""
+    """The step between the rows that are used, of n rows with d columns."""
     return -(-n // max(2, min(IMPORTANCE_ROWS, IMPORTANCE_SIZE // d)))
 
 
 def _some_rows(X, sample_weight, step_of):
-    """Evenly spaced rows of those that have weight, and their weights or None."""
+    """Evenly spaced rows with non-zero weight, and their weights or None."""
     if sample_weight is None:
         return X[:: step_of(X.shape[0])], None
     rows = np.flatnonzero(sample_weight)
@@ -111,12 +111,12 @@ def _some_rows(X, sample_weight, step_of):
 
 
 def _sample(fitted, X, sample_weight):
-    """The basis of rows."""
+    """The basis of these rows."""
     n = X.shape[0]
     weights = np.ones(n)
     if sample_weight is not None:
         weights = sample_weight * (n / sample_weight.sum())
-    wide = X.astype(np.float64, copy=False)  # columns may be of any size
+    wide = X.astype(np.float64, copy=False)  # columns may have any scale
     mean = (weights @ wide) / n
     if sparse.issparse(wide):
         squares = weights @ wide.multiply(wide).tocsr() - n * mean**2
@@ -138,7 +138,7 @@ def _sample(fitted, X, sample_weight):
 
 
 def _joined(before, now):
-    """The basis of two parts of a stream: all moments, the last rows' slopes."""
+    """The basis of two parts of a stream: all moments, slopes of the last rows."""
     n = before["n"] + now["n"]
     apart = now["mean"] - before["mean"]
     joined = now | {
@@ -156,7 +156,8 @@ def _joined(before, now):
 def _mean_slopes(fitted, slopes, weights):
     """Mean |derivative| of the scores by each encoded column, over rows and outputs.
 
-    Block by block, over as many pairs of a row and an output as IMPORTANCE_WORK allows.
+    It is computed in blocks, over as many pairs of a row and an output as
+    IMPORTANCE_WORK allows.
     """
     W1, _, W2, _, V = fitted.weights
     k = fitted.n_outputs
@@ -178,9 +179,9 @@ def _mean_slopes(fitted, slopes, weights):
 
 
 def _pairs(n_rows, n_outputs, n_pairs):
-    """Which output is looked at in which row: all, or each row some of them.
+    """The outputs used in each row: all, or some of them.
 
-    These are evenly spaced, and begin in each row elsewhere.
+    These are evenly spaced and start at a different output in each row.
     """
     each = min(n_outputs, max(1, n_pairs // n_rows))
     rows, places = np.divmod(np.arange(n_rows * each), each)

@@ -1,7 +1,7 @@
-"""A fit as scikit-learn's callbacks see it: a task, and in it one for each epoch.
+"""A fit as scikit-learn's callbacks see it: a task with one subtask per epoch.
 
-Callbacks get X, y and sample weights as the user gave them, and where they ask for it
-an estimator fitted as if training had stopped there.
+Callbacks get X, y and sample weights as the user passed them and, on request, an
+estimator fitted as if training had stopped there.
 """
 
 from contextlib import ExitStack
@@ -11,10 +11,11 @@ from weakref import WeakKeyDictionary
 
 from sklearn_bp._versions import listens
 
-# The runs at work, by their estimators, for callbacks that reach further in.
+# Active runs by their estimators, for callbacks that need more than scikit-learn
+# offers.
 _RUNS: WeakKeyDictionary = WeakKeyDictionary()
 
-# Of a Request, what tells one fit from another.
+# The fields of a Request that identify a fit.
 DATA = (
     "X",
     "y",
@@ -29,24 +30,24 @@ DATA = (
 
 
 def run_of(estimator):
-    """The Run of an estimator that is being fitted and has callbacks, or None."""
+    """The Run of an estimator during a fit with callbacks, or None."""
     return _RUNS.get(estimator)
 
 
 class Run:
-    """A context in which an estimator is fitted, and its callbacks are told.
+    """The context of a fit, which notifies the callbacks of the estimator.
 
     Parameters
     ----------
     estimator : BaseTwoLayer
-        Only read.
+        It is only read.
     request : Request
-        What the user gave.
+        The arguments of the user.
 
     Attributes
     ----------
     training : Training
-        Known once it begins.  Callbacks may replace its state and its plan.
+        Set when training begins.  Callbacks may replace its state and its plan.
     """
 
     def __init__(self, estimator, request):
@@ -57,18 +58,18 @@ class Run:
             self._metadata = {"sample_weight": request.sample_weight}
         self._task: Any = None
         self._epoch: Any = None
-        self.writers: dict[int, Any] = {}  # of checkpoints, by their callbacks' ids
+        self.writers: dict[int, Any] = {}  # of checkpoints, by callback ids
         self._at_end = ExitStack()
 
     def at_end(self, function):
-        """Have a function called when the fit ends, or fails."""
+        """Register a function to be called when the fit ends or fails."""
         self._at_end.callback(function)
 
     def __enter__(self):
         return self
 
     def begin(self, training):
-        """Tell callbacks of the training; return it, as they have left it."""
+        """Notify callbacks of the training; return it with their changes."""
         estimator = self.estimator
         if not listens(estimator):
             return training
@@ -83,7 +84,7 @@ class Run:
         return self.training
 
     def data(self):
-        """All that the user gave, by its names."""
+        """The data that the user passed, by name."""
         return {name: getattr(self.request, name) for name in DATA}
 
     def epoch_begins(self, state):
@@ -91,7 +92,7 @@ class Run:
         self._epoch.call_on_fit_task_begin(**self._given())
 
     def epoch_ends(self, history, reason):
-        """Whether a callback asks for the end."""
+        """Whether a callback requests to stop."""
         self.training.reason = reason
         return self._epoch.call_on_fit_task_end(
             **self._given(),
@@ -111,7 +112,7 @@ class Run:
             self._end()
 
     def _end(self):
-        """Let go of the data: what refers to the run may outlive the fit."""
+        """Release the data: objects that refer to the run may outlive the fit."""
         _RUNS.pop(self.estimator, None)
         self.training = None
         self.writers.clear()
@@ -126,9 +127,9 @@ class Run:
         }
 
     def _fitted(self, history, reason):
-        """The attributes that stopping after this epoch would write."""
+        """The fitted attributes if training stopped after this epoch."""
         done = self.training.finished(history.result(reason or "callback"))
-        # Lists are copied: the curves grow on.
+        # Lists are copied, because the curves grow.
         return {
             name: value.copy() if type(value) is list else value
             for name, value in done.attributes().items()

@@ -1,7 +1,7 @@
-"""The constructors' parameters: what each admits, and MLPClassifier's value.
+"""The constructors' parameters: their constraints, and MLPClassifier's values.
 
-The two classes spell out their signatures, as scikit-learn wants; storing, checking and
-`MLP_DEFAULTS` read this table.
+The two classes spell out their signatures, as scikit-learn requires.  Storing, checking
+and `MLP_DEFAULTS` use the tables below.
 """
 
 from numbers import Integral, Real
@@ -32,12 +32,12 @@ class Parameter(NamedTuple):
     Attributes
     ----------
     constraint : object of `constraints`, or None
-        What it admits; None where the code that uses it tells.
+        The allowed values; None if the code that uses the parameter checks it.
     mlp : object
-        The value with which the network is MLPClassifier's; NOT_OF_MLP where its value
-        is MLPClassifier's by default.
+        The value that makes the network MLPClassifier's; NOT_OF_MLP if the default does
+        so already.
     or_none : bool
-        Whether None will do too.
+        Whether None is allowed as well.
     """
 
     constraint: Any
@@ -123,19 +123,19 @@ def with_names(estimator):
 
 
 def store(estimator, given):
-    """Store a constructor's parameters as they are, which its `locals()` hold."""
+    """Store the parameters of a constructor unchanged, from its `locals()`."""
     for name in estimator._parameters:
         setattr(estimator, name, given[name])
 
 
 def values_of(estimator):
-    """The parameters that an estimator has now, a dict."""
+    """The current parameters of an estimator, a dict."""
     own = vars(estimator)
     return {name: own[name] for name in estimator._parameters}
 
 
 def check_parameters(kind, table, values):
-    """TypeError or ValueError that names parameter, range and value.
+    """Raise a TypeError or ValueError with parameter, range and value.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""The constructor's parameters, checked, their names turned into objects.
+"""The constructor's parameters, checked, and with names turned into objects.
 
-That happens in `Recipe.of` and nowhere else.  What "auto" stands for depends on the
-data, and is for `settings`.
+This happens only in `Recipe.of`.  The values of "auto" depend on the data and are
+determined in `settings`.
 """
 
 import copy
@@ -24,20 +24,20 @@ from sklearn_bp.schedules import as_schedule
 
 
 class Recipe:
-    """What a fit is asked to do, whatever becomes of the estimator meanwhile.
+    """The parameters of a fit, unaffected by later changes of the estimator.
 
     Attributes
     ----------
     kind : type
         The class that predicts from arrays.
     name : str
-        Of the estimator, for errors.
+        Name of the estimator, for errors.
     parameters : dict
-        The constructor's, as they were given; each is an attribute too.  `activation`
-        and `loss` are copies: predicting goes by these, whatever the user's become.
+        The constructor's parameters as given; each is also an attribute.  `activation`
+        and `loss` are copies, so that predictions do not depend on later changes.
     n_hidden : int
     metric : Metric
-        What early stopping watches.
+        The metric that early stopping monitors.
     """
 
     if TYPE_CHECKING:  # the parameters
@@ -57,7 +57,7 @@ class Recipe:
 
     @classmethod
     def of(cls, estimator):
-        """Of an estimator's parameters; TypeError or ValueError for what is not one."""
+        """The recipe of an estimator; an error for invalid parameters."""
         name, values = type(estimator).__name__, values_of(estimator)
         check_parameters(name, estimator._parameters, values)
         if not isinstance(values["random_state"], Integral):  # a seed is checked below
@@ -65,8 +65,8 @@ class Recipe:
         dropout = values["dropout"]
         if dropout and values["solver"] == "lbfgs":
             raise ValueError(
-                f"dropout={dropout} changes the loss from step to step, and "
-                "solver='lbfgs' needs one that stays: set dropout=0.0 or solver='adam'."
+                f"dropout={dropout} changes the loss in each step, and solver='lbfgs' "
+                "needs a fixed loss: set dropout=0.0 or solver='adam'."
             )
         return cls(estimator._kind_in_memory(), name, values)
 
@@ -80,17 +80,17 @@ class Recipe:
 
     @property
     def encodes(self):
-        """Whether categories and missing values are admitted."""
+        """Whether categories and missing values are allowed."""
         return bool(self.standardize or self.categorical_features is not None)
 
     @property
     def learns_scales(self):
-        """Whether there is a scaling layer, with a solver that can use it."""
+        """Whether there is a scaling layer and a solver that supports it."""
         return bool(self.scaling_layer) and adaptive(self.solver)
 
     @property
     def counts_rows(self):
-        """Whether anything depends on the rows that a stream has brought."""
+        """Whether any setting depends on the rows of a stream so far."""
         by_rows = self.alpha == "auto" or self.batch_size == "by_rows"
         return by_rows or self.encodes
 
@@ -106,21 +106,21 @@ class Recipe:
         """A new estimator with these parameters, for data in memory."""
         return self.kind(**self.parameters)
 
-    def relaxes(self, targets, alpha):
-        """Whether the penalty `alpha` is dropped where it helps no more."""
+    def drops_penalty(self, targets, alpha):
+        """Whether the penalty is dropped once it no longer helps."""
         auto = self.alpha == self.n_iter_no_change == "auto"
-        return targets.may_relax and auto and alpha > 0
+        return targets.may_drop_penalty and auto and alpha > 0
 
     def solver_for(self, n_rows, resolved, penalty_rows):
-        """The object that trains on so many rows.
+        """The solver for this number of rows.
 
         Parameters
         ----------
         n_rows : int
         resolved : Resolved
-            What "auto" stands for.
+            The values of "auto".
         penalty_rows : int or None
-            As of `MiniBatches`.
+            See `MiniBatches`.
         """
         if self.solver == "lbfgs":
             return LBFGS(self.tol, self.max_fun, min(BLOCK_ROWS, n_rows))
@@ -151,5 +151,5 @@ class Recipe:
 
 
 def _as_python(value):
-    """A float for any number: numpy's float32 would make all arithmetic its own."""
+    """A Python float of a number: a numpy float32 would make results float32."""
     return value if isinstance(value, bool | np.bool_ | None) else float(value)

@@ -1,4 +1,4 @@
-"""What a fit tells people: a table of its epochs, how it ended, what to do next."""
+"""Messages of a fit: the table of epochs, how training ended, what to do next."""
 
 import time
 
@@ -9,19 +9,20 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_bp._common.warn import warn_user
 from sklearn_bp.schedules import ends_with_max_iter
 
-# The address of the site, once it has one, with a slash at its end.  The HTML
-# representation of an estimator links to its page there, and to none without.
+# The address of the site, once it has one, with a trailing slash.  The HTML
+# representation of an estimator links to its page there; without an address to none.
 SITE = ""
 PAGE = "api/{estimator_module}.{estimator_name}.html"
 
-# Rows that the spread of the features is judged by, and how many numbers they may have.
+# Rows that the spread of the features is estimated from, and their maximum size.
 SAMPLE, SAMPLE_SIZE = 200, 2**16
-# Standard deviations as far apart as this, or as far from 1, slow training down.
+# Standard deviations that differ by this factor, from each other or from 1, slow down
+# training.
 WIDE = 100
 
 
 def page_template():
-    """Where on the site an estimator's page is, for scikit-learn to fill in."""
+    """Template of the address of an estimator's page, which scikit-learn fills in."""
     return SITE + PAGE if SITE else ""
 
 
@@ -31,9 +32,9 @@ class EpochTable:
     Parameters
     ----------
     every : int
-        Prints the first epoch, every so many, and one that stopping is decided in.
+        Prints the first epoch, every `every`-th, and the last.
     columns : list of (str, callable(TrainingState) -> float)
-        Further columns, after the loss: their titles and values.
+        Titles and values of further columns, after the loss.
     header : bool, default=True
     """
 
@@ -49,8 +50,8 @@ class EpochTable:
             if self.header:
                 print(_line("epoch", [title for title, _ in self._cells(state)]))
 
-    def epoch_ends(self, books, reason):
-        state = books.state
+    def epoch_ends(self, history, reason):
+        state = history.state
         if getattr(state.schedule, "by_step", None) is not None:
             self._rate = state.rate
         if state.n_iter % self.every and state.n_iter > 1 and reason is None:
@@ -70,7 +71,7 @@ class EpochTable:
 
 
 def epoch_tables(verbose, validates, header):
-    """The observers that print the epochs, if that is asked for: one or none.
+    """The observers that print the epochs: one, or none without `verbose`.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def epoch_tables(verbose, validates, header):
 
 
 def _line(first, rest):
-    """A line of the table: titles, none wider than its column, or values."""
+    """A line of the table: titles or values."""
     return f"{first:>6}" + "".join(f"{cell:>18}" for cell in rest)
 
 
@@ -100,10 +101,10 @@ def ending(result):
     n_iter, best = result.state.n_iter, result.best_iter
     why = {
         "tol": "the loss no longer improves by tol",
-        "patience": "the rows held out no longer improve by tol",
+        "patience": "the held-out rows no longer improve by tol",
         "max_iter": "max_iter is reached",
         "loss_threshold": "the loss is below loss_threshold",
-        "callback": "a callback asked for it",
+        "callback": "a callback requested it",
         "interrupted": "it was interrupted",
     }.get(result.reason, result.reason)
     kept = "" if best == n_iter else f" The weights are those of epoch {best}."
@@ -111,13 +112,13 @@ def ending(result):
 
 
 def warn_of(done, recipe):
-    """Warn of what a user should change after a `Fit`."""
+    """Warn if training has not converged or was interrupted, with advice."""
     result, X = done.result, done.unscaled
     reason, n_iter = result.reason, result.state.n_iter
     if reason == "interrupted":
         text, category = "Training interrupted by user.", UserWarning
     elif recipe.max_iter == "auto" or ends_with_max_iter(recipe.learning_rate):
-        return  # to reach max_iter is what is expected
+        return  # reaching max_iter is expected
     elif reason == "max_iter":
         text, category = (
             f"Stochastic Optimizer: Maximum iterations ({recipe.max_iter}) "
@@ -137,7 +138,7 @@ def warn_of(done, recipe):
 
 
 def next_step(result, X, learning_rate_init):
-    """What to do where training by mini-batches reached max_iter.
+    """Advice if training by mini-batches reached max_iter.
 
     Parameters
     ----------
@@ -154,14 +155,14 @@ def next_step(result, X, learning_rate_init):
         sentences.append("Increase max_iter or tol.")
     elif -steps.sum() < travelled / 4 and n_rises >= len(steps) / 4:
         sentences.append(
-            f"The loss goes up and down: in {n_rises} of the last {len(steps)} epochs "
-            f"it rose. Lower learning_rate_init ({learning_rate_init:g}), or increase "
+            f"The loss goes up and down: it rose in {n_rises} of the last {len(steps)} "
+            f"epochs. Lower learning_rate_init ({learning_rate_init:g}), or increase "
             "batch_size; if it is low enough, increase tol."
         )
     else:
         fall = -steps.sum() / abs(curve[-len(steps) - 1])
         sentences.append(
-            f"The loss is still falling, by {fall:.2g} of itself in the last "
+            f"The loss is still falling, by a fraction of {fall:.2g} in the last "
             f"{len(steps)} epochs: increase max_iter, learning_rate_init "
             f"({learning_rate_init:g}) or tol."
         )
@@ -169,22 +170,22 @@ def next_step(result, X, learning_rate_init):
 
 
 def next_step_of_lbfgs(reason, X, max_iter, max_fun):
-    """What to do where scipy's minimizer gave up; see `next_step`."""
+    """Advice if scipy's minimizer stopped early; see `next_step`."""
     if "ITERATIONS" in reason:
         step = f"Increase max_iter ({max_iter}) or tol."
     elif "EVALUATIONS" in reason:
         step = f"Increase max_fun ({max_fun}) or tol."
     else:
         step = (
-            "Along its direction no lower loss was found, which happens where the loss "
-            "has kinks or weights are huge. Scale the data, increase tol, or try a "
+            "The line search found no lower loss, which happens if the loss has kinks "
+            "or the weights are huge. Scale the data, increase tol, or try a "
             "smooth activation ('tanh')."
         )
     return " ".join(filter(None, [_about_scale(X), step]))
 
 
 def _about_scale(X):
-    """A sentence if features differ much in their spread, or are far from 1; or ''."""
+    """Advice if the spreads of the features differ much or are far from 1; or ''."""
     if X is None:
         return ""
     n, d = X.shape

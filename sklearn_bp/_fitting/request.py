@@ -1,4 +1,4 @@
-"""What a user passes to fit."""
+"""The arguments that a user passes to fit."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,9 +12,9 @@ from sklearn_bp._tables.targets import for_metrics
 
 @dataclass(frozen=True)
 class Request:
-    """What a call of fit or partial_fit was given, untouched.
+    """The unchanged arguments of a call of fit or partial_fit.
 
-    Splitters, scorers and callbacks get to see it.
+    Splitters, scorers and callbacks get these.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class Request:
     incremental : bool
         Whether it is a call of partial_fit.
     classes : array-like or None
-        Those that partial_fit announces.
+        The argument `classes` of partial_fit.
     kept : ndarray of int or None
-        The rows of X and y that have weight; None for all.
+        The rows of X and y with non-zero weight; None for all.
     """
 
     X: Any
@@ -45,7 +45,7 @@ class Request:
     kept: Any = None
 
     def check(self, splitter):
-        """ValueError for arguments that do not go together."""
+        """Raise a ValueError for arguments that do not fit together."""
         if (self.X_val is None) != (self.y_val is None):
             given, missing = (
                 ("X_val", "y_val") if self.y_val is None else ("y_val", "X_val")
@@ -56,18 +56,18 @@ class Request:
         if self.groups is not None:
             if not is_splitter(splitter):
                 raise ValueError(
-                    "groups are for a splitter: set validation_fraction to "
-                    "sklearn.model_selection.GroupShuffleSplit(n_splits=1), say, or do "
-                    "not pass groups."
+                    "groups need a splitter: set validation_fraction, for example to "
+                    "sklearn.model_selection.GroupShuffleSplit(n_splits=1), or do not "
+                    "pass groups."
                 )
             check_consistent_length(self.X, self.groups)
 
     def taken(self, rows):
-        """The same, with some of the rows to learn from."""
+        """A copy with some of the training rows."""
         return replace(self, kept=rows if self.kept is None else self.kept[rows])
 
     def own(self, name):
-        """X, y or groups of the rows to learn from."""
+        """X, y or groups of the training rows."""
         data = getattr(self, name)
         if data is None or self.kept is None:
             return data
@@ -82,7 +82,7 @@ class Request:
         return self.X_val is not None
 
     def validation_rows(self, rows):
-        """X and y of the validation rows, as the user gave them, `for_metrics`."""
+        """X and y of the validation rows as passed; y is converted by `for_metrics`."""
         if self.has_validation:
             return self.X_val, for_metrics(self.y_val)
         rows = rows if self.kept is None else self.kept[rows]
@@ -90,7 +90,7 @@ class Request:
 
 
 def rows_of(data, rows):
-    """Some rows of what a user passed."""
+    """Some rows of data of the user, whatever its type."""
     if issparse(data):
         return data.tocsr()[rows]
     return _safe_indexing(data, rows)

@@ -1,19 +1,19 @@
-"""Rows in memory, on their way from what a user passed to what a solver trains on.
+"""Rows in memory, from the user's arguments to the data that a solver trains on.
 
-`MemoryRows` and `PartitionedRows` of `sklearn_bp.dask` have the same face, which `fit`
-works with; data in memory is the case of one part.  Each stage returns other rows.
+`MemoryRows` and `PartitionedRows` of `sklearn_bp.dask` have the same interface, which
+`fit` uses.  Each stage returns new rows:
 
-- `checked(recipe, start)`: numbers; rows of weight 0 are gone, and `targets` known;
+- `checked(recipe, start)`: as numbers, without rows of weight 0, with known `targets`;
 - `learn_inputs(start)`: the `Inputs`, from statistics of the columns, and the rows;
-- `prepared(inputs, targets)`: features and targets as training sees them;
-- `best_constant(loss)`: the scores of least loss that all rows share, and this loss;
-- `settings(n_outputs, start)`: what depends on their number and width;
-- `starting_point`, `hold_out`: see there;
-- `target_statistics(robust)`, `mean_target()`, `target_range()`: of all rows.
+- `prepared(inputs, targets, start)`: features and targets as the solver gets them;
+- `best_constant(loss)`: the constant scores with the smallest loss, and that loss;
+- `settings(inputs, n_outputs)`: the settings that depend on the size of the data;
+- `hold_out(network, settings, state, inputs)`: training data and validation;
+- `target_statistics(robust)`, `mean_target()`, `target_range()`: over all rows.
 
-Attributes: `n_rows`, those that have weight; `n_inputs` of the network; `features`, the
-public attributes that tell of the user's columns; `repeat`, whether a stream has
-brought the very same rows before.
+Attributes: `n_rows`, the number of rows with non-zero weight; `n_inputs` of the
+network; `features`, the public attributes that describe the user's columns; `repeat`,
+whether the stream has contained exactly these rows before.
 """
 
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ from sklearn_bp._fitting.defaults import (
     training_dtype,
 )
 from sklearn_bp._fitting.early_stopping import split
-from sklearn_bp._fitting.fitted_network import FittedNetwork, folded
+from sklearn_bp._fitting.fitted_network import FittedNetwork, absorbed
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._network.batches import SCALED_BYTES, Data, row_length, some_rows
@@ -63,10 +63,10 @@ class MemoryRows:
     Attributes
     ----------
     request : Request
-        What the user passed; its `kept` are the rows that have weight.
-    witness : estimator
-        What scikit-learn's validation reads and writes: a new estimator with the
-        parameters of the one that is fitted, and what it knows of its columns.
+        The arguments of the user; its `kept` are the rows with non-zero weight.
+    feature_record : estimator
+        A new estimator with the same parameters, on which scikit-learn's validation
+        reads and writes number and names of the features.
     recipe : Recipe
     targets : ClassTargets or RealTargets
     columns : Columns or None
@@ -76,15 +76,16 @@ class MemoryRows:
         In the user's units.
     sample_weight : ndarray of shape (n,) or None
     dtype : dtype
-        Of the weights to be.
+        The dtype of the fitted weights.
     part : NewRows
     scaled : (X, Y, Scaling or None)
-        As training sees them; the scaling is still to be applied to X, block by block.
+        As the solver gets them; the feature scaling is still to be applied, block by
+        block.
     rotation : Rotation or None
     """
 
     request: Request
-    witness: Any
+    feature_record: Any
     recipe: Any = None
     targets: Any = None
     columns: Any = None
@@ -99,7 +100,7 @@ class MemoryRows:
     rows_per_batch = staticmethod(rows_a_batch)
 
     def checked(self, recipe, start):
-        """Clean numbers, all of which have weight; ValueError or TypeError for others.
+        """The rows as valid numbers with non-zero weight; errors for invalid data.
 
         Parameters
         ----------
@@ -112,7 +113,7 @@ class MemoryRows:
         if dtype.kind != "f":  # integers, to be cast block by block
             dtype = np.dtype("f8") if start is None else start.fitted.dtype
         known = None if start is None else start.targets
-        kind = self.witness._targets_kind
+        kind = self.feature_record._targets_kind
         targets, Y = kind.of_fit(request.y, recipe, known, request, dtype)
         check_consistent_length(X, Y)
         weights = check_sample_weight(request.sample_weight, X.shape[0])
@@ -145,8 +146,8 @@ class MemoryRows:
         )
 
     def _features(self, recipe, start):
-        """X encoded, and the columns that it was encoded by."""
-        request, witness = self.request, self.witness
+        """X encoded, and the `Columns` that encoded it."""
+        request, feature_record = self.request, self.feature_record
         features, weights = recipe.categorical_features, request.sample_weight
 
         def some_weights(X):
@@ -163,22 +164,24 @@ class MemoryRows:
                     return Columns.fit(X, features, some_weights(X), without_ids)
 
             dtypes = [np.float64, np.float32]
-            return check_features(witness, request.X, dtypes, None, learn, reset=True)
+            return check_features(
+                feature_record, request.X, dtypes, None, learn, reset=True
+            )
         columns, dtype = start.fitted.columns, start.fitted.dtype
-        if is_clean(request.X, dtype, witness, columns):
+        if is_clean(request.X, dtype, feature_record, columns):
             return request.X, columns
         if columns is not None and start.inputs.running is not None:
 
             def learn(X):
                 return columns.joined(X, features, some_weights(X))
 
-        return check_features(witness, request.X, [dtype], columns, learn)
+        return check_features(feature_record, request.X, [dtype], columns, learn)
 
     @property
     def features(self):
         """The public attributes of the user's columns."""
-        names = getattr(self.witness, "feature_names_in_", None)
-        found = {"n_features_in_": self.witness.n_features_in_}
+        names = getattr(self.feature_record, "feature_names_in_", None)
+        found = {"n_features_in_": self.feature_record.n_features_in_}
         return found if names is None else found | {"feature_names_in_": names}
 
     @property
@@ -197,15 +200,15 @@ class MemoryRows:
     def n_targets(self):
         return self.Y.shape[1]
 
-    # What is learnt from all rows before training.
+    # Statistics of all rows before training.
 
     def learn_inputs(self, start):
-        """The `Inputs`, and the rows with missing values filled by these."""
+        """The `Inputs`, and the rows with missing values filled."""
         if start is None:
             standardize = self.recipe.standardize
             return Inputs.of(self.columns, self.X, self.part, standardize), self
         X = start.inputs.format(self.X, self.columns)
-        inputs, X = start.inputs.going_on(self.columns, X, self.part)
+        inputs, X = start.inputs.continued(self.columns, X, self.part)
         return inputs, replace(self, X=X, columns=inputs.columns)
 
     def target_statistics(self, robust):
@@ -221,7 +224,7 @@ class MemoryRows:
         return range_of(self.Y)
 
     def prepared(self, inputs, targets, start):
-        """The rows as training sees them: scaled and, where they are wide, rotated."""
+        """The rows as the solver gets them: scaled and, if they are wide, rotated."""
         recipe, dtype = self.recipe, self.training_dtype
         X, scaling = _scaled(self.X, inputs.scaling, dtype)
         rotation = None
@@ -242,8 +245,8 @@ class MemoryRows:
         """Whether to train in the space of the rows.
 
         The coordinates of a CSR are dense, and must be fewer than the weights that they
-        save.  An initializer of the user's own may be about the columns, and gradient
-        descent that does not adapt its steps takes the same way in any coordinates.
+        save.  An initializer of the user may depend on the columns, and gradient
+        descent without adaptive steps takes the same path in any coordinates.
         """
         recipe = self.recipe
         if scaling is None or not (
@@ -259,11 +262,11 @@ class MemoryRows:
         return training_dtype(self.recipe, self.dtype, self.n_rows)
 
     def best_constant(self, loss):
-        """The scores of least loss that all rows share, and this loss."""
+        """The constant scores with the smallest loss, and that loss."""
         return best_constant(loss, self.scaled[1], self.part.shares)
 
     def settings(self, inputs, n_outputs):
-        """What depends on the number of rows and their width, `Settings`."""
+        """The `Settings`, which depend on the size of the data."""
         X = self.scaled[0]
         wide_of = None if self.rotation is None else sparse.issparse(self.X)
         n_seen = self.n_rows
@@ -275,7 +278,7 @@ class MemoryRows:
     # Training.
 
     def hold_out(self, network, settings, state, inputs):
-        """The rows to learn from, and what measures parameters on the rest, or None.
+        """The training data, and the validation on held-out rows, or None.
 
         Returns
         -------
@@ -288,7 +291,7 @@ class MemoryRows:
         data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
         view = View(recipe, inputs, targets, self.dtype, self.features, self.rotation)
         if request.has_validation:
-            return data, users_validation(view, network, request, self.witness)
+            return data, users_validation(view, network, request, self.feature_record)
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         in_turn = settings.holds_out
         splits = recipe.early_stopping not in ("auto", False)
@@ -324,22 +327,22 @@ class MemoryRows:
         return solver
 
     def threads(self, solver, n_units):
-        """A context with as many threads of BLAS as its products are worth."""
+        """A context with as many BLAS threads as the products can use."""
         n_columns = row_length(self.scaled[0])
         return blas_threads(solver.rows_at_once * n_units * n_columns)
 
     @property
     def unscaled(self):
-        """The features, if training sees them as they are."""
+        """The features, if they are not scaled for training."""
         return None if self.recipe.standardize else self.X
 
     def importance_rows(self):
-        """Encoded rows, and their weights or None."""
+        """Encoded rows for the importances, and their weights or None."""
         return self.X, self.part.shares
 
 
 class View:
-    """Parameters in the middle of training as what a fit would make of them.
+    """The fitted network or estimator for parameters in the middle of training.
 
     Parameters
     ----------
@@ -347,9 +350,9 @@ class View:
     inputs : Inputs
     targets : ClassTargets or RealTargets
     dtype : dtype
-        Of the weights to be.
+        The dtype of the fitted weights.
     features : dict
-        The attributes of the user's columns.
+        The attributes that describe the user's columns.
     rotation : Rotation, default=None
     """
 
@@ -360,10 +363,10 @@ class View:
     def weights(self, parameters):
         """`Weights` of the network on the user's columns."""
         scalings = self.inputs.scaling, self.targets.score_scaling
-        return folded(on_columns(parameters, self.rotation), self.dtype, *scalings)
+        return absorbed(on_columns(parameters, self.rotation), self.dtype, *scalings)
 
     def estimator(self, parameters):
-        """An estimator as if fitted with these parameters."""
+        """An estimator with these parameters, as if fitted."""
         found = on_columns(parameters, self.rotation), self.dtype
         rest = self.recipe, self.inputs, self.targets
         model = self.recipe.estimator()
@@ -371,7 +374,7 @@ class View:
         return model
 
     def score_of(self, Y, sample_weight):
-        """A function of scores, in the units of training, and parameters: the score."""
+        """The score, as a function of scores z in training units and of parameters."""
         scaling = self.targets.score_scaling
         measure = self.targets.score(Y, sample_weight)
 
@@ -383,7 +386,7 @@ class View:
         return score
 
     def validation_set(self, network, request, X, rows, Y, sample_weight):
-        """What measures parameters on these rows of X, in the user's units."""
+        """The validation on these rows of X, in the user's units."""
         targets, metric = self.targets, self.recipe.metric
         score = self.score_of(Y, sample_weight)
         if metric.is_scorer:
@@ -406,22 +409,24 @@ class View:
         )
 
 
-def users_validation(view, network, request, witness):
-    """What measures parameters on validation data of the user's own.
+def users_validation(view, network, request, feature_record):
+    """The validation on the validation data of the user.
 
     Parameters
     ----------
     view : View
     network : TwoLayerNetwork
     request : Request
-    witness : estimator
-        That knows the columns.
+    feature_record : estimator
+        It knows number and names of the features.
     """
     network = TwoLayerNetwork(network.activation, network.loss.for_validation())
     targets, dtypes = view.targets, [view.dtype]
     try:
-        witness._refuse_collections(X=request.X_val)
-        X, _ = check_features(witness, request.X_val, dtypes, view.inputs.columns)
+        feature_record._refuse_collections(X=request.X_val)
+        X, _ = check_features(
+            feature_record, request.X_val, dtypes, view.inputs.columns
+        )
         Y = targets.encode_validation(request.y_val)
         check_consistent_length(X, Y)
         weights = check_sample_weight(request.sample_weight_val, X.shape[0])
@@ -431,13 +436,13 @@ def users_validation(view, network, request, witness):
         X, Y, weights, own = _with_weight(X, Y, weights, own)
         targets.loss.check_targets(Y)
     except ValueError as error:
-        raise ValueError(f"Of the validation data: {error}") from error
+        raise ValueError(f"In the validation data: {error}") from error
     request = replace(request, X_val=own.own("X"), y_val=own.own("y"))
     return view.validation_set(network, request, X, None, Y, weights)
 
 
 def _with_weight(X, Y, sample_weight, request):
-    """The rows that have weight: all others are absent."""
+    """The rows with non-zero weight; all others are dropped."""
     if sample_weight is None or sample_weight.all():
         return X, Y, sample_weight, request
     rows = np.flatnonzero(sample_weight)
@@ -445,9 +450,9 @@ def _with_weight(X, Y, sample_weight, request):
 
 
 def _scaled(X, scaling, dtype):
-    """X to train on, and the scaling still to be applied to its rows, or None.
+    """X for training, and the scaling still to be applied to its rows, or None.
 
-    Large dense data is scaled block by block on its way to the network.
+    Large dense data is scaled block by block when it is used.
     """
     if scaling is None:
         return X, None

@@ -1,4 +1,4 @@
-"""What "auto" stands for in one fit: the recipe, for rows of this number and width."""
+"""The values of "auto" in one fit, from the recipe and the size of the data."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,16 +25,16 @@ class Settings:
     incremental : bool
         Whether it is a call of partial_fit.
     n_rows, n_seen : int
-        Rows that have weight: of this call, and of the stream so far.
+        Rows with non-zero weight in this call, and in the stream so far.
     shape : (n_inputs, n_hidden, n_outputs)
-        Of a member.
+        The shape of an ensemble member.
     n_members : int
     alpha : float
         The penalty.
     holds_out : bool
         Whether early_stopping="auto" holds rows out.
     wide : float
-        The learning rate of wide data, else 0.
+        The learning rate for wide data; 0 for other data.
     rows_per_batch : callable(n_rows) -> int
         The rule for batch_size="by_rows".
     """
@@ -52,7 +52,7 @@ class Settings:
 
     @classmethod
     def of(cls, rows, n_seen, row_length, n_outputs, wide_of=None):
-        """Of rows, as `MemoryRows` or `PartitionedRows` know them.
+        """The settings for `MemoryRows` or `PartitionedRows`.
 
         Parameters
         ----------
@@ -62,7 +62,8 @@ class Settings:
             Stored numbers per row.
         n_outputs : int
         wide_of : bool or None
-            Where the inputs are coordinates of wide data, whether that is sparse.
+            If the inputs are coordinates of wide data, whether the data is sparse; None
+            otherwise.
         """
         recipe, n_rows, d = rows.recipe, rows.n_rows, rows.n_inputs
         wide = 0.0 if wide_of is None else wide_rate(n_rows, wide_of)
@@ -84,7 +85,7 @@ class Settings:
         return self.n_seen < FEW_ROWS
 
     def resolved(self, n_rows) -> Resolved:
-        """What "auto" stands for, where so many rows train."""
+        """The values of "auto" for this number of training rows."""
         return resolve(
             self.recipe,
             n_rows,
@@ -97,7 +98,7 @@ class Settings:
         )
 
     def penalty_rows(self, n_rows, batch_size):
-        """As of `MiniBatches`, where so many rows train."""
+        """`penalty_rows` of `MiniBatches` for this number of training rows."""
         n_rows = self.n_seen if self.incremental else n_rows
         rule = self.rows_per_batch
         return rows_a_penalty(self.recipe, n_rows, self.few, batch_size, rule)

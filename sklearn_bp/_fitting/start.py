@@ -1,7 +1,7 @@
-"""Where training that goes on begins: the state, and its weights for today's scalings.
+"""The start of training that continues: a state with weights for the current scalings.
 
-fit with warm_start goes on from the weights, the count of rows and the curves, but its
-optimizer, patience and random numbers start anew.  partial_fit goes on with all of
+fit with warm_start continues from the weights, the count of rows and the curves, but
+with a new optimizer, patience and random numbers.  partial_fit continues with all of
 them.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
-from sklearn_bp._fitting.defaults import members_to_go_on_with
+from sklearn_bp._fitting.defaults import members_to_continue_with
 from sklearn_bp._fitting.fitted_network import packed
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
@@ -21,21 +21,21 @@ from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
 from sklearn_bp.activations import is_same_activation
 
-# Epochs before a call, by warm_start or partial_fit, whose losses and scores are kept.
+# Earlier epochs whose losses and scores warm_start and partial_fit keep.
 KEPT_EPOCHS = 10_000
 
 
 @dataclass(frozen=True)
 class Start:
-    """What an estimator is fitted to already.
+    """The earlier fit of an estimator, to continue from.
 
     Attributes
     ----------
     fitted : FittedNetwork
     state : TrainingState or None
-        What partial_fit has left for the next call.
+        The state that partial_fit kept for the next call.
     n_iter, t : int
-        Epochs and rows so far.
+        Numbers of epochs and rows so far.
     curves : tuple of lists
         Losses, validation losses and validation scores of the epochs so far.
     importance_basis : dict or None
@@ -58,36 +58,36 @@ class Start:
 
     @property
     def n_rows(self):
-        """Rows of the stream so far."""
+        """Number of rows of the stream so far."""
         running = self.inputs.running
         return running.n_rows if running else 0
 
     def check(self, recipe):
-        """ValueError for parameters that training cannot go on with."""
+        """Raise a ValueError for parameters with which training cannot continue."""
         fitted, targets = self.fitted, self.targets
         scaled = self.inputs.scaling is not None
         if bool(recipe.standardize) != scaled:
-            raise _cannot_go_on("standardize", scaled, recipe.standardize)
+            raise _cannot_continue("standardize", scaled, recipe.standardize)
         known, asked = fitted.activation_given, recipe.activation
         if not is_same_activation(known, asked):
-            raise _cannot_go_on("activation", known, asked)
+            raise _cannot_continue("activation", known, asked)
         known, asked = fitted.categorical_given, recipe.categorical_features
         if not np.array_equal(np.asarray(known, object), np.asarray(asked, object)):
-            raise _cannot_go_on("categorical_features", known, asked)
+            raise _cannot_continue("categorical_features", known, asked)
         now = targets.for_fit(recipe).loss
         found = now.out_activation, now.n_scores(targets.n_targets)
         if found != (targets.loss.out_activation, fitted.n_outputs):
-            raise _cannot_go_on("loss", targets.loss_given, recipe.loss)
+            raise _cannot_continue("loss", targets.loss_given, recipe.loss)
         targets.check_continuing(recipe)
 
     def resumed(self, recipe, incremental):
-        """The `TrainingState` to go on from, for the scalings that there were."""
+        """The `TrainingState` to continue from, for the earlier scalings."""
         losses, validation_losses, validation_scores = map(_last, self.curves)
         state = self.state if incremental else None
         if state is None:
             parameters = self._parameters(None, np.float64, recipe)
             return TrainingState(
-                self._awake(parameters, recipe, drawn=False),
+                self._reinitialized(parameters, recipe, drawn=False),
                 Patience(recipe.tol, recipe.n_iter_no_change),
                 check_random_state(recipe.random_state),
                 n_iter=self.n_iter if incremental else 0,
@@ -101,13 +101,17 @@ class Start:
         if state.scaled != recipe.learns_scales:
             state.parameters = state.average = state.optimizer = None
             state.best = state.best_iter = None
-        state.parameters = self._awake(self._parameters(state, dtype, recipe), recipe)
-        if not recipe.average:  # or it would predict on, and never change again
+        state.parameters = self._reinitialized(
+            self._parameters(state, dtype, recipe), recipe
+        )
+        if (
+            not recipe.average
+        ):  # otherwise an old average would predict, and never change
             state.average = None
         if state.average is not None:
-            state.average = self._awake(state.average, recipe)
+            state.average = self._reinitialized(state.average, recipe)
         if state.best is not None:
-            best = self._awake(state.parameters.like(state.best), recipe)
+            best = self._reinitialized(state.parameters.like(state.best), recipe)
             state.best = best.flat
         state.loss_curve = losses
         state.validation_losses = validation_losses
@@ -117,26 +121,26 @@ class Start:
         return state
 
     def _parameters(self, state, dtype, recipe):
-        """The parameters that the weights were folded from, in `dtype`.
+        """The parameters on scaled columns that gave the weights, in `dtype`.
 
-        Those of `state`, if it is not None, unless the weights were changed since.
+        They are those of `state`, unless it is None or the weights were changed since.
         """
         if state is not None and state.parameters is not None:
-            if self.fitted.comes_from(state.chosen.folded()):
+            if self.fitted.comes_from(state.chosen.absorbed()):
                 return state.parameters
             state.average = state.best = state.best_iter = None
-        n_members = members_to_go_on_with(recipe, self.fitted.n_members)
+        n_members = members_to_continue_with(recipe, self.fitted.n_members)
         if len(self.fitted.weights.b1) % n_members:
-            n_members = self.fitted.n_members  # `going_on` tells that they do not fit
+            n_members = self.fitted.n_members  # `continued` raises if they do not fit
         return self.fitted.parameters(dtype, n_members, recipe.learns_scales)
 
-    def _awake(self, parameters, recipe, drawn=True):
-        """The parameters, ready to learn where no column has varied so far.
+    def _reinitialized(self, parameters, recipe, drawn=True):
+        """The parameters, re-initialized if no column has varied so far.
 
-        All of their function is a constant then, which the output intercepts take over.
-        Output weights start at 0, and input weights as they were drawn (of a fit, which
-        does not keep them, as they are drawn anew): a network whose input weights are
-        all 0 learns nothing.
+        The network is a constant then, which the output intercepts take over.  The
+        output weights start at 0, and the input weights at the values that were drawn
+        (after fit, which does not keep them, at new ones): a network whose input
+        weights are all 0 cannot learn.
         """
         scaling = self.inputs.scaling
         if scaling is None or scaling.factor.any():
@@ -163,19 +167,19 @@ class Start:
         parameters.b2[...] = np.concatenate(constant, axis=1).ravel()
         return parameters
 
-    def going_on(self, state, settings, inputs, targets, dtype):
-        """The state for the inputs and targets of now; ValueError if they do not fit.
+    def continued(self, state, settings, inputs, targets, dtype):
+        """The state for the current inputs and targets; ValueError if they do not fit.
 
         Parameters
         ----------
         state : TrainingState
-            As `resumed` gives it; changed.
+            From `resumed`; it is changed.
         settings : Settings
-            What is asked for.
+            The requested settings.
         inputs : Inputs
         targets : ClassTargets or RealTargets
         dtype : dtype
-            What training computes in.
+            The dtype of training.
         """
         recipe = settings.recipe
         change = self._reexpression(recipe, inputs, targets)
@@ -183,20 +187,20 @@ class Start:
             change.of_state(state, recipe.watches_a_loss)
         if state.optimizer_type is None:  # from the fitted weights, in float64
             state.parameters = state.parameters.astype(dtype)
-        n_members = members_to_go_on_with(recipe, self.fitted.n_members)
+        n_members = members_to_continue_with(recipe, self.fitted.n_members)
         wanted = (*settings.shape, n_members, bool(recipe.skip_layer))
         known = state.parameters.layout[:-1]
         if known != wanted:
             raise ValueError(
-                "Training goes on from the fitted weights, which have (features, "
-                f"hidden_layer_sizes, outputs, n_members, skip_layer) = {known}; "
-                f"now {wanted} are asked for. Set warm_start=False, or use clone(), to "
-                "start anew."
+                "Training continues from the fitted weights, which have (features, "
+                f"hidden_layer_sizes, outputs, n_members, skip_layer) = {known}, but "
+                f"{wanted} is requested. Set warm_start=False, or use clone(), to "
+                "start from scratch."
             )
         return state
 
     def _reexpression(self, recipe, inputs, targets):
-        """What keeps the function that weights compute, with the scalings of now."""
+        """The `Reexpression` that keeps the network's function in new scalings."""
         loss, before = targets.loss, self.inputs
         scored_by, now = self.targets.reference, targets.reference
         curved = None
@@ -222,22 +226,22 @@ class Start:
         )
 
 
-def _cannot_go_on(name, fitted, asked):
-    """The error for a parameter that is another than that of the fit to go on from."""
+def _cannot_continue(name, fitted, asked):
+    """The error for a parameter that differs from that of the earlier fit."""
     return ValueError(
-        f"Training goes on from weights that were fitted with {name}={fitted!r}; now "
-        f"{name}={asked!r} is asked for. Set it back, or set warm_start=False or use "
-        "clone() to start anew."
+        f"Training continues from weights that were fitted with {name}={fitted!r}, but "
+        f"{name}={asked!r} is requested. Set it back, or set warm_start=False or use "
+        "clone() to start from scratch."
     )
 
 
 def _last(curve):
-    """The last values of a curve, a new list: a call costs the same after years."""
+    """A new list of the last values of a curve, so that calls do not become slower."""
     return list((curve or [])[-KEPT_EPOCHS:])
 
 
 def fresh_state(settings, dtype, constant):
-    """A state whose weights are drawn; `constant` are output intercepts, or None."""
+    """A state with random weights; `constant` are output intercepts, or None."""
     recipe, n_members = settings.recipe, settings.n_members
     random_state = check_random_state(recipe.random_state)
     parameters = Parameters.draw(
@@ -257,7 +261,7 @@ def fresh_state(settings, dtype, constant):
 
 
 def start_from(request, recipe, parameters, inputs, targets):
-    """Overwrite drawn parameters by those that the user wants to start from."""
+    """Overwrite random parameters by the starting weights of the user."""
     coefs, intercepts, skip = check_start(
         request.coef_init,
         request.intercept_init,
@@ -277,7 +281,7 @@ def start_from(request, recipe, parameters, inputs, targets):
 
 
 def check_start(coef_init, intercept_init, shape, n_members, skip_layer):
-    """Starting weights of the user's own, float64: coefs, intercepts and skip layer.
+    """Check the user's starting weights, and return them in float64.
 
     Parameters
     ----------
@@ -299,7 +303,7 @@ def check_start(coef_init, intercept_init, shape, n_members, skip_layer):
     coefs = [_finite(w, "coef_init") for w in coef_init]
     intercepts = [_finite(b, "intercept_init") for b in intercept_init]
     found = [w.shape for w in coefs]
-    # Without the third a skip layer starts at zero.
+    # Without a third array the skip layer starts at zero.
     if found not in (wanted, wanted[:2]) or [b.shape for b in intercepts] != [
         (h_all,),
         (k,),

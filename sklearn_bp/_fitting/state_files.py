@@ -1,4 +1,4 @@
-"""A training state to and from a file, whole, and without pickle.
+"""Training states in files, written atomically and without pickle.
 
 A file is
 
@@ -7,11 +7,10 @@ A file is
 The archive has an array of bytes, the JSON of a tree, and the arrays that the tree
 refers to by number.  The tree holds None, bools, numbers, strings, lists, tuples,
 dicts, arrays, and the parts of a `TrainingState`, as dicts of their fields (`codec`).
-So a new field is carried without a change here; at a type that is not known, `encode`
-raises.
+So a new field needs no change here; `encode` raises for an unknown type.
 
 Fields with "given" in their metadata are left out: they follow from the parameters of
-the fit, and a run that goes on has its own.
+the fit, so a run that resumes has its own.
 """
 
 import hashlib
@@ -38,7 +37,7 @@ _RECORDS = {record.__name__: record for record in (TrainingState, Patience, Para
 
 
 def encode(value, arrays):
-    """The part of the tree for a value; its arrays are appended to a list."""
+    """The tree of a value; its arrays are appended to `arrays`."""
     if value is None or type(value) in (bool, int, float, str):
         return value  # JSON keeps the digits of a float, and NaN and inf
     if isinstance(value, np.ndarray | np.generic):
@@ -65,16 +64,15 @@ def _number_of(array, arrays):
 
 
 def decode(tree, arrays):
-    """The value of a part of the tree: the inverse of `encode`.
+    """The value of a tree: the inverse of `encode`.
 
-    Whatever the tree is, the work is bounded by its size and that of the arrays: each
-    of these serves once.
+    Each array is used once, so the work is bounded by the size of tree and arrays.
     """
     return _decode(tree, dict(enumerate(arrays)))
 
 
 def _decode(tree, arrays):
-    """As `decode`; takes arrays out of a dict of those that are left."""
+    """Like `decode`; takes the arrays out of a dict of unused ones."""
     if tree is None or type(tree) in (bool, int, float, str):
         return tree
     if type(tree) is not dict:
@@ -94,7 +92,7 @@ def _decode(tree, arrays):
 
 
 def _record(content):
-    """The part that a dict stands for, if it stands for one; else the dict."""
+    """The part that a dict represents, or the dict itself if it represents none."""
     if PART not in content:
         return content
     name, own = content.pop(PART), content
@@ -121,9 +119,9 @@ def _array_as(kind, array):
 
 
 def random_state_of(state):
-    """A RandomState that stands where another did, from its get_state(legacy=False).
+    """A RandomState in the state that get_state(legacy=False) of another returned.
 
-    numpy would take a position beyond the numbers it has, and read on from there.
+    The position is checked, because numpy would accept one beyond its numbers.
     """
     name, content = state["bit_generator"], state["state"]
     if name not in BIT_GENERATORS or not isinstance(content, dict):
@@ -139,7 +137,7 @@ def random_state_of(state):
 
 
 def to_bytes(value):
-    """The content of a file that holds a value."""
+    """The content of a file for a value."""
     arrays: list[np.ndarray] = []
     tree = json.dumps(encode(value, arrays)).encode()
     archive = io.BytesIO()
@@ -151,14 +149,14 @@ def to_bytes(value):
 
 
 def from_bytes(content, path):
-    """The value that a file holds; ValueError, with its path, if it holds none."""
+    """The value in a file; ValueError with the path if there is none."""
     _check_magic(content, path)
     version = int.from_bytes(content[len(MAGIC) : len(MAGIC) + 4], "little")
     digest, rest = content[_HEAD - _DIGEST : _HEAD], content[_HEAD:]
     if len(content) >= _HEAD and version != VERSION:
         raise ValueError(
             f"The checkpoint {path} has version {version}; this version of sklearn_bp "
-            f"reads {VERSION}. Delete it to train anew."
+            f"reads {VERSION}. Delete it to train from scratch."
         )
     if hashlib.sha256(rest).digest() != digest:
         raise damaged(path)
@@ -167,7 +165,7 @@ def from_bytes(content, path):
         return decode(tree, arrays)
     except MemoryError:
         raise
-    except Exception as error:  # of zipfile, json, numpy: it has no such content
+    except Exception as error:  # of zipfile, json, numpy: not the expected content
         raise damaged(path) from error
 
 
@@ -177,16 +175,15 @@ def _check_magic(content, path):
     if MAGIC.startswith(content):
         raise damaged(path)
     raise ValueError(
-        f"{path} is no checkpoint of sklearn_bp. Give the fit another path; this "
-        "file is left as it is."
+        f"{path} is not a checkpoint of sklearn_bp. Give the fit another path; this "
+        "file has not been changed."
     )
 
 
 def _unpacked(rest):
-    """The tree and the arrays of an npz archive, which takes no more than its size.
+    """The tree and the arrays of an npz archive, in memory bounded by its size.
 
-    What np.load would do at headers that promise more than there is, is to take the
-    memory first.
+    np.load would allocate the memory that a header claims before reading.
     """
     with zipfile.ZipFile(io.BytesIO(rest)) as archive:
         members = {info.filename: info for info in archive.infolist()}
@@ -206,7 +203,7 @@ def _unpacked(rest):
 
 
 def _array(content):
-    """The array of numbers in the bytes of an npy file of version 1."""
+    """The array in the bytes of an npy file of version 1."""
     stream = io.BytesIO(content)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("Another version of npy.")
@@ -221,22 +218,22 @@ def _array(content):
 
 
 def damaged(path):
-    """The error for a file that is no longer what was written."""
+    """The error for a file that has changed since it was written."""
     return ValueError(
-        f"The checkpoint {path} is damaged: it was cut off or changed. Delete it to "
-        "train anew."
+        f"The checkpoint {path} is damaged: it was truncated or changed. Delete it to "
+        "train from scratch."
     )
 
 
 def read(path, name=None):
-    """The value that a file holds; errors tell its path, or a name."""
+    """The value in a file; errors name its path, or `name`."""
     name = path if name is None else name
     with open(path, "rb") as file:
         head = file.read(len(MAGIC))
-        _check_magic(head, name)  # a foreign file may be of any size
+        _check_magic(head, name)  # a foreign file may have any size
         return from_bytes(head + file.read(), name)
 
 
 def write(path, value):
-    """Write a value; whatever happens, the file is then the old or the new one."""
+    """Write a value atomically: the file is always the whole old or new one."""
     write_whole(path, to_bytes(value))

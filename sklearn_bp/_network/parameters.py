@@ -11,7 +11,7 @@ layout.
 
 With a scaling layer b2 is followed by r (n_features,), and the kernel sees input
 weights s W1, row by row, with scales s = 1 + SCALE_SPEED r.  All members share them.
-What is kept in the end is `folded`: s W1 in place of W1, and no r.
+What is kept in the end is `absorbed`: s W1 in place of W1, and no r.
 
 Several networks side by side, the members, share the vector.  Their hidden layers
 stand next to each other, columns of one W1, so that a single product reaches all of
@@ -231,13 +231,13 @@ class Parameters:
         """What features are multiplied by, s, (n_features,)."""
         return np.ones(self.shape[0]) if self.r is None else 1 + SCALE_SPEED * self.r
 
-    def folded(self):
+    def absorbed(self):
         """The same network without a scaling layer: itself, if it has none."""
         if self.r is None:
             return self
-        folded = Parameters(self.flat[: -len(self.r)].copy(), *self.layout[:-1])
-        folded.W1 *= self.scales[:, np.newaxis]
-        return folded
+        absorbed = Parameters(self.flat[: -len(self.r)].copy(), *self.layout[:-1])
+        absorbed.W1 *= self.scales[:, np.newaxis]
+        return absorbed
 
     def with_input_weights(self, W1):
         """The same views, but another W1, which is no part of `flat`."""

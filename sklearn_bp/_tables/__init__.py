@@ -1,1 +1,1 @@
-"""Tables of rows: what is learnt of their columns before any training."""
+"""Tables: checking, encoding and scaling rows before training."""

@@ -1,25 +1,27 @@
-"""Classes as the network learns them: labels to scores and back.
+"""Class targets: from labels to scores and back.
 
-`ClassTargets` and `RealTargets` have the same face, all that the two estimators differ
-in.  Neither is ever changed: what learns something returns another.
+`ClassTargets` and `RealTargets` have the same interface, which contains all differences
+between the two estimators.  Both are immutable: methods that learn return a new object.
 
-- `loss`: the object of `losses`, for targets of this kind; `training_loss(recipe,
-  dtype)`: the one to train by; `n_targets`: columns of Y;
-- `of_fit(y, recipe, known, request, dtype)`: from the user's y, the targets and the
-  matrix Y that the loss wants, (n, n_targets);
+- `loss`: the object of `losses` for these targets; `training_loss(recipe, dtype)`: the
+  loss to train with; `n_targets`: the number of columns of Y;
+- `of_fit(y, recipe, known, request, dtype)`: the targets, and the matrix Y for the
+loss,
+  (n, n_targets), from the user's y;
 - `encode_validation(y)`: the same matrix for validation rows;
-- `weighted(recipe, y, sample_weight)`: with the weights of the classes, if any, and
+- `weighted(recipe, y, sample_weight)`: with class weights, if any, and
   `times_class_weights(y, sample_weight)`;
-- `learned(rows, running, continuing)`: with the scaling of these rows;
-- `in_training_units(Y)`: targets as training sees them;
-- `score_scaling`: from scores in these units to those in the user's, folded into the
-  weights; `reference`: what weights are re-expressed by when it changes;
-- `strata(Y)`, `stratified_by(Y)`: how rows are spread over folds, over a split;
-- `score(Y, sample_weight)`: a function of scores z2, (n, n_outputs), in the user's
-  units, which it may overwrite: what the estimator's `score` gives;
-- `calibrated(validate, parameters)`: with what validation rows tell;
+- `learned(rows, running, continuing)`: with the target scaling of these rows;
+- `in_training_units(Y)`: the targets as the solver gets them;
+- `score_scaling`: from scores in training units to the user's units; the weights absorb
+  it.  `reference`: the scaling for re-expressing weights when it changes;
+- `strata(Y)`, `stratified_by(Y)`: the strata for drawing folds, and for a split;
+- `score(Y, sample_weight)`: the estimator's `score`, as a function of scores z2,
+  (n, n_outputs), in the user's units, which it may overwrite;
+- `calibrated(validate, parameters)`: with the temperature or the calibration residuals
+  of the validation rows;
 - `attributes()`: the public attributes of a fit; `with_attributes(estimator)`: with
-  those that users may change.
+  the current values of those that users may change.
 """
 
 from dataclasses import dataclass, replace
@@ -35,19 +37,20 @@ from sklearn_bp.losses import as_class_loss
 
 @dataclass(frozen=True)
 class ClassTargets:
-    """Labels, their codes, and what their scores are divided by.
+    """Labels, their codes, and the temperature of their scores.
 
     Attributes
     ----------
     classes : ndarray of shape (n_classes,)
-        Sorted; for a label indicator matrix the numbers of its columns.
+        Sorted labels; the column numbers for a label indicator matrix.
     multilabel : bool
     loss_given : str or object
         The parameter `loss`.
     class_weights : list of ndarray or None
-        The weight of each level of each column of labels, as `class_weights` gives it.
+        The weight of each level of each column of labels, see `class_weights`.
     tempers : bool
-        Whether scores are divided by the temperature of least validation loss.
+        Whether scores are divided by the temperature that minimizes the validation
+        loss.
     temperature : float
     """
 
@@ -58,31 +61,31 @@ class ClassTargets:
     tempers: bool = False
     temperature: float = 1.0
 
-    may_relax: ClassVar[bool] = False  # the penalty stays
+    may_drop_penalty: ClassVar[bool] = False  # the penalty stays
     labelled: ClassVar[bool] = True
 
     @classmethod
     def of(cls, y):
-        """As found in `y`, which `check_labels` has passed."""
+        """The targets found in `y`, an array from `check_labels`."""
         if y.ndim == 2:
             return cls(np.arange(y.shape[1]), multilabel=True)
         return cls(np.unique(y))
 
     @classmethod
     def of_fit(cls, y, recipe, known, request, dtype):
-        """The targets, and the matrix Y; see the head of this file.
+        """The targets, and the matrix Y; see the top of this file.
 
         Parameters
         ----------
         y : array-like
-            As the user gave it.
+            As the user passed it.
         recipe : Recipe
         known : ClassTargets or None
-            Those of the fit that goes on.
+            The targets of the earlier fit, if training continues.
         request : Request
             Has `incremental` and `classes`.
         dtype : dtype
-            Not used: Y is of bools.
+            Not used: Y holds bools.
         """
         y = check_labels(y)
         if request.incremental:
@@ -98,7 +101,7 @@ class ClassTargets:
 
     @classmethod
     def _announced(cls, y, known, classes):
-        """The targets of partial_fit: those of the first call, or its `classes`."""
+        """The targets of partial_fit, from the first call or its `classes`."""
         if classes is None:
             if known is None:
                 raise ValueError(
@@ -129,7 +132,7 @@ class ClassTargets:
         )
 
     def for_fit(self, recipe):
-        """The same, with the loss and the rules of a recipe."""
+        """A copy with the loss and the settings of a recipe."""
         tempers = recipe.temperature_scaling
         if tempers == "auto":
             tempers = recipe.early_stopping == "auto"
@@ -138,7 +141,7 @@ class ClassTargets:
         )
 
     def check_same(self, labels):
-        """ValueError unless the sorted labels are these classes."""
+        """Raise a ValueError unless the sorted labels are these classes."""
         if set(labels) != set(self.classes):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the "
@@ -156,7 +159,7 @@ class ClassTargets:
 
     @property
     def n_targets(self):
-        """Columns of Y."""
+        """The number of columns of Y."""
         return self.n_scores
 
     @property
@@ -169,28 +172,28 @@ class ClassTargets:
         return not (self.multilabel or self.exclusive)
 
     def encode_validation(self, y):
-        """The matrix Y of validation rows; ValueError for unknown labels."""
+        """The matrix Y for validation rows; ValueError for unknown labels."""
         return self.encode(check_labels(y))
 
     # Weights of the classes.
 
     def weighted(self, recipe, y, sample_weight):
-        """The same, with the weights of classes by the rows that have weight."""
+        """A copy with the class weights, counted over rows with non-zero weight."""
         if recipe.class_weight is None:
             return self
         codes = self.codes_by_column(check_labels(y))
         return self.weighted_by(recipe, self.numbers(codes, sample_weight))
 
     def weighted_by(self, recipe, numbers):
-        """The same, where the `numbers` of rows are known.
+        """A copy with the class weights for these `numbers` of rows.
 
-        Validation rows, which may be of few classes, are weighted by these too.
+        They also weight validation rows, which may lack some classes.
         """
         found = class_weights(recipe.class_weight, self, numbers)
         return replace(self, class_weights=found)
 
     def times_class_weights(self, y, sample_weight):
-        """Sample weights times those of the classes; None if there are neither."""
+        """Sample weights times class weights; None if there are neither."""
         if self.class_weights is None:
             return sample_weight
         codes = self.codes_by_column(check_labels(y))
@@ -206,16 +209,16 @@ class ClassTargets:
     # Scores and their scaling.
 
     def learned(self, rows, running, continuing):
-        """The same; a fit from the start begins at temperature 1."""
+        """A copy; a new fit starts with temperature 1."""
         return (self if continuing else replace(self, temperature=1.0)), running
 
     def in_training_units(self, Y):
-        """The same bools."""
+        """The bools, unchanged."""
         return Y
 
     @property
     def score_scaling(self):
-        """That of the temperature, or None at 1."""
+        """The score scaling of the temperature, or None if that is 1."""
         if self.temperature == 1:
             return None
         factor = np.full(self.n_scores, self.temperature)
@@ -224,10 +227,10 @@ class ClassTargets:
     reference = score_scaling
 
     def check_continuing(self, recipe):
-        """Nothing to say: any loss for classes may follow another."""
+        """Do nothing: training can continue with any loss for classes."""
 
     def calibrated(self, validate, parameters):
-        """At the temperature at which the loss on validation rows is least."""
+        """A copy with the temperature that minimizes the loss on validation rows."""
         if validate is None or not self.tempers:
             return self
         return replace(self, temperature=validate.temperature(parameters))
@@ -237,7 +240,7 @@ class ClassTargets:
         return {"classes_": self.classes, "temperature_": self.temperature}
 
     def with_attributes(self, estimator):
-        """The same: the public attributes are for reading."""
+        """These targets: changes of the public attributes have no effect."""
         return self
 
     def strata(self, Y):
@@ -249,16 +252,16 @@ class ClassTargets:
         return self.classes[Y.argmax(axis=1)] if self.exclusive else Y
 
     def score(self, Y, sample_weight):
-        """A function of scores: the accuracy."""
+        """The accuracy, as a function of scores."""
         return lambda z2: self.accuracy(z2, Y, sample_weight)
 
     # Labels and codes.
 
     @property
     def exclusive(self):
-        """Whether each class has a score of its own and they exclude each other.
+        """Whether classes exclude each other and have one score each.
 
-        Two classes share one score.  A single class has its own, and with it
+        Two classes share one score.  A single class has its own score, and so
         probability 1.
         """
         return not self.multilabel and len(self.classes) != 2
@@ -280,16 +283,16 @@ class ClassTargets:
         return codes[:, np.newaxis] == np.arange(len(self.classes))
 
     def codes(self, y):
-        """Positions in `classes`; ValueError for labels that are not there."""
+        """Positions in `classes`; ValueError for unknown labels."""
         kinds = y.dtype.kind + self.classes.dtype.kind
-        if kinds in ("iu", "ui"):  # which have float64 in common
+        if kinds in ("iu", "ui"):  # their common dtype would be float64
             own = y.astype(self.classes.dtype)
             y = own if (own == y).all() else y
         try:
             codes = np.searchsorted(self.classes, y)
             np.minimum(codes, len(self.classes) - 1, out=codes)
             known = (self.classes[codes] == y).all()
-        except TypeError:  # labels that cannot be compared, say str and int
+        except TypeError:  # labels that cannot be compared, such as str and int
             known = False
         if not known:
             raise ValueError(
@@ -299,7 +302,7 @@ class ClassTargets:
         return codes
 
     def codes_by_column(self, y):
-        """For each column of labels, (n, ) or (n, n_labels), the positions in `levels`.
+        """Positions in `levels` for each column of labels, (n,) or (n, n_labels).
 
         Returns
         -------
@@ -309,18 +312,18 @@ class ClassTargets:
 
     @property
     def levels(self):
-        """What each column of labels may hold: a list of ndarrays."""
+        """The possible labels of each column of labels: a list of ndarrays."""
         if self.multilabel:
             return [np.arange(2)] * len(self.classes)
         return [self.classes]
 
     def numbers(self, codes, sample_weight):
-        """Rows of each level that have weight, for each column of labels.
+        """Numbers of rows with non-zero weight per level, for each column of labels.
 
         Parameters
         ----------
         codes : list of ndarray of int
-            As `codes_by_column` gives them.
+            From `codes_by_column`.
         sample_weight : ndarray of shape (n,) or None
         """
         ones = None if sample_weight is None else (sample_weight > 0).astype(float)
@@ -330,7 +333,7 @@ class ClassTargets:
         ]
 
     def decide(self, z2):
-        """Codes (n,) or bools (n, n_outputs) of the likeliest, from scores."""
+        """Most likely codes (n,) or labels, bools (n, n_outputs), from scores."""
         return z2.argmax(axis=1) if self.exclusive else z2 > 0
 
     def decode(self, z2):
@@ -341,7 +344,7 @@ class ClassTargets:
         return self.classes[decided if self.exclusive else decided[:, 0].astype(int)]
 
     def accuracy(self, z2, Y, sample_weight=None):
-        """Weighted share of rows that are right in every output."""
+        """Weighted fraction of rows that are right in all outputs."""
         right = (
             Y[np.arange(len(Y)), self.decide(z2)]
             if self.exclusive
@@ -353,21 +356,21 @@ class ClassTargets:
 def class_weights(class_weight, targets, numbers):
     """The weight of each level of each column of labels, a list of ndarrays.
 
-    As scikit-learn's compute_class_weight, whatever classes the rows at hand have.
+    They equal scikit-learn's compute_class_weight, also if the rows lack some classes.
 
     Parameters
     ----------
     class_weight : "balanced", dict, or for a label indicator matrix list of dicts
     targets : ClassTargets
     numbers : list of ndarray
-        As `ClassTargets.numbers` gives them; for "balanced".
+        From `ClassTargets.numbers`; for "balanced".
     """
     if isinstance(class_weight, str):
         return [_balanced(own) for own in numbers]
     if not targets.multilabel:
         if isinstance(class_weight, list):
             raise ValueError(
-                "class_weight is a list, which is for a label indicator matrix: pass a "
+                "class_weight is a list, which needs a label indicator matrix: pass a "
                 "dict {label: weight}."
             )
         return [_weights_of(targets.classes, class_weight)]
@@ -389,7 +392,7 @@ def class_weights(class_weight, targets, numbers):
 
 
 def _balanced(numbers):
-    """Weights n / (n_classes n_k) of the classes that occur; 1 for others."""
+    """Weights n / (n_classes n_k) of the classes that occur, and 1 for others."""
     occur = numbers > 0
     weights = np.ones(len(numbers))
     weights[occur] = numbers.sum() / (occur.sum() * numbers[occur])
@@ -397,7 +400,7 @@ def _balanced(numbers):
 
 
 def _weights_of(levels, class_weight):
-    """Weights from a dict, 1 for levels that it lacks; ValueError for other keys."""
+    """Weights from a dict; 1 for missing levels, ValueError for unknown keys."""
     weights, found, lacking = np.ones(len(levels)), set(), []
     for i, level in enumerate(levels):
         key = next((k for k in _keys_of(level) if k in class_weight), None)
@@ -410,13 +413,13 @@ def _weights_of(levels, class_weight):
         strange = [key for key in class_weight if key not in found]
         raise ValueError(
             f"The classes, {np.array(lacking).tolist()}, are not in class_weight, and "
-            f"its {strange} are no classes: the classes are {levels.tolist()}."
+            f"its keys {strange} are not classes: the classes are {levels.tolist()}."
         )
     return weights
 
 
 def _keys_of(level):
-    """The keys that a dict may have for a label; as in scikit-learn 1 for "1" too."""
+    """The keys that a dict may use for a label; as in scikit-learn, 1 also for "1"."""
     yield level
     if isinstance(level, np.generic):
         yield level.item()

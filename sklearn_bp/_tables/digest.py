@@ -1,4 +1,4 @@
-"""A number that tells rows from others, so that a stream's second pass is known as one.
+"""A digest of rows, which recognizes the second pass over a stream.
 
 A sum of products of 64-bit words with odd numbers, modulo 2 ** 64 (Dietzfelbinger et
 al. 1997): a tenth of the time of a cryptographic digest.

@@ -1,4 +1,6 @@
-"""Features as numbers: checked, encoded where they are a table's, dense or CSR."""
+"""Features as numbers, dense or CSR: checked, and encoded if they are a table."""
+
+from contextlib import contextmanager
 
 import numpy as np
 from scipy import sparse
@@ -6,27 +8,28 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from sklearn_bp._network.batches import SMALL_BYTES
-from sklearn_bp._tables.columns import explained
-from sklearn_bp._tables.values import as_features, refuse_lazy
+from sklearn_bp._tables.frames import Sparse, table_of
+from sklearn_bp._tables.raw_column import refuse_kind
+from sklearn_bp._tables.values import NUMERIC_KINDS, TIMES, as_features, refuse_lazy
 
 
 def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
-    """X as finite numbers, dense or CSR, and the columns that it was encoded by.
+    """X as finite numbers, dense or CSR, and the `Columns` that encoded it.
 
-    Integers of a large array stay as they are: they are cast block by block.
+    Large integer arrays stay integers: they are cast block by block.
 
     Parameters
     ----------
     estimator : estimator
-        What scikit-learn's validation reads and, with `reset`, writes: number and names
-        of features.
+        On which scikit-learn's validation reads and, with `reset`, writes the number
+        and names of the features.
     X : array-like, DataFrame or sparse matrix
     dtypes : list of dtype
-        Those that are admitted; all else becomes the first.
+        Allowed dtypes; others are converted to the first.
     columns : Columns or None
-        What encodes categories and fills missing values; None for numbers.
+        Encodes categories and fills missing values; None for numbers.
     learn : callable(X) -> Columns, default=None
-        Gives the columns from these rows.
+        Learns the columns from these rows.
     reset : bool, default=False
 
     Returns
@@ -40,13 +43,13 @@ def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
     checks = {"accept_sparse": ["csr", "csc"], "dtype": dtypes}
     named = {"estimator": estimator, "input_name": "X"}
     if columns is None and learn is None:
-        with explained(X, encodes=False):
+        with _explained(X, encodes=False):
             X = validate_data(estimator, X, reset=reset, **checks)
     else:
         if sparse.issparse(X):
-            with explained(X, encodes=True):
+            with _explained(X, encodes=True):
                 X = check_array(X, **checks, **named)
-        elif not hasattr(X, "columns"):  # of a table, which is checked by column
+        elif not hasattr(X, "columns"):  # a table is checked by column
             check_array(X, dtype=None, ensure_all_finite="allow-nan", **named)
         validate_data(estimator, X, skip_check_array=True, reset=reset)
         if learn is not None:
@@ -56,11 +59,58 @@ def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
     return (X.tocsr() if sparse.issparse(X) else X), columns
 
 
-def is_clean(X, dtype, estimator, columns):
-    """Whether X would pass validation as it is: what predicting one row needs.
+@contextmanager
+def _explained(X, encodes):
+    """Where scikit-learn refuses X, say what is to be done, as far as that is known.
 
-    scikit-learn's validation takes longer than the network. A sum is finite only if all
-    terms are.
+    And refuse dates where it takes them for numbers.
+
+    Parameters
+    ----------
+    X : object
+    encodes : bool
+        Whether a dense X may miss values and hold categories.
+    """
+    if not encodes and not _kinds(X) <= set(NUMERIC_KINDS):
+        _refuse_dates(X)
+    try:
+        yield
+    except (TypeError, ValueError):
+        if not encodes:
+            _refuse_dates(X)
+        elif sparse.issparse(X):
+            Sparse(X)
+        raise
+
+
+def _kinds(X):
+    """Kinds of the dtypes of an array or a frame; none for anything else."""
+    if hasattr(X, "dtype"):
+        return {X.dtype.kind}
+    if not hasattr(X, "columns"):
+        return set()
+    return {getattr(dtype, "kind", "O") for dtype in getattr(X, "dtypes", [None])}
+
+
+def _refuse_dates(X):
+    """ValueError that names a column of dates, if there is one."""
+    try:
+        table = table_of(X)
+    except (TypeError, ValueError):
+        return
+    if isinstance(table, Sparse):
+        return
+    for j in range(table.shape[1]):
+        column = table.column(j)
+        if TIMES in column.kinds:
+            refuse_kind("M", column.label)
+
+
+def is_clean(X, dtype, estimator, columns):
+    """Whether X needs no validation and no conversion.
+
+    A short cut for predicting a few rows, where scikit-learn's validation takes longer
+    than the network. A sum is finite only if all terms are.
     """
     return (
         type(X) is np.ndarray
@@ -75,18 +125,18 @@ def is_clean(X, dtype, estimator, columns):
 
 
 def _is_cast_by_blocks(X):
-    """Whether X is an array of integers that would be large in float64."""
+    """Whether X is an integer array that would be large in float64."""
     is_array = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "biu"
     return is_array and 8 * X.size > SMALL_BYTES
 
 
 def canonical(X):
-    """A sparse matrix as a CSR with sorted, summed entries; all else as it is.
+    """A sparse matrix as a CSR with sorted, summed entries; anything else unchanged.
 
     Some methods of scipy sort and sum the entries of a matrix in place.  The CSR is
-    therefore an object of its own: it shares the arrays of a canonical X, to which
-    nothing is then written, and has copies of others.  So X may be read by other
-    threads, and may lie in read-only memory.
+    therefore a new object: it shares the arrays of X if these are canonical, since
+    nothing is written to them, and copies them otherwise.  So other threads may read X,
+    and X may be in read-only memory.
     """
     if not sparse.issparse(X) or X.ndim != 2 or X.dtype.kind not in "biuf":
         return X
@@ -100,14 +150,14 @@ def canonical(X):
 
 
 def is_dask_collection(value):
-    """Whether a value is a dask array, DataFrame or the like; dask is not imported."""
+    """Whether a value is a dask array or DataFrame; it does not import dask."""
     return hasattr(value, "__dask_graph__") and not isinstance(value, type)
 
 
 def refuse_collections(estimator, **values):
-    """TypeError for dask collections, which would be gathered into one process.
+    """Raise a TypeError for dask collections and for polars' lazy frames.
 
-    And for polars' lazy frames.
+    Dask collections would be gathered into one process.
     """
     for name, value in values.items():
         refuse_lazy(value, name)

@@ -1,7 +1,7 @@
 """From the columns of a table to the inputs of the network, for a fit and for streams.
 
-`Inputs` is what a fit keeps of this: the columns, their scaling, and the statistics of
-all rows so far, which further rows are merged into.
+A fit keeps `Inputs`: the columns, the feature scaling, and the statistics of all rows
+so far, into which further rows are merged.
 """
 
 from dataclasses import dataclass, replace
@@ -14,28 +14,27 @@ from sklearn_bp._tables.digest import digest_of
 from sklearn_bp._tables.running import TOLERANCE, Running, of_part, settled
 from sklearn_bp._tables.scaling import Scaling
 
-# Parts of fewer rows may be alike by chance.
+# Parts with fewer rows may be equal by chance.
 FEWEST_TO_KNOW = 10
 
 
 @dataclass(frozen=True)
 class NewRows:
-    """Rows to learn from, all of which have weight.
+    """Training rows, all with non-zero weight.
 
     Attributes
     ----------
     n_rows : int
     shares : ndarray of shape (n_rows,) or None
-        Their weights over 2 ** exponent.
+        Weights over 2 ** exponent.
     exponent : int
     n_before : int or None
-        Rows of the stream before these; None where fit gets all rows at once.
+        Number of earlier rows of the stream; None if fit gets all rows at once.
     digest : int or None
-        What tells the rows of a stream from others; None for few rows, which may be
-        alike by chance.
+        Digest of the rows of a stream; None for few rows, which may be equal by chance.
     repeats : bool
-        Whether the stream has brought the very same rows before: they tell nothing new
-        of it.
+        Whether the stream has contained exactly these rows before, so that they do not
+        change its statistics.
     """
 
     n_rows: int
@@ -46,11 +45,11 @@ class NewRows:
     repeats: bool = False
 
     def known_by(self, X, Y, columns, running):
-        """The same, with the digest of rows encoded by `columns` and their targets."""
+        """A copy with the digest of rows encoded by `columns` and of their targets."""
         if self.n_rows < FEWEST_TO_KNOW:
             return self
         if columns is not None and len(columns.incomplete) and not sparse.issparse(X):
-            X = columns.with_holes(X)  # what they are filled with may move
+            X = columns.with_holes(X)  # the values that fill them may change
         digest = digest_of(X, Y, self.shares)
         repeats = running is not None and running.knows(digest)
         return replace(self, digest=digest, repeats=repeats)
@@ -59,26 +58,26 @@ class NewRows:
         """The `Running` statistics of the features, encoded by `columns`."""
         found = of_part(X, self.shares, self.exponent, n_dense, self.n_before, columns)
         if self.n_before is None and columns is not None and columns.empty:
-            # Zeros stand there for what nothing is known of.
+            # Zeros stand for columns without observed values.
             unknown = np.zeros(len(found.features.low), bool)
             unknown[: len(columns.numeric)] = np.isin(columns.numeric, columns.empty)
             found = replace(found, features=found.features.without(unknown))
         return replace(found, digests=self.running().digests)
 
     def running(self):
-        """The same, of no features."""
+        """The same, without features."""
         return Running.of_rows(self.n_rows, self.exponent, self.digest)
 
 
 class Inputs(NamedTuple):
-    """What turns the user's columns into the network's.
+    """The transformation of the user's columns into the network's inputs.
 
     Attributes
     ----------
     columns : Columns or None
     scaling : Scaling or None
     running : Running or None
-        None for weights that come from elsewhere: then nothing is known of rows so far.
+        None for weights from elsewhere, without statistics of earlier rows.
     """
 
     columns: Any
@@ -87,14 +86,14 @@ class Inputs(NamedTuple):
 
     @classmethod
     def of(cls, columns, X, part, standardize):
-        """As found in the encoded rows X, (n, n_encoded), of a part."""
+        """The inputs learned from the encoded rows X, (n, n_encoded), of a part."""
         if not standardize:
             return cls(columns, None, part.running())
         running = part.features(X, _n_dense(columns, X), columns)
         return cls(columns, running.scaling(X.dtype), running)
 
     def format(self, X, columns):
-        """Encoded rows as those that the scaling is for: dense, or CSR."""
+        """Encoded rows in the format that the scaling expects: dense or CSR."""
         if self.scaling is not None and not _n_dense(columns, X):
             if self.scaling.centre is None and not sparse.issparse(X):
                 return sparse.csr_matrix(X)
@@ -102,15 +101,15 @@ class Inputs(NamedTuple):
                 return X.toarray()
         return X
 
-    def going_on(self, columns, X, part):
-        """The inputs after further rows, and these with missing values filled anew.
+    def continued(self, columns, X, part):
+        """The inputs after further rows, and these rows with missing values refilled.
 
         Parameters
         ----------
         columns : Columns or None
-            Ours, `joined` by these rows.
+            Our columns, `joined` with these rows.
         X : ndarray or CSR of shape (n, n_encoded)
-            These rows, as `columns` and `format` make them.
+            These rows, encoded by `columns` and `format`.
         part : NewRows
 
         Returns
@@ -130,17 +129,17 @@ class Inputs(NamedTuple):
         return after, X
 
     def merged(self, columns, found, n_dense, dtype):
-        """The inputs after further rows, of which `Running` statistics are known.
+        """The inputs after further rows with these `Running` statistics.
 
         Parameters
         ----------
         columns : Columns or None
-            Ours, `joined` by these rows.
+            Our columns, `joined` with these rows.
         found : Running
         n_dense : int or None
-            Of a CSR made of a table, the columns that are scaled as dense ones.
+            For a CSR made from a table, the number of columns scaled as dense ones.
         dtype : dtype
-            Of the encoded rows.
+            The dtype of the encoded rows.
         """
         running, scaling = self.running, self.scaling
         changed = columns is not self.columns
@@ -155,9 +154,9 @@ class Inputs(NamedTuple):
         return Inputs(columns, scaling, running)
 
     def filled(self, X, n_dense):
-        """The inputs with the medians of all rows so far, and X filled with these.
+        """The inputs with the medians of all rows so far, and X filled with them.
 
-        A median that has hardly moved stays.
+        A median that has hardly changed is kept.
         """
         columns, statistics = self.columns, self.running.features
         if statistics is None:
@@ -179,19 +178,19 @@ class Inputs(NamedTuple):
         return self._replace(columns=columns), head
 
     def origins(self, columns):
-        """As `Columns.origins`, of `columns` against ours."""
+        """`Columns.origins` of `columns` relative to ours."""
         if columns is None or columns is self.columns:
             d = len(self.scaling.factor) if columns is None else columns.n_encoded
             return np.arange(d), np.zeros(d)
         return columns.origins(self.columns)
 
     def fills(self, columns):
-        """By how much the values change that missing ones are filled with.
+        """The changes of the values that fill missing ones.
 
         Returns
         -------
         list of (indicator, column, change)
-            The former two are columns of the matrix that `columns` makes.
+            The first two are columns of the matrix that `columns` makes.
         """
         if columns is None or columns is self.columns:
             return []
@@ -207,12 +206,12 @@ class Inputs(NamedTuple):
 
 
 def _n_dense(columns, X):
-    """Of a CSR that was made of a table, columns that are scaled as dense ones."""
+    """For a CSR made from a table, the number of columns scaled as dense ones."""
     return None if columns is None else columns.n_dense(X) or None
 
 
 def _rearranged(scaling, origins, n_dense):
-    """The scaling of other columns: that of those that there were, and 0."""
+    """The scaling of rearranged columns: as before, and 0 for new columns."""
     known = origins >= 0
     factor = np.where(known, scaling.factor[origins], 0.0)
     if scaling.centre is None:

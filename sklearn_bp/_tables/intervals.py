@@ -1,34 +1,36 @@
 """Prediction intervals by split-conformal calibration.
 
-The errors on rows that training has not learnt tell how wide an interval must be: with
-n of them, exchangeable with the row to come, the interval y_hat +- the
-ceil((n + 1) coverage)-th smallest absolute error holds the target with at least that
-probability, whatever the network is worth (Vovk, Gammerman and Shafer 2005; Lei et al.
-2018, "Distribution-free predictive inference for regression", algorithm 2).
+The calibration residuals, the absolute errors on out-of-sample rows, determine the
+width of an interval: with n of them, exchangeable with the new row, the interval y_hat
++- the ceil((n + 1) coverage)-th smallest residual contains the target with at least
+that probability, however good the network is (Vovk, Gammerman and Shafer 2005; Lei et
+al.  2018, "Distribution-free predictive inference for regression", algorithm 2).
 """
 
 import math
 
 import numpy as np
 
-# Errors that are kept, over all outputs: 8 kB.  Of more rows the quantiles are.
+# Calibration residuals that are kept, over all outputs: 8 kB.  With more rows only
+# their quantiles are kept.
 MOST_ERRORS = 1000
 
 
 def calibrate(errors, sample_weight=None):
-    """What `half_width` needs of absolute errors on validation rows.
+    """The quantiles of the calibration residuals, for `half_width`.
 
     Parameters
     ----------
     errors : ndarray of shape (n, n_outputs)
+        Absolute errors on the validation rows.
     sample_weight : ndarray of shape (n,), default=None
 
     Returns
     -------
     quantiles : ndarray of shape (m, n_outputs), float64
-        At the levels 1 / m, 2 / m, ... 1; all errors, sorted, where m = n.
+        At the levels 1 / m, 2 / m, ... 1; the sorted residuals if m = n.
     n : int
-        The rows; with weights, as many as tell as much (Kish's effective size).
+        The number of rows; with weights, Kish's effective sample size.
     """
     errors = errors.astype(np.float64)
     n, k = errors.shape

@@ -1,4 +1,4 @@
-"""Scores of regressions, equal to those of scikit-learn, without their checks."""
+"""Regression metrics, equal to scikit-learn's but without their checks."""
 
 import numpy as np
 
@@ -24,16 +24,16 @@ class R2:
         Y = Y / unit
         mean = np.average(Y, axis=0, weights=weights)
         total = weights @ np.square(Y - mean)
-        total[np.ptp(Y, axis=0) == 0] = 0  # whatever rounding has left of it
+        total[np.ptp(Y, axis=0) == 0] = 0  # remove rounding errors
         self._Y, self._unit, self._weights, self._total = Y, unit, weights, total
         self._varies = total != 0
 
     def __call__(self, P):
-        """Of predictions, (n, n_outputs)."""
+        """The score of predictions, (n, n_outputs)."""
         residual = self._weights @ np.square(self._Y - P / self._unit)
         if self._varies.all():
             return float(np.mean(1 - residual / self._total))
-        # A constant target leaves nothing to explain.
+        # A constant target has no variance to explain.
         scores = np.where(residual == 0, 1.0, 0.0)
         varies = self._varies
         scores[varies] = 1 - residual[varies] / self._total[varies]
@@ -41,9 +41,9 @@ class R2:
 
 
 def d2_pinball(Y, P, quantile, sample_weight=None):
-    """1 - pinball loss / that of the best constants, the mean over all quantiles.
+    """1 - pinball loss / pinball loss of the best constants, the mean over quantiles.
 
-    The mean of scikit-learn's d2_pinball_score over targets and quantiles.
+    It is the mean of scikit-learn's d2_pinball_score over targets and quantiles.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def d2_pinball(Y, P, quantile, sample_weight=None):
     sample_weight : ndarray of shape (n,), default=None
     """
     weights = np.ones(len(Y)) if sample_weight is None else sample_weight
-    # To divide by a power of 2 changes no bit, and no sum overflows.
+    # Dividing by a power of 2 is exact, and no sum overflows.
     unit = np.ldexp(1.0, -np.clip(np.frexp(np.abs(Y).max(axis=0))[1], -1020, 1020))
     Y, P = Y * unit, P * unit[:, np.newaxis]
     best = weighted_quantiles(Y, weights, quantile)
@@ -63,7 +63,7 @@ def d2_pinball(Y, P, quantile, sample_weight=None):
             np.average(np.maximum(q * r, (q - 1) * r), axis=0, weights=weights)
             for r in (Y - P[..., j], Y - best[:, j])
         )
-        # A constant target leaves nothing to explain.
+        # A constant target has no variance to explain.
         share = np.divide(ours, theirs, out=np.ones_like(ours), where=theirs != 0)
         shares.append(np.where(ours == 0, 1.0, 1 - share))
     return float(np.mean(shares))

@@ -1,10 +1,10 @@
-"""Real targets as the network learns them: scaled, and predictions back in their units.
+"""Real targets: scaled for training, and predictions back in the user's units.
 
-The face that `RealTargets` shares with `ClassTargets` stands in `class_targets`.
+`class_targets` describes the interface that `RealTargets` and `ClassTargets` share.
 
 Predictions of a standardized regression go beyond the range of the training targets by
-a share of it at most: a row far from all that was learnt is not carried away along a
-straight line.
+at most a fraction of it, so that rows far from the training data are not extrapolated
+along a straight line.
 """
 
 from dataclasses import dataclass, replace
@@ -19,18 +19,19 @@ from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp._tables.targets import check_regression_targets
 from sklearn_bp.losses import Quantile, as_loss
 
-# Targets of a loss with predictions exp(z), and standardize=True, are divided by a unit
-# if their mean is not between these: such losses do not train there, nor does float32.
+# With predictions exp(z) and standardize=True, targets are divided by a unit if their
+# mean is not between these values: such losses do not train there, and neither does
+# float32.
 SMALLEST_MEAN, LARGEST_MEAN = 0.01, 1e6
 
-# Targets whose inverse spread is beyond this, or above its inverse, are scaled back
-# after the network: folded into the weights they would overflow in a sum.
-LARGEST_FOLDED = 1e290
+# If the inverse spread of the targets is beyond this, or its inverse, predictions are
+# scaled back after the network: if weights absorbed the scaling, sums would overflow.
+LARGEST_ABSORBED = 1e290
 
 
 @dataclass(frozen=True)
 class RealTargets:
-    """The scaling of real targets, their range, and what intervals are made of.
+    """The scaling of real targets, their range, and the calibration residuals.
 
     Attributes
     ----------
@@ -39,17 +40,17 @@ class RealTargets:
         The parameter `loss`.
     standardize : bool
     extrapolation : float
-        How far predictions go beyond the range, as a share of it.
+        How far predictions may go beyond the range, as a fraction of it.
     score_scaling : Scaling or None
-        Of the targets, or of scores that are logarithms; folded into the weights.
+        Scaling of the scores, which may be logarithms; absorbed into the weights.
     prediction_scaling : Scaling or None
-        Of targets, where it cannot be folded.
+        Target scaling, if the weights cannot absorb it.
     unit : Scaling or None
-        What targets are divided by where scores are logarithms.
+        Unit of the targets, if scores are logarithms.
     range : ndarray of shape (2, n_targets) or None
-        Of the training targets, where predictions are to stay near it.
+        Range of the training targets, if predictions must stay near it.
     errors : (quantiles, n) or None
-        Those on validation rows, as `calibrate` gives them.
+        Calibration residuals, see `intervals.calibrate`.
     """
 
     n_targets: int
@@ -62,31 +63,31 @@ class RealTargets:
     range: Any = None
     errors: Any = None
 
-    may_relax: ClassVar[bool] = True  # the penalty, where it helps no more
+    may_drop_penalty: ClassVar[bool] = True  # once it no longer helps
     tempers: ClassVar[bool] = False
     labelled: ClassVar[bool] = False
 
     @classmethod
     def of_fit(cls, y, recipe, known, request, dtype):
-        """The targets, and the matrix Y; in `dtype`, unless they are standardized."""
-        # Scaled targets lose no digits to an offset in float64.
+        """The targets, and the matrix Y in `dtype`, or in float64 for scaling."""
+        # In float64, scaled targets lose no digits to an offset.
         Y = check_regression_targets(y, np.float64 if recipe.standardize else dtype)
         return cls.of_number(Y.shape[1], recipe, known), Y
 
     @classmethod
     def of_number(cls, n_targets, recipe, known):
-        """So many targets; ValueError if another network than `known` is for them."""
+        """This number of targets; ValueError if `known` has another number."""
         if known is None:
             return cls(n_targets).for_fit(recipe)
         if known.n_targets != n_targets:
             raise ValueError(
-                f"y has {n_targets} columns, and the fitted network has been trained "
-                f"on {known.n_targets}. Use clone() to start anew."
+                f"y has {n_targets} columns, but the fitted network was trained on "
+                f"{known.n_targets}. Use clone() to start from scratch."
             )
         return known.for_fit(recipe)
 
     def for_fit(self, recipe):
-        """The same, with the loss and the rules of a recipe."""
+        """A copy with the loss and the settings of a recipe."""
         return replace(
             self,
             loss_given=recipe.loss,
@@ -100,9 +101,9 @@ class RealTargets:
         return as_loss(self.loss_given)
 
     def training_loss(self, recipe, dtype):
-        """The loss to train by: scores as no fit should see them are bounded.
+        """The loss to train with, in which extreme scores are bounded.
 
-        Line searches look far ahead, and come back from there by themselves.
+        Line searches evaluate extreme scores, but return from them by themselves.
         """
         loss = self.loss
         if not (self.standardize and loss.logarithmic and recipe.solver != "lbfgs"):
@@ -110,34 +111,34 @@ class RealTargets:
         return loss.bounded(self.in_training_units(self.range)[1].astype(dtype))
 
     def encode_validation(self, y):
-        """The matrix Y of validation rows; ValueError for another number of columns."""
+        """The matrix Y for validation rows; ValueError if its columns do not fit."""
         Y = check_regression_targets(y, np.float64)
         if Y.shape[1] != self.n_targets:
             raise ValueError(
-                f"y_val has {Y.shape[1]} columns, and y has {self.n_targets}."
+                f"y_val has {Y.shape[1]} columns, but y has {self.n_targets}."
             )
         return Y
 
     def weighted(self, recipe, y, sample_weight):
-        """The same: there are no classes to be weighted."""
+        """These targets: there are no class weights."""
         return self
 
     def times_class_weights(self, y, sample_weight):
-        """The sample weights."""
+        """The sample weights, unchanged."""
         return sample_weight
 
     # Scaling.
 
     def learned(self, rows, running, continuing):
-        """The targets with the scaling of these rows, and `Running` with theirs.
+        """The targets with the scaling of these rows, and the `Running` statistics.
 
         Parameters
         ----------
         rows : MemoryRows or PartitionedRows
         running : Running or None
-            Statistics of all rows so far, these rows' features among them.
+            Statistics of all rows so far, with the features of these rows.
         continuing : bool
-            Whether there have been other rows before.
+            Whether there were earlier rows.
         """
         loss, targets = self.loss, self
         if not continuing:
@@ -160,7 +161,7 @@ class RealTargets:
         return targets, running
 
     def _scaled_by(self, scaling, mean):
-        """With the scaling of the targets, or of positive ones their mean; or None."""
+        """A copy with the target scaling, or for positive targets with their mean."""
         free = replace(
             self, score_scaling=None, prediction_scaling=None, unit=None, range=None
         )
@@ -173,17 +174,17 @@ class RealTargets:
         return replace(free, unit=unit, score_scaling=of_scores)
 
     def _using(self, scaling):
-        """With targets scaled; folded into the weights where that can be done."""
+        """A copy with a target scaling, which the weights absorb if they can."""
         sizes = np.append(scaling.factor, abs(scaling.centre))
-        usual = (sizes == 0) | (sizes >= 1 / LARGEST_FOLDED)
-        usual &= sizes <= LARGEST_FOLDED
+        usual = (sizes == 0) | (sizes >= 1 / LARGEST_ABSORBED)
+        usual &= sizes <= LARGEST_ABSORBED
         if self.loss.n_scores(1) == 1 and usual.all():
             return replace(self, score_scaling=scaling, prediction_scaling=None)
         return replace(self, score_scaling=None, prediction_scaling=scaling)
 
     @property
     def scaling(self):
-        """That of targets, or None, whether it is folded into the weights or not."""
+        """The target scaling or None, whether the weights absorb it or not."""
         for scaling in (self.unit, self.score_scaling):
             if scaling is not None:
                 return scaling
@@ -195,7 +196,7 @@ class RealTargets:
 
     @property
     def cuts_predictions(self):
-        """Whether predictions end near the range of the training targets."""
+        """Whether predictions are limited near the range of the training targets."""
         return self.scaling is not None or bool(
             self.standardize and self.loss.logarithmic
         )
@@ -205,14 +206,14 @@ class RealTargets:
         return Y if scaling is None else scaling(Y)
 
     def check_continuing(self, recipe):
-        """ValueError for a loss that training cannot go on with."""
+        """Raise a ValueError for a loss with which training cannot continue."""
         scaled = self.unit is None and self.scaling is not None
         if scaled != bool(recipe.standardize and as_loss(recipe.loss).scalable):
             raise ValueError(
-                "Training goes on from weights that were fitted to targets "
-                f"{'in units of their spread' if scaled else 'as they are'}, and "
+                "Training continues from weights that were fitted to targets "
+                f"{'in units of their spread' if scaled else 'without scaling'}, but "
                 f"loss={recipe.loss!r} needs them "
-                f"{'as they are' if scaled else 'scaled'}"
+                f"{'without scaling' if scaled else 'scaled'}"
                 ". Set the loss back, or set warm_start=False or use clone() to start "
                 "anew."
             )
@@ -220,11 +221,11 @@ class RealTargets:
     # After training.
 
     def calibrated(self, validate, parameters):
-        """With the errors on validation rows, if there are any."""
+        """A copy with calibration residuals, if there are validation rows."""
         if validate is None:
             return self
         errors, weights = validate.errors(parameters)
-        errors = errors.astype(np.float64)  # which holds them in the user's units
+        errors = errors.astype(np.float64)  # it can hold them in the user's units
         scaling = self.scaling
         if scaling is not None and not self.loss.relative_errors:
             width = scaling.factor  # 0 for a constant target
@@ -241,7 +242,7 @@ class RealTargets:
         return {"target_range_": self.range}
 
     def with_attributes(self, estimator):
-        """The same, with `target_range_`, which users may change."""
+        """A copy with the current `target_range_`, which users may change."""
         known = getattr(estimator, "target_range_", None)
         return self if known is self.range else replace(self, range=known)
 
@@ -252,7 +253,7 @@ class RealTargets:
         return None
 
     def score(self, Y, sample_weight):
-        """A function of scores: R2, or of quantiles D2."""
+        """R2, or D2 for quantiles, as a function of scores."""
         loss, of = self.loss, None
         if not isinstance(loss, Quantile):
             of = R2(Y, sample_weight)
@@ -271,10 +272,10 @@ class RealTargets:
     # From scores to predictions.
 
     def predictions(self, z):
-        """Predictions of the loss, in the user's units, from scores (overwritten)."""
+        """Predictions in the user's units from scores, which are overwritten."""
         loss, scaling = self.loss, self.prediction_scaling
         known = self.unit if scaling is None else scaling
-        if known is not None and not known.folds_in(z.dtype):
+        if known is not None and not known.absorbable_in(z.dtype):
             z = z.astype(np.float64)
         if loss.logarithmic:
             with np.errstate(over="ignore"):
@@ -289,17 +290,17 @@ class RealTargets:
         return z
 
     def n_targets_of(self, p):
-        """The targets of a matrix of predictions, (n, n_outputs)."""
+        """The number of targets of a matrix of predictions, (n, n_outputs)."""
         return p.shape[-1] // self.loss.n_scores(1)
 
     def mean(self, z):
-        """What `predict` returns, from scores, which are overwritten."""
+        """The return value of `predict`, from scores, which are overwritten."""
         p = self.predictions(z)
         p = self.cut(self.loss.predicted(p, self.n_targets_of(p)))
         return p[:, 0] if p.shape[1] == 1 else p
 
     def cut(self, p):
-        """Predictions, in place, not far beyond the range of the training targets."""
+        """Limit predictions, in place, near the range of the training targets."""
         limits = self.limits
         if limits is not None:
             low, high = limits.reshape(2, -1, *[1] * (p.ndim - 2))
@@ -308,24 +309,24 @@ class RealTargets:
 
     @property
     def limits(self):
-        """The smallest and the largest prediction of each target, (2, n), or None."""
+        """Smallest and largest allowed prediction of each target, (2, n), or None."""
         known = self.range
         if known is None or self.extrapolation == np.inf:
             return None
         if self.prediction_scaling is self.unit is None:
             margin = self.extrapolation * (known[1] - known[0])
             return np.stack([known[0] - margin, known[1] + margin])
-        with np.errstate(over="ignore"):  # of targets near the ends of float64
+        with np.errstate(over="ignore"):  # targets near the limits of float64
             margin = self.extrapolation * finite(known[1] - known[0])
             return finite(np.stack([known[0] - margin, known[1] + margin]))
 
     def spread(self, scores):
-        """Standard deviation of the targets, or None for one network without any.
+        """Standard deviation of the targets; None if a single network predicts none.
 
-        That of an equal mixture of what the members predict: the root of the variance
-        of their means, and of the mean of the variances that they predict if the loss
-        has one. They are not cut at the range of the targets, beyond which all would
-        agree.
+        It is that of an equal mixture of the members' predictions: the root of the
+        variance of their means plus, if the loss has a variance, the mean of their
+        variances. Predictions are not limited by the range of the targets here, because
+        beyond it all members would agree.
 
         Parameters
         ----------
@@ -346,7 +347,7 @@ class RealTargets:
         return std[:, 0] if std.shape[1] == 1 else std
 
     def interval(self, z, width):
-        """Both ends of intervals of half a width, (n, [n_targets,] 2), from scores."""
+        """Intervals with this half width, (n, [n_targets,] 2), from scores."""
         p, loss = self.predictions(z), self.loss
         n_targets = self.n_targets_of(p)
         predicted = self.cut(loss.predicted(p, n_targets))
@@ -359,21 +360,21 @@ class RealTargets:
 
 
 def joined_range(known, other):
-    """The range, (2, n_targets), of two; the former may be None."""
+    """The union of two ranges, (2, n_targets); the first may be None."""
     if known is None:
         return other
     return np.array([np.minimum(known[0], other[0]), np.maximum(known[1], other[1])])
 
 
 def range_of(Y):
-    """The smallest and the largest of each target, (2, n_targets)."""
+    """The smallest and largest value of each target, (2, n_targets)."""
     return np.array([Y.min(axis=0), Y.max(axis=0)])
 
 
 def unit_of_mean(mean):
-    """A `Scaling` for targets of this mean, (n_targets,): a power of 2, or None.
+    """A `Scaling` by a power of 2 for targets with this mean, (n_targets,), or None.
 
-    A mean is 0 for targets of nothing but zeros.
+    The mean is 0 only if all targets are zero.
     """
     usual = (mean == 0) | ((mean >= SMALLEST_MEAN) & (mean <= LARGEST_MEAN))
     if usual.all():
@@ -383,13 +384,13 @@ def unit_of_mean(mean):
 
 
 def finite(values):
-    """Infinite values as the largest finite ones, in place."""
+    """Replace infinite values by the largest finite ones, in place."""
     most = np.finfo(values.dtype).max
     return np.clip(values, -most, most, out=values)
 
 
 def overflows_in_squares(y):
-    """Whether y are numbers whose squares are out of the range of float64."""
+    """Whether y holds numbers whose squares are beyond the range of float64."""
     if not (isinstance(y, np.ndarray) and y.dtype.kind == "f" and y.size):
         y = np.asarray(y)
         if y.dtype.kind not in "iuf" or not y.size:
@@ -399,7 +400,7 @@ def overflows_in_squares(y):
 
 
 def powers_of_two(values, axis=None):
-    """The powers of 2 next below the largest sizes: to divide by them is exact."""
+    """The powers of 2 just below the largest sizes; division by them is exact."""
     digits = np.finfo(values.dtype)
     _, exponent = np.frexp(np.abs(values).max(axis=axis, initial=0.0))
     exponent = np.clip(exponent - 1, digits.minexp + 2, digits.maxexp - 2)

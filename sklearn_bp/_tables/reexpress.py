@@ -1,4 +1,4 @@
-"""Weights for another scaling: the function that the network computes stays.
+"""Re-expressing weights for another scaling, so that the network's function stays.
 
 On the inputs (x - c) f the hidden layer is z1 = (x - c) f W1 + b1.  With another centre
 c' and factor f' it is the same function of x where
@@ -10,17 +10,15 @@ in the user's units where
 
     W2' = W2 f' / f        b2' = (b2 / f + c - c') f'
 
-Where f(c z) = c f(z) for the activation and any c > 0, as for relu, hidden units are
-rescaled, W1 / c, b1 / c, c W2, so that input weights stay as large as they are.
+If f(c z) = c f(z) for the activation and any c > 0, as for relu, hidden units are
+rescaled, W1 / c, b1 / c, c W2, so that input weights keep their size.
 
-A column that is new, or that had been constant, gets weights of 0, and learns from
-there.
+A new column, or one that had been constant, starts with weights of 0.
 
-Of few rows hardly anything has been learnt, and next to nothing is known of widths: two
-rows that happen to be near to each other would leave weights of any size.  There
-weights do not grow, and columns that had been constant keep those that were drawn; so
-they do where all had been constant, since a network whose weights are all 0 learns
-nothing.
+With few rows hardly anything has been learned and widths are poorly known: two rows
+that happen to be close to each other could produce weights of any size.  Weights do not
+grow then, and columns that had been constant keep their random weights.  The same holds
+if all columns had been constant, since a network whose weights are all 0 cannot learn.
 """
 
 from typing import Any, NamedTuple
@@ -29,7 +27,7 @@ import numpy as np
 
 from sklearn_bp._network.parameters import Parameters
 
-# Below so many rows, see above.
+# The number of rows that counts as few, see above.
 VERY_FEW_ROWS = 10
 
 
@@ -43,7 +41,7 @@ class Scalings(NamedTuple):
 
     @classmethod
     def of(cls, d, k, features, scores):
-        """Of a `Scaling` or None for d columns and for k scores."""
+        """From a `Scaling` or None for d columns and one for k scores."""
         return cls(*_centre_and_factor(d, features), *_centre_and_factor(k, scores))
 
 
@@ -55,13 +53,13 @@ def _centre_and_factor(n, scaling):
 
 
 class Curved(NamedTuple):
-    """Intercepts of scores that predictions are no linear function of.
+    """Intercepts of scores on which predictions depend in a nonlinear way.
 
     Attributes
     ----------
     loss : object of `losses`
     before, after : Scaling
-        Of the targets.
+        Target scalings.
     """
 
     loss: Any
@@ -69,7 +67,7 @@ class Curved(NamedTuple):
     after: Any
 
     def __call__(self, z, found):
-        """Intercepts z, (n_members, k), for the scaling of now; the rest as found."""
+        """Intercepts z, (n_members, k), for the new scaling; `found` for the others."""
         before, after = self.before.factor, self.after.factor
         known = (before > 0) & (after > 0)
         scale = np.divide(after, before, out=np.zeros_like(after), where=known)
@@ -83,22 +81,22 @@ class Reexpression:
     Parameters
     ----------
     before, after : Scalings
-        The former of the old columns, the latter of the new.
+        Of the old and of the new columns.
     origins : ndarray of int, (d_new,)
-        The old column that each new one was, or -1.
+        The old column of each new one, or -1.
     fills : list of (indicator, column, change)
-        Of new columns: one that tells where another misses values, and by how much the
-        value changes that these are filled with.
+        For new columns: the missing-value indicator of a column, and the change of the
+        value that fills it.
     n_rows : int
-        The rows so far.
+        Number of rows so far.
     homogeneous : bool, default=False
         Whether hidden units may be rescaled.
     degree : float, default=0
         The loss of targets that are c times as large is c ** degree times as large.
     curved : callable(z, found) -> z, or None
-        Where predictions are no linear function of some scores, which have centre 0 and
-        factor 1 here: for intercepts z, (n_members, k), those whose predictions are the
-        same; `found` has them for all other scores.
+        If predictions are a nonlinear function of some scores, which have centre 0 and
+        factor 1 here: maps intercepts z, (n_members, k), to those with the same
+        predictions; `found` has the intercepts of all other scores.
     """
 
     def __init__(
@@ -134,7 +132,7 @@ class Reexpression:
         self._of_scores = _ratios(before.score_factor, after.score_factor, few)
         known = self._of_scores[before.score_factor > 0]
         known = known[known > 0]
-        # What gradients with respect to the same weights, and losses, grow by.
+        # Factor by which losses, and gradients with respect to the same weights, grow.
         self.growth = (
             float(np.exp(degree * np.log(known).mean())) if len(known) else 1.0
         )
@@ -150,7 +148,7 @@ class Reexpression:
         )
 
     def parameters(self, old):
-        """The parameters for the new scalings, of those for the old: a copy."""
+        """A copy of parameters for the old scalings, converted to the new ones."""
         ratios = self._ratios(old)
         wide = old.astype(np.float64)
         new = self._taken(wide)
@@ -178,7 +176,7 @@ class Reexpression:
             b += (shift * W).sum(axis=0)
             own = new.W1 if b is new.b1 else new.V
             for indicator, column, change in self.fills:
-                # What is filled in moves by `change`; the indicator makes up for it.
+                # The filled value moves by `change`; the indicator compensates it.
                 moved = -change * after.factor[column] * W[column]
                 s = new.scales[indicator] if b is new.b1 else 1.0
                 factor = after.factor[indicator] * s
@@ -209,9 +207,9 @@ class Reexpression:
             }
 
     def vector(self, old, values, power):
-        """Of an optimizer's vector of `old`'s layout, that which goes with the new.
+        """An optimizer's vector in the layout of `old`, converted to the new layout.
 
-        `power` is that of the gradient in it; 0 for what moves as the parameters do.
+        `power` is the power of the gradient in it; 0 if it scales like the parameters.
         """
         ratios = self._ratios(old).flat
         moved = self._taken(old.like(values.astype(np.float64))).flat
@@ -229,7 +227,7 @@ class Reexpression:
         return Parameters.empty(len(self.origins), h, k, dtype, *rest)
 
     def _taken(self, old):
-        """The parameters by new columns; 0 for those that are new."""
+        """The parameters arranged by the new columns; 0 for added columns."""
         new = self._empty(old, old.flat.dtype)
         known = (self.origins >= 0)[:, np.newaxis]
         new.W1[...] = np.where(known, old.W1[self.origins], 0)
@@ -241,7 +239,7 @@ class Reexpression:
         return new
 
     def _ratios(self, old):
-        """What each parameter is multiplied by, in the new layout."""
+        """The factor of each parameter, in the new layout."""
         ratios = self._empty(old, np.float64)
         ratios.flat[...] = 1
         of_scores = self._of_scores
@@ -256,7 +254,7 @@ class Reexpression:
 
 
 def _ratios(before, after, few):
-    """What the scores of each target are multiplied by."""
+    """The factor of the scores of each target."""
     ratios = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
     if few:
         ratios[(before == 0) & (after > 0)] = 1.0

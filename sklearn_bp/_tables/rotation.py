@@ -1,6 +1,6 @@
-"""Wide data, many more columns than rows, in coordinates of the rows' own space.
+"""Wide data, with many more columns than rows, in coordinates of the rows' space.
 
-The gradient of the input weights, X^T delta1, is a sum of rows: nothing is learnt
+The gradient of the input weights, X^T delta1, is a sum of rows: nothing is learned
 outside the space that the rows span.  With an orthonormal basis V of that space, as the
 columns of a matrix (n_features, rank), a network on the coordinates
 
@@ -10,11 +10,11 @@ has rank <= n inputs instead of n_features, and
 
     W1 = factor V W1'
 
-makes of its input weights W1' those of the same network on the columns of X.  The basis
-is that of the principal components of the rows, times the roots of their weights, and
-not centred.  The one factor gives the coordinates a mean square of COORDINATE_SQUARE.
-(One factor for each, so that all were of one width, would make noise as loud as what
-there is to learn.)
+turns its input weights W1' into those of the same network on the columns of X.  The
+basis consists of the principal components of the rows times the roots of their weights,
+without centring.  The single factor gives the coordinates a mean square of
+COORDINATE_SQUARE.  (Individual factors that give all coordinates the same width would
+amplify noise to the level of the signal.)
 
 V is never formed: V = X^T A, with A (n, rank) from the eigenvectors of X X^T, the
 products of the rows with each other.
@@ -28,55 +28,55 @@ from scipy import sparse
 
 from sklearn_bp._network.parameters import Parameters
 
-# Data is wide if it has so many columns, that are not constant, for each row that has
-# weight.  With fewer it loses too much that columns, unlike components, are what a
-# target depends on or not.
+# Data is wide if it has at least this many non-constant columns per row with non-zero
+# weight.  With fewer columns too much is lost: a target may depend on few columns, but
+# not on few components.
 WIDE = 5
 
-# But the time for the eigenvectors grows as the cube of the rows.
+# The time for the eigenvectors grows with the cube of the number of rows.
 MOST_ROWS = 2000
 
 COORDINATE_SQUARE = 4.0
 
-# Components with a smaller share of the squares than this, compared with the first, are
-# rounding.
+# Components whose share of the squares is smaller than this, relative to the first, are
+# rounding errors.
 SMALLEST = 1e-10
 
-# Numbers of X that are scaled in one go.
+# Numbers of X that are scaled at once.
 BLOCK_SIZE = 2**20
 
 
 def is_wide(n_rows, n_columns):
-    """Whether to train in the space of so many rows that have weight.
+    """Whether to train in the space of these rows, which have non-zero weight.
 
     Parameters
     ----------
     n_rows : int
     n_columns : int
-        That are not constant.
+        Number of columns that are not constant.
     """
     return WIDE * n_rows <= n_columns and n_rows <= MOST_ROWS
 
 
 def is_small(n_rows, n_weights):
-    """Whether matrices of rows by rows take less memory than so many weights W1.
+    """Whether the matrices of rows by rows take less memory than the weights W1.
 
-    Some four of the former are needed at a time, in float64, and five of the latter.
+    About four of the former are needed at a time, in float64, and five of the latter.
     """
     return 2 * n_rows**2 <= n_weights
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """From columns to coordinates, and from weights on coordinates to such on columns.
+    """From columns to coordinates, and from weights on coordinates back to columns.
 
     Attributes
     ----------
     X : ndarray or CSR of shape (n, n_features)
-        The rows, not scaled.
+        The unscaled rows.
     scaling : Scaling
     A : ndarray of shape (n, rank), float64
-        The basis is X^T A, of scaled rows; 0 for rows without weight.
+        The basis is X^T A, with scaled rows; 0 for rows of weight 0.
     factor : float
     """
 
@@ -92,9 +92,9 @@ class Rotation:
         Parameters
         ----------
         X, scaling
-            As of the class.
+            As in the class.
         sample_weight : ndarray of shape (n,) or None
-            Not negative, not all 0.
+            Not negative, and not all 0.
         """
         K = products(X, scaling)
         root = np.ones(len(K))
@@ -103,11 +103,11 @@ class Rotation:
         squares, U = np.linalg.eigh(K * root * root[:, np.newaxis])
         kept = squares > SMALLEST * squares[-1]
         squares, U = squares[kept][::-1], U[:, kept][:, ::-1]
-        # The sign of an eigenvector is open: its largest number is to be positive.
+        # The sign of an eigenvector is arbitrary: make its largest number positive.
         U = U * np.sign(U[np.argmax(np.abs(U), axis=0), np.arange(len(squares))])
         A = root[:, np.newaxis] * U / np.sqrt(squares)
         Z = K @ A
-        # As if each row stood there as many times as it weighs.
+        # As if each row occurred as often as its weight.
         mean_square = np.sum(squares) / np.sum(np.square(root)) / len(squares)
         factor = float(np.sqrt(COORDINATE_SQUARE / mean_square))
         return cls(X, scaling, A, factor), factor * Z
@@ -129,7 +129,7 @@ class Rotation:
 
 
 def on_columns(parameters, rotation):
-    """Parameters on the scaled columns; those given, if there is no rotation."""
+    """Parameters on the scaled columns; unchanged if there is no rotation."""
     return parameters if rotation is None else rotation.back(parameters)
 
 

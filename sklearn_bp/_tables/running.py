@@ -1,8 +1,8 @@
-"""Statistics that a stream carries on: those of all rows so far.
+"""Statistics of all rows of a stream so far.
 
-The scaling of features and targets follows them.  It is settled anew where it could
-change: when there are a twentieth more rows, when a column that was constant is so no
-longer, when a value lies far outside, when the columns are others.
+Feature and target scaling follow them.  A scaling is settled again when it could
+change: when there are a twentieth more rows, when a constant column varies, when a
+value lies far outside, or when the columns change.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,41 +14,41 @@ from scipy import sparse
 from sklearn_bp._tables.scaling import LARGEST, Scaling, largest_of
 from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
 
-# A column keeps its scaling where the new one differs by less than so much of its
-# width: quartiles of some thousand rows are not known better.
+# A column keeps its scaling if the new one differs by less than this fraction of its
+# width: quartiles of some thousand rows are not more precise.
 TOLERANCE = 0.05
 
-# A scaling is settled anew after so many times the rows.
+# A scaling is settled again when the number of rows has grown by this factor.
 GROWTH = 1.05
 
-# Parts of a stream that are remembered, so that a second pass is known to be one.
+# Number of parts of a stream that are remembered, to recognize a second pass.
 MOST_DIGESTS = 4096
 NO_DIGESTS = np.empty(0, np.uint64)
 
-# A value so many times as far out as the farthest of training is no value of the same
-# kind.
+# A value this many times as far out as the farthest training value counts as being of
+# another kind.
 FAR = 1.5
 
 
 @dataclass(frozen=True)
 class Running:
-    """What is known of all rows so far.
+    """The statistics of all rows so far.
 
     Attributes
     ----------
     n_rows : int
-        Those that have weight.
+        Number of rows with non-zero weight.
     settled_at : int
-        Their number when the features' scaling was settled.
+        Number of rows when the feature scaling was settled.
     exponent : int
-        Weights count over 2 ** exponent.
+        Weights are divided by 2 ** exponent.
     features : ColumnStatistics, ndarray or None
-        Of the columns that are scaled as dense ones.
+        Statistics of the columns that are scaled as dense ones.
     largest : ndarray or None
         The largest absolute value of each column that is scaled as a sparse one.
     targets : TargetStatistics or None
     digests : ndarray of uint64
-        Of the parts of a stream; of the last MOST_DIGESTS.
+        Digests of the last MOST_DIGESTS parts of a stream.
     """
 
     n_rows: int
@@ -61,16 +61,16 @@ class Running:
 
     @classmethod
     def of_rows(cls, n_rows, exponent, digest=None):
-        """Of rows of which nothing but their number is known."""
+        """The statistics of rows of which only the number is known."""
         digests = NO_DIGESTS if digest is None else np.array([digest], np.uint64)
         return cls(n_rows, n_rows, exponent, digests=digests)
 
     def knows(self, digest):
-        """Whether there has been a part of this digest."""
+        """Whether a part with this digest has occurred."""
         return bool((self.digests == np.uint64(digest)).any())
 
     def merged(self, other):
-        """The statistics of these rows and of others, of the same columns."""
+        """The statistics of these rows and others, with the same columns."""
         exponent = max(self.exponent, other.exponent)
         one, other = self._over(exponent), other._over(exponent)
         largest = one.largest if other.largest is None else other.largest
@@ -87,18 +87,18 @@ class Running:
         )
 
     def settled(self):
-        """The same, with the scaling settled now."""
+        """A copy with the feature scaling settled now."""
         return replace(self, settled_at=self.n_rows)
 
     def rearranged(self, origins, values, n_dense):
-        """The statistics of other columns, those of categories among them.
+        """The statistics of rearranged columns, including those of categories.
 
         Parameters
         ----------
         origins, values : ndarrays
-            As `Columns.origins` gives them.
+            From `Columns.origins`.
         n_dense : int or None
-            Columns from the left that are scaled as dense ones; None for all.
+            Number of columns from the left that are scaled as dense ones; None for all.
         """
         if self.features is None:
             largest = np.where(origins < 0, values, self.largest[origins])
@@ -110,7 +110,7 @@ class Running:
         return replace(self, features=features, largest=largest)
 
     def _over(self, exponent):
-        """The same, with weights over another power of 2."""
+        """A copy with weights divided by another power of 2."""
         if exponent == self.exponent:
             return self
         features, targets = (
@@ -120,7 +120,7 @@ class Running:
         return replace(self, exponent=exponent, features=features, targets=targets)
 
     def scaling(self, dtype):
-        """The scaling of the features, or None if there are none to be scaled."""
+        """The feature scaling, or None if no features are scaled."""
         dense, rest = None, None
         if self.features is not None:
             dense = Scaling.of_columns(dtype, self.features.filled())
@@ -131,7 +131,7 @@ class Running:
         return dense.beside(rest)
 
     def is_due(self, scaling):
-        """Whether the scaling in use should be settled anew."""
+        """Whether the current scaling must be settled again."""
         if self.n_rows >= GROWTH * self.settled_at:
             return True
         found = self.features
@@ -152,7 +152,7 @@ def _merged(one, other):
 
 
 def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
-    """`Running` of the features of rows that all have weight.
+    """`Running` statistics of the features of rows with non-zero weight.
 
     Parameters
     ----------
@@ -163,9 +163,9 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
     n_dense : int, default=None
         Of a CSR, columns from the left that are scaled as dense ones.
     n_before : int, default=None
-        Rows of the stream before these; None for rows that are all there are.
+        Number of earlier rows of the stream; None if these are all rows.
     columns : Columns, default=None
-        Tell where the values of a stream were missing.
+        They know where values of a stream were missing.
     """
     n, features, largest = X.shape[0], None, None
     if sparse.issparse(X):
@@ -181,7 +181,7 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
 
 
 def settled(before, after):
-    """The scaling `after`, but where it is nearly that of `before`, that.
+    """The scaling `after`, but `before` for columns where it has hardly changed.
 
     Parameters
     ----------
@@ -209,9 +209,9 @@ def settled(before, after):
 
 
 def of_targets(Y, part, robust):
-    """`Running` of the targets of `NewRows`, which adds no rows."""
+    """`Running` statistics of the targets of `NewRows`, without counting rows again."""
     columns = None
-    if robust:  # points too, after a fit: tails say nothing of quartiles
+    if robust:  # points too after a fit: extremes do not determine quartiles
         columns = ColumnStatistics.of_part(Y, part.shares, part.n_before or 0)
     targets = TargetStatistics.of(Y, part.shares, columns)
     return Running(0, 0, part.exponent, targets=targets)

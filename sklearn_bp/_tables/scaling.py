@@ -1,18 +1,18 @@
-"""Scaling of features, targets and scores, and its folding into the weights.
+"""Scaling of features, targets and scores, and weights that absorb it.
 
-Networks are trained on scaled features and targets.  Both scalings are affine, so a
-network on the user's own columns and in the user's own units gives the very same
-predictions: `fold` makes it, `unfold` goes back.
+Networks are trained on scaled features and targets.  Both scalings are affine, so there
+is a network on the user's columns and in the user's units with the same predictions:
+`absorb` makes it, and `separate` is the inverse.
 
-A feature becomes (x - centre) * factor.  For a feature of two values, an indicator
-say, the centre is the mean and 1 / factor the difference of the two; else the centre
-is the median, and 1 / factor the interquartile range or an eighth of the largest
-deviation from the median, whichever is larger.  So few outliers hardly move the centre,
-and none ends beyond 8; but one that is farther out than 8 interquartile ranges does
-widen its column, and squeezes all other values together.  A feature whose interquartile
-range is 0 is divided by half its range, a constant one is multiplied by 0.  Sparse
-features are not centred, which would fill them, but divided by their largest absolute
-value.
+A feature becomes (x - centre) * factor.  For a feature of two values, such as an
+indicator, the centre is the mean and 1 / factor the difference of the two.  Otherwise
+the centre is the median, and 1 / factor the interquartile range or an eighth of the
+largest deviation from the median, whichever is larger.  So a few outliers hardly move
+the centre, and no value ends beyond 8; but an outlier beyond 8 interquartile ranges
+widens its column, and squeezes all other values together.  A feature whose
+interquartile range is 0 is divided by half its range, a constant one is multiplied by
+0.  Sparse features are not centred, which would fill them, but divided by their largest
+absolute value.
 """
 
 from dataclasses import dataclass
@@ -23,19 +23,19 @@ from scipy import sparse
 
 from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
 
-# Training values end at most this far from 0.
+# The largest absolute value of scaled training values.
 LARGEST = 8.0
 
-# Folded weights are float64, also for float32 data, if a column's offset is so many
-# times its width, or more, or if its size or its inverse exceeds the other: float32
-# has some seven digits, and ends at 1e38.
+# Weights that absorb a scaling are float64, also for float32 data, if the offset of a
+# column is at least LARGE_OFFSET times its width, or if its size or the inverse exceeds
+# LARGE_SIZE: float32 has about seven digits, and ends at 1e38.
 LARGE_OFFSET = 1000
 LARGE_SIZE = 1e30
 
-# Twice of it does not overflow.
+# Twice this value does not overflow.
 WIDE = 1e307
 
-# Columns with a smaller factor are multiplied first: subtracting could overflow.
+# With a smaller factor columns are multiplied first: subtraction could overflow.
 SMALLEST_FACTOR = 1e-300
 
 # Numbers that `Scaling.by_blocks` takes at a time.
@@ -52,12 +52,12 @@ class Scaling:
     Attributes
     ----------
     centre : ndarray of shape (n_columns,), float64, or None
-        Each a number of the dtype of the columns, so that subtracting it loses
-        nothing; None for sparse columns.
+        Each can be represented in the dtype of the columns, so that subtracting it is
+        exact; None for sparse columns.
     factor : ndarray of shape (n_columns,), float64
         0 for a constant column.
     n_dense : int, default=0
-        Of a CSR, columns from the left that are centred all the same.
+        For a CSR, the number of columns from the left that are centred anyway.
     """
 
     centre: Any
@@ -66,9 +66,9 @@ class Scaling:
 
     @classmethod
     def of_features(cls, X, sample_weight=None, n_dense=0):
-        """For the columns of X, (n, n_features), dense or CSR, finite.
+        """The scaling of the columns of X, (n, n_features), dense or CSR, finite.
 
-        The first `n_dense` of a CSR are full, and scaled as dense ones are.
+        The first `n_dense` columns of a CSR are full, and are scaled like dense ones.
         """
         if sparse.issparse(X):
             if sample_weight is not None:
@@ -79,30 +79,30 @@ class Scaling:
 
     @classmethod
     def of_columns(cls, dtype, found):
-        """For dense columns of a dtype, of which these `ColumnStatistics` are known."""
+        """The scaling of dense columns of a dtype with these `ColumnStatistics`."""
         return cls.of_statistics(
             dtype, found.low, found.high, found.pair, found.share, found.quartiles
         )
 
     @classmethod
     def of_statistics(cls, dtype, low, high, two_valued, share, three_quartiles):
-        """For dense columns of a dtype, of which these facts are known, (n_columns,).
+        """The scaling of dense columns of a dtype with these statistics, (n_columns,).
 
         Parameters
         ----------
         dtype : dtype
         low, high, two_valued : ndarrays
-            As `extremes` gives them.
+            From `extremes`.
         share : ndarray
-            Of columns of two values, the share of the rows that have the larger.
+            For columns of two values, the share of rows with the larger one.
         three_quartiles : ndarray of shape (3, n_columns)
-            As `quartiles` gives them.
+            From `quartiles`.
         """
-        # What rounding leaves of a constant is no range.
+        # Rounding errors of a constant do not count as a range.
         digits = np.finfo(dtype).eps if dtype.kind == "f" else 0
         largest = np.maximum(abs(low), abs(high))
         constant = high / 2 - low / 2 <= 2 * digits * largest
-        # Halves of all lengths, which do not overflow.
+        # All lengths are halved, so that they do not overflow.
         median, first, third = three_quartiles
         extent, spread = high / 2 - low / 2, third / 2 - first / 2
         deviation = np.maximum(high / 2 - median / 2, median / 2 - low / 2)
@@ -125,37 +125,37 @@ class Scaling:
         return dense.beside(cls.of_largest(largest_of(X[:, n_dense:])))
 
     def of_scores(self, targets):
-        """For scores of these targets, of which -1 stands for one that is not scaled.
+        """The scaling of the scores of these targets; -1 is a score without scaling.
 
-        Where nothing is known of any target, its factor is 0 too.
+        The factor of such a score is 0 if that of any target is.
         """
         of_target = targets >= 0
         factor = np.where(of_target, self.factor[targets], float(self.factor.all()))
         return Scaling(np.where(of_target, self.centre[targets], 0.0), factor)
 
     def beside(self, rest):
-        """For columns that are scaled by this one, and sparse ones to their right."""
+        """The scaling of these columns, followed by sparse ones with scaling `rest`."""
         centre = np.append(self.centre, np.zeros_like(rest.factor))
         factor = np.append(self.factor, rest.factor)
         return Scaling(centre, factor, len(self.factor))
 
     @classmethod
     def of_largest(cls, largest):
-        """For sparse columns whose largest absolute values are known."""
+        """The scaling of sparse columns with these largest absolute values."""
         return cls(None, _inverse(largest))
 
     @classmethod
     def of_targets(cls, Y, sample_weight=None, robust=False):
-        """Mean 0 and standard deviation 1 for the columns of Y, (n, n_targets).
+        """The scaling of the columns of Y, (n, n_targets), to mean 0 and variance 1.
 
-        If `robust`, median 0 and the interquartile range of the standard normal.
+        If `robust`, to median 0 and the interquartile range of the standard normal.
         """
         columns = ColumnStatistics.of(Y, sample_weight) if robust else None
         return cls.of_target_statistics(TargetStatistics.of(Y, sample_weight, columns))
 
     @classmethod
     def of_target_statistics(cls, found):
-        """For targets of which these `TargetStatistics` are known."""
+        """The scaling of targets with these `TargetStatistics`."""
         three = None
         if found.columns is not None:
             three = found.columns.quartiles / found.unit
@@ -163,22 +163,22 @@ class Scaling:
 
     @classmethod
     def of_moments(cls, mean, variance, unit, three_quartiles=None):
-        """For targets whose mean, variance and, if `robust`, quartiles are known.
+        """The scaling of targets with this mean, variance and, if robust, quartiles.
 
-        These are of the targets over `unit`.
+        These are statistics of the targets divided by `unit`.
         """
         deviation = np.sqrt(variance)
-        # What rounding leaves of a constant is no deviation.
+        # Rounding errors of a constant do not count as a deviation.
         deviation[deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 0
         if three_quartiles is not None:
             median, first, third = three_quartiles
             spread = (third - first) / NORMAL_QUARTILES
-            # Where half of the targets are equal, the deviation still tells of width.
+            # If half of the targets are equal, use the standard deviation.
             known = (spread > 0) & (deviation > 0)
             mean = np.where(known, median, mean)
             deviation = np.where(known, spread, deviation)
         width = deviation * unit
-        width[width < np.finfo(np.float64).tiny] = 0  # subnormal: without digits
+        width[width < np.finfo(np.float64).tiny] = 0  # subnormal: too few digits
         return cls(mean * unit, _inverse(width))
 
     def __call__(self, X, out=None):
@@ -190,9 +190,9 @@ class Scaling:
         if out is None:
             dtype = X.dtype if X.dtype.kind == "f" else np.float64
             out = np.empty(X.shape, dtype)
-        # Constants, and columns of X, are exact in the wider of the two dtypes, and
-        # only what is scaled is sure to be in the range of the other.
-        # Integers become float64 first, whatever their size: they equal that array.
+        # Constants and columns of X are exact in the wider of the two dtypes, and only
+        # scaled values are sure to be in the range of the other.
+        # Integers of any size become float64 first, so that they equal a float64 array.
         own = X.dtype if X.dtype.kind == "f" else np.float64
         wide = np.result_type(own, out.dtype)
         if wide == np.float32 and self._exceeds_float32():
@@ -227,15 +227,15 @@ class Scaling:
         return X @ sparse.diags(self.factor.astype(X.dtype))
 
     def _nears_overflow(self):
-        """Whether a column is so wide that differences of its values may overflow."""
+        """Whether differences of values may overflow, because a column is very wide."""
         return bool(((self.factor > 0) & (self.factor < SMALLEST_FACTOR)).any())
 
     def _exceeds_float32(self):
-        """Whether a factor is out of its range, for columns at the other end of it."""
+        """Whether a factor is out of the range of float32."""
         return bool(self.factor.max(initial=0.0) > LARGE_SIZE)
 
     def backwards(self, Y):
-        """Y / factor + centre, in place; a constant column is its centre."""
+        """Y / factor + centre, in place; a constant column becomes its centre."""
         scale, shift = self.inverse(Y.dtype)
         Y *= scale
         Y += shift
@@ -246,13 +246,13 @@ class Scaling:
         centre = np.zeros_like(self.factor) if self.centre is None else self.centre
         return _inverse(self.factor).astype(dtype), centre.astype(dtype)
 
-    def folds_in(self, dtype):
-        """Whether weights folded with it keep their digits and range in a dtype."""
+    def absorbable_in(self, dtype):
+        """Whether weights that absorb it keep their precision and range in a dtype."""
         if dtype == np.float64:
             return True
         sizes = self.factor
         if self.centre is not None:
-            # The first digits go to the offset; where few are left, more are needed.
+            # The offset takes the first digits; if few are left, more are needed.
             if np.any(np.abs(self.centre) * self.factor >= LARGE_OFFSET):
                 return False
             sizes = np.append(sizes, np.abs(self.centre))
@@ -261,7 +261,7 @@ class Scaling:
 
 
 def largest_of(X):
-    """The largest absolute value of each column of a CSR without duplicates, float64.
+    """Largest absolute value of each column of a CSR without duplicates, float64.
 
     scipy's ``abs(X).max(axis=0)`` would sort the entries of X in place.
     """
@@ -270,8 +270,8 @@ def largest_of(X):
     return largest.astype(np.float64)
 
 
-def fold(coefs, intercepts, features=None, targets=None):
-    """Weights that act on unscaled features and give unscaled targets.
+def absorb(coefs, intercepts, features=None, targets=None):
+    """Weights that act on unscaled features and predict unscaled targets.
 
     Parameters
     ----------
@@ -295,8 +295,8 @@ def fold(coefs, intercepts, features=None, targets=None):
     return [W1, W2], [b1, b2]
 
 
-def unfold(coefs, intercepts, features=None, targets=None):
-    """The inverse of `fold`; weights of a constant column become 0."""
+def separate(coefs, intercepts, features=None, targets=None):
+    """The inverse of `absorb`; weights of a constant column become 0."""
     W1, W2 = (w.astype(np.float64) for w in coefs)
     b1, b2 = (b.astype(np.float64) for b in intercepts)
     if features is not None:
@@ -309,14 +309,14 @@ def unfold(coefs, intercepts, features=None, targets=None):
     return [W1, W2], [b1, b2]
 
 
-def fold_skip(skip, intercept, features=None, targets=None):
-    """The skip layer that acts on unscaled features, and the intercept beside it.
+def absorb_skip(skip, intercept, features=None, targets=None):
+    """The skip layer that acts on unscaled features, and the output intercept.
 
     Parameters
     ----------
     skip : ndarray of shape (n_features, n_outputs)
     intercept : ndarray of shape (n_outputs,), float64
-        As `fold` gives it.
+        From `absorb`.
     features, targets : Scaling, default=None
 
     Returns
@@ -333,8 +333,8 @@ def fold_skip(skip, intercept, features=None, targets=None):
     return V, intercept
 
 
-def unfold_skip(skip, intercept, features=None, targets=None):
-    """The inverse of `fold_skip`; the intercept is then for `unfold`."""
+def separate_skip(skip, intercept, features=None, targets=None):
+    """The inverse of `absorb_skip`; pass the intercept on to `separate`."""
     V = skip.astype(np.float64)
     if features is not None:
         if features.centre is not None:
@@ -346,9 +346,9 @@ def unfold_skip(skip, intercept, features=None, targets=None):
 
 
 def _inverse(x):
-    """1 / x, and 0 for 0, of numbers >= 0; between `tiny` and its inverse.
+    """1 / x for numbers >= 0, with 0 for 0; between `tiny` and its inverse.
 
-    So it is its own inverse, but for what is out of that range.
+    It is its own inverse, except for numbers out of that range.
     """
     tiny = np.finfo(x.dtype).tiny
     x = np.where(x > 0, np.clip(x, tiny, 1 / tiny), 0)

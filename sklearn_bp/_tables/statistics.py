@@ -1,11 +1,11 @@
-"""Statistics that merge: those of the parts give those of the whole.
+"""Mergeable statistics: those of the parts give those of the whole.
 
-A fit in one go learns the scaling of its columns from one `ColumnStatistics`; a stream
-merges those of its parts.  All but the quantiles is exact.  Quantiles are exact for up
-to POINTS rows; of more, POINTS values stand for the distribution of each column, and
-its quartiles are right to about 1 % of the rows.
+A fit in memory learns the scaling of its columns from one `ColumnStatistics`; a stream
+merges those of its parts.  All statistics except quantiles are exact.  Quantiles are
+exact for up to POINTS rows; with more rows, POINTS values represent the distribution of
+each column, and its quartiles are accurate to about 1 % of the rows.
 
-Weights are those of the rows over some power of 2, so that their sums are finite.
+Weights are divided by a power of 2, so that their sums are finite.
 """
 
 from dataclasses import dataclass, replace
@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-# Values of equal weight that stand for the distribution of a column.  As many rows are
-# kept as they are before they join these.
+# Number of values of equal weight that represent the distribution of a column, and of
+# rows that are kept before they are merged into these.
 POINTS = 128
 
-# Of a long stream about so many rows, evenly spaced, enter the quantiles.
+# About this many evenly spaced rows of a long stream enter the quantiles.
 SAMPLED = 2048
 
-# Quantiles are taken from at most so many rows, evenly spaced, and fewer of long ones,
-# so that sorting them takes little memory: a quartile of 20,000 rows is right to 0.3 %
-# of the rows, of 2,000 to 1 %.
+# Quantiles are taken from at most this many evenly spaced rows, and from fewer if rows
+# are long, so that sorting takes little memory: a quartile from 20,000 rows is accurate
+# to 0.3 % of the rows, from 2,000 rows to 1 %.
 QUANTILE_ROWS = 20_000
 FEWEST_QUANTILE_ROWS = 2_000
 QUANTILE_SIZE = 2**22
 
-# Numbers of X that are looked at in one go.
+# Numbers of X that are processed at once.
 BLOCK_SIZE = 2**20
 
 QUARTILES = (0.5, 0.25, 0.75)
@@ -35,32 +35,32 @@ QUARTILES = (0.5, 0.25, 0.75)
 
 @dataclass(frozen=True)
 class ColumnStatistics:
-    """The statistics of dense columns, whose missing values are NaN.
+    """Statistics of dense columns, whose missing values are NaN.
 
     Attributes
     ----------
     weight : float
-        Of all rows.
+        Weight of all rows.
     missing : ndarray of shape (d,), or 0.0
-        Weight of the rows that miss a column.
+        Weight of the rows in which a column is missing.
     low, high : ndarray of shape (d,), float64
-        NaN where nothing was observed.
+        NaN if nothing was observed.
     pair : ndarray of shape (d,), bool
         Whether `low` and `high` are the only values, and differ.
     of_high : ndarray of shape (d,)
-        Of such columns, the weight of the rows that have the larger value.
+        For such columns, the weight of the rows with the larger value.
     three : ndarray of shape (3, d) or None
-        Median, first and third quartile, where they are known exactly; missing values
+        Median, first and third quartile, if they are known exactly; missing values
         count as medians.
     points : ndarray of shape (POINTS, d) or None
-        Values of equal weight, as good as all that were observed in all rows but those
+        Values of equal weight that represent all observed values, except for the rows
         below.
     points_weight : ndarray of shape (d,), or float
-        The weight that they stand for.
+        The weight that the points represent.
     rows : ndarray of shape (n_rows, d)
-        The values of rows that are not among the points yet, each column sorted.
+        Rows that are not among the points yet, each column sorted.
     row_weights : ndarray of shape (n_rows, d)
-        Their weights, 0 for those that are missing.
+        Their weights, 0 for missing values.
     """
 
     weight: float
@@ -77,10 +77,9 @@ class ColumnStatistics:
 
     @classmethod
     def of(cls, X, sample_weight=None):
-        """Of the columns of X, (n, d), dense and finite.
+        """The statistics of the columns of X, (n, d), dense and finite.
 
-        Rows without weight take no part.  Of the distribution only the quartiles are
-        kept.
+        Rows of weight 0 are ignored.  Only the quartiles of the distribution are kept.
         """
         chosen, sample_weight = _of_weight(sample_weight)
         facts = _facts(X, chosen, sample_weight)
@@ -91,20 +90,20 @@ class ColumnStatistics:
 
     @classmethod
     def of_facts(cls, X, rows=None, sample_weight=None):
-        """Of these rows of X, all of weight, but for the quantiles."""
+        """The statistics of these rows of X without quantiles; no zero weights."""
         known: Any = (*_facts(X, rows, sample_weight), None, None)
         return cls(*known, *_nothing(X.shape[1], 0.0))
 
     def with_quartiles(self, columns, sample_weight):
-        """The same, with the quartiles of some of the rows, (d, n)."""
+        """A copy with the quartiles of some of the rows, (d, n)."""
         three = quantiles(columns, sample_weight, QUARTILES)
         return replace(self, three=three, points_weight=self.weight - self.missing)
 
     @classmethod
     def of_part(cls, X, sample_weight=None, n_before=0):
-        """Of a part of a stream, with so many rows before it, none without weight.
+        """The statistics of a part of a stream, after `n_before` rows; no zero weights.
 
-        Fewer and fewer rows of a long stream enter the quantiles.
+        A decreasing share of the rows of a long stream enters the quantiles.
         """
         facts = _facts(X, None, sample_weight)
         if n_before == 0 and len(X) > POINTS:
@@ -130,14 +129,14 @@ class ColumnStatistics:
 
     @property
     def share(self):
-        """Of columns of two values, the share of the rows that have the larger."""
+        """For columns of two values, the share of rows with the larger one."""
         return self.of_high / self.weight
 
     @property
     def quartiles(self):
         """Median, first and third quartile of each column, (3, d), float64.
 
-        Missing values count as medians; 0 where nothing was observed.
+        Missing values count as medians; 0 if nothing was observed.
         """
         if self.three is not None:
             return self.three
@@ -149,16 +148,16 @@ class ColumnStatistics:
         ratio = np.divide(
             self.missing, observed, out=np.ones_like(observed), where=observed > 0
         )
-        # The medians' weight, in units of the rows that entered the distribution.
+        # The weight of the medians, in units of the rows in the distribution.
         of_medians = ratio * weights.sum(axis=0) + (observed <= 0)
         values = np.concatenate([np.nan_to_num(values), np.nan_to_num(medians)])
         weights = np.concatenate([weights, of_medians[np.newaxis]])
         return quantiles(values.T.copy(), weights.T, QUARTILES)
 
     def filled(self):
-        """The same, with medians for missing values: those of the columns to train on.
+        """A copy with medians for missing values, as in the columns for training.
 
-        Its quartiles are known; it is not to be merged.
+        Its quartiles are known; it must not be merged.
         """
         three = self.quartiles
         if not np.any(self.missing):
@@ -176,7 +175,7 @@ class ColumnStatistics:
         )
 
     def without(self, columns):
-        """The same, but nothing was observed of some columns, a mask."""
+        """A copy in which nothing was observed of some columns, given by a mask."""
         if not columns.any():
             return self
         return replace(
@@ -201,7 +200,7 @@ class ColumnStatistics:
         )
 
     def _from_quartiles(self):
-        """Points between which and the ends the quartiles are as they are known."""
+        """Points that have the known quartiles."""
         median, first, third = self.three
         knots = np.stack([self.low, first, median, third, self.high])
         at = (np.arange(POINTS) + 0.5) / POINTS * 4
@@ -210,7 +209,7 @@ class ColumnStatistics:
         return knots[below] * (1 - part) + knots[below + 1] * part
 
     def merged(self, other):
-        """The statistics of these rows and of others."""
+        """The statistics of these rows and others."""
         facts = self._merged_facts(other)
         rows = np.concatenate([self.rows, other.rows])
         weights = np.concatenate([self.row_weights, other.row_weights])
@@ -250,14 +249,14 @@ class ColumnStatistics:
         )
 
     def rearranged(self, origins, values):
-        """The statistics of other columns, made from these.
+        """The statistics of rearranged columns.
 
         Parameters
         ----------
         origins : ndarray of int, (d_new,)
-            The column that each was; -1 for one that is new.
+            The old column of each new one; -1 for an added column.
         values : ndarray of shape (d_new,)
-            What all rows hold so far in a column that is new.
+            The value of all rows so far in an added column.
         """
         new = origins < 0
 
@@ -285,7 +284,7 @@ class ColumnStatistics:
         )
 
     def reweighted(self, exponent):
-        """The same, with weights times 2 ** exponent."""
+        """A copy with weights times 2 ** exponent."""
         return replace(
             self,
             weight=float(np.ldexp(self.weight, exponent)),
@@ -297,18 +296,18 @@ class ColumnStatistics:
 
 
 def _nothing(d, of_points) -> Any:
-    """No rows beside points of such a weight, for `ColumnStatistics`."""
+    """The fields of `ColumnStatistics` for no rows, with points of this weight."""
     return of_points, np.empty((0, d)), np.empty((0, d))
 
 
 def _sorted(values, weights):
-    """Values (n, d), each column sorted, and their weights, (n, d)."""
+    """Values (n, d) with each column sorted, and their weights, (n, d)."""
     order = np.argsort(values, axis=0, kind="stable")
     return tuple(np.take_along_axis(a, order, axis=0) for a in (values, weights))
 
 
 def _of_weight(sample_weight):
-    """The rows that have weight, and their weights; None for all, and for none."""
+    """The rows with non-zero weight, and their weights; None for all, or no weights."""
     if sample_weight is None or sample_weight.all():
         return None, sample_weight
     chosen = np.flatnonzero(sample_weight)
@@ -316,13 +315,13 @@ def _of_weight(sample_weight):
 
 
 def _facts(X, rows, sample_weight) -> Any:
-    """Weight, missing, low, high, pair and of_high, as of `ColumnStatistics`."""
+    """Weight, missing, low, high, pair and of_high of `ColumnStatistics`."""
     low, high, pair = extremes(X, rows)
     weight = len(X) if rows is None else len(rows)
     if sample_weight is not None:
         weight = sample_weight.sum()
     missing = 0.0
-    if np.isnan(low).any():  # a minimum hands NaN on
+    if np.isnan(low).any():  # a minimum propagates NaN
         gone = np.isnan(X)
         missing = gone.sum(axis=0).astype(np.float64)
         if sample_weight is not None:
@@ -336,15 +335,16 @@ def _facts(X, rows, sample_weight) -> Any:
 
 
 def _by_column(values, weights):
-    """Weights (n,), or None, as (n, d), 0 where values, (n, d), are missing."""
+    """Weights (n,), or None, as (n, d), with 0 for missing values, (n, d)."""
     weights = np.ones(len(values)) if weights is None else weights
     return np.where(np.isnan(values), 0.0, weights[:, np.newaxis])
 
 
 def _points_of(values, weights):
-    """Values of equal weight for weighted ones: (n, d) to (POINTS, d), float64.
+    """Values of equal weight that represent weighted ones: (n, d) to (POINTS, d).
 
-    Those in whose weight the middles of POINTS equal parts of all weight fall.
+    The total weight is divided into POINTS equal parts, and each is represented by the
+    value at its middle.
     """
     order = np.argsort(values, axis=0, kind="stable")
     values = np.take_along_axis(values, order, axis=0)
@@ -361,8 +361,8 @@ def quantiles(columns, sample_weight, levels):
     """Quantiles of each of the columns, (d, n), as (n_levels, d), float64.
 
     The averaged inverse of the distribution function (Hyndman and Fan 1996, type 2),
-    so that integer weights, (n,) or (d, n), are as good as repeated rows.  Sorts in
-    place.  Values of weight 0 do not count.
+    so that integer weights, (n,) or (d, n), equal repeated rows.  It sorts in place.
+    Values of weight 0 do not count.
     """
     levels = np.asarray(levels)
     d, n = columns.shape
@@ -392,17 +392,17 @@ def _middles(x, y):
 
 @dataclass(frozen=True)
 class TargetStatistics:
-    """The statistics of targets.
+    """Statistics of targets.
 
     Attributes
     ----------
     weight : float
-        Of all rows.
+        Weight of all rows.
     unit, mean, variance : ndarray of shape (n_targets,)
-        The largest absolute value (1 if that is 0); mean and variance of the targets
-        over it, so that no square overflows.
+        The largest absolute value (1 if that is 0), and mean and variance of the
+        targets divided by it, so that no square overflows.
     columns : ColumnStatistics or None
-        For quartiles, where they are wanted.
+        For quartiles, if they are needed.
     """
 
     weight: float
@@ -413,7 +413,7 @@ class TargetStatistics:
 
     @classmethod
     def of(cls, Y, sample_weight, columns=None):
-        """Of targets, (n, n_targets), float64; weights (n,) or None."""
+        """The statistics of targets, (n, n_targets), float64; weights (n,) or None."""
         largest = np.abs(Y).max(axis=0)
         unit = np.where(largest > 0, largest, 1.0)
         Y = Y / unit
@@ -423,7 +423,7 @@ class TargetStatistics:
         return cls(float(weight), unit, mean, variance, columns)
 
     def merged(self, other):
-        """The statistics of these targets and of others (Chan et al. 1983)."""
+        """The statistics of these targets and others (Chan et al. 1983)."""
         zero = [(one.mean == 0) & (one.variance == 0) for one in (self, other)]
         unit = np.maximum(self.unit, other.unit)
         unit = np.where(zero[0], other.unit, np.where(zero[1], self.unit, unit))
@@ -442,7 +442,7 @@ class TargetStatistics:
         )
 
     def reweighted(self, exponent):
-        """The same, with weights times 2 ** exponent."""
+        """A copy with weights times 2 ** exponent."""
         columns = self.columns
         if columns is not None:
             columns = columns.reweighted(exponent)
@@ -454,7 +454,7 @@ class TargetStatistics:
 
 
 def _blocks(X, rows):
-    """X, or these rows of it, in parts of about BLOCK_SIZE numbers."""
+    """Iterate over X, or these rows of it, in parts of about BLOCK_SIZE numbers."""
     n, d = X.shape if rows is None else (len(rows), X.shape[1])
     length = max(1, BLOCK_SIZE // d)
     for start in range(0, n, length):
@@ -463,7 +463,7 @@ def _blocks(X, rows):
 
 
 def extremes(X, rows=None):
-    """Smallest and largest of each column, and whether it has just these values."""
+    """Smallest and largest value of each column, and whether it has only these."""
     extremes = [(x.min(axis=0), x.max(axis=0)) for x in _blocks(X, rows)]
     low = np.min([least for least, _ in extremes], axis=0)
     high = np.max([most for _, most in extremes], axis=0)
@@ -480,7 +480,7 @@ def extremes(X, rows=None):
 
 
 def weight_of(values, X, rows, columns, sample_weight):
-    """Rows, or their weight, in which these columns have these values.
+    """Number or weight of the rows in which these columns have these values.
 
     Sums of counts and of whole weights are exact.
     """
@@ -496,7 +496,7 @@ def weight_of(values, X, rows, columns, sample_weight):
 
 
 def quantile_step(n, d):
-    """Every so many of n rows of d numbers serve for quartiles."""
+    """The step between the rows used for quartiles, of n rows with d numbers."""
     most = min(max(QUANTILE_SIZE // d, FEWEST_QUANTILE_ROWS), QUANTILE_ROWS)
     return -(-n // most)
 

@@ -1,4 +1,4 @@
-"""Labels and targets, whatever holds them, as arrays of one kind; or a clear error."""
+"""Labels and targets from any container as arrays of one kind, or a clear error."""
 
 import numpy as np
 from scipy.sparse import issparse
@@ -25,7 +25,7 @@ _ANY_SHAPE = {"ensure_2d": False, "ensure_min_samples": 0, "input_name": "y"}
 
 
 def check_y_given(y, estimator):
-    """Refuse y=None in scikit-learn's words."""
+    """Raise scikit-learn's error for y=None."""
     if y is None:
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but "
@@ -36,8 +36,8 @@ def check_y_given(y, estimator):
 def check_labels(y, name="y", warn=True):
     """Labels as an array of their natural dtype, or a label indicator matrix.
 
-    Pandas' nullable and categorical columns, and arrays of objects, come out as what
-    they hold: ints, bools, strings.
+    Pandas' nullable and categorical columns and object arrays become arrays of what
+    they hold: ints, bools or strings.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def check_labels(y, name="y", warn=True):
 
 
 def _check_indicators(y, name):
-    """ValueError unless all entries of a matrix are 0 or 1."""
+    """Raise a ValueError unless all entries of a matrix are 0 or 1."""
     if y.dtype.kind in NUMERIC_KINDS:
         strange = y[(y != 0) & (y != 1)]
         if not strange.size:
@@ -74,14 +74,14 @@ def _check_indicators(y, name):
 
 
 def _are_few_ints(y):
-    """Whether there is nothing to say against labels, which takes scikit-learn long."""
+    """Whether labels are a few ints, which need no slow check by scikit-learn."""
     if y.ndim != 1 or y.dtype.kind not in "iu" or not len(y):
         return False
     return 2 * (int(y.max()) - int(y.min()) + 1) <= len(y)
 
 
 def _natural_dtype(y, name):
-    """Labels in an array of their own dtype; ValueError if they are mixed."""
+    """Labels as an array of their natural dtype; ValueError if they are mixed."""
     refuse_lazy(y, name)
     if issparse(y):
         if y.shape[-1] == 1:
@@ -100,7 +100,7 @@ def _natural_dtype(y, name):
 
 
 def _array_of(y, name):
-    """Labels in an array; ValueError for a list in which numpy would change some."""
+    """Labels as an array; ValueError for a list whose labels numpy would change."""
     try:
         array = np.asarray(y)
     except ValueError as error:  # inhomogeneous
@@ -112,7 +112,7 @@ def _array_of(y, name):
             f"{name} must be an array or a list with the label of each row, or a label "
             f"indicator matrix. Got {type(y).__name__} instead."
         )
-    # A list of strings and others, or of integers and floats, has become all the one.
+    # numpy has converted mixed lists of strings and others, or ints and floats, to one.
     if isinstance(y, list | tuple) and array.size:
         if array.dtype.kind in "US":
             _of_one_kind(np.array(y, dtype=object), name)
@@ -122,7 +122,7 @@ def _array_of(y, name):
 
 
 def _of_one_kind(array, name):
-    """An array of objects as ints, bools or strings; ValueError for other and mixed."""
+    """An object array as ints, bools or strings; ValueError for others and mixtures."""
     values = array.ravel().tolist()
     types = set(map(type, values))
     may_miss = {t for t in types if t.__name__ in MISSING or issubclass(t, _MAY_BE_NAN)}
@@ -139,8 +139,8 @@ def _of_one_kind(array, name):
             return numbers
         large = next(v for v in values if not isinstance(v, bool | np.bool_))
         raise ValueError(
-            f"{name} holds numbers that fit no dtype of numpy without loss (such as "
-            f"{large!r}): turn them into strings, which may be labels too."
+            f"{name} holds numbers that fit no numpy dtype without loss (such as "
+            f"{large!r}): convert them to strings, which are allowed as labels."
         )
     if any(issubclass(t, list | tuple | set | frozenset | np.ndarray) for t in types):
         raise ValueError(f"{name} holds sequences: {_OF_SEQUENCES}")
@@ -151,22 +151,22 @@ def _of_one_kind(array, name):
         )
     raise ValueError(
         f"{name} holds {kinds[0]} (such as {example(values, kinds[0])}), which cannot "
-        "be labels: turn them into strings, ints or bools. Unknown label type: unknown."
+        "be labels: make them strings, ints or bools. Unknown label type: unknown."
     )
 
 
 _MAY_BE_NAN = float | np.floating | np.datetime64 | np.timedelta64
 _OF_SEQUENCES = (
-    "for several labels per row pass a label indicator matrix of zeros and ones, which "
-    "sklearn.preprocessing.MultiLabelBinarizer makes."
+    "for several labels per row pass a label indicator matrix of zeros and ones, for "
+    "example from sklearn.preprocessing.MultiLabelBinarizer."
 )
 
 
 def for_metrics(y):
-    """Targets in a form that scikit-learn's metrics and splitters take.
+    """Targets in a form that scikit-learn's metrics and splitters accept.
 
-    Arrays of objects that are numbers or bools get their dtype, indicators are made
-    dense; all else stays what it is, with its index.
+    Object arrays of numbers or bools get a numeric dtype, and indicators become dense;
+    anything else is unchanged and keeps its index.
     """
     if issparse(y):
         return y.toarray()
@@ -181,12 +181,12 @@ def for_metrics(y):
 
 
 def joined_labels(found):
-    """The sorted labels of several arrays, each left what it is.
+    """The sorted labels of several arrays, with their types unchanged.
 
     Parameters
     ----------
     found : list of ndarray
-        As `check_labels` gives them.
+        From `check_labels`.
     """
     kinds = {labels.dtype.kind in NUMERIC_KINDS for labels in found}
     if len(kinds) > 1:
@@ -196,7 +196,7 @@ def joined_labels(found):
         )
     labels = np.concatenate(found)
     if labels.dtype.kind == "f" and any(map(are_large, found)):
-        # As of int64 and uint64.
+        # For int64 and uint64.
         exact = np.concatenate([labels.astype(object) for labels in found])
         labels = _of_one_kind(exact, "y")
     return np.unique(labels)

@@ -1,4 +1,4 @@
-"""Sample weights: checked, and in a unit that does not matter."""
+"""Sample weights: checked, and normalized so that their unit does not matter."""
 
 from numbers import Real
 
@@ -45,18 +45,18 @@ def check_weights(sample_weight, n_rows):
     return weights
 
 
-# Weights are whole multiples of a unit, not less than the largest over so many, if
-# rounding to these changes no weight by more of the unit than this.
+# Weights count as whole multiples of a unit, which is at least the largest weight over
+# the first number, if rounding changes no weight by more than the second, in that unit.
 LARGEST_MULTIPLE = 100
 WHOLE = 1e-6
 
 
 def in_rows(sample_weight, most_rows):
-    """Weights, or None, in a unit of their own, so that theirs does not matter.
+    """Weights, or None, normalized so that their unit does not matter.
 
-    Equal weights become 1. Weights that are whole multiples of a unit become these,
-    as small as can be: repeated rows, if they stand for fewer than `most_rows`. Others
-    have mean 1 over the rows that have weight.
+    Equal weights become 1. Weights that are whole multiples of a unit become the
+    smallest such multiples, which are numbers of repeated rows, if these are fewer than
+    `most_rows`. Other weights get mean 1 over the rows with non-zero weight.
 
     Returns
     -------
@@ -73,12 +73,12 @@ def in_rows(sample_weight, most_rows):
 
 
 def row_unit(values, counts, most_rows):
-    """The weight of a row, as of `in_rows`, and whether all weights are multiples.
+    """The weight of one row for `in_rows`, and whether all weights are multiples.
 
     Parameters
     ----------
     values, counts : ndarrays
-        The different weights, which are above 0, and the rows that have each.
+        The distinct non-zero weights, and the number of rows with each.
     most_rows : int or inf
     """
     largest, shares = values.max(), values / values.max()
@@ -93,7 +93,7 @@ def row_unit(values, counts, most_rows):
 
 
 def bounded(sample_weight):
-    """Weights, or None, over 2 ** exponent: at most 1, so that sums are finite.
+    """Weights, or None, divided by 2 ** exponent: at most 1, so that sums are finite.
 
     Returns
     -------

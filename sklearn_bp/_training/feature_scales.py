@@ -9,7 +9,7 @@ The network gains nothing that it could not express; but Adam, whose steps have 
 same length for every weight, can turn a feature up or down as a whole (Holzmüller,
 Grinsztajn and Steinwart 2024, "Better by default: strong pre-tuned MLPs and boosted
 trees on tabular data", have such a layer, and its faster rate).  In the end it is
-folded into W1.
+absorbed into W1.
 
 The kernel and the optimizer know nothing of it: the kernel sees s W1 in a buffer, and
 the optimizer finds r among the parameters.  In between stands `scaling_inputs`.

@@ -179,12 +179,12 @@ class Plan:
     cost : callable(Measured) -> float, or None, default=None
         What the patience watches, and the best epoch's weights are kept.  None: the
         training loss, and the last epoch's.
-    relaxes : bool, default=False
+    drops_penalty : bool, default=False
         With `cost`, drop the penalty once the patience is used up, and go on from the
         best weights, with half the patience and a tenth of its `tol`.
     observers : sequence of objects
         Told of each epoch, by `epoch_begins(state)` and, once it is decided whether
-        training goes on, `epoch_ends(books, reason)`: the books are a `BestWeights`,
+        training goes on, `epoch_ends(history, reason)`: the history is a `BestWeights`,
         the reason is what ends training, or None. A true answer ends it too.
     """
 
@@ -192,7 +192,7 @@ class Plan:
     loss_threshold: float
     validate: Callable[[Parameters], Measured] | None
     cost: Callable[[Measured], float] | None = None
-    relaxes: bool = False
+    drops_penalty: bool = False
     observers: Sequence[Any] = ()
 
     def epoch_begins(self, state):
@@ -207,7 +207,7 @@ class TrainingResult:
     Attributes
     ----------
     parameters : Parameters
-        The weights to keep; without a scaling layer, which is folded into them.
+        The weights to keep; without a scaling layer, which is absorbed into them.
     state : TrainingState
     best_iter : int
         Number of the epoch, from 1, after which `parameters` stood.
@@ -279,9 +279,9 @@ class MiniBatches:
             if lower is not None:
                 state.rate, state.patience.count = lower, 0
                 return True
-            if state.relaxed or not plan.relaxes or plan.cost is None:
+            if state.relaxed or not plan.drops_penalty or plan.cost is None:
                 return False
-            relax(state)
+            drop_penalty(state)
             optimizer, pass_over_rows = self._bind(network, data, state)
             return True
 
@@ -419,7 +419,7 @@ def bind_kernels(
     }
 
 
-def relax(state):
+def drop_penalty(state):
     """Go back to the best weights, to go on without penalty."""
     state.relaxed = True
     for parameters in (state.parameters, state.average):
@@ -565,7 +565,7 @@ def run_epochs(epoch, on_plateau, state, plan):
 
 
 class BestWeights:
-    """Keeps the books of a run: curves, the weights to keep, the last whole epoch.
+    """Records the history of a run: curves, best weights, the last whole epoch.
 
     Parameters
     ----------
@@ -592,7 +592,7 @@ class BestWeights:
             raise divergence(state.n_iter + 1)
         cost, plan = loss, self.plan
         if plan.validate is not None:
-            measured = plan.validate(parameters.folded())
+            measured = plan.validate(parameters.absorbed())
             state.validation_losses.append(float(measured.loss))
             state.validation_scores.append(float(measured.score))
             if plan.cost is not None:
@@ -635,7 +635,7 @@ class BestWeights:
         if state.best is not None and self.plan.cost is not None:
             flat, best_iter = state.best, state.best_iter
         flat = flat.astype(self._dtype, copy=False)
-        parameters = state.parameters.like(flat).folded()
+        parameters = state.parameters.like(flat).absorbed()
         return TrainingResult(parameters, state, best_iter, reason)
 
 

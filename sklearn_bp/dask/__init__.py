@@ -1,7 +1,7 @@
-"""The two estimators for dask collections: rows spread over a cluster.
+"""The two estimators for dask collections, whose rows are spread over a cluster.
 
-The same constructors and the same networks as of `sklearn_bp`; training is by sums
-over the partitions, so its result does not depend on the number of workers.  Needs
+They have the constructors and the networks of `sklearn_bp`. Training uses sums over the
+partitions, so the result does not depend on the number of workers. Install them with
 ``pip install "sklearn-bp[dask]"``.
 """
 
@@ -40,7 +40,7 @@ __all__ = ["TwoLayerClassifier", "TwoLayerRegressor"]
 
 
 class _OnCluster(BaseTwoLayer):
-    """What both share; stands before the plain estimator among a class's bases."""
+    """Common base of both; comes before the plain estimator among the bases."""
 
     _plain: Any
 
@@ -63,26 +63,26 @@ class _OnCluster(BaseTwoLayer):
         Parameters
         ----------
         X : dask array or DataFrame of shape (n_samples, n_features)
-            Features, in blocks of rows; else as of the plain class.
+            Features, in blocks of rows; otherwise as in the plain class.
 
         y : dask array, Series or DataFrame of shape (n_samples,) or \
                 (n_samples, n_outputs)
-            In blocks as those of X: class labels, or a label indicator matrix; of the
-            regressor targets.
+            Class labels or a label indicator matrix for the classifier, targets for the
+            regressor, in the same blocks as X.
 
         sample_weight : dask array or Series of shape (n_samples,), default=None
             Weights >= 0, not all zero.
 
         client : distributed.Client, default=None
-            The cluster's; None for the default client.
+            Client of the cluster; None for the default client.
 
         X_val, y_val, sample_weight_val : array-like, default=None
-            Validation rows, in memory: they are looked at in this process after each
-            epoch, so some thousands will do. In place of rows that would be held out;
-            with them `early_stopping_metric` may be a scorer.
+            Validation rows in memory, which take the place of held-out rows. They are
+            evaluated in this process after each epoch, so some thousands are enough.
+            With them `early_stopping_metric` may be a scorer.
 
         coef_init, intercept_init : list of two arrays, default=None
-            Weights and intercepts to start from, as of the plain class.
+            Weights and intercepts to start from, as in the plain class.
 
         Returns
         -------
@@ -95,7 +95,7 @@ class _OnCluster(BaseTwoLayer):
         RuntimeError
             If the cluster lost data that it cannot compute again, or all its workers.
         DivergenceError
-            A ValueError: the loss is not finite. What was fitted before is kept.
+            If the loss is not finite; it is a ValueError. An earlier fit is kept.
         """
         check_y_given(y, self)
         check_collections(self, X=X, y=y, sample_weight=sample_weight)
@@ -114,8 +114,8 @@ class _OnCluster(BaseTwoLayer):
             if is_dask_collection(getattr(request, name)):
                 raise TypeError(
                     f"{name} is a dask {type(getattr(request, name)).__name__}: "
-                    "validation rows are looked at in this process after each epoch. "
-                    f"Pass {name}.compute() of some rows."
+                    "validation rows are evaluated in this process after each epoch. "
+                    f"Pass {name}.compute() with some rows."
                 )
         client = client_of(client)
         return self._fit_parts(
@@ -123,12 +123,12 @@ class _OnCluster(BaseTwoLayer):
         )
 
     def _fit_parts(self, request, blocks, empty):
-        """Fit to Parts of `Block`; `empty` is X without any row."""
+        """Fit to Parts of `Block`; `empty` is X without rows."""
         recipe = Recipe.of(self)
         request.check(recipe.validation_fraction)
         start = self._start(recipe, request)
-        witness = self._feature_record(recipe, start)
-        rows = PartitionedRows(request, witness, blocks, empty)
+        feature_record = self._feature_record(recipe, start)
+        rows = PartitionedRows(request, feature_record, blocks, empty)
         done = self._run(recipe, request, rows, start)
         if self.verbose:
             print(ending(done.result))
@@ -139,7 +139,7 @@ class _OnCluster(BaseTwoLayer):
         return self._plain
 
     def _train_blocks(self, X, y, sample_weight, client, **options):
-        """Train on block after block, each where it is: what travels is the model."""
+        """Train on one block after the other; the model moves, not the blocks."""
         check_y_given(y, self)
         check_collections(self, X=X, y=y, sample_weight=sample_weight)
         client = client_of(client)
@@ -154,7 +154,7 @@ class _OnCluster(BaseTwoLayer):
         return self
 
     def _adopt(self, model):
-        """The fitted attributes of a plain estimator, in place of one's own."""
+        """Replace the fitted attributes by those of a plain estimator."""
         parameters = {*self.get_params(deep=False), "_skl_callbacks"}
         for name in [name for name in vars(self) if name not in parameters]:
             delattr(self, name)
@@ -168,18 +168,18 @@ class _OnCluster(BaseTwoLayer):
         Returns
         -------
         model : estimator
-            It takes arrays and tables in memory, and is independent of this one.
+            It accepts arrays and tables in memory, and is independent of this one.
         """
         model = self._plain(**self.get_params(deep=False))
         parameters = model.get_params(deep=False)
         fitted = {k: v for k, v in vars(self).items() if k not in parameters}
-        fitted.pop("_skl_callbacks", None)  # they belong to this one
+        fitted.pop("_skl_callbacks", None)  # they belong to this estimator
         vars(model).update(copy.deepcopy(fitted))
         return model
 
     @property
     def fit_batches(self) -> Any:
-        """Not for dask collections: partial_fit takes their blocks in order."""
+        """Not available: partial_fit takes the blocks of dask collections in order."""
         raise AttributeError(
             f"{type(self).__name__} of sklearn_bp.dask has no fit_batches: partial_fit "
             "takes the blocks of dask collections in order."
@@ -189,7 +189,7 @@ class _OnCluster(BaseTwoLayer):
         check_collections(self, X=X)
         model = self.to_local()
         if not hasattr(model, "coefs_"):
-            getattr(model, method)(np.empty((0, 0)))  # says that it is not fitted
+            getattr(model, method)(np.empty((0, 0)))  # raises NotFittedError
         self._check_columns(X)
         return predicted(X, model, method, columns, dtype)
 
@@ -208,7 +208,7 @@ class _OnCluster(BaseTwoLayer):
             if is_dask_collection(value):
                 raise TypeError(
                     f"{name} is a dask {type(value).__name__}, which this method does "
-                    "not take: call it on to_local(), with rows in memory."
+                    "not accept: call it on to_local(), with rows in memory."
                 )
 
 
@@ -217,30 +217,30 @@ class TwoLayerClassifier(  # type: ignore[misc]  # fit takes a client
 ):
     """Classifier of one hidden layer for dask arrays and DataFrames.
 
-    The parameters and attributes of `sklearn_bp.TwoLayerClassifier` and, with
-    solver='lbfgs', its numbers up to rounding. Rows stay on the cluster. What they add
-    up to does not depend on the number of workers: for given partitions and an int
-    `random_state` the weights are the same to the last bit.
+    It has the parameters and attributes of `sklearn_bp.TwoLayerClassifier` and, with
+    solver='lbfgs', the same numbers up to rounding. Rows stay on the cluster. Their
+    sums do not depend on the number of workers: for given partitions and an int
+    `random_state`, the weights are the same to the last bit.
 
     Notes
     -----
-    What differs from the plain class:
+    Differences from the plain class:
 
     - Each step of a solver is a round over the cluster, which takes tens of
       milliseconds, so `batch_size` is large: 'by_rows' is the power of two nearest to
       a 67th of the rows, from 256 to 8192. A step takes its share of the rows of each
       partition, in an order that depends on `random_state`, the partition and the
       epoch; shuffle='blocks' means True.
-    - Rows held out are drawn within each partition; `validation_fraction` is a number
-      and `early_stopping_metric` 'loss' or 'score', unless `X_val` is given.
-    - Rows of weight 0 take no part: they neither count as rows nor fill batches.
-    - Medians and quartiles are taken from at most 20,000 evenly spaced rows, as those
-      of large arrays are anyway, and here also where values are missing.
-    - partial_fit trains on one block after the other, where they are.
+    - Held-out rows are drawn within each partition; `validation_fraction` must be a
+      number and `early_stopping_metric` 'loss' or 'score', unless you pass `X_val`.
+    - Rows of weight 0 are ignored: they neither count as rows nor fill batches.
+    - Medians and quartiles are taken from at most 20,000 evenly spaced rows, as for
+      large arrays, but here also if values are missing.
+    - partial_fit trains on one block after the other, on the workers that hold them.
 
-    Workers that die are made up for with the same result, as long as dask can compute
-    their data again: rows from files or ``dask.array.from_array`` are, scattered rows
-    are not.
+    If workers die, the result stays the same, as long as dask can compute their data
+    again: it can for rows from files or ``dask.array.from_array``, but not for
+    scattered rows.
 
     See Also
     --------
@@ -260,15 +260,15 @@ class TwoLayerClassifier(  # type: ignore[misc]  # fit takes a client
     ) -> Self:
         """Train on the blocks in order, with one epoch on each.
 
-        The same as partial_fit of the plain estimator on block after block.
+        It equals partial_fit of the plain estimator on one block after the other.
 
         Parameters
         ----------
         X, y, sample_weight, client
-            As of `fit`.
+            As in `fit`.
 
         classes : array-like of shape (n_classes,), default=None
-            All classes that any block will bring; needed in the first call.
+            All classes that may occur in any block; required in the first call.
 
         Returns
         -------
@@ -278,7 +278,7 @@ class TwoLayerClassifier(  # type: ignore[misc]  # fit takes a client
         return self._train_blocks(X, y, sample_weight, client, classes=classes)
 
     def predict(self, X: MatrixLike) -> Any:
-        """The likeliest class of each row, lazily.
+        """Most likely class of each row, lazily.
 
         Parameters
         ----------
@@ -346,7 +346,7 @@ class TwoLayerClassifier(  # type: ignore[misc]  # fit takes a client
         Parameters
         ----------
         X, y, sample_weight
-            As of `fit`.
+            As in `fit`.
 
         Returns
         -------
@@ -370,30 +370,30 @@ class TwoLayerRegressor(  # type: ignore[misc]
 ):
     """Regressor of one hidden layer for dask arrays and DataFrames.
 
-    The parameters and attributes of `sklearn_bp.TwoLayerRegressor` and, with
-    solver='lbfgs', its numbers up to rounding. Rows stay on the cluster. What they add
-    up to does not depend on the number of workers: for given partitions and an int
-    `random_state` the weights are the same to the last bit.
+    It has the parameters and attributes of `sklearn_bp.TwoLayerRegressor` and, with
+    solver='lbfgs', the same numbers up to rounding. Rows stay on the cluster. Their
+    sums do not depend on the number of workers: for given partitions and an int
+    `random_state`, the weights are the same to the last bit.
 
     Notes
     -----
-    What differs from the plain class:
+    Differences from the plain class:
 
     - Each step of a solver is a round over the cluster, which takes tens of
       milliseconds, so `batch_size` is large: 'by_rows' is the power of two nearest to
       a 67th of the rows, from 256 to 8192. A step takes its share of the rows of each
       partition, in an order that depends on `random_state`, the partition and the
       epoch; shuffle='blocks' means True.
-    - Rows held out are drawn within each partition; `validation_fraction` is a number
-      and `early_stopping_metric` 'loss' or 'score', unless `X_val` is given.
-    - Rows of weight 0 take no part: they neither count as rows nor fill batches.
-    - Medians and quartiles are taken from at most 20,000 evenly spaced rows, as those
-      of large arrays are anyway, and here also where values are missing.
-    - partial_fit trains on one block after the other, where they are.
+    - Held-out rows are drawn within each partition; `validation_fraction` must be a
+      number and `early_stopping_metric` 'loss' or 'score', unless you pass `X_val`.
+    - Rows of weight 0 are ignored: they neither count as rows nor fill batches.
+    - Medians and quartiles are taken from at most 20,000 evenly spaced rows, as for
+      large arrays, but here also if values are missing.
+    - partial_fit trains on one block after the other, on the workers that hold them.
 
-    Workers that die are made up for with the same result, as long as dask can compute
-    their data again: rows from files or ``dask.array.from_array`` are, scattered rows
-    are not.
+    If workers die, the result stays the same, as long as dask can compute their data
+    again: it can for rows from files or ``dask.array.from_array``, but not for
+    scattered rows.
 
     See Also
     --------
@@ -412,12 +412,12 @@ class TwoLayerRegressor(  # type: ignore[misc]
     ) -> Self:
         """Train on the blocks in order, with one epoch on each.
 
-        The same as partial_fit of the plain estimator on block after block.
+        It equals partial_fit of the plain estimator on one block after the other.
 
         Parameters
         ----------
         X, y, sample_weight, client
-            As of `fit`.
+            As in `fit`.
 
         Returns
         -------
@@ -433,7 +433,7 @@ class TwoLayerRegressor(  # type: ignore[misc]
         X : dask array or DataFrame of shape (n_samples, n_features)
 
         return_std : bool, default=False
-            Whether to return the standard deviation of the predictions too.
+            Whether to return the standard deviation of the predictions as well.
 
         Returns
         -------
@@ -449,7 +449,7 @@ class TwoLayerRegressor(  # type: ignore[misc]
         return mean, self._predicted("_spread", X, columns, dtype)
 
     def _columns_and_dtype(self):
-        """Of predictions, as those of one row tell."""
+        """Columns and dtype of predictions, found by predicting one row."""
         if not hasattr(self, "coefs_"):
             return None, np.dtype("f8")
         z = np.zeros((1, self.n_outputs_), self.coefs_[0].dtype)
@@ -457,8 +457,8 @@ class TwoLayerRegressor(  # type: ignore[misc]
         p = targets.mean(z)
         if p.ndim == 3:
             raise ValueError(
-                "Several quantiles of several targets make three dimensions, which "
-                "dask collections are not predicted in: use to_local()."
+                "Several quantiles of several targets have three dimensions, which "
+                "predictions of dask collections cannot have: use to_local()."
             )
         if p.ndim == 1:
             return None, p.dtype
@@ -473,7 +473,7 @@ class TwoLayerRegressor(  # type: ignore[misc]
         Parameters
         ----------
         X, y, sample_weight
-            As of `fit`.
+            As in `fit`.
 
         Returns
         -------
@@ -481,8 +481,8 @@ class TwoLayerRegressor(  # type: ignore[misc]
         """
         if hasattr(self, "coefs_") and isinstance(self._fitted.targets.loss, Quantile):
             raise ValueError(
-                "The score of quantiles needs those of all targets, which are no sum "
-                "over partitions: use to_local() on rows in memory."
+                "The score of quantiles needs the quantiles of all targets, which are "
+                "not sums over partitions: use to_local() on rows in memory."
             )
         found = [m for m in self._scored(moments, X, y, sample_weight) if m is not None]
         total = sum(weight for weight, *_ in found)

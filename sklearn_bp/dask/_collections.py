@@ -1,9 +1,8 @@
 """Dask collections: cut into blocks of rows, sent to a cluster, predicted lazily.
 
-What runs on the cluster are plain tasks, functions of `_dask_rows` and
-`_dask_partitions` on futures: no actors, and nothing is scattered, so that whatever a
-lost worker held is computed again from where it came from.  Results are taken in the
-order of the blocks.
+The cluster runs plain tasks, functions of `_rows` and `_partitions` on futures.  There
+are no actors and nothing is scattered, so dask can compute the data of a lost worker
+again from its source.  Results are used in the order of the blocks.
 """
 
 import asyncio
@@ -25,14 +24,14 @@ except ImportError as error:
 from sklearn_bp._tables.features import is_dask_collection
 from sklearn_bp.dask._rows import Block
 
-# Seconds that a cluster may be without any worker before a fit gives up, and from one
-# look at its workers to the next, while results are waited for.
+# Seconds without any worker before a fit gives up, and seconds between two checks of
+# the workers while it waits for results.
 WITHOUT_WORKERS = 60.0
 LOOK_EVERY = 5.0
 
 
 class Parts:
-    """One object a block of rows, each on some worker of a cluster.
+    """One object per block of rows, each on a worker of the cluster.
 
     Parameters
     ----------
@@ -53,14 +52,14 @@ class Parts:
         ----------
         function : callable
         *shared : object
-            Arguments that all parts get.
+            Arguments for all parts.
         per : list of (tuple or None), default=None
-            Further ones, for each part; a part that has None is left out.
+            Further arguments for each part; parts with None are left out.
         """
         return gather(self.client, self._submit(function, shared, per))
 
     def then(self, function, *shared, per=None):
-        """The results, as in `each`, left where they are: Parts."""
+        """The results, as in `each`, left on the workers: Parts."""
         return Parts(self.client, self._submit(function, shared, per))
 
     def only(self, positions):
@@ -78,20 +77,20 @@ class Parts:
 
 
 def gather(client, futures):
-    """The results of futures, in their order.
+    """The results of futures, in order.
 
     Raises
     ------
     RuntimeError
-        If data is lost that cannot be computed again, or no worker is left.
+        If lost data cannot be computed again, or no worker is left.
     """
     try:
         return client.sync(_gathered, client, futures)
     except CancelledError as error:
         raise RuntimeError(
-            "The cluster lost data that it cannot compute again: a worker is gone with "
-            "data that was scattered to it, or the scheduler is. Make collections of "
-            "sources that can be read once more, files or dask.array.from_array."
+            "The cluster lost data that it cannot compute again: a worker that held "
+            "scattered data is gone, or the scheduler is. Make collections from "
+            "sources that can be read again: files, or dask.array.from_array."
         ) from error
 
 
@@ -114,18 +113,18 @@ async def _gathered(client, futures):
 
 
 def client_of(client):
-    """The client given, or the default one."""
+    """The given client, or the default one."""
     if client is None:
         try:
             client = default_client()
         except ValueError as error:
             raise ValueError(
-                "There is no dask client: make one, distributed.Client(...), or pass "
-                "fit(..., client=client)."
+                "There is no dask client: create one with distributed.Client(...), or "
+                "pass fit(..., client=client)."
             ) from error
     if getattr(client, "asynchronous", False):
         raise ValueError(
-            "The client is asynchronous: fit needs Client(...), which waits."
+            "The client is asynchronous: fit needs a synchronous Client(...)."
         )
     return client
 
@@ -143,7 +142,7 @@ def is_frame(value):
 
 
 def check_collections(estimator, **values):
-    """TypeError unless all values are dask arrays or DataFrames; or None."""
+    """Raise a TypeError unless all values are dask arrays, DataFrames or None."""
     for name, value in values.items():
         if value is None or is_array(value) or is_frame(value):
             continue
@@ -158,7 +157,7 @@ def check_collections(estimator, **values):
 
 
 def empty_rows(X):
-    """X without any row, as numpy or pandas has it: names and number of columns."""
+    """X without rows, in numpy or pandas, with its number or names of columns."""
     if X.ndim != 2:
         raise ValueError(
             f"Expected 2D array, got {X.ndim}D array instead: X must have rows and "
@@ -168,10 +167,10 @@ def empty_rows(X):
 
 
 def blocks_of(X, y, sample_weight, client):
-    """Parts, a `Block` of (X, y, sample_weight) each, cut as X is.
+    """Parts of `Block`, (X, y, sample_weight), with the chunks of X.
 
-    Chunks of y and of weights are made to agree with those of X where all are known;
-    else their numbers must agree.
+    y and the weights get the chunks of X if all chunk sizes are known; otherwise they
+    must have as many chunks.
     """
     X = _by_rows(X)
     n_blocks, parts = len(_delayed(X)), [_delayed(X)]
@@ -184,8 +183,8 @@ def blocks_of(X, y, sample_weight, client):
         if len(blocks) != n_blocks:
             raise ValueError(
                 f"X has {n_blocks} blocks of rows and {name} has {len(blocks)}, of "
-                "unknown sizes. Repartition one like the other, or let dask know the "
-                "sizes by compute_chunk_sizes()."
+                "unknown sizes. Repartition one like the other, or call "
+                "compute_chunk_sizes() so that dask knows the sizes."
             )
         parts.append(blocks)
     block = delayed(Block, pure=False)
@@ -194,7 +193,7 @@ def blocks_of(X, y, sample_weight, client):
 
 
 def _by_rows(value):
-    """An array in one block of columns."""
+    """The array with all columns in one block."""
     if is_array(value) and value.ndim == 2 and value.numblocks[1] > 1:
         return value.rechunk({1: -1})
     return value
@@ -227,7 +226,7 @@ def _delayed(value):
 
 
 def predicted(X, model, method, columns, dtype):
-    """model.method(rows) of the rows of X, lazily.
+    """model.method(rows) for the rows of X, lazily.
 
     Parameters
     ----------
@@ -274,14 +273,14 @@ def predicted(X, model, method, columns, dtype):
 
 
 def predict_rows(X, model, method, width, result_dtype):
-    """What a plain model predicts; of no rows, no predictions."""
+    """The predictions of a plain model; none for no rows."""
     if X.shape[0] == 0:
         return np.empty(0 if width is None else (0, width), result_dtype)
     return getattr(model, method)(X)
 
 
 def predict_frame(X, model, method, width, result_dtype, columns):
-    """Likewise, with the index of a pandas DataFrame."""
+    """The predictions with the index of a pandas DataFrame."""
     import pandas as pd
 
     values = predict_rows(X, model, method, width, result_dtype)

@@ -1,7 +1,7 @@
-"""Rows on a cluster, on their way from dask's blocks to what a solver trains on.
+"""Rows on a cluster, from dask's blocks to the data that a solver trains on.
 
-`PartitionedRows` has the face of `_fitting.rows.MemoryRows`, and goes through the same
-story of fit.  Each stage is a round over the partitions, and a sum of what comes back.
+`PartitionedRows` has the interface of `_fitting.rows.MemoryRows` and takes part in the
+same story of fit.  Each stage is a round over the partitions and a sum of the results.
 """
 
 import functools
@@ -77,28 +77,28 @@ class PartitionedRows:
     Attributes
     ----------
     request : Request
-    witness : estimator
-        As of `MemoryRows`.
+    feature_record : estimator
+        As in `MemoryRows`.
     blocks : Parts of `Block`
-        As dask has them.
+        The blocks as dask has them.
     empty_rows : ndarray or DataFrame
-        X without any row.
+        X without rows.
     recipe : Recipe
     targets : ClassTargets or RealTargets
     columns : Columns or None
     parts : Parts of `Rows`
     known : Known
-        What is known of all rows that have weight.
+        Facts about all rows with non-zero weight.
     unit : float
-        The weight of a row, over the largest.
+        The weight of one row, relative to the largest weight.
     dtype : dtype
-        Of the weights to be.
+        The dtype of the fitted weights.
     importance_sample : tuple
         Encoded rows and their weights.
     """
 
     request: Request
-    witness: Any
+    feature_record: Any
     blocks: Any
     empty_rows: Any
     recipe: Any = None
@@ -116,14 +116,16 @@ class PartitionedRows:
     unscaled = None
 
     def checked(self, recipe, start):
-        """Clean numbers; ValueError or TypeError for others."""
+        """The rows as valid numbers; errors for invalid data."""
         if not self.request.has_validation:
             _check_validation(recipe)
         reset = start is None
-        validate_data(self.witness, self.empty_rows, skip_check_array=True, reset=reset)
+        validate_data(
+            self.feature_record, self.empty_rows, skip_check_array=True, reset=reset
+        )
         parts, targets = self._read(recipe, start)
         found = parts.each(facts, targets.loss)
-        chosen = [i for i, f in enumerate(found) if f.n_weighty]
+        chosen = [i for i, f in enumerate(found) if f.n_nonzero]
         if not chosen:
             raise ValueError(
                 "Sample weights must contain at least one non-zero number."
@@ -141,8 +143,8 @@ class PartitionedRows:
         return rows._encoded(start)
 
     def _read(self, recipe, start):
-        """Parts of `Rows`, their targets encoded, and the targets."""
-        kind = self.witness._targets_kind
+        """Parts of `Rows` with encoded targets, and the targets."""
+        kind = self.feature_record._targets_kind
         surveys = [s for s in self.blocks.each(survey, kind.labelled) if s.n_rows]
         if not surveys:
             raise ValueError(
@@ -164,7 +166,7 @@ class PartitionedRows:
         return self.blocks.then(read, reading), targets
 
     def _encoded(self, start):
-        """With X as the matrix that the network sees."""
+        """A copy with X encoded as the matrix for the network."""
         dtype, columns = self.known.dtype, None
         if start is not None:
             dtype, columns = start.fitted.dtype, start.fitted.columns
@@ -181,14 +183,14 @@ class PartitionedRows:
         return replace(self, parts=parts, columns=columns, dtype=dtype)
 
     def _sampled(self):
-        """A table of rows that tell all of the columns; evenly spaced ones, weights.
+        """A table of rows from which columns are learned; evenly spaced rows; weights.
 
         Returns
         -------
         table, spaced : ndarray, DataFrame or CSR
         shares : ndarray or None
         """
-        known, n_features = self.known, self.witness.n_features_in_
+        known, n_features = self.known, self.feature_record.n_features_in_
         starts = known.starts(quantile_step(known.n_rows, n_features))
         features = self.recipe.categorical_features
         samples = self.parts.each(some_rows, features, per=starts)
@@ -200,7 +202,7 @@ class PartitionedRows:
         return _stacked([spaced, *telling]), spaced, shares
 
     def _found_columns(self):
-        """What becomes of the columns, and the dtype of the matrix."""
+        """The `Columns` that encode X, and the dtype of the matrix."""
         table, spaced, shares = self._sampled()
         columns = Columns.fit(table, self.recipe.categorical_features)
         columns = columns.with_medians_of(spaced, shares)
@@ -209,8 +211,8 @@ class PartitionedRows:
     @property
     def features(self):
         """The public attributes of the user's columns."""
-        names = getattr(self.witness, "feature_names_in_", None)
-        found = {"n_features_in_": self.witness.n_features_in_}
+        names = getattr(self.feature_record, "feature_names_in_", None)
+        found = {"n_features_in_": self.feature_record.n_features_in_}
         return found if names is None else found | {"feature_names_in_": names}
 
     @property
@@ -220,7 +222,9 @@ class PartitionedRows:
     @property
     def n_inputs(self):
         columns = self.columns
-        return self.witness.n_features_in_ if columns is None else columns.n_encoded
+        return (
+            self.feature_record.n_features_in_ if columns is None else columns.n_encoded
+        )
 
     @property
     def n_targets(self):
@@ -230,10 +234,10 @@ class PartitionedRows:
     def training_dtype(self):
         return training_dtype(self.recipe, self.dtype, self.n_rows)
 
-    # What is learnt from all rows before training.
+    # Statistics of all rows before training.
 
     def learn_inputs(self, start):
-        """The `Inputs`, and the rows in the format that their scaling is for."""
+        """The `Inputs`, and the rows in the format that the scaling expects."""
         columns, known, parts = self.columns, self.known, self.parts
         running = Running.of_rows(known.n_rows, known.exponent)
         made_sparse = columns is not None and columns.is_sparse
@@ -262,7 +266,7 @@ class PartitionedRows:
         return start.inputs.merged(columns, running, head, dtype), rows
 
     def target_statistics(self, robust):
-        """`Running` of the targets, by sums; as `_tables.running.of_targets`."""
+        """`Running` statistics of the targets, like `_tables.running.of_targets`."""
         known, unit = self.known, _largest(self.known)
         weight = self._sum(sum_of_weights)
         mean = self._sum(sum_of_targets, unit) / weight
@@ -276,7 +280,7 @@ class PartitionedRows:
         return Running(0, 0, known.exponent, targets=found)
 
     def mean_target(self):
-        """The weighted mean of each target, by sums."""
+        """The weighted mean of each target."""
         unit, weight = _largest(self.known), self._sum(sum_of_weights)
         return self._sum(sum_of_targets, unit) / weight * unit
 
@@ -284,7 +288,7 @@ class PartitionedRows:
         return np.array([self.known.low, self.known.high])
 
     def _sum(self, function, *shared):
-        """The sum of a function of all partitions, with weights over their largest."""
+        """Sum of a function over partitions, with weights relative to the largest."""
         return added(self.parts.each(function, self.known.exponent, *shared))
 
     def _some_targets(self, step):
@@ -295,7 +299,7 @@ class PartitionedRows:
         return np.concatenate(Y), None if shares[0] is None else np.concatenate(shares)
 
     def prepared(self, inputs, targets, start):
-        """The rows with targets as training sees them; features are scaled later."""
+        """The rows with scaled targets; the workers scale the features later."""
         dtype, scaling = self.training_dtype, None
         if targets.labelled:
             dtype = np.dtype(bool)
@@ -306,7 +310,7 @@ class PartitionedRows:
         return replace(rows, importance_sample=rows._importance_sample())
 
     def _importance_sample(self):
-        """The encoded rows, and their weights, that the plain class would take."""
+        """The encoded rows and weights that the plain class would use."""
         known = self.known
         step = importance_step(known.n_rows, self.n_inputs)
         starts = [(known.exponent, *start) for start in known.starts(step)]
@@ -315,11 +319,11 @@ class PartitionedRows:
         return X, None if shares[0] is None else np.concatenate(shares)
 
     def importance_rows(self):
-        """Encoded rows, and their weights or None."""
+        """Encoded rows for the importances, and their weights or None."""
         return self.importance_sample
 
     def best_constant(self, loss):
-        """As `losses._base.best_constant`."""
+        """The best constant scores and their loss; see `losses._base.best_constant`."""
         n_rows = self.n_rows
         weight = self._sum(sum_of_weights)
         if loss.of_mean:
@@ -333,17 +337,17 @@ class PartitionedRows:
         return scores, float(total / weight)
 
     def settings(self, inputs, n_outputs):
-        """What depends on the number of rows and their width, `Settings`."""
+        """The `Settings`, which depend on the size of the data."""
         n_rows, d = self.n_rows, self.n_inputs
         at_least, length = members(self.recipe, n_rows, d + 1, d, n_outputs), d
-        if at_least < most_members(self.recipe):  # it matters whether they are sparse
+        if at_least < most_members(self.recipe):  # sparse rows matter
             length = sum(self.parts.each(stored_numbers)) / n_rows
         return Settings.of(self, n_rows, length, n_outputs)
 
     # Training.
 
     def hold_out(self, network, settings, state, inputs):
-        """The rows to learn from, and what measures parameters on the rest, or None.
+        """The training data, and the validation on held-out rows, or None.
 
         Returns
         -------
@@ -366,7 +370,7 @@ class PartitionedRows:
         in_float64 = recipe.solver == "lbfgs"
         problem = Problem(
             network,
-            state.parameters.folded().layout,
+            state.parameters.absorbed().layout,
             np.dtype("f8") if in_float64 else state.parameters.flat.dtype,
             inputs.scaling,
             known.largest,
@@ -387,7 +391,9 @@ class PartitionedRows:
         )
         if users:
             view = View(recipe, inputs, targets, self.dtype, self.features)
-            return data, users_validation(view, network, self.request, self.witness)
+            return data, users_validation(
+                view, network, self.request, self.feature_record
+            )
         if not n_held:
             return data, None
         return data, PartitionedValidation(
@@ -399,14 +405,14 @@ class PartitionedRows:
         )
 
     def adapted(self, solver):
-        """The same solver for partitions."""
+        """The counterpart of the solver for partitions."""
         settings = {field.name: getattr(solver, field.name) for field in fields(solver)}
         if hasattr(solver, "max_fun"):
             return PartitionedLBFGS(**settings)
         return PartitionedMiniBatches(**settings)
 
     def threads(self, solver, n_units):
-        """A context for training: the products are on the cluster."""
+        """An empty context: the products are computed on the cluster."""
         return nullcontext()
 
 
@@ -436,7 +442,7 @@ def targets_of(labels, y_ndim):
 
 
 def _numbers(targets, labels):
-    """The numbers of rows as `ClassTargets.numbers` gives them."""
+    """Numbers of rows per level, like `ClassTargets.numbers`."""
     numbers = []
     for levels, (values, n) in zip(targets.levels, labels, strict=True):
         numbers.append(np.zeros(len(levels)))
@@ -445,26 +451,26 @@ def _numbers(targets, labels):
 
 
 class Known:
-    """What is known of all rows of weight.
+    """Facts about all rows with non-zero weight.
 
     Attributes
     ----------
     n_rows : int
     offsets : list of int
-        Rows before each partition.
+        Number of rows before each partition.
     largest : float
         The largest weight.
     exponent : int
         `largest` is at most 2 ** exponent.
     are_equal : bool
-        Whether all weights are.
+        Whether all weights are equal.
     dtype : dtype
     low, high : ndarray of shape (n_outputs,)
         Range of the targets.
     """
 
     def __init__(self, found):
-        counts = [f.n_weighty for f in found]
+        counts = [f.n_nonzero for f in found]
         self.n_rows = sum(counts)
         self.offsets = [0, *itertools.accumulate(counts)][: len(counts)]
         self.set_largest(max(f.largest for f in found))
@@ -477,14 +483,14 @@ class Known:
         self.largest, self.exponent = largest, int(np.frexp(largest)[1])
 
     def starts(self, step):
-        """Where every step-th row of all begins in each partition, and the step."""
+        """First of every `step`-th row in each partition, and the step."""
         return [(-offset % step, step) for offset in self.offsets]
 
 
 def _in_rows(rows, known, most_rows):
-    """As of `in_rows`: the parts, without weights if all are equal, and the unit.
+    """Like `in_rows`: the parts, without weights if all are equal, and the unit.
 
-    The unit of the weights is over the largest of them.
+    The unit of the weights is relative to the largest.
     """
     if known.are_equal:
         known.set_largest(1.0)
@@ -505,7 +511,7 @@ def _in_rows(rows, known, most_rows):
 
 
 def _stacked(tables):
-    """Tables one below the other, categories joined."""
+    """Tables stacked vertically, with the union of their categories."""
     first = tables[0]
     if sparse.issparse(first):
         return sparse.vstack(tables, format="csr")
@@ -533,7 +539,7 @@ def _joined(running, found, has_sparse, dtype):
 
 
 def _largest(known):
-    """The largest size of each target, 1 where all are 0: no sum over it overflows."""
+    """The largest size of each target, or 1 if all are 0, so that no sum overflows."""
     largest = np.maximum(abs(known.low), abs(known.high))
     return np.where(largest > 0, largest, 1.0)
 
@@ -542,7 +548,7 @@ def _largest(known):
 
 
 def _check_validation(recipe):
-    """ValueError for what needs rows in memory: scorers and splitters."""
+    """Raise a ValueError for scorers and splitters, which need rows in memory."""
     name = f"sklearn_bp.dask.{recipe.name}"
     if recipe.metric.is_scorer:
         raise ValueError(
@@ -557,7 +563,7 @@ def _check_validation(recipe):
 
 
 def _held_out(recipe, settings, n_members, holding):
-    """Whether, and of whom, rows are held out: `HoldingOut`, from one of no rows."""
+    """The `HoldingOut` of this fit: how rows are held out, if any are."""
     in_turn, fraction = settings.holds_out, 0.0
     if not in_turn or n_members == 1:
         n_members = 0
@@ -572,9 +578,9 @@ def _held_out(recipe, settings, n_members, holding):
 
 
 def _check_enough(holding, n_rows, by_member):
-    """ValueError if too little is left to learn from."""
+    """Raise a ValueError if too few rows are left for training."""
     if n_rows == 0 or (holding.n_members and not by_member.all()):
         raise ValueError(
-            "No rows of weight are left to learn from: set early_stopping=False or "
-            "lower 'validation_fraction'."
+            "No rows with non-zero weight are left for training: set "
+            "early_stopping=False or lower 'validation_fraction'."
         )

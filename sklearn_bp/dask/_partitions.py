@@ -1,10 +1,10 @@
-"""What runs on the workers in training: functions of one partition.
+"""Training on the workers: functions of one partition.
 
-`Rows` become `Lessons` (who learns from which rows), then a `Partition`, which gives
-sums over its rows: of losses, gradients, scores.  None of them knows how many workers
-there are, and none is changed after it was made, but for the buffers of a `Partition`.
-Each part may be computed again, on another worker, and has the same bits: what is drawn
-depends on the seed, the partition and the epoch.
+`Rows` become `Lessons` (which member learns from which rows), then a `Partition`, which
+computes sums of losses, gradients and scores over its rows.  None of them depends on
+the number of workers, and none changes after it was made, except for the buffers of a
+`Partition`.  Each can be computed again on another worker with the same bits: random
+numbers depend on the seed, the partition and the epoch.
 """
 
 import threading
@@ -22,20 +22,20 @@ from sklearn_bp._training.held_out import HeldOut, draw_folds, spread_rows
 from sklearn_bp._training.lbfgs import BLOCK_ROWS
 from sklearn_bp.losses import Quantile
 
-# Who learns from which rows.
+# Which member learns from which rows.
 
 
 class HoldingOut(NamedTuple):
-    """What is held out.
+    """The rows to hold out.
 
     Attributes
     ----------
     n_members : int
-        Of several networks each row is held out of one; or 0.
+        With several members, each row is held out from one of them; or 0.
     fraction : float
-        Of all networks so many rows are held out; or 0.
+        The fraction of rows held out from all members; or 0.
     exclusive : bool or None
-        How rows are spread: by their class, by their first label, or, None, at random.
+        Strata: by class, by the first label, or (None) none.
     seed : list of int
     """
 
@@ -46,7 +46,7 @@ class HoldingOut(NamedTuple):
 
 
 class Lessons(NamedTuple):
-    """Rows, and who learns from them; `rows` are those that train at least one."""
+    """Rows, and who learns from them; `rows` train at least one member."""
 
     X: Any
     Y: np.ndarray
@@ -56,39 +56,40 @@ class Lessons(NamedTuple):
     held_out: list
 
 
-# What random numbers serve for: the second number of their seed.
+# The purpose of random numbers: the second number of their seed.
 _FOLDS, _ORDER, _DROPOUT = range(3)
 
 
 def assign(rows, holding, number, offset):
-    """The `Lessons` of partition `number`, with `offset` rows of weight before it."""
+    """The `Lessons` of a partition; `offset` rows of non-zero weight precede it."""
     X, Y, weights, _ = rows
     if not (holding.n_members or holding.fraction):
         return Lessons(X, Y, weights, rows.rows, None, [])
     random_state = np.random.RandomState([*holding.seed, _FOLDS, number])
-    weighty = rows.weighty
-    strata = np.zeros(len(weighty))
+    nonzero = rows.nonzero
+    strata = np.zeros(len(nonzero))
     if holding.exclusive is not None:
-        of_rows = Y[weighty]
+        of_rows = Y[nonzero]
         strata = of_rows.argmax(axis=1) if holding.exclusive else of_rows[:, 0]
     if holding.n_members:
-        # Small partitions begin at different members, so that all lose as many rows.
+        # Small partitions start at different members, so that all lose equally many
+        # rows.
         drawn = draw_folds(strata, holding.n_members, random_state)
         folds = np.zeros(len(Y), drawn.dtype)
         drawn = (drawn.astype(int) + number) % holding.n_members
-        folds[weighty] = drawn
-        held_out = [weighty[drawn == j] for j in range(holding.n_members)]
+        folds[nonzero] = drawn
+        held_out = [nonzero[drawn == j] for j in range(holding.n_members)]
         return Lessons(X, Y, weights, rows.rows, folds, held_out)
-    places = np.arange(offset, offset + len(weighty) + 1)
-    held = np.empty(len(weighty), bool)
+    places = np.arange(offset, offset + len(nonzero) + 1)
+    held = np.empty(len(nonzero), bool)
     order = spread_rows(strata, random_state)
     held[order] = np.diff(np.floor(places * holding.fraction)) > 0
-    return Lessons(X, Y, weights, weighty[~held], None, [weighty[held]])
+    return Lessons(X, Y, weights, nonzero[~held], None, [nonzero[held]])
 
 
 class Counts(NamedTuple):
-    """Of `Lessons`: rows that train, their weight, that of each member; rows held out,
-    their weight.
+    """Counts of `Lessons`: training rows, their weight, total and per member; held-out
+    rows, their weight.
     """
 
     n_rows: int
@@ -99,7 +100,7 @@ class Counts(NamedTuple):
 
 
 def count(lessons, largest, n_members):
-    """The `Counts` of a partition; weights are over the largest."""
+    """The `Counts` of a partition; weights are relative to the largest."""
     _, Y, weights, rows, folds, held_out = lessons
     rows = np.arange(len(Y)) if rows is None else rows
     weights = np.ones(len(Y)) if weights is None else weights / largest
@@ -117,18 +118,18 @@ def count(lessons, largest, n_members):
 
 
 class Problem(NamedTuple):
-    """What all partitions are trained with.
+    """The settings of training that all partitions share.
 
     Attributes
     ----------
     network : TwoLayerNetwork
     layout : tuple of int
-        As of `Parameters`.
+        As in `Parameters`.
     dtype : dtype
     scaling : Scaling or None
-        Of the features.
+        Feature scaling.
     largest, mean : float
-        The largest weight, and the mean over all that train of weights over it.
+        The largest weight, and the mean of the training weights relative to it.
     fold_means : ndarray of shape (n_members,) or None
     targets : ClassTargets or None
     shuffle : bool
@@ -150,10 +151,10 @@ class Problem(NamedTuple):
 
 
 class Partition:
-    """Rows ready for training, and buffers, which stay with them on their worker.
+    """Rows ready for training, with buffers that stay on their worker.
 
-    Fresh buffers in each task would cost tens of milliseconds of page faults.  They are
-    neither pickled nor shared: a lock keeps tasks of two threads apart.
+    New buffers in each task would cost tens of milliseconds of page faults.  They are
+    neither pickled nor shared: a lock separates tasks of two threads.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ class Partition:
         return Partition, (self.problem, self.lessons, self.number)
 
     def __sizeof__(self):
-        # Without it the scheduler would think that moving a partition costs nothing.
+        # Without it the scheduler would assume that moving a partition is free.
         return _nbytes(self.data.X) + sum(map(_nbytes, self.lessons[1:5]))
 
     def _prepare(self):
@@ -204,11 +205,11 @@ class Partition:
                 self._weights = relative[pooled]
 
     def sums(self, flat, scale, rows=None):
-        """The sum of losses at these parameters, and `scale` times its gradient."""
+        """Sum of the losses at these parameters, and `scale` times its gradient."""
         key = -1 if rows is None else len(rows)
         if key not in self._objectives:
             data = self.data
-            if rows is not None:  # a place for them, filled below
+            if rows is not None:  # space for them, filled below
                 data = replace(data, rows=np.empty(key, np.intp))
             self._objectives[key] = Objective(
                 self.problem.network,
@@ -226,7 +227,7 @@ class Partition:
         return total, objective.gradient.flat.copy()
 
     def step(self, flat, epoch, start, stop):
-        """The same, of some of the rows in the order of this epoch."""
+        """The same for some of the rows, in the order of this epoch."""
         if self._dropout is not None:
             seed = [*self.problem.seed, _DROPOUT, self.number, epoch, start]
             self._dropout.restart(stream_of(np.random.RandomState(seed)))
@@ -244,7 +245,7 @@ class Partition:
         return self._order[1]
 
     def held_out_scores(self, flat):
-        """Scores of the rows held out: by the member that lacks them, or by all."""
+        """Out-of-sample scores of the held-out rows."""
         self.parameters.flat[:] = flat
         held_out, parameters = self._held_out, self.parameters
         if len(held_out.rows) == parameters.n_members:
@@ -272,21 +273,21 @@ def loss_and_gradient(partition, flat, scale):
 
 
 def step_gradient(partition, flat, epoch, start, stop):
-    """Sum of losses and its gradient, of some of the rows."""
+    """Sum of losses and its gradient for some of the rows."""
     with partition.lock:
         return partition.step(flat, epoch, start, stop)
 
 
 def held_out_sums(partition, flat, inverse_temperatures, mean):
-    """Sums over the rows held out, of losses and for the score.
+    """Sums over the held-out rows, of losses and for the score.
 
     Returns
     -------
     losses : ndarray
-        Of w_i loss_i, with scores times each of `inverse_temperatures`.
+        Sums of w_i loss_i, with scores times each of `inverse_temperatures`.
     for_score : ndarray
-        The weight of the rows whose class is predicted right; or, where the mean target
-        is given, of w_i (y_i - p_i)^2 and w_i (y_i - mean)^2, (2, n_outputs).
+        The weight of the rows with the right predicted class; or, if the mean target is
+        given, sums of w_i (y_i - p_i)^2 and w_i (y_i - mean)^2, (2, n_outputs).
     """
     with partition.lock, np.errstate(all="ignore"):
         problem, z = partition.problem, partition.held_out_scores(flat)
@@ -302,14 +303,14 @@ def held_out_sums(partition, flat, inverse_temperatures, mean):
         loss.forward(z)
         Y = Y.astype(np.float64)
         P = loss.predicted(z, Y.shape[1])
-        if P.shape != Y.shape or isinstance(loss, Quantile):  # R2 says nothing of them
+        if P.shape != Y.shape or isinstance(loss, Quantile):  # R2 does not apply
             P = np.full_like(Y, np.nan)
         squares = [weights @ np.square(Y - P), weights @ np.square(Y - mean)]
         return np.array(losses, np.float64), np.array(squares)
 
 
 def held_out_errors(partition, flat, step):
-    """Errors, as of intervals, of every step-th of the rows held out; weights."""
+    """Calibration residuals of every `step`-th held-out row, and their weights."""
     with partition.lock, np.errstate(all="ignore"):
         p = partition.held_out_scores(flat)
         partition.problem.network.loss.forward(p)
@@ -318,5 +319,5 @@ def held_out_errors(partition, flat, step):
 
 
 def held_out_targets(partition):
-    """Sum of w y by outputs, of the rows held out."""
+    """Sum of w y per output over the held-out rows."""
     return partition._weights @ partition._targets.astype(np.float64)

@@ -1,7 +1,7 @@
-"""What runs on the workers with a block of rows as it comes: functions of one `Block`.
+"""Preparing rows on the workers: functions of one `Block`.
 
-A block becomes `Rows`: checked, then encoded; sums over these tell the scaling of
-features and targets.  Rows of weight 0 take no part.
+A block becomes `Rows`, which are checked and then encoded; feature and target scaling
+follow from sums over them.  Rows of weight 0 are ignored.
 """
 
 import copy
@@ -23,7 +23,7 @@ from sklearn_bp.losses._base import CONSTANT_ROWS
 
 
 class Block(NamedTuple):
-    """A block of rows as the user gave it."""
+    """A block of rows as the user passed it."""
 
     X: Any
     y: Any
@@ -31,9 +31,9 @@ class Block(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What a block holds: rows, the shape of y, and labels by column.
+    """The contents of a block: its rows, the shape of y, and the labels by column.
 
-    With the numbers of rows that have them and weight.
+    It counts the rows of each label that have non-zero weight.
     """
 
     n_rows: int
@@ -42,14 +42,14 @@ class Survey(NamedTuple):
 
 
 def survey(block, labelled):
-    """The `Survey` of a block; ValueError if its parts differ in length."""
+    """The `Survey` of a block; ValueError if X, y and weights differ in length."""
     n = _num_samples(block.X)
     for name in ("y", "sample_weight"):
         values = getattr(block, name)
         n_values = _num_samples(values) if hasattr(values, "__len__") else n
         if n_values != n:
             raise ValueError(
-                f"A block of X has {n} rows, and that of {name} {n_values}: "
+                f"A block of X has {n} rows, but that of {name} has {n_values}: "
                 "inconsistent numbers of samples."
             )
     if n == 0 or not labelled:
@@ -68,7 +68,7 @@ def survey(block, labelled):
 
 
 class Rows(NamedTuple):
-    """The rows of a partition; `rows` are those that have weight, None for all."""
+    """The rows of a partition; `rows` have non-zero weight, None for all."""
 
     X: Any
     Y: np.ndarray
@@ -76,11 +76,11 @@ class Rows(NamedTuple):
     rows: np.ndarray | None
 
     @property
-    def weighty(self):
+    def nonzero(self):
         return np.arange(len(self.Y)) if self.rows is None else self.rows
 
     def shares(self, exponent):
-        """The weights of `weighty` over 2 ** exponent, or None."""
+        """The non-zero weights over 2 ** exponent, or None."""
         if self.weights is None:
             return None
         weights = self.weights if self.rows is None else self.weights[self.rows]
@@ -88,16 +88,16 @@ class Rows(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How blocks are read.
+    """The settings for reading blocks.
 
     Attributes
     ----------
     name : str
-        Of the estimator, for errors.
+        Name of the estimator, for errors.
     encodes : bool
-        Whether X is left as it is, to be encoded.
+        Whether X is left unchanged, to be encoded later.
     targets : ClassTargets or None
-        Their class weights multiply the rows'.
+        Their class weights multiply the sample weights.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Reading(NamedTuple):
 
 
 def read(block, reading):
-    """The `Rows` of a block, None if no row has weight."""
+    """The `Rows` of a block; None if all weights are zero."""
     X, y, sample_weight = block
     n = _num_samples(X)
     if n == 0:
@@ -134,7 +134,7 @@ def read(block, reading):
 
 
 def _checked(X, name):
-    """X as finite numbers, dense or CSR; integers of an array stay what they are."""
+    """X as finite numbers, dense or CSR; integer arrays stay integers."""
     dtype = [np.float64, np.float32]
     if isinstance(X, np.ndarray) and X.dtype.kind in "biu":
         dtype.append(X.dtype)
@@ -145,9 +145,9 @@ def _checked(X, name):
 
 
 class Facts(NamedTuple):
-    """What is known of `Rows`: those of weight, the range of weights and of targets."""
+    """Facts about `Rows`: non-zero weights, range of weights and of targets."""
 
-    n_weighty: int
+    n_nonzero: int
     lightest: float
     largest: float
     dtype: Any
@@ -156,14 +156,14 @@ class Facts(NamedTuple):
 
 
 def facts(rows, loss):
-    """The `Facts` of a partition; ValueError for targets that the loss refuses."""
+    """The `Facts` of a partition; ValueError for targets that the loss rejects."""
     if rows is None:
         return Facts(0, 0.0, 0.0, None, None, None)
     Y = rows.Y if rows.rows is None else rows.Y[rows.rows]
     loss.check_targets(Y)
     lightest = largest = 1.0
     if rows.weights is not None:
-        weights = rows.weights[rows.weighty]
+        weights = rows.weights[rows.nonzero]
         lightest, largest = float(weights.min()), float(weights.max())
     dtype = getattr(rows.X, "dtype", None)
     dtype = dtype if dtype is not None and dtype.kind == "f" else np.dtype("f8")
@@ -172,33 +172,33 @@ def facts(rows, loss):
 
 
 def unweighted(rows):
-    """The rows with a weight of 1 for all that have weight."""
+    """The rows with all non-zero weights replaced by 1."""
     return rows._replace(weights=None)
 
 
 def different_weights(rows, exponent):
-    """The different weights, over 2 ** exponent, and the rows that have each.
+    """The distinct weights, over 2 ** exponent, and the number of rows with each.
 
-    Without the smaller ones, where they are so many that it makes no difference.
+    The smaller ones are left out if there are so many that it makes no difference.
     """
     values, counts = np.unique(rows.shares(exponent), return_counts=True)
     return values[-LARGEST_MULTIPLE - 1 :], counts[-LARGEST_MULTIPLE - 1 :]
 
 
 def some_rows(rows, categorical_features, start, step):
-    """Rows of X as it is: evenly spaced ones, their weights, and telling ones.
+    """Unchanged rows of X: evenly spaced ones with weights, and informative ones.
 
     Parameters
     ----------
     categorical_features
-        As of the estimators.
+        As in the estimators.
     start, step : int
-        Which of the rows that have weight are taken.
+        Start and step among the rows with non-zero weight.
     """
-    weighty = rows.weighty
-    spaced = weighty[start::step]
+    nonzero = rows.nonzero
+    spaced = nonzero[start::step]
     weights = None if rows.weights is None else rows.weights[spaced]
-    telling = weighty[witnesses(_taken(rows.X, weighty), categorical_features)]
+    telling = nonzero[witnesses(_taken(rows.X, nonzero), categorical_features)]
     return _taken(rows.X, spaced), weights, _taken(rows.X, telling)
 
 
@@ -209,7 +209,7 @@ def _taken(X, rows):
 
 
 def encode(rows, columns: Columns, dtype, name):
-    """The rows with X as the matrix that `columns` makes of it."""
+    """The rows with X encoded by `columns`."""
     X = rows.X
     if isinstance(X, np.ndarray) and X.dtype.kind in "biu" and columns.is_plain:
         return rows._replace(X=_checked(X, name))
@@ -222,7 +222,7 @@ def is_sparse(rows):
 
 
 def stored_numbers(rows):
-    """In the rows that have weight: of a CSR what is not zero."""
+    """Stored numbers in the rows with non-zero weight; those of a CSR are not zero."""
     X = rows.X if rows.rows is None else rows.X[rows.rows]
     return X.nnz if sparse.issparse(X) else X.size
 
@@ -231,16 +231,16 @@ def encoded_rows(rows, exponent, start, step):
     """Evenly spaced rows of the matrix, and their weights."""
     shares = rows.shares(exponent)
     weights = None if shares is None else shares[start::step]
-    return _taken(rows.X, rows.weighty[start::step]), weights
+    return _taken(rows.X, rows.nonzero[start::step]), weights
 
 
 class Statistics(NamedTuple):
-    """What the scaling of features needs of a partition.
+    """The statistics of a partition for the feature scaling.
 
     Attributes
     ----------
     dense : ColumnStatistics or None
-        Of the dense columns, but for the quantiles.
+        Statistics of the dense columns, without quantiles.
     largest : ndarray of shape (n_sparse,)
         The largest absolute value of each sparse column.
     spaced, spaced_weights : ndarray of shape (n, n_dense), ndarray of shape (n,)
@@ -255,21 +255,21 @@ class Statistics(NamedTuple):
 
 def statistics(rows, n_dense, exponent, start, step):
     """The `Statistics` of the first `n_dense` columns, and of the sparse others."""
-    X, weighty, shares = rows.X, rows.weighty, rows.shares(exponent)
+    X, nonzero, shares = rows.X, rows.nonzero, rows.shares(exponent)
     largest = np.empty(0)
     if sparse.issparse(X):
-        rest = X[weighty][:, n_dense:]
+        rest = X[nonzero][:, n_dense:]
         largest = largest_of(rest)
-        X, weighty = X[weighty][:, :n_dense].toarray(), np.arange(len(weighty))
-    chosen, dense = None if len(weighty) == len(X) else weighty, None
+        X, nonzero = X[nonzero][:, :n_dense].toarray(), np.arange(len(nonzero))
+    chosen, dense = None if len(nonzero) == len(X) else nonzero, None
     if X.shape[1]:
         dense = ColumnStatistics.of_facts(X, chosen, shares)
     spaced_weights = None if shares is None else shares[start::step]
-    return Statistics(dense, largest, X[weighty[start::step]], spaced_weights)
+    return Statistics(dense, largest, X[nonzero[start::step]], spaced_weights)
 
 
 def formatted(rows, dense):
-    """The rows with X as an array, or as a CSR."""
+    """The rows with X as an array or as a CSR."""
     if dense and sparse.issparse(rows.X):
         return rows._replace(X=rows.X.toarray())
     if not dense and not sparse.issparse(rows.X):
@@ -281,13 +281,13 @@ def formatted(rows, dense):
 
 
 def _in_blocks(rows, exponent):
-    """Targets and weights of the rows that have weight, some thousand at a time."""
-    weighty, shares = rows.weighty, rows.shares(exponent)
+    """Iterate over targets and non-zero weights, some thousand rows at a time."""
+    nonzero, shares = rows.nonzero, rows.shares(exponent)
     if shares is None:
-        shares = np.ones(len(weighty))
-    for i in range(0, len(weighty), CONSTANT_ROWS):
+        shares = np.ones(len(nonzero))
+    for i in range(0, len(nonzero), CONSTANT_ROWS):
         part = slice(i, i + CONSTANT_ROWS)
-        yield rows.Y[weighty[part]].astype(np.float64), shares[part]
+        yield rows.Y[nonzero[part]].astype(np.float64), shares[part]
 
 
 def sum_of_weights(rows, exponent):
@@ -306,7 +306,7 @@ def sum_of_squares(rows, exponent, unit, mean):
 
 
 def sum_of_losses(rows, exponent, loss, scores):
-    """sum_i w_i loss_i for the same scores in all rows."""
+    """sum_i w_i loss_i with the same scores in all rows."""
     total = 0.0
     for Y, w in _in_blocks(rows, exponent):
         P = np.tile(scores, (len(Y), 1))
@@ -318,12 +318,12 @@ def sum_of_losses(rows, exponent, loss, scores):
 def spaced_targets(rows, exponent, start, step):
     """Evenly spaced targets, and their weights or None."""
     shares = rows.shares(exponent)
-    Y = rows.Y[rows.weighty[start::step]].astype(np.float64)
+    Y = rows.Y[rows.nonzero[start::step]].astype(np.float64)
     return Y, None if shares is None else shares[start::step]
 
 
 def with_targets(rows, scaling, dtype):
-    """The rows with targets scaled (unless `scaling` is None), in `dtype`."""
+    """The rows with targets in `dtype`, scaled unless `scaling` is None."""
     Y = rows.Y if scaling is None else scaling(rows.Y)
     return rows._replace(Y=Y.astype(dtype, copy=False))
 
@@ -343,7 +343,7 @@ def train_block(model, block, options):
 
 
 def hits(block, model):
-    """Weight of the rows, and of those whose label is predicted right."""
+    """Weight of the rows, and of those with the right predicted label."""
     n = _num_samples(block.X)
     weights = _block_weights(block)
     if n == 0:
@@ -356,7 +356,7 @@ def hits(block, model):
 
 
 def moments(block, model):
-    """By outputs: weight, mean y, sum w (y - mean)^2, sum w (y - p)^2."""
+    """Per output: weight, mean y, sum w (y - mean)^2, sum w (y - p)^2."""
     n = _num_samples(block.X)
     weights = _block_weights(block)
     if n == 0 or not weights.any():

@@ -1,10 +1,10 @@
-"""Training on partitions: sums over each, added up in their order by one process.
+"""Training on partitions: one process adds up the sums over each, in their order.
 
-A step of every solver is one round: parameters go to the partitions, sums of losses
-and gradients come back.  The solvers are those for rows in memory; only where losses
-and gradients come from differs.
+A step of a solver is one round: parameters go to the partitions, and sums of losses and
+gradients come back.  The solvers are those for rows in memory; only the source of
+losses and gradients differs.
 
-`parts` is an object with `each` and `then` as of `dask._collections.Parts`.
+`parts` is an object with `each` and `then`, like `dask._collections.Parts`.
 """
 
 from dataclasses import dataclass
@@ -25,24 +25,24 @@ from sklearn_bp.dask._partitions import (
     step_gradient,
 )
 
-# Errors on rows held out that prediction intervals are made of, at most.
+# Maximum number of calibration residuals for prediction intervals.
 MOST_ERRORS = 20_000
 
-# Inverse temperatures that the loss on the rows held out is taken at, in one round.
+# Inverse temperatures at which one round evaluates the loss on held-out rows.
 TEMPERATURES = 1 / np.geomspace(LARGEST_TEMPERATURE, SMALLEST_TEMPERATURE, 24)
 
 
 @dataclass(frozen=True)
 class PartitionedData:
-    """What solvers need of the rows.
+    """The data as solvers need it.
 
     Parameters
     ----------
     parts : Parts of `Partition`
     counts : list of int
-        Rows of each that train.
+        Number of training rows of each partition.
     alpha : float
-        As of `_network.batches.Data`.
+        As in `_network.batches.Data`.
     """
 
     parts: Any
@@ -55,7 +55,7 @@ class PartitionedData:
 
 
 def added(sums):
-    """The sum of arrays, numbers or tuples of these, from the first to the last."""
+    """The sum of arrays, numbers or tuples of these, in order."""
     first, *others = sums
     if isinstance(first, tuple):
         return tuple(added(column) for column in zip(first, *others, strict=True))
@@ -66,7 +66,7 @@ def added(sums):
 
 
 class PartitionedObjective:
-    """As `_network.kernel.Objective`: a call gives the loss, leaves the `gradient`."""
+    """Like `_network.kernel.Objective`: returns the loss, and sets `gradient`."""
 
     def __init__(self, parameters, data):
         self.parameters, self.data = parameters, data
@@ -82,7 +82,7 @@ class PartitionedObjective:
 
 @dataclass(frozen=True)
 class PartitionedLBFGS(LBFGS):
-    """L-BFGS, an evaluation of loss and gradient being a round."""
+    """L-BFGS with one round per evaluation of loss and gradient."""
 
     def _objective(self, network, parameters, data):
         return PartitionedObjective(parameters, data)
@@ -90,11 +90,11 @@ class PartitionedLBFGS(LBFGS):
 
 @dataclass(frozen=True)
 class PartitionedMiniBatches(MiniBatches):
-    """Mini-batch gradient descent, a step being a round.
+    """Mini-batch gradient descent with one round per step.
 
-    Of n_steps steps an epoch, step s takes from a partition of n rows those from
-    n s / n_steps to n (s + 1) / n_steps, in an order that depends on the seed, the
-    partition and the epoch.
+    With n_steps steps per epoch, step s takes the rows from n s / n_steps to
+    n (s + 1) / n_steps of a partition of n rows, in an order that depends on the seed,
+    the partition and the epoch.
     """
 
     resumes = False
@@ -122,8 +122,9 @@ class PartitionedMiniBatches(MiniBatches):
                 per, n_rows = shares(step)
                 if n_rows == 0:
                     continue
-                # Partitions know no scaling layer: `scaling_inputs` sees to it.
-                seen = parameters.folded().flat
+                # `scaling_inputs` handles the scaling layer, which partitions do not
+                # have.
+                seen = parameters.absorbed().flat
                 sums = data.parts.each(step_gradient, seen, per=per)
                 loss, gradient = added(sums)
                 squared_norms += take_step(optimizer, gradient, n_rows, rate)
@@ -135,19 +136,19 @@ class PartitionedMiniBatches(MiniBatches):
 
 
 class PartitionedValidation:
-    """Loss and score on the rows held out, as of `_training.held_out.HeldOut`.
+    """Loss and score on the held-out rows, like `_training.held_out.HeldOut`.
 
-    Where the loss is to be that at the temperature where it is least, it is taken at
-    `TEMPERATURES` and between them by a parabola.
+    To minimize the loss over the temperature, it is evaluated at `TEMPERATURES` and
+    interpolated by a parabola.
 
     Parameters
     ----------
     parts : Parts of `Partition`
     n_rows, weight : int, float
-        Of all rows held out.
+        Number and weight of all held-out rows.
     tempered : bool
     labelled : bool
-        Whether the score is the accuracy, or else R2.
+        Whether the score is the accuracy; otherwise it is R2.
     """
 
     def __init__(self, parts, n_rows, weight, tempered, labelled):
@@ -159,20 +160,20 @@ class PartitionedValidation:
             self._mean = added(parts.each(held_out_targets)) / weight
 
     def __call__(self, parameters):
-        """Loss and score, `Measured`."""
+        """Loss and score, as `Measured`."""
         losses, sums = self._sums(parameters)
         least, _ = self._least(losses)
         score = float(sums / self.weight) if self.labelled else r2(*sums)
         return Measured(least, score)
 
     def temperature(self, parameters):
-        """The temperature at which the loss is least; 1 for what is no log-loss."""
+        """The temperature with the smallest loss; 1 unless it is the log-loss."""
         losses, _ = self._sums(parameters)
         found = 1 / self._least(losses)[1]
         return 1.0 if abs(np.log(found)) < 0.02 else found
 
     def errors(self, parameters):
-        """Absolute errors of some of the rows, in the units of training; weights."""
+        """Calibration residuals of some rows, in training units, and their weights."""
         step = -(-self.n_rows // MOST_ERRORS)
         found = self.parts.each(held_out_errors, parameters.flat, step)
         errors, weights = zip(*found, strict=True)
@@ -183,7 +184,7 @@ class PartitionedValidation:
         return added(self.parts.each(held_out_sums, *shared))
 
     def _least(self, losses):
-        """The least mean loss and the inverse temperature that gives it."""
+        """The smallest mean loss, and its inverse temperature."""
         losses = losses / self.weight
         if not np.isfinite(losses).any():
             return np.nan, 1.0

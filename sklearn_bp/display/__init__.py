@@ -1,9 +1,8 @@
 """Pictures of fitted networks, after scikit-learn's Display convention.
 
-`from_estimator` computes what is to be seen and draws it; the object keeps the numbers,
-and `plot(ax=)` draws them again. `figure_` and `ax_` are matplotlib's. matplotlib, of
-``pip install "sklearn-bp[plots]"``, is imported where something is drawn, and not
-before.
+`from_estimator` computes the numbers and draws them; the display keeps the numbers, and
+`plot(ax=)` draws them again. `figure_` and `ax_` are matplotlib objects. matplotlib,
+from ``pip install "sklearn-bp[plots]"``, is only imported when something is drawn.
 """
 
 from sklearn_bp.display._backprop import BackpropDisplay

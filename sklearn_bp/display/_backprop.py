@@ -1,4 +1,4 @@
-"""The network drawn with what flows forward and what flows back."""
+"""The network drawn with its activations and back-propagated errors."""
 
 import numpy as np
 from sklearn.utils import check_array
@@ -14,18 +14,18 @@ from sklearn_bp.display._drawing import (
     two_layer,
 )
 
-# Numbers stand on the edges of a layer that has so many at most.
+# A layer with at most this many edges shows numbers on them.
 NUMBERED_EDGES = 16
 
 
 class BackpropDisplay:
-    """The network for one sample: what flows forward and what flows back.
+    """The network for one sample: activations forward, errors back.
 
-    Use `from_estimator` to make one. Units carry their activations and, below, their
-    errors delta, the derivatives of the sample's loss with respect to their net inputs;
-    edges are as wide as the weights are large, dashed where these are negative. Where
-    there are few edges, each carries its weight and, below, the derivative of the loss
-    with respect to it.
+    Use `from_estimator` to make one. Units show their activation and, below, their
+    error delta, the derivative of the sample's loss with respect to the net input. The
+    width of an edge is the size of its weight; negative weights are dashed. If there
+    are few edges, each shows its weight and, below, the derivative of the loss with
+    respect to it.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class BackpropDisplay:
         The inputs, the hidden activations, the predictions.
 
     deltas : list of two ndarrays, (n_hidden,) and (n_outputs,)
-        Hidden error and output error.
+        Errors of the hidden and the output layer.
 
     weights : list of two ndarrays, (n_features, n_hidden) and (n_hidden, n_outputs)
         Weights of the two layers.
@@ -42,38 +42,38 @@ class BackpropDisplay:
         Derivatives of the loss with respect to `weights`.
 
     loss : float
-        The loss of the sample, without penalty.
+        Loss of the sample, without the penalty.
 
     feature_names, output_names : list of str
         Names of inputs and outputs.
 
     target : ndarray of shape (n_targets,)
-        What the loss compares the prediction with.
+        Target that the loss compares with the prediction.
 
     skip_weights, skip_gradients : ndarray of shape (n_features, n_outputs), \
             default=None
         Weights of a skip layer, and the derivatives of the loss with respect to them.
 
     centre : ndarray of shape (n_features,), default=None
-        What inputs are compared with when those that contribute most are chosen; None
-        for 0.
+        Reference values of the inputs for choosing those that contribute most; None for
+        0.
 
     Attributes
     ----------
     shown_ : list of three ndarrays of int
-        Numbers of the units drawn in each layer.
+        Indices of the units drawn in each layer.
 
     nodes_ : list of three matplotlib PathCollections
         Units, layer by layer.
 
     edges_ : list of two matplotlib LineCollections
-        Weights, layer by layer, those of a unit in turn to all of the next layer.
+        Weights, layer by layer; each unit's weights to the next layer in turn.
 
     skip_edges_ : matplotlib LineCollection or None
         Arcs from the inputs to the outputs, if there is a skip layer.
 
     numbers_ : list of two lists of matplotlib Text
-        On the edges; empty where there are many.
+        Numbers on the edges; empty if there are many edges.
 
     ax_ : matplotlib Axes
 
@@ -81,8 +81,8 @@ class BackpropDisplay:
 
     See Also
     --------
-    LossCurveDisplay : How training went.
-    HiddenUnitsDisplay : What hidden units respond to.
+    LossCurveDisplay : Loss and score against epochs.
+    HiddenUnitsDisplay : The input weights of hidden units.
 
     References
     ----------
@@ -130,22 +130,22 @@ class BackpropDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, x, y, *, max_units=8, ax=None):
-        """Send one sample forward and its error back, and draw both.
+        """Propagate one sample forward and its error back, and draw both.
 
         Parameters
         ----------
         estimator : TwoLayerClassifier or TwoLayerRegressor
-            Fitted. Of a pipeline, its last step. Its several networks are drawn as
-            the one that they have become.
+            Fitted; for a pipeline, pass its last step. An ensemble is drawn as the one
+            network that it has become.
 
         x : array-like of shape (n_features,) or (1, n_features)
-            The sample; for an estimator of tables, a row of one.
+            The sample; a row of a table if the estimator was fitted to a table.
 
         y : scalar or array-like of shape (n_outputs,)
-            Its label or target.
+            Label or target of the sample.
 
         max_units : int, default=8
-            Units at most that are drawn of a layer: those that contribute most to the
+            Maximum number of units drawn per layer: those that contribute most to the
             scores of this sample.
 
         ax : matplotlib Axes, default=None
@@ -166,7 +166,7 @@ class BackpropDisplay:
         parameters = Parameters.pack(
             coefs, intercepts, np.float64, skip=estimator.skip_coef_
         )
-        # Of a single row the derivatives by the intercepts are the deltas.
+        # For a single row, the derivatives by the intercepts are the deltas.
         loss, gradient = loss_and_gradient(network, parameters, X, Y)
         p = network.scores(parameters.mean(), X)
         network.loss.forward(p)
@@ -195,7 +195,7 @@ class BackpropDisplay:
             Where to draw; None for a new figure.
 
         max_units : int, default=8
-            Units at most that are drawn of a layer.
+            Maximum number of units drawn per layer.
 
         Returns
         -------
@@ -221,7 +221,7 @@ class BackpropDisplay:
         return self
 
     def _most_contributing(self, max_units):
-        """Numbers of the units to draw, in their order, of each layer."""
+        """Sorted indices of the units to draw, for each layer."""
         (x, a1, _), (W1, W2) = self.activations, self.weights
         outputs = np.argsort(-np.abs(self.deltas[1]), kind="stable")[:max_units]
         to_scores = np.abs(a1) * np.linalg.norm(W2, axis=1)
@@ -249,7 +249,7 @@ class BackpropDisplay:
         self.numbers_.append(numbers)
 
     def _draw_arcs(self, places):
-        """The skip layer, around the hidden units: above or below, as is nearer."""
+        """The skip layer, above or below the hidden units, whichever is nearer."""
         if self.skip_weights is None:
             return None
         weights = self.skip_weights[np.ix_(self.shown_[0], self.shown_[2])]
@@ -333,7 +333,7 @@ class BackpropDisplay:
 
     def _title(self):
         title = f"loss {self.loss:.3g}"
-        if len(self.target) != len(self.output_names):  # else it stands beside each
+        if len(self.target) != len(self.output_names):  # otherwise it is beside each
             told = ", ".join(_number(float(value)) for value in self.target)
             title += f" at target {told}"
         layers = ("inputs", "hidden units", "outputs")
@@ -361,7 +361,7 @@ def _one_row(x):
 
 
 def _one_target(estimator, y):
-    """One label or target as the matrix that the loss takes, float64."""
+    """One label or target as a matrix for the loss, float64."""
     targets = estimator._fitted.targets
     if not targets.labelled:
         return np.asarray(y, np.float64).reshape(1, -1)
@@ -381,16 +381,16 @@ def _output_names(estimator, n_outputs):
 
 
 def _places(n):
-    """Heights of n units."""
+    """Vertical positions of n units."""
     return np.array([0.5]) if n == 1 else np.linspace(1, 0, n)
 
 
 def _clear_places(edges, ax):
-    """A place on each edge for two numbers, clear of those of the others if possible.
+    """A place on each edge for two numbers, without overlap if possible.
 
-    Edge after edge takes the first place that is clear, or else the clearest.
+    One edge after the other takes the first free place, or the one with least overlap.
     """
-    # Data units of the room that two numbers need, 0.42 x 0.27 inches.
+    # Space for two numbers in data units, 0.42 x 0.27 inches.
     width, height = ax.figure.dpi * np.array([0.42, 0.27])
     unit = ax.transData.transform([(0, 0), (1, 1)])
     room = np.array([width, height]) / np.abs(unit[1] - unit[0])
@@ -406,7 +406,7 @@ def _clear_places(edges, ax):
 
 
 def _draw_lines(ax, lines, weights, color="#9a9a9a"):
-    """Edges, as wide as the weights are large, dashed where these are negative."""
+    """Edges whose width is the size of the weight; negative weights are dashed."""
     from matplotlib.collections import LineCollection
 
     relative = np.abs(weights) / (np.abs(weights).max(initial=0) or 1.0)
@@ -422,7 +422,7 @@ def _draw_lines(ax, lines, weights, color="#9a9a9a"):
 
 
 def _number(value):
-    """A number in few characters."""
+    """A short text for a number."""
     if value != 0 and not 1e-2 <= abs(value) < 1e4:
         mantissa, exponent = f"{value:.0e}".split("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
@@ -431,7 +431,7 @@ def _number(value):
 
 
 def _two_numbers(ax, place, weight, gradient):
-    """A weight, and below it the derivative by it."""
+    """A weight, and below it the derivative with respect to it."""
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     style = {
         "textcoords": "offset points",

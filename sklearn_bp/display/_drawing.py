@@ -1,4 +1,4 @@
-"""What the displays share. matplotlib is imported where something is drawn."""
+"""Helpers of the displays. matplotlib is only imported when something is drawn."""
 
 from sklearn_bp._estimators.base import BaseTwoLayer
 
@@ -17,12 +17,12 @@ def pyplot(display):
 
 
 def two_layer(estimator, display):
-    """The fitted estimator, if it is one of ours."""
+    """The fitted estimator, if it is from this package; TypeError otherwise."""
     if not isinstance(estimator, BaseTwoLayer) or not hasattr(estimator, "coefs_"):
         raise TypeError(
             f"{display}.from_estimator takes a fitted TwoLayerClassifier or "
-            f"TwoLayerRegressor; got {estimator!r}. Of a pipeline pass the last step, "
-            "and the data as that step sees it."
+            f"TwoLayerRegressor; got {estimator!r}. For a pipeline pass its last step, "
+            "and the data that this step gets."
         )
     return estimator
 

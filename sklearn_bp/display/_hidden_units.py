@@ -11,46 +11,46 @@ from sklearn_bp.display._drawing import (
     two_layer,
 )
 
-# Rows at most that the contributions of hidden units are measured on.
+# Maximum number of rows on which contributions of hidden units are measured.
 CONTRIBUTION_ROWS = 10_000
 
 
 class HiddenUnitsDisplay:
     """The input weights of hidden units, those that contribute most first.
 
-    Use `from_estimator` to make one. A unit contributes what it moves the scores by:
-    the standard deviation of its activation over the rows of X, times the length of
-    its output weights (for classes that exclude each other, less their mean, which
-    changes no probability).
+    Use `from_estimator` to make one. The contribution of a unit is how much it moves
+    the scores: the standard deviation of its activation over the rows of X, times the
+    length of its output weights. For classes that exclude each other, the mean of the
+    output weights is subtracted first, since it changes no probability.
 
     Parameters
     ----------
     weights : ndarray of shape (n_features, n_hidden)
-        Input weights, a unit a column.
+        Input weights, one column per unit.
 
     contributions : ndarray of shape (n_hidden,)
-        What each unit contributes.
+        Contribution of each unit.
 
     feature_names : array-like of str of shape (n_features,), default=None
-        Names of the rows of `weights`; None for 'x0' and so on.
+        Names of the rows of `weights`; None for 'x0', 'x1' and so on.
 
     Attributes
     ----------
     order_ : ndarray of int
-        Numbers of the units drawn, the largest contribution first.
+        Indices of the units drawn, the largest contribution first.
 
     axes_ : list of matplotlib Axes
-        Of each unit drawn.
+        Axes of each unit drawn.
 
     ax_ : matplotlib Axes
-        What they stand in.
+        Axes that contain them.
 
     figure_ : matplotlib Figure
 
     See Also
     --------
-    LossCurveDisplay : How training went.
-    BackpropDisplay : What flows forward and back for one sample.
+    LossCurveDisplay : Loss and score against epochs.
+    BackpropDisplay : Activations and errors for one sample.
 
     Examples
     --------
@@ -86,24 +86,24 @@ class HiddenUnitsDisplay:
         Parameters
         ----------
         estimator : TwoLayerClassifier or TwoLayerRegressor
-            Fitted. Of a pipeline, its last step.
+            Fitted; for a pipeline, pass its last step.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows to measure contributions on; at most 10,000 of them are looked at.
+            Rows on which contributions are measured; at most 10,000 are used.
 
         image_shape : tuple of two ints, default=None
-            Draw weights as images of this shape; None for bars.
+            Shape to draw the weights as images; None for bars.
 
         per_deviation : bool, default=True
-            Whether weights are multiplied by the standard deviations of their
-            features, so that those of different units can be compared. False for
-            `coefs_` as they are.
+            Whether to multiply weights by the standard deviations of their features, so
+            that features in different units can be compared. False draws `coefs_`
+            unchanged.
 
         n_units : int, default=16
-            Units at most that are drawn.
+            Maximum number of units drawn.
 
         n_features : int, default=8
-            Bars a unit at most: those of its largest weights.
+            Maximum number of bars per unit: those of its largest weights.
 
         ax : matplotlib Axes, default=None
             Where to draw; None for a new figure.
@@ -144,13 +144,13 @@ class HiddenUnitsDisplay:
             Where to draw; None for a new figure.
 
         image_shape : tuple of two ints, default=None
-            Draw weights as images of this shape; None for bars.
+            Shape to draw the weights as images; None for bars.
 
         n_units : int, default=16
-            Units at most that are drawn.
+            Maximum number of units drawn.
 
         n_features : int, default=8
-            Bars a unit at most.
+            Maximum number of bars per unit.
 
         Returns
         -------
@@ -205,7 +205,7 @@ class HiddenUnitsDisplay:
         return self
 
     def _bars(self, ax, weights, n_features, largest):
-        """The largest weights, the largest on top."""
+        """Bars of the largest weights, the largest on top."""
         chosen = np.argsort(-np.abs(weights), kind="stable")[:n_features]
         names = [f"x{j}" for j in chosen]
         if self.feature_names is not None:

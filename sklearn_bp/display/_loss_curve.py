@@ -7,7 +7,7 @@ from sklearn_bp.display._drawing import pyplot
 
 
 def _fitted_network(estimator):
-    """The network within searches, pipelines and targets' transformers."""
+    """The network inside searches, pipelines and target transformers."""
     while not hasattr(estimator, "coefs_"):
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
@@ -21,31 +21,31 @@ def _fitted_network(estimator):
 
 
 def _lists(value, n):
-    """One value a curve, from a list of them or from one for a single curve."""
+    """One value per curve, from a list or from the value of a single curve."""
     if value is None:
         return [None] * n
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 class LossCurveDisplay:
-    """Loss and score against epochs, the kept epoch marked.
+    """Loss and score against epochs, with the kept epoch marked.
 
     Use `from_estimator` or `from_cv_results` to make one.
 
     Parameters
     ----------
     loss : array-like of shape (n_epochs,), or list of such
-        The training loss of each epoch, of one estimator or of several.
+        Training loss of each epoch, for one or several estimators.
 
     validation_loss, validation_score : array-like or list of such, default=None
-        On rows that are not trained on; if shorter than `loss`, of the last epochs.
-        None in a list where an estimator has none.
+        Loss and score on held-out rows; if shorter than `loss`, for the last epochs. In
+        a list, None for an estimator without them.
 
     best_iter : int or list of int, default=None
-        The epoch whose weights are kept, counted from 1 in `loss`.
+        Epoch whose weights are kept, counted from 1 in `loss`.
 
     name : str or list of str, default=None
-        What a legend calls the estimators.
+        Names of the estimators in the legend.
 
     Attributes
     ----------
@@ -53,20 +53,20 @@ class LossCurveDisplay:
         Axes of the losses.
 
     score_ax_ : matplotlib Axes or None
-        Axes of the scores, to the right, if there are any.
+        Axes of the scores, on the right, if there are any.
 
     figure_ : matplotlib Figure
 
     lines_, validation_lines_, score_lines_ : list of matplotlib Line2D or None
-        Curves, one an estimator.
+        Curves, one per estimator.
 
     kept_ : list of lists of matplotlib Line2D
-        Marks of the kept epochs, on each curve of each estimator.
+        Markers of the kept epoch on each curve of each estimator.
 
     See Also
     --------
-    HiddenUnitsDisplay : What hidden units respond to.
-    BackpropDisplay : What flows forward and back for one sample.
+    HiddenUnitsDisplay : The input weights of hidden units.
+    BackpropDisplay : Activations and errors for one sample.
 
     Examples
     --------
@@ -100,17 +100,17 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : estimator, list of estimators, or dict of names and estimators
-            Fitted: of this package, MLPClassifier, MLPRegressor, or a pipeline or a
-            search that ends in one.
+            Fitted estimators of this package, MLPClassifier, MLPRegressor, or pipelines
+            and searches that end in one.
 
         ax : matplotlib Axes, default=None
             Where to draw; None for a new figure.
 
         name : str or list of str, default=None
-            What a legend calls them; None for their classes.
+            Names in the legend; None for their classes.
 
         log_scale : bool or 'auto', default='auto'
-            Whether losses have a logarithmic axis: 'auto' if all are above 0.
+            Whether the loss axis is logarithmic; 'auto' if all losses are above 0.
 
         Returns
         -------
@@ -155,36 +155,36 @@ class LossCurveDisplay:
         name=None,
         log_scale="auto",
     ):
-        """Draw the curves of a cross-validation's folds, or of a search's best.
+        """Draw the curves of cross-validation folds, or of the best of a search.
 
         Parameters
         ----------
         cv_results : dict
-            What ``cross_validate(..., return_estimator=True)`` returns: a curve a
-            fold. Or the `cv_results_` of a search, which keeps no curves: its best
-            settings are fitted again, to X and y.
+            Result of ``cross_validate(..., return_estimator=True)``, for one curve per
+            fold. Or the `cv_results_` of a search: since a search keeps no curves, its
+            best settings are fitted again to X and y.
 
         estimator : estimator, default=None
-            What was searched; needed for a search only, as are X and y.
+            Estimator of the search; only needed for a search, like X and y.
 
         X, y : array-like, default=None
             Training data.
 
         n_candidates : int, default=3
-            How many of a search's settings are drawn.
+            Number of settings of a search that are drawn.
 
         metric : str, default='score'
-            By which of several scorings of a search they are ranked.
+            Scoring by which they are ranked, if a search has several.
 
         ax : matplotlib Axes, default=None
             Where to draw; None for a new figure.
 
         name : list of str, default=None
-            What a legend calls the curves; None for 'fold 0' and so on, or the
+            Names of the curves in the legend; None for 'fold 0' and so on, or for
             parameters and mean score.
 
         log_scale : bool or 'auto', default='auto'
-            As of `from_estimator`.
+            As in `from_estimator`.
 
         Returns
         -------
@@ -193,7 +193,7 @@ class LossCurveDisplay:
         Raises
         ------
         ValueError
-            If there are neither estimators nor what is needed to fit them.
+            If there are neither fitted estimators nor the data to fit them.
         """
         if "estimator" in cv_results:
             fitted = list(cv_results["estimator"])
@@ -223,10 +223,10 @@ class LossCurveDisplay:
             Where to draw; None for a new figure.
 
         name : str or list of str, default=None
-            What a legend calls them.
+            Names in the legend.
 
         log_scale : bool or 'auto', default='auto'
-            Whether losses have a logarithmic axis: 'auto' if all are above 0.
+            Whether the loss axis is logarithmic; 'auto' if all losses are above 0.
 
         Returns
         -------
@@ -281,7 +281,7 @@ class LossCurveDisplay:
             drawn = [*self.lines_, *self.validation_lines_, *self.score_lines_]
             marks = self.kept_[0][:1]  # all look alike
             handles = [line for line in [*drawn, *marks] if line is not None]
-        else:  # what dashes and dots are is told once, in grey
+        else:  # dashes and dots are explained once, in grey
             handles = list(self.lines_)
             for line, label in zip(handles, _first_words(handles), strict=True):
                 line.set_label(label)
@@ -292,7 +292,7 @@ class LossCurveDisplay:
                     handles += ax.plot([], [], style, color="grey", label=kind)
             if any(self.kept_):
                 handles += ax.plot([], [], "o", color="grey", label="epoch kept")
-        ax.legend(  # above the axes, where no curve can be
+        ax.legend(  # above the axes, where there are no curves
             handles=handles,
             fontsize="small",
             loc="lower center",
@@ -307,7 +307,7 @@ def _first_words(lines):
 
 
 def _curves(network):
-    """Training loss, validation loss and score, and the kept epoch's place in them."""
+    """Training loss, validation loss and score, and the position of the kept epoch."""
     if not hasattr(network, "loss_curve_"):
         raise ValueError(
             f"{network!r} has no loss_curve_: fit it first. (MLPClassifier and "
@@ -315,7 +315,7 @@ def _curves(network):
         )
     loss = np.asarray(network.loss_curve_)
     best_iter = getattr(network, "best_iter_", None)
-    if best_iter is not None:  # the curve has the epochs of earlier fits, too
+    if best_iter is not None:  # the curve may include epochs of earlier fits
         best_iter += len(loss) - network.n_iter_
     names = ("validation_loss_curve_", "validation_scores_")
     curves = [getattr(network, name, None) for name in names]
@@ -324,13 +324,13 @@ def _curves(network):
 
 
 def _told(params):
-    """Parameters of a search as a legend tells them."""
+    """The parameters of a search as a text for the legend."""
     short = {name.rpartition("__")[2]: value for name, value in params.items()}
     return ", ".join(f"{name}={value}" for name, value in short.items())
 
 
 def _line(ax, curve, n_epochs, **style):
-    """A curve that ends with the last epoch; None for none."""
+    """A curve that ends at the last epoch; None if there is no curve."""
     if curve is None:
         return None
     epochs = np.arange(n_epochs - len(curve), n_epochs) + 1
@@ -338,7 +338,7 @@ def _line(ax, curve, n_epochs, **style):
 
 
 def _marks(best_iter, lines, color):
-    """A dot at the kept epoch on each curve that has it."""
+    """A dot at the kept epoch on each curve that includes it."""
     marks = []
     for line in lines:
         if line is None or best_iter is None:

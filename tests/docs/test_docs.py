@@ -39,10 +39,8 @@ def without_code(page):
 
 
 def headings(page):
-    """Of a page, and of the README's sections that the site shows there."""
-    text = without_code(page)
-    sections = re.findall(r"^<!-- README: (.*) -->$", text, flags=re.M)
-    return re.findall(r"^#+ (.*)$", text, flags=re.M) + sections
+    """Of a page."""
+    return re.findall(r"^#+ (.*)$", without_code(page), flags=re.M)
 
 
 # The pages.
@@ -181,14 +179,6 @@ def test_no_page_stands_in_two_tables_of_contents():
     assert "<!-- all others -->" in (ROOT / "docs" / "user_guide.md").read_text(
         encoding="utf-8"
     )
-
-
-@over_pages
-def test_sections_of_the_readme_exist(page):
-    known = headings(ROOT / "README.md")
-    text = page.read_text(encoding="utf-8")
-    for section in re.findall(r"^<!-- README: (.*) -->$", text, flags=re.M):
-        assert section in known
 
 
 def test_reference_names_all_that_is_public():

@@ -121,7 +121,7 @@ def test_gradient_against_differences(activation, skip_layer):
 
 @over_kinds
 def test_gradient_is_in_the_users_units(kind):
-    """Raw columns of any size, several members, a temperature: all folded."""
+    """Raw columns of any size, several members, a temperature: all absorbed."""
     model = make(kind, activation="tanh").fit(X, TARGETS[kind])
     widths = 1e-4 * np.where(X.std(axis=0) > 0, X.std(axis=0), 1)
     expected = differences(lambda x: scores(model, x), X[:30], widths)

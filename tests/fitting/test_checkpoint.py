@@ -248,9 +248,7 @@ def test_max_iter_may_be_increased(case, path):
     fit(made(case, max_iter=4).set_callbacks(Checkpoint(path)), case)
     longer = fit(made(case).set_callbacks(Checkpoint(path)), case)
     assert state_of(longer) == state_of(fit(made(case), case))
-    with pytest.raises(
-        ValueError, match="has 9 epochs behind it, more than max_iter=4"
-    ):
+    with pytest.raises(ValueError, match="already has 9 epochs, more than max_iter=4"):
         fit(made(case, max_iter=4).set_callbacks(Checkpoint(path)), case)
 
 
@@ -313,13 +311,13 @@ def written(path):
 
 
 CHANGED = [
-    ({"alpha": 0.5}, {}, r"alpha was 'auto', and is 0\.5"),
-    ({"random_state": 1}, {}, "random_state was 0, and is 1"),
+    ({"alpha": 0.5}, {}, r"alpha was 'auto', and is now 0\.5"),
+    ({"random_state": 1}, {}, "random_state was 0, and is now 1"),
     ({"activation": LeakyReLU(0.2)}, {}, "activation was 'relu', and is .*LeakyReLU"),
     ({"solver": optimizers.Adam()}, {}, "solver was 'adam', and is .*Adam"),
     ({"learning_rate": "cosine"}, {}, "learning_rate was 'constant'"),
-    ({"learning_rate": slower}, {}, r"and is test_checkpoint\.slower"),
-    ({}, {"X": X * (np.arange(150) != 70)[:, np.newaxis]}, "of another fit: X differs"),
+    ({"learning_rate": slower}, {}, r"and is now test_checkpoint\.slower"),
+    ({}, {"X": X * (np.arange(150) != 70)[:, np.newaxis]}, "to another fit: X differs"),
     ({}, {"X": X[:, ::-1]}, "X differs"),
     ({}, {"X": X.astype(np.float32)}, "X differs"),
     ({}, {"y": np.where(np.arange(150) == 149, 2 - LABELS, LABELS)}, "y differs"),
@@ -336,7 +334,7 @@ def test_another_fit_is_refused(options, data, told, written):
     with pytest.raises(ValueError, match=told) as caught:
         fit(model, "members", **data)
     assert str(written) in str(caught.value)
-    assert "delete the file to train anew" in str(caught.value)
+    assert "delete the file to train from scratch" in str(caught.value)
     assert written.read_bytes() == before
     assert not hasattr(model, "coefs_")
 
@@ -346,13 +344,13 @@ def test_another_start_is_refused(written):
     model = made("members").set_callbacks(Checkpoint(written))
     fit(model, "members")
     model.set_params(warm_start=True)
-    with pytest.raises(ValueError, match="warm_start was False, and is True"):
+    with pytest.raises(ValueError, match="warm_start was False, and is now True"):
         fit(model, "members")
     written.unlink()
     fit(model, "members")
-    with pytest.raises(ValueError, match="starts from other weights"):
+    with pytest.raises(ValueError, match="its starting weights differ"):
         fit(model, "members")
-    with pytest.raises(ValueError, match="is of another fit: of a TwoLayerClassifier"):
+    with pytest.raises(ValueError, match="to another fit: of a TwoLayerClassifier"):
         fit(made("members, regression").set_callbacks(Checkpoint(written)), "adam")
 
 
@@ -362,7 +360,7 @@ def test_damaged_and_foreign_files_are_refused_and_left_alone(written):
     model = made("members").set_callbacks(Checkpoint(written))
     for bad in (content[:-1], content[:100], b"", pickle.dumps(model.alpha), b"text"):
         written.write_bytes(bad)
-        with pytest.raises(ValueError, match=r"damaged|is no checkpoint of sklearn_bp"):
+        with pytest.raises(ValueError, match=r"damaged|is not a checkpoint of"):
             fit(model, "members")
         assert written.read_bytes() == bad
 
@@ -386,7 +384,7 @@ def test_verbose_may_change(written, capsys):
             {"random_state": np.random.RandomState(np.random.PCG64(0))},
             "needs an int for random_state",
         ),
-        ({"solver": "lbfgs"}, "cannot go on with solver='lbfgs'"),
+        ({"solver": "lbfgs"}, "cannot resume with solver='lbfgs'"),
     ],
 )
 def test_what_cannot_go_on_is_refused_at_once(options, told, path):
@@ -407,7 +405,7 @@ def test_places_where_it_does_not_belong(path):
             pipeline.set_callbacks(callback).fit(X, LABELS)
     # In a search the second fit finds the file of the first.
     search = GridSearchCV(model, {"alpha": [0.1, 1.0]}, cv=2, error_score="raise")
-    with pytest.raises(ValueError, match="is of another fit: X differs; y differs"):
+    with pytest.raises(ValueError, match="to another fit: X differs; y differs"):
         search.fit(X, LABELS)
 
 
@@ -812,7 +810,7 @@ OTHER_ARRAYS = [
     np.full(150, 10**6),
     np.zeros((5, 5), np.float32),
 ]
-TOLD = r"is damaged|is of another fit|epochs behind it"
+TOLD = r"is damaged|belongs to another fit|already has"
 
 
 @needs_callbacks

@@ -128,10 +128,10 @@ def test_advice_by_the_curve():
     epochs = np.arange(40)
     falling = advice(np.exp(-epochs / 20))
     fall = 1 - np.exp(-10 / 20)
-    assert f"still falling, by {fall:.2g} of itself in the last 10" in falling
+    assert f"still falling, by a fraction of {fall:.2g} in the last 10" in falling
     assert "increase max_iter" in falling
     swinging = advice(1 + 0.1 * (-1.0) ** epochs)
-    assert "rose. Lower learning_rate_init (0.1)" in swinging
+    assert "epochs. Lower learning_rate_init (0.1)" in swinging
     assert "in 5 of the last 10 epochs" in swinging
     # Falling with noise is falling; what is flat does not swing.
     noise = 0.002 * np.random.RandomState(0).normal(size=40)
@@ -205,7 +205,7 @@ def test_advice_for_lbfgs():
         classifier(max_iter=5000, **options).fit(X, y)
     abnormal = next_step_of_lbfgs("status=2: ABNORMAL: ", 1e5 * X, 3, 4)
     assert abnormal.startswith("The features' standard deviations")
-    assert "no lower loss was found" in abnormal
+    assert "found no lower loss" in abnormal
 
 
 # The link to the site.

@@ -223,7 +223,7 @@ def test_a_path_without_a_folder(path, monkeypatch):
 
 def test_every_truncation_is_refused():
     for length in range(len(CONTENT)):
-        with pytest.raises(ValueError, match="x is damaged: it was cut off"):
+        with pytest.raises(ValueError, match="x is damaged: it was truncated"):
             from_bytes(CONTENT[:length], "x")
 
 
@@ -236,7 +236,7 @@ def test_every_changed_byte_is_refused():
         magic = place < len(state_files.MAGIC)
         version = not magic and place < len(state_files.MAGIC) + 4
         told = str(caught.value)
-        assert ("is no checkpoint of sklearn_bp" in told) == magic
+        assert ("is not a checkpoint of sklearn_bp" in told) == magic
         assert ("this version of sklearn_bp reads 1" in told) == version
         assert ("is damaged" in told) == (not magic and not version)
 
@@ -289,7 +289,7 @@ def test_nothing_is_unpickled(monkeypatch):
     monkeypatch.setattr(pickle, "load", trapped)
     monkeypatch.setattr(pickle, "loads", trapped)
     for content in foreign + bad:
-        with pytest.raises(ValueError, match=r"is damaged|is no checkpoint"):
+        with pytest.raises(ValueError, match=r"is damaged|is not a checkpoint"):
             from_bytes(content, "x")
 
 
@@ -460,7 +460,7 @@ def test_a_foreign_file_is_not_read_to_its_end(path):
         file.truncate(2**33)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="is no checkpoint"):
+        with pytest.raises(ValueError, match="is not a checkpoint"):
             read(path)
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:

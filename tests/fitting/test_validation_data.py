@@ -170,7 +170,7 @@ def test_tables_and_sparse_rows():
     train, val = frame[:N], frame[N:]
     model = make("binary").fit(train, y, X_val=val, y_val=y_val)
     assert_allclose(model.score(val, y_val), model.best_validation_score_)
-    with pytest.raises(ValueError, match=r"Of the validation data: .*feature names"):
+    with pytest.raises(ValueError, match=r"In the validation data: .*feature names"):
         make("binary").fit(train, y, X_val=val.rename(columns={"a": "z"}), y_val=y_val)
     csr = sparse.csr_matrix(X_ALL * (np.abs(X_ALL) > 0.5))
     model = make("binary").fit(csr[:N], y, X_val=csr[N:], y_val=y_val)
@@ -187,7 +187,7 @@ BAD = {
     "labels": ({"X_val": X_VAL, "y_val": ["maybe"] * N_VAL}, "not in `self.classes_`"),
     "infinite": ({"X_val": X_VAL * np.inf, "y_val": Y_VAL}, "infinity"),
     "one column": ({"X_val": X_VAL[:, 0], "y_val": Y_VAL}, "Expected 2D array"),
-    "groups": ({"groups": np.arange(N)}, "groups are for a splitter"),
+    "groups": ({"groups": np.arange(N)}, "groups need a splitter"),
     "weights": (
         {"X_val": X_VAL, "y_val": Y_VAL, "sample_weight_val": -VAL_WEIGHTS},
         "Negative values",

@@ -178,7 +178,7 @@ def test_keys_are_labels(labels, class_weight):
         ({"a": np.nan}, ValueError, "NaN"),
         ({"d": 2}, ValueError, r"\['a', 'b', 'c'\], are not in .* \['d'\] are no clas"),
         ({"a": 1, 1: 2}, ValueError, r"\['b', 'c'\], are not in .* \[1\] are no clas"),
-        ([{"a": 2}], ValueError, "a list, which is for a label indicator matrix"),
+        ([{"a": 2}], ValueError, "a list, which needs a label indicator matrix"),
     ],
 )
 def test_bad_class_weights(class_weight, error, says):

@@ -374,7 +374,7 @@ def test_nothing_that_is_given_is_written_to(make, kind, standardize, tmp_path):
     intercepts = locked([b.copy() for b in model.intercepts_])
     given |= {"coef_init": start, "intercept_init": intercepts}
     before |= {name: told(given[name]) for name in ("coef_init", "intercept_init")}
-    # With one member: folded weights of several start as many.
+    # With one member: absorbed weights of several start as many.
     make(8, n_members=1, max_iter=3, random_state=0).set_params(
         standardize=standardize
     ).fit(**given)

@@ -208,14 +208,15 @@ def test_gamma_changes_units_with_the_targets():
 
 def test_delta_counts_in_quartiles_that_outliers_leave_alone():
     y = np.r_[Y[:-2], 1e9, -1e9]
-    scaling = TwoLayerRegressor(5, loss="huber", max_iter=2).fit(X, y)._target_scaling()
+    model = TwoLayerRegressor(5, loss="huber", max_iter=2).fit(X, y)
+    scaling = model._fitted.targets.scaling
     first, middle, third = np.quantile(
         y, [0.25, 0.5, 0.75], method="averaged_inverted_cdf"
     )
     assert_allclose(scaling.centre, middle)
     assert_allclose(1 / scaling.factor, (third - first) / 1.3489795, rtol=1e-7)
     raw = TwoLayerRegressor(5, loss="huber", standardize=False, max_iter=2).fit(X, y)
-    assert raw._target_scaling() is None
+    assert raw._fitted.targets.scaling is None
 
 
 @over_scalable

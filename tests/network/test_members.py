@@ -198,9 +198,9 @@ def test_fitted_estimator_is_one_plain_network(solver, early_stopping):
 
 
 def members_alone(model, X):
-    """Predictions of each member, from what partial_fit keeps of it: nothing folded."""
+    """Predictions of each member, from the state that partial_fit keeps of it."""
     network = TwoLayerNetwork(ACTIVATIONS[model.activation], model._fitted.targets.loss)
-    parameters = model._training_state.kept.folded()
+    parameters = model._training_state.kept.absorbed()
     if model._fitted.inputs.scaling is not None:
         X = model._fitted.inputs.scaling(X)
     predictions = [network.scores(alone(m).mean(), X) for m in parameters.members()]
@@ -392,7 +392,7 @@ def test_auto_takes_over_the_number_that_was_given(goes_on):
     train = model.partial_fit if goes_on == "partial_fit" else model.fit
     assert train(X, TARGETS).n_members_ == 3
     model.set_params(n_members=8)
-    with pytest.raises(ValueError, match="Training goes on from the fitted weights"):
+    with pytest.raises(ValueError, match="Training continues from the fitted weights"):
         train(X, TARGETS)
     assert model.n_members_ == 3
 

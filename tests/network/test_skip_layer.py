@@ -19,7 +19,13 @@ from sklearn.linear_model import (
 
 from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._tables.scaling import Scaling, fold, fold_skip, unfold, unfold_skip
+from sklearn_bp._tables.scaling import (
+    Scaling,
+    absorb,
+    absorb_skip,
+    separate,
+    separate_skip,
+)
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 
@@ -184,8 +190,8 @@ TARGETS = Scaling(np.array([4.0, -1.0]), np.array([0.1, 20.0]))
 
 @pytest.mark.parametrize("features", [None, FEATURES])
 @pytest.mark.parametrize("targets", [None, TARGETS])
-def test_fold_and_unfold(features, targets):
-    """The folded network on the columns as they are is the other on scaled ones."""
+def test_absorb_and_separate(features, targets):
+    """The absorbed network on the columns as they are is the other on scaled ones."""
     rng = np.random.RandomState(0)
     W1, W2, V = (rng.normal(size=s) for s in ((4, 3), (3, 2), (4, 2)))
     b1, b2 = rng.normal(size=3), rng.normal(size=2)
@@ -199,12 +205,12 @@ def test_fold_and_unfold(features, targets):
     expected = predict([W1, W2], [b1, b2], V, scaled)
     if targets is not None:
         expected = targets.backwards(expected)
-    coefs, (c1, c2) = fold([W1, W2], [b1, b2], features, targets)
-    skip, c2 = fold_skip(V, c2, features, targets)
+    coefs, (c1, c2) = absorb([W1, W2], [b1, b2], features, targets)
+    skip, c2 = absorb_skip(V, c2, features, targets)
     assert_allclose(predict(coefs, [c1, c2], skip, X), expected, rtol=1e-10, atol=1e-10)
 
-    again, c2 = unfold_skip(skip, c2, features, targets)
-    coefs, intercepts = unfold(coefs, [c1, c2], features, targets)
+    again, c2 = separate_skip(skip, c2, features, targets)
+    coefs, intercepts = separate(coefs, [c1, c2], features, targets)
     known = slice(None) if features is None else features.factor != 0
     assert_allclose(again[known], V[known], rtol=1e-10)
     assert_allclose(intercepts[1], b2, rtol=1e-9, atol=1e-9)
@@ -227,14 +233,16 @@ def test_warm_start_goes_on_where_it_ended(solver, standardize):
     )
     with pytest.warns():
         model.fit(X, NOISY)
-    before, V = model.predict(X), model._from_fitted(np.float64, 3).V
+    before, V = model.predict(X), model._fitted_network().parameters(np.float64, 3).V
     assert np.ptp(V, axis=1).max() > 1e-3  # the members differ
     model.set_params(learning_rate_init=1e-12, max_iter=1)
     with pytest.warns():
         model.fit(X, NOISY)
     if solver == "sgd":
         assert_allclose(model.predict(X), before, rtol=1e-6)
-        assert_allclose(model._from_fitted(np.float64, 3).V, V, rtol=1e-6, atol=1e-9)
+        assert_allclose(
+            model._fitted_network().parameters(np.float64, 3).V, V, rtol=1e-6, atol=1e-9
+        )
     assert model.loss_curve_[-1] < model.loss_curve_[0]
 
 

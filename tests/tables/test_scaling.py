@@ -16,7 +16,7 @@ import sklearn_bp
 from sklearn_bp import MLP_DEFAULTS
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
-from sklearn_bp._tables.scaling import LARGEST, Scaling, fold, unfold
+from sklearn_bp._tables.scaling import LARGEST, Scaling, absorb, separate
 from sklearn_bp._tables.statistics import QUANTILE_ROWS
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import REGRESSOR_LOSSES
@@ -446,8 +446,8 @@ def relu_network(coefs, intercepts, X):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("features", [None, "dense", "sparse"])
 @pytest.mark.parametrize("targets", [False, True])
-def test_folded_weights(features, targets, seed):
-    """Act on raw rows as the others do on scaled ones; unfolding gives these back."""
+def test_absorbed_weights(features, targets, seed):
+    """Act on raw rows as the others do on scaled ones; separating gives these back."""
     rng = np.random.RandomState(seed)
     coefs, intercepts = random_network(rng)
     rows = rng.normal(size=(50, 4)) * [1, 1e3, 1e-6, 5] + [0, 5e4, 1, 0]
@@ -464,32 +464,32 @@ def test_folded_weights(features, targets, seed):
             scaling.factor
         )
     of_targets = Scaling.of_targets(y) if targets else None
-    folded = fold(coefs, intercepts, scaling, of_targets)
+    absorbed = absorb(coefs, intercepts, scaling, of_targets)
     expected = relu_network(coefs, intercepts, scaled)
     if targets:
         expected = expected * y.std(axis=0) + y.mean(axis=0)
     spread = expected.std(axis=0)
     assert_allclose(
-        relu_network(*folded, rows) / spread, expected / spread, rtol=1e-9, atol=1e-9
+        relu_network(*absorbed, rows) / spread, expected / spread, rtol=1e-9, atol=1e-9
     )
-    again = unfold(*folded, scaling, of_targets)
+    again = separate(*absorbed, scaling, of_targets)
     for ours, theirs in zip(again, (coefs, intercepts), strict=True):
         for a, b in zip(ours, theirs, strict=True):
             assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
-def test_folding_changes_nothing_in_place():
+def test_absorbing_changes_nothing_in_place():
     coefs, intercepts = random_network(RNG)
     before = copy.deepcopy((coefs, intercepts))
     rows, y = RNG.normal(size=(50, 4)) + 3, RNG.normal(size=(50, 3)) + 3
     scalings = Scaling.of_features(rows), Scaling.of_targets(y)
-    folded = fold(coefs, intercepts, *scalings)
-    kept = copy.deepcopy(folded)
-    unfold(*folded, *scalings)
+    absorbed = absorb(coefs, intercepts, *scalings)
+    kept = copy.deepcopy(absorbed)
+    separate(*absorbed, *scalings)
     for after, earlier in ((coefs, before[0]), (intercepts, before[1])):
         for a, b in zip(after, earlier, strict=True):
             assert_array_equal(a, b)
-    for after, earlier in zip(folded, kept, strict=True):
+    for after, earlier in zip(absorbed, kept, strict=True):
         for a, b in zip(after, earlier, strict=True):
             assert_array_equal(a, b)
 
@@ -524,7 +524,7 @@ def test_large_offsets_in_float32(n, solver, offset):
             narrow._fitted.inputs.scaling,
             narrow._fitted.targets.score_scaling,
         )
-        weights = unfold(narrow.coefs_, narrow.intercepts_, scaling, of_scores)
+        weights = separate(narrow.coefs_, narrow.intercepts_, scaling, of_scores)
         scaled = (rows.astype(np.float64) - scaling.centre) * scaling.factor
         (W1, W2), (b1, b2) = weights
         z = np.tanh(scaled @ W1 + b1) @ W2 + b2
@@ -831,7 +831,7 @@ def objective(model, X, y):
         model._fitted.inputs.scaling,
         model._fitted.targets.score_scaling,
     )
-    coefs, intercepts = unfold(model.coefs_, model.intercepts_, scaling, of_scores)
+    coefs, intercepts = separate(model.coefs_, model.intercepts_, scaling, of_scores)
     scaled = scaling(X.astype(np.float64))
     scores = relu_network(coefs, intercepts, scaled)
     if of_scores is not None:
@@ -873,9 +873,9 @@ def test_losses_of_members_are_means(n):
 
 
 def test_the_network_on_scaled_rows_is_the_estimator():
-    """What training sees: scores of unfolded weights, in the network's own words."""
+    """What training sees: scores of separated weights, in the network's own words."""
     model = regressor().fit(X, Y)
-    coefs, intercepts = unfold(
+    coefs, intercepts = separate(
         model.coefs_,
         model.intercepts_,
         model._fitted.inputs.scaling,

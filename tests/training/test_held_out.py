@@ -307,7 +307,7 @@ def test_validation_loss(kind, weighted, n_members, watched):
 @pytest.mark.parametrize("n_members", [1, 3])
 @over_kinds
 def test_the_best_epoch_is_kept(kind, n_members, average, watched):
-    """Which is far from the last here; its weights are folded, and so is T."""
+    """Which is far from the last here; its weights are absorbed, and so is T."""
     options = {"learning_rate_init": 0.05, "max_iter": 60, "hidden_layer_sizes": 20}
     options |= {"n_members": n_members, "average": average}
     model = make(kind, **options).fit(X, TARGETS[kind])
@@ -679,13 +679,13 @@ def test_a_single_class(n_members):
     assert (p < 0.02).all()
 
 
-@pytest.mark.parametrize("n_weighty", [1, 3, 99, 100, 120])
+@pytest.mark.parametrize("n_nonzero", [1, 3, 99, 100, 120])
 @pytest.mark.parametrize("n_members", [1, 3])
 @over_kinds
-def test_most_rows_without_weight(kind, n_members, n_weighty):
+def test_most_rows_without_weight(kind, n_members, n_nonzero):
     """What stands in them, labels apart, changes nothing."""
     weights = np.zeros(N)
-    rows = np.random.RandomState(1).permutation(N)[:n_weighty]
+    rows = np.random.RandomState(1).permutation(N)[:n_nonzero]
     weights[rows] = WEIGHTS[rows]
     models = [
         make(kind, n_members=n_members).fit(features, TARGETS[kind], weights)
@@ -695,7 +695,7 @@ def test_most_rows_without_weight(kind, n_members, n_weighty):
     assert np.isfinite(p).all()
     assert_allclose(p, q, rtol=1e-5, atol=1e-6)
     curves = [model.validation_loss_curve_ for model in models]
-    if n_weighty < 100:
+    if n_nonzero < 100:
         assert curves == [None, None]
     else:
         assert_allclose(curves[0], curves[1], rtol=1e-5)

@@ -99,7 +99,7 @@ def test_it_is_two_trainings_one_after_the_other(solver, average, dropout):
         return Measured(float(np.mean((z[:, 0] - SIGNAL) ** 2)), 0.0)
 
     plan = Plan(100, -np.inf, validate, cost=lambda measured: measured.loss)
-    ours = descent.train(network, data, start(), replace(plan, relaxes=True))
+    ours = descent.train(network, data, start(), replace(plan, drops_penalty=True))
 
     first = descent.train(network, data, start(), plan)
     state = first.state

@@ -1,4 +1,4 @@
-"""The scaling layer: a trainable scale for each feature, folded into the weights."""
+"""The scaling layer: a trainable scale for each feature, absorbed into the weights."""
 
 import pickle
 
@@ -53,14 +53,14 @@ def train(parameters, optimizer, rows):
 
 
 def batch_loss_and_gradient(parameters, rows):
-    """Of a batch's mean, the gradient by the chain rule from the folded network's."""
-    value, folded = loss_and_gradient(
-        NETWORK, parameters.folded(), X[rows], Y[rows], WEIGHTS[rows]
+    """Of a batch's mean, the gradient by the chain rule from the absorbed network's."""
+    value, absorbed = loss_and_gradient(
+        NETWORK, parameters.absorbed(), X[rows], Y[rows], WEIGHTS[rows]
     )
     share = WEIGHTS[rows].mean() / WEIGHTS.mean()  # their mean over all rows is 1
     alpha = ALPHA / WEIGHTS.mean() / len(rows)
-    G = share * folded.W1
-    total = parameters.like(np.append(share * folded.flat, np.empty(D)))
+    G = share * absorbed.W1
+    total = parameters.like(np.append(share * absorbed.flat, np.empty(D)))
     total.W1[...] = parameters.scales[:, np.newaxis] * G
     total.r[...] = SCALE_SPEED * (parameters.W1 * G).sum(axis=1)
     total.penalized[...] += alpha * parameters.penalized
@@ -119,20 +119,22 @@ def test_optimizers_move_weights_and_scales(optimizer, rule, n_members, skip, co
             update([batch_loss_and_gradient(plain, rows)[1]])
     result = train(parameters, optimizer, convert(X))
     assert_allclose(parameters.flat, plain.flat, rtol=1e-8, atol=1e-11)
-    assert_allclose(result.parameters.flat, plain.folded().flat, rtol=1e-8, atol=1e-11)
+    assert_allclose(
+        result.parameters.flat, plain.absorbed().flat, rtol=1e-8, atol=1e-11
+    )
     assert result.parameters.r is None
     assert np.abs(parameters.scales - start().scales).max() > 0.03
 
 
-def test_folded():
-    """The network on scaled features is the folded one on the features."""
+def test_absorbed():
+    """The network on scaled features is the absorbed one on the features."""
     parameters = start(n_members=2)
     inner = Parameters(parameters.flat[:-D], D, H, K, 2)
     scaled = NETWORK.scores(inner.mean(), X * parameters.scales)
-    folded = parameters.folded()
-    assert_allclose(NETWORK.scores(folded.mean(), X), scaled, rtol=1e-12, atol=1e-14)
-    assert folded.folded() is folded
-    assert_array_equal(folded.scales, 1)
+    absorbed = parameters.absorbed()
+    assert_allclose(NETWORK.scores(absorbed.mean(), X), scaled, rtol=1e-12, atol=1e-14)
+    assert absorbed.absorbed() is absorbed
+    assert_array_equal(absorbed.scales, 1)
 
 
 @pytest.mark.parametrize("optimizer", [Adam(), RMSprop(), Descent()])
@@ -165,7 +167,7 @@ def test_switched_on_and_off(standardize, n_members):
 
 @pytest.mark.parametrize("scaling_layer", [False, True])
 def test_warm_start_goes_on(scaling_layer):
-    """Scales start at 1 again: they were folded into the weights that go on."""
+    """Scales start at 1 again: they were absorbed into the weights that go on."""
     model = TwoLayerRegressor(
         5,
         scaling_layer=True,
