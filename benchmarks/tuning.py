@@ -183,12 +183,19 @@ def main(arguments=None):
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="tables whose name contains this"
     )
+    parser.add_argument(
+        "--folds",
+        type=int,
+        choices=range(1, N_OUTER + 1),
+        default=N_OUTER,
+        help=f"outer folds that are run, of {N_OUTER}; default: all",
+    )
     options = parser.parse_args(arguments)
     text = options.out.read_text(encoding="utf-8") if options.out.exists() else ""
     results = [json.loads(line) for line in text.splitlines()]
     done = {(result["table"], result["fold"]) for result in results}
     warnings.simplefilter("ignore")
-    for fold in range(N_OUTER):
+    for fold in range(options.folds):
         for name, X, y, of_classes in tables():
             if options.only not in name or (name, fold) in done:
                 continue

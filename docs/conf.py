@@ -59,6 +59,7 @@ myst_url_schemes = {"http": None, "https": None, "mailto": None, "source": None}
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say it in words
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 

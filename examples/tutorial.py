@@ -134,7 +134,10 @@ for j in np.argsort(regressor.feature_importances_)[::-1]:
 # Partial dependence shows how the prediction changes with a column, averaged over the
 # values of all others.
 
-PartialDependenceDisplay.from_estimator(regressor, X_train, ["bmi", "s5", "bp"])
+_, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
+PartialDependenceDisplay.from_estimator(
+    regressor, X_train, ["bmi", "s5", "bp"], ax=axes
+)
 
 # %%
 # Tune what is worth tuning
