@@ -1,4 +1,4 @@
-"""Checks a built site: no broken link within it, nothing wider than the page.
+"""Checks a built site: no broken link within it, nothing too wide or cut off.
 
     python docs/check_site.py build/html [--browser chromium]
 
@@ -24,13 +24,25 @@ WIDTHS = (390, 1200)
 
 MEASURE = """<!doctype html><meta charset="utf-8"><pre id="result"></pre><script>
 const pages = PAGES, width = WIDTH, found = {};
+// Code, equations and wide tables may scroll by themselves.
+const MAY_SCROLL = "pre, math, div.math, mjx-container, mjx-assistive-mml, " +
+  ".pst-scrollable-table-container";
 function sticksOut(element, frame) {
+  const right = element.getBoundingClientRect().right;
   for (let e = element.parentElement; e; e = e.parentElement) {
+    if (e.matches(MAY_SCROLL)) return false;
     const style = frame.contentWindow.getComputedStyle(e);
-    if (/auto|scroll/.test(style.overflowX) || style.position === "fixed")
-      return e.tagName === "HTML" || e.tagName === "BODY" || e.tagName === "MAIN";
+    if (style.position === "fixed") return false;
+    if (style.overflowX !== "visible" && e.clientWidth)
+      return right > e.getBoundingClientRect().left + e.clientLeft + e.clientWidth + 1;
   }
-  return true;
+  return right > width + 1;
+}
+// On a desk's screen code need not scroll either, but for whole modules and output.
+function overflows(element) {
+  return width > 1000 && element.matches("pre")
+    && !element.closest(".whole-module, .highlight-text, .highlight-none")
+    && element.scrollWidth > element.clientWidth + 1;
 }
 async function measure() {
   for (const page of pages) {
@@ -43,7 +55,7 @@ async function measure() {
     const inner = frame.contentDocument, wide = [];
     for (const element of inner.querySelectorAll("main *")) {
       const box = element.getBoundingClientRect();
-      if (box.width && box.right > width + 1 && sticksOut(element, frame))
+      if (box.width && (sticksOut(element, frame) || overflows(element)))
         wide.push(element.tagName + " " + element.textContent.trim().slice(0, 60));
     }
     const whole = inner.documentElement.scrollWidth;

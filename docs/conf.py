@@ -4,8 +4,7 @@ The pages are plain Markdown that reads well without Sphinx, too. What the site 
 
 - links to the code, `../sklearn_bp/X.py`, lead to pages of highlighted source, those
   that stand on a name to its line (`source_pages`, `to_site_links`);
-- `<!-- README: Heading -->` becomes that section of the README,
-  `<!-- benchmarks/README.md -->` and `<!-- CHANGELOG.md -->` become these pages, so
+- `<!-- benchmarks/README.md -->` and `<!-- CHANGELOG.md -->` become these pages, so
   that each text stands in one place;
 - pages that no table of contents names are appended to the user guide's;
 - equations are set by MathJax, which comes with the site.
@@ -28,7 +27,7 @@ from pygments.lexers import PythonLexer
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 PACKAGE = ROOT / "sklearn_bp"
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(DOCS)]
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import sklearn_bp  # noqa: E402
@@ -60,25 +59,16 @@ myst_url_schemes = {"http": None, "https": None, "mailto": None, "source": None}
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say it in words
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    # Those that run in seconds, on what comes with scikit-learn.
-    "filename_pattern": "|".join(
-        rf"{os.sep}{name}\.py"
-        for name in (
-            "acyclic_network",
-            "convolutional_network",
-            "deep_network",
-            "displays",
-            "from_scratch",
-            "gradient_check",
-            "textbook_digits",
-            "xor",
-        )
-    ),
+    "filename_pattern": r"\.py$",  # all of them are run
+    "within_subsection_order": "gallery_order.FirstToRead",
+    "capture_repr": (),  # what is printed and drawn, and no objects
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_signature": False,
@@ -101,7 +91,7 @@ html_sidebars = {
         "faq",
         "contributing",
         "changelog",
-        "source/*",
+        "source/**",
     )
 }
 html_theme_options = {
@@ -117,16 +107,6 @@ html_theme_options = {
 # The pages.
 
 
-def readme_section(heading):
-    """A section of the README, its links as of a page of the site."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    sections = re.split(r"^(?=## )", text, flags=re.M)
-    (section,) = [s for s in sections if s.startswith(f"## {heading}\n")]
-    section = re.sub(r"\[docs/(\w+)\.md\]", r"[\1]", section)
-    section = re.sub(r"\]\(docs/", "](", section)
-    return re.sub(r"\]\((examples|benchmarks)/", r"](../\1/", section)
-
-
 def without_title(path):
     """The text of a page of the repository, below its title."""
     return (ROOT / path).read_text(encoding="utf-8").partition("\n\n")[2]
@@ -136,21 +116,19 @@ def code_link(match):
     """[`room.Name`](../sklearn_bp/room.py) to the line of the name."""
     text, room = match[1], match[2]
     name = text.strip("`").removeprefix("sklearn_bp.")
-    if not name.startswith(f"{room}."):
+    module = room.replace("/", ".")
+    if not name.startswith(f"{module}."):
         return f"[{text}](source:{room})"
-    name = name.removeprefix(f"{room}.")
+    name = name.removeprefix(f"{module}.")
     code = (PACKAGE / f"{room}.py").read_text(encoding="utf-8")
     if name in named_lines(code):
         return f"[{text}](source:{room}#{name})"
-    link = linkcode_resolve("py", {"module": f"sklearn_bp.{room}", "fullname": name})
+    link = linkcode_resolve("py", {"module": f"sklearn_bp.{module}", "fullname": name})
     return f"[{text}]({link})"  # inherited: to where it is written
 
 
 # Files of the repository that have pages of their own on the site.
 PAGES = {
-    r"\.\./README\.md#(quick-start|seen)": r"getting_started.md#\1",
-    r"\.\./README\.md#(speed|how-good-with-nothing-set)": r"benchmarks.md#\1",
-    r"\.\./README\.md#(what-differs-[a-z-]+)": r"coming_from.md#\1",
     r"\.\./README\.md": "index.md",
     r"\.\./CHANGELOG\.md": "changelog.md",
     r"\.\./benchmarks/README\.md": "benchmarks.md#repeating-them",
@@ -163,19 +141,13 @@ def to_site_links(app, docname, source):
     """Rewrite a page's links to the repository's files, and fill what is left open."""
     text = source[0]
     if os.fspath(app.env.doc2path(docname, base=False)).endswith(".md"):
-        text = re.sub(
-            r"^<!-- README: (.*?) -->$",
-            lambda match: readme_section(match[1]),
-            text,
-            flags=re.M,
-        )
         text = text.replace(
             "<!-- benchmarks/README.md -->",
             without_title("benchmarks/README.md").replace("\n#", "\n##"),
         )
         text = text.replace("<!-- CHANGELOG.md -->", without_title("CHANGELOG.md"))
         text = re.sub(
-            r"\[(`[^\]]*`)\]\((?:\.\./)?sklearn_bp/(\w+)\.py\)", code_link, text
+            r"\[([^\]]*)\]\((?:\.\./)?sklearn_bp/([\w/]+)\.py\)", code_link, text
         )
         for pattern, page in PAGES.items():
             text = re.sub(rf"\]\({pattern}\)", f"]({page})", text)
@@ -224,7 +196,8 @@ def named_lines(code):
 
 def source_pages(app):
     """A highlighted page for each module, with an anchor at each name."""
-    for file in sorted(PACKAGE.glob("*.py")):
+    for file in sorted(PACKAGE.rglob("*.py")):
+        room = file.relative_to(PACKAGE).with_suffix("").as_posix()
         code = file.read_text(encoding="utf-8")
         marked = highlight(code, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
         lines = marked.split("\n")
@@ -232,12 +205,13 @@ def source_pages(app):
             anchor = f'<span id="{html.escape(name)}"></span>'
             lines[number - 1] = anchor + lines[number - 1]
         body = "\n".join(lines)
-        title = f"sklearn_bp/{file.name}"
+        title = f"sklearn_bp/{room}.py"
         context = {
             "title": title,
-            "body": f'<h1>{title}</h1>\n<div class="highlight"><pre>{body}</pre></div>',
+            "body": f'<h1>{title}</h1>\n<div class="highlight whole-module">'
+            f"<pre>{body}</pre></div>",
         }
-        yield f"source/{file.stem}", context, "page.html"
+        yield f"source/{room}", context, "page.html"
 
 
 def linkcode_resolve(domain, info):
@@ -249,13 +223,16 @@ def linkcode_resolve(domain, info):
         for part in info["fullname"].split("."):
             found = getattr(found, part)
         found = inspect.unwrap(found)
-        room = inspect.getmodule(found).__name__
         name = found.__qualname__
-    except (AttributeError, ImportError):
+        # Of the classes whose module is the package, a method knows the file.
+        methods = filter(inspect.isfunction, vars(found).values())
+        code = next(methods, found) if inspect.isclass(found) else found
+        file = Path(inspect.getsourcefile(code))
+    except (AttributeError, ImportError, TypeError):
         return None
-    if not room.startswith("sklearn_bp."):
+    if not file.is_relative_to(PACKAGE):
         return None
-    return f"source:{room.removeprefix('sklearn_bp.')}#{name}"
+    return f"source:{file.relative_to(PACKAGE).with_suffix('').as_posix()}#{name}"
 
 
 def resolve_source_links(app, doctree, docname):
@@ -269,8 +246,14 @@ def resolve_source_links(app, doctree, docname):
             node["internal"] = True
 
 
+INHERITED = ("get_params", "score", "set_callbacks", "set_params")
+"""Methods of scikit-learn's classes that are documented here, too."""
+
+
 def own_members_only(app, kind, name, member, skip, options):
-    """Leave out what scikit-learn's classes bring; it is documented there."""
+    """Leave out most of what scikit-learn's classes bring; it is documented there."""
+    if name in INHERITED:
+        return None
     if re.fullmatch(r"set_\w+_request", name):
         return True
     module = getattr(inspect.unwrap(member), "__module__", None) if member else None

@@ -2,12 +2,14 @@
 Any acyclic graph of units
 ==========================
 
-Layers are a habit, not a need: where no unit feeds back to itself, activations are
-computed in topological order and errors in the reverse of it. A unit's error is the sum
-over the edges that leave it, and a weight that several edges share gets the sum of
-their derivatives. On irises: the units s1, s2, s3 look at the length and width of
-sepals, p1, p2, p3 with the very same weights at those of petals; two more units see
-these and the inputs, the second also the first, and the outputs see everything.
+Backpropagation does not need layers. If no unit feeds back to itself, you can compute
+activations in topological order and errors in reverse order.
+
+The error of a unit is the sum over the edges that leave it. A weight that several edges
+share gets the sum of their derivatives. The example uses irises: the units s1, s2, s3
+see the length and width of the sepals, and p1, p2, p3 see those of the petals with the
+same weights. Two more units see these and the inputs, the second one also sees the
+first, and the outputs see everything.
 
     python examples/acyclic_network.py
 """

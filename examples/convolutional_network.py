@@ -2,11 +2,11 @@
 Convolution and pooling
 =======================
 
-A convolution is a layer whose weights are shared by all places of an image, and its
-backward pass follows from that: the gradient of a shared weight is the sum over the
-places; the error of the inputs is the error of the outputs, convolved with the kernels
-rotated by half a turn. Mean pooling sends the error back by up-sampling, maximum
-pooling to where the maximum was. On digits of 8 by 8 pixels.
+A convolution is a layer whose weights are shared by all positions in an image.
+
+The gradient of a shared weight is the sum over positions. The error of the inputs is
+that of the outputs, convolved with the kernels rotated by 180 degrees. Mean pooling
+sends the error back by upsampling, max pooling to the maximum. Data: small digits.
 
     python examples/convolutional_network.py
 """

@@ -2,11 +2,12 @@
 Any number of hidden layers
 ===========================
 
-The hidden error of layer l comes from that of layer l + 1 by the very step that takes
-it from the output layer to the only hidden layer of two: through the weights, times the
-slope of the activation. So a deep network is a loop. With sigmoids, whose slope is at
-most 1/4, the error fades from layer to layer; with relus it does not. Measured on
-digits: the norm of each layer's gradient at the start.
+A deep network is a loop over the step that a two-layer network takes once.
+
+The error of layer l comes from that of layer l + 1 through the weights, times the slope
+of the activation. With sigmoids, whose slope is at most 1/4, the error fades from layer
+to layer; with relus it does not. The example shows this on digits: it measures the norm
+of each layer's gradient at the start.
 
     python examples/deep_network.py
 """

@@ -2,8 +2,8 @@
 Three pictures of a network
 ===========================
 
-How training went, what hidden units respond to, and what flows forward and back for
-one sample, each from a fitted estimator in one line.
+Each picture takes one line and a fitted estimator: how training went, what the hidden
+units respond to, and what flows forward and back for one sample.
 
     python examples/displays.py [folder to save them in]
 """

@@ -2,10 +2,12 @@
 The whole method from scratch
 =============================
 
-A complete two-layer network in some forty lines of numpy: mini-batch gradient descent
-with momentum on the log-loss of a softmax. Started from the same weights and given the
-same order of rows, :class:`~sklearn_bp.TwoLayerClassifier` arrives at the same numbers,
-to rounding. The derivation has the same letters.
+A complete two-layer network in about forty lines of numpy.
+
+It is mini-batch gradient descent with momentum on the log-loss of a softmax. With the
+same starting weights and the same order of rows,
+:class:`~sklearn_bp.TwoLayerClassifier` gives the same numbers, up to rounding. The
+symbols are those of the derivation.
 
     python examples/from_scratch.py
 """

@@ -2,16 +2,21 @@
 Backpropagation's gradient against central differences
 ======================================================
 
-For each loss, activation and number of targets: a small random network with a
-penalty and sample weights, the gradient by backpropagation and the gradient by
-moving each parameter a little either way. Prints the relative error
+Is the gradient right? Finite differences tell.
 
-    ||analytic - numeric|| / max(||analytic||, ||numeric||),
+For each loss, activation and number of targets, the script builds a small random
+network with a penalty and sample weights. It compares the gradient by backpropagation
+with the gradient obtained by moving each parameter a little in both directions, and
+prints the relative error
 
-some 1e-10 if the derivation is right and above 1e-3 if any part of it is wrong.
+    ||analytic - numeric|| / max(||analytic||, ||numeric||).
+
+This is about 1e-10 if the derivation is right, and above 1e-3 if any part is wrong.
 
     python examples/gradient_check.py [--loss NAME] [--activation NAME] [--outputs K]
 """
+
+# sphinx_gallery_thumbnail_path = 'images/backpropagation.png'
 
 import argparse
 import sys

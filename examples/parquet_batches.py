@@ -2,14 +2,16 @@
 Train on a Parquet file
 =======================
 
-Row group by row group: it need not fit into memory. ::
+Train on a file that does not fit into memory, one row group at a time. ::
 
     python examples/parquet_batches.py [--rows 200000] [--epochs 2] [file]
 
-Without a file it makes one: 30 columns of numbers, and whether a sum of some of them is
-positive.  Needs pyarrow.  Memory is needed for one row group and the network, however
-long the file.
+Without a file, the script makes one: 30 columns of numbers, and whether a sum of some
+of them is positive. It needs pyarrow, and memory for one row group and the network,
+however long the file is.
 """
+
+# sphinx_gallery_thumbnail_path = 'images/batches.png'
 
 import argparse
 import tempfile

@@ -2,14 +2,16 @@
 Train on a table of an SQLite database
 ======================================
 
-Some rows at a time. ::
+Train on a database, a few thousand rows at a time. ::
 
     python examples/sqlite_batches.py [--rows 60000] [--epochs 2]
 
-Makes a database with a table of 20 columns of numbers and a target, reads it through a
-cursor, and trains a regressor that never sees more than 5,000 rows at once.  Memory is
-needed for these and the network, however long the table.
+The script makes a database with a table of 20 columns of numbers and a target. It reads
+the table through a cursor and trains a regressor on at most 5,000 rows at a time. It
+needs memory for these rows and the network, however long the table is.
 """
+
+# sphinx_gallery_thumbnail_path = 'images/batches.png'
 
 import argparse
 import sqlite3

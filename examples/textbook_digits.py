@@ -2,17 +2,17 @@
 The network of the textbooks
 ============================
 
-Handwritten digits, over ten seeds.
+Sigmoids, squared error and plain gradient descent on handwritten digits.
 
-64 inputs, 30 hidden and 10 output units, all sigmoids; the squared error; plain
-mini-batch gradient descent with rate 3.0 and batches of 10; weights and
-intercepts that start as unit normals; 30 epochs. Prints the accuracy on a
-held-out quarter as training goes on.
+The network has 64 inputs, 30 hidden units and 10 output units, all of them sigmoids. It
+is trained for 30 epochs by plain mini-batch gradient descent on the squared error, with
+a rate of 3.0, batches of 10, and starting weights and intercepts from the unit normal
+distribution. The script prints the accuracy on a held-out quarter for ten seeds.
 
-Now and then a seed stays near 88 %: an output unit is dead. Its sigmoid was driven
-far into saturation early on, where the squared error's delta, (p - y) p (1 - p),
-is next to nothing, and its digit is never predicted again. That is the method's
-fault, not the program's; loss="log_loss" does not have it.
+Sometimes a seed stays near 88 %, because an output unit is dead. The first steps drove
+its sigmoid far into saturation, where the delta of the squared error,
+(p - y) p (1 - p), is almost 0, and its digit is never predicted again. This is a
+property of the method; with loss="log_loss" it does not happen.
 
     python examples/textbook_digits.py
 """

@@ -2,12 +2,12 @@
 XOR with two hidden units
 =========================
 
-What two hidden units make of it.
+See how two hidden units solve what a single layer cannot.
 
-No single layer can compute XOR: no straight line parts (0,1) and (1,0) from (0,0)
-and (1,1). A hidden layer moves the four points to where a line does
-(Rumelhart, Hinton and Williams 1986). Batch gradient descent on the squared
-error of sigmoids, until the error is small enough.
+No single layer can compute XOR, because no straight line separates (0,1) and (1,0) from
+(0,0) and (1,1). A hidden layer moves the four points to where a line can (Rumelhart,
+Hinton and Williams 1986). The network is trained by batch gradient descent on the
+squared error of sigmoids, until the error is small enough.
 
     python examples/xor.py
 """

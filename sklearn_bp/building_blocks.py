@@ -1,9 +1,9 @@
-"""For networks of your own: what they need beside activations, losses and optimizers.
+"""Tools for networks of your own, beside activations, losses and optimizers.
 
-All parameters stand in one flat vector, of which a network holds views, as the
-two-layer network does (`_network/parameters.py`). An optimizer of `optimizers` moves
-the vector along any gradient, and whether that gradient is right is seen by
-differences. The examples use these for deep, convolutional and acyclic networks.
+All parameters are in one flat vector, and a network holds views into it, as the
+two-layer network does (`_network/parameters.py`). Any optimizer of `optimizers` can
+move the vector along a gradient, and finite differences show whether that gradient is
+right. The examples use these tools for deep, convolutional and acyclic networks.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def n_parameters(shapes):
-    """The length of a flat vector that holds arrays of these shapes.
+    """The length of a flat vector for arrays of these shapes.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def views(theta, shapes):
     Returns
     -------
     list of ndarrays
-        Views: to change them is to change `theta`.
+        Views: changing them changes `theta`.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def views(theta, shapes):
 
 
 class _Vector:
-    """A flat vector as optimizers see parameters: none of them has a name."""
+    """A flat vector with the interface that optimizers expect of `Parameters`."""
 
     n_members = 1
 
@@ -83,12 +83,12 @@ class _Vector:
 
 
 def stepper(optimizer, theta, rate):
-    """A function that moves a vector along gradients.
+    """Make a function that moves a vector along gradients.
 
     Parameters
     ----------
     optimizer : object of `optimizers`
-        `SGD()` or `Adam()`, say.
+        For example `SGD()` or `Adam()`.
 
     theta : ndarray of shape (n_parameters,), float32 or float64
         Moved in place.
@@ -131,16 +131,15 @@ def numerical_gradient(function, theta, step=1e-5):
 
     (f(theta + step e_i) - f(theta - step e_i)) / (2 step) for each i
 
-    The error is about step^2 + 1e-16 / step, so a step near the cube root of the
-    machine epsilon is best.
+    The error is about step^2 + 1e-16 / step, so the best step is near the cube root of
+    the machine epsilon.
 
     Parameters
     ----------
     function : callable(theta) -> float
 
     theta : ndarray of shape (n_parameters,), float64
-        Each number is moved in place and put back, so that `function` may as well read
-        views of it.
+        Each number is changed in place and restored, so `function` may use views of it.
 
     step : float, default=1e-5
 
@@ -169,20 +168,19 @@ def numerical_gradient(function, theta, step=1e-5):
 
 
 def gradient_error(loss_and_gradient, theta, step=1e-5):
-    """How far a gradient is from central differences.
+    """The relative error of a gradient against central differences.
 
     ||analytic - numeric|| / max(||analytic||, ||numeric||)
 
-    Some 1e-10 if the derivation is right, and above 1e-3 if any part of it is wrong,
-    in float64 and where the function is smooth: no kink of a relu within reach of the
-    step.
+    About 1e-10 if the derivation is right and above 1e-3 if any part of it is wrong,
+    in float64, if the function is smooth near theta: no kink of a relu within the step.
 
     Parameters
     ----------
     loss_and_gradient : callable(theta) -> (float, ndarray of shape (n_parameters,))
 
     theta : ndarray of shape (n_parameters,), float64
-        Moved in place and put back.
+        Changed in place and restored.
 
     step : float, default=1e-5
 

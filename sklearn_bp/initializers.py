@@ -1,8 +1,7 @@
 """Starting weights of a layer, drawn from a legacy RandomState.
 
-Each initializer is a function of (random_state, fan_in, fan_out,
-glorot_factor) and returns the weights, (fan_in, fan_out), and the intercepts,
-(fan_out,), both float64.
+Each initializer is a function of (random_state, fan_in, fan_out, glorot_factor) that
+returns the weights, (fan_in, fan_out), and the intercepts, (fan_out,), both float64.
 """
 
 import numpy as np
@@ -31,16 +30,16 @@ def lecun_normal(random_state, fan_in, fan_out, glorot_factor):
 
 
 def normal(random_state, fan_in, fan_out, glorot_factor):
-    """N(0, 1) for weights and intercepts, as early texts do."""
+    """N(0, 1) for weights and intercepts, as in early texts."""
     weights = random_state.normal(size=(fan_in, fan_out))
     return weights, random_state.normal(size=fan_out)
 
 
 def zeros(random_state, fan_in, fan_out, glorot_factor):
-    """All zero: hidden units that start alike stay alike.
+    """All zero: hidden units that start equal stay equal.
 
-    For teaching: this is the start that shows why symmetry must be broken
-    (Rumelhart, Hinton and Williams 1986).
+    For teaching: it shows why symmetry must be broken (Rumelhart, Hinton and Williams
+    1986).
     """
     return np.zeros((fan_in, fan_out)), np.zeros(fan_out)
 

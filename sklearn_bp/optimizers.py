@@ -1,25 +1,27 @@
 """First-order optimizers on the flat vector of parameters.
 
-An optimizer holds hyperparameters only.  `bind(parameters, alpha, state)` gives a
-`Bound`: where gradients are to be written and two functions around that,
+An optimizer holds hyperparameters only.  `bind(parameters, alpha, state)` returns a
+`Bound`: the array that gradients are written into, and two functions called before and
+after that,
 
-    begin(n_rows, rate) -> (scale, beta): what the gradient is to do with its target,
+    begin(n_rows, rate) -> (scale, beta): how the gradient is to be added to the target,
         target <- beta target + scale (sum of the gradients of n_rows rows)
-    finish(n_rows, rate) -> squared norm of the weights before: moves the parameters
+    finish(n_rows, rate) -> squared norm of the weights before the step; it moves the
+        parameters
 
-The optimizer adds the gradient of the penalty, alpha W / n_rows, itself, and sums up
-the squares of the weights (0 if alpha is 0): it passes over the weights anyway.
-`state` is a dict of arrays and numbers, all that continuing needs; None for a fresh
-start.  `Bound.state()` gives it back.
+The optimizer itself adds the gradient of the penalty, alpha W / n_rows, and sums the
+squares of the weights (0 if alpha is 0), because it passes over the weights anyway.
+`state` is a dict of arrays and numbers with everything that resuming needs; None starts
+afresh.  `Bound.state()` returns it.
 
-To add one: a frozen dataclass with `bind`, derived from `Optimizer`, and a line in the
-table at the foot.  Of an optimizer that is given by its name, fields that are
-constructor parameters of the estimators are filled from these.
+To add one: a frozen dataclass derived from `Optimizer` with `bind`, and a line in the
+table at the foot.  If the optimizer is given by name, those of its fields that are
+constructor parameters of the estimators take their values from there.
 
-`clip_norm`, a field of all of them: a gradient (the mean over the batch, without the
-penalty) whose Euclidean norm over all parameters is larger is scaled down to it
-(Pascanu, Mikolov and Bengio 2013, algorithm 1); of several networks side by side, each
-one's by itself.
+All of them have a field `clip_norm`: a gradient (the mean over the batch, without the
+penalty) with a larger Euclidean norm over all parameters is scaled down to this norm
+(Pascanu, Mikolov and Bengio 2013, algorithm 1).  With several networks side by side,
+each gradient is clipped separately.
 """
 
 from dataclasses import dataclass, fields
@@ -30,31 +32,32 @@ import numpy as np
 from sklearn_bp._common.blas import blas_for
 from sklearn_bp._common.option import Option, check_number
 
-# A decaying average x <- beta x + g is kept as scale * u with scale <- beta scale and
-# u <- u + g / scale: one pass over the vector less.  Below this scale the product is
-# written out.
+# A decaying average x <- beta x + g is kept as scale * u, with scale <- beta scale and
+# u <- u + g / scale, which saves one pass over the vector.  Below this scale the
+# product is written out.
 SMALLEST_SCALE = 1e-10
 
-# Vectors longer than a third-level cache are worked through in pieces, which stay in
-# the cache from one operation to the next: 10 to 25 % faster.
+# Vectors longer than a third-level cache are processed in pieces that stay in the cache
+# from one operation to the next, which saves 10 to 25 % of the time.
 LONG = 2**20
 PIECE = 2**16
 
 
-# Weights of features that are always zero decay without end under the penalty.
-# Denormal numbers make products and roots two to three times slower, so every so many
-# steps what is on its way there becomes 0: below 2e-23 in float32, 1e-185 in float64.
+# The penalty makes the weights of features that are always zero decay without end.
+# Denormal numbers make products and roots two to three times slower.  So at regular
+# intervals of steps, values on their way there become 0: below 2e-23 in float32, below
+# 1e-185 in float64.
 FLUSH_EVERY = 256
 
 
 def _flush(x, scale=1.0):
-    """Zero for those of scale x that are next to nothing, in place."""
+    """Set tiny values of scale * x to zero, in place."""
     least = float(np.finfo(x.dtype).tiny) ** 0.6
     x[np.abs(x) < least / scale] = 0
 
 
 class Bound(NamedTuple):
-    """An optimizer at work on given parameters."""
+    """An optimizer bound to parameters."""
 
     target: Any
     begin: Any
@@ -63,12 +66,12 @@ class Bound(NamedTuple):
 
 
 def _pieces(parameters, alpha, *others):
-    """Views of all vectors piece by piece, each with those of the penalized part.
+    """Views of all vectors piece by piece, and of the penalized part of each piece.
 
     Returns
     -------
     list of (n, views, n_penalized, penalized views): lengths, and views of the
-    parameters' flat vector first, then of `others`, which are as long.
+    parameters' flat vector and of `others`, which have the same length.
     """
     vectors = (parameters.flat, *others)
     piece = PIECE if parameters.flat.size > LONG else parameters.flat.size
@@ -86,7 +89,7 @@ def _pieces(parameters, alpha, *others):
 
 
 def _clipper(gradient, clip_norm):
-    """A function that scales `gradient`, Parameters, to at most this norm, or None."""
+    """A function that scales `gradient`, Parameters, down to this norm; or None."""
     if clip_norm is None:
         return None
     members = [member.arrays() for member in gradient.members()]
@@ -103,22 +106,22 @@ def _clipper(gradient, clip_norm):
 
 @dataclass(frozen=True)
 class Optimizer(Option):
-    """A first-order rule of update; a class of one's own derives from it.
+    """A first-order update rule; derive your own from it.
 
     Attributes
     ----------
     scheduled : bool
-        Whether the learning rates 'invscaling' and 'adaptive' apply, which are those
-        of gradient descent in scikit-learn. All others do.
+        Whether the learning rates 'invscaling' and 'adaptive' apply, which scikit-learn
+        has for gradient descent only. All other schedules apply to every optimizer.
     decays : bool
-        Whether it has a decay of the weights of its own, so that alpha="auto" is 0.
+        Whether it has a weight decay of its own, so that alpha="auto" is 0.
     adaptive : bool
-        Whether its steps do not depend on the length of the gradient, so that a
-        scaling layer may be trained by it. Then `begin` moves nothing, and returns
-        beta = 0: the gradient is all that its target holds.
+        Whether its steps are independent of the length of the gradient, so that it can
+        train a scaling layer. Then `begin` moves nothing and returns beta = 0: the
+        target holds the gradient only.
     gradient_powers : dict
-        Of the arrays in its state that have a number for each parameter, the power of
-        the gradient that they are made of; 0 for those that move as parameters do.
+        For each array in its state with one number per parameter: which power of the
+        gradient it contains; 0 if it has the unit of the parameters.
     """
 
     gradient_powers: ClassVar[dict[str, int]] = {}
@@ -155,8 +158,8 @@ class SGD(Optimizer):
     v <- momentum v - rate g,    theta <- theta + v
 
     and with Nesterov's momentum theta <- theta + momentum v - rate g, the form in
-    which theta is the point that looks ahead (Bengio, Boulanger-Lewandowski and
-    Pascanu 2013, eq. 7).  g is the mean gradient of the batch plus alpha W / n_rows.
+    which theta is the look-ahead point (Bengio, Boulanger-Lewandowski and Pascanu
+    2013, eq. 7).  g is the mean gradient of the batch plus alpha W / n_rows.
 
     Parameters
     ----------
@@ -172,19 +175,19 @@ class SGD(Optimizer):
     clip_norm: float | None = None
 
     def bind(self, parameters, alpha=0.0, state=None):
-        """The gradient goes straight into the velocity v = scale u.
+        """Add the gradient directly to the velocity v = scale u.
 
         With v' the new velocity, Nesterov's step is theta - momentum v +
-        (1 + momentum) v': its first half before the gradient product has
-        overwritten v, its second half after.  Where the penalty is on the weights,
-        with d = 1 - rate alpha / n_rows and theta' = theta - momentum v,
+        (1 + momentum) v'.  The first half is done before the gradient overwrites v, the
+        second half afterwards.  For the penalty on the weights, let
+        d = 1 - rate alpha / n_rows and theta' = theta - momentum v.  Then
 
             momentum v - rate alpha / n_rows theta
                 = d momentum v - rate alpha / n_rows theta'
 
         so d goes into the scale, and the intercepts, which have no penalty, are
-        divided by it.  This is two passes over the weights less than the
-        definition: 3 to 7 % of a step, more for sparse rows.
+        divided by it.  This saves two passes over the weights, 3 to 7 % of a step, more
+        for sparse rows.
         """
         if self.clip_norm is not None:
             return self._bind_plainly(parameters, alpha, state)
@@ -241,7 +244,7 @@ class SGD(Optimizer):
         return Bound(target, begin, finish, as_dict)
 
     def _bind_plainly(self, parameters, alpha, state):
-        """As defined: the gradient has a place of its own, to be clipped there."""
+        """The plain definition; clipping needs an array for the gradient alone."""
         theta, momentum = parameters.flat, self.momentum
         gradient = parameters.like(np.empty_like(theta))
         clip = _clipper(gradient, self.clip_norm)
@@ -301,7 +304,7 @@ class Adam(Optimizer):
     clip_norm: float | None = None
 
     def bind(self, parameters, alpha=0.0, state=None):
-        """The moments are kept as m_scale m and v_scale v: see SMALLEST_SCALE."""
+        """Keep the moments as m_scale m and v_scale v: see SMALLEST_SCALE."""
         theta = parameters.flat
         blas = blas_for(theta.dtype)
         axpy, scal, dot = blas.axpy, blas.scal, blas.dot
@@ -316,7 +319,7 @@ class Adam(Optimizer):
         else:
             m, v = state["m"].copy(), state["v"].copy()
             t, m_scale, v_scale = state["t"], state["m_scale"], state["v_scale"]
-        offset = np.zeros((), theta.dtype)  # numpy takes an array faster than a float
+        offset = np.zeros((), theta.dtype)  # faster in numpy than a float
         pieces = _pieces(parameters, alpha, gradient, m, v)
 
         def begin(n_rows, rate):
@@ -373,9 +376,9 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
 
-    W <- (1 - rate weight_decay) W before each step of Adam's, for the weights, not the
-    intercepts.  The decay does not pass through Adam's moments, as the penalty `alpha`
-    does; alpha="auto" is 0 with this optimizer.
+    W <- (1 - rate weight_decay) W before each step of Adam, for the weights, not the
+    intercepts.  Unlike the penalty `alpha`, the decay does not pass through Adam's
+    moments; alpha="auto" is 0 with this optimizer.
 
     Parameters
     ----------
@@ -395,7 +398,7 @@ class AdamW(Adam):
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """The gradient over a running root mean square (Tieleman and Hinton 2012).
+    """The gradient divided by its running root mean square (Tieleman and Hinton 2012).
 
     v <- rho v + (1 - rho) g^2,    theta <- theta - rate g / (sqrt(v) + epsilon)
 
@@ -463,13 +466,13 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 def as_optimizer(solver, settings):
-    """The optimizer of a name, with those of the settings that it has; or the object.
+    """The optimizer of a name, with the settings that it has; an object as it is.
 
     Parameters
     ----------
     solver : str or object
     settings : callable(name, default) -> value
-        The estimator's, or the default.
+        The estimator's value, or the default.
     """
     if not isinstance(solver, str):
         return solver
@@ -478,13 +481,13 @@ def as_optimizer(solver, settings):
 
 
 def decays(solver):
-    """Whether a solver, a name or an object, has a weight decay of its own."""
+    """Whether a solver, by name or as an object, has a weight decay of its own."""
     return _says(solver, "decays")
 
 
 def adaptive(solver):
-    """Whether the steps of a solver, a name or an object, do not depend on the length
-    of the gradient.
+    """Whether the steps of a solver, by name or as an object, are independent of the
+    length of the gradient.
     """
     return _says(solver, "adaptive")
 

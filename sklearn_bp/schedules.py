@@ -1,13 +1,13 @@
 """Learning rates, from epoch to epoch or from step to step.
 
-Of scikit-learn's three, `after_epoch(rate, t)` gives the rate of the next epoch, t
-being the number of training rows seen so far, and `on_plateau(rate)` what to do when
-the patience is used up: a lower rate to go on with, or None to stop.
+scikit-learn's three schedules have two methods: `after_epoch(rate, t)` returns the rate
+of the next epoch, where t is the number of training rows seen so far, and
+`on_plateau(rate)` a lower rate when the patience is used up, or None to stop.
 
-All others change from step to step: `factor(step, n_steps)` is what the initial rate is
-multiplied by, step counting from 0 and n_steps being all that `max_iter` epochs would
-take; beyond, the factor is that of the last step.  A function of the step alone will do
-too.  `Stepwise` is such a one at work.
+All others change from step to step: `factor(step, n_steps)` multiplies the initial
+rate.  Steps count from 0, and n_steps is the number of steps in `max_iter` epochs;
+beyond it the factor stays that of the last step.  A function of the step alone works
+too.  `Stepwise` turns either into rates.
 """
 
 import math
@@ -50,15 +50,15 @@ class Adaptive(Constant):
 
 @dataclass(frozen=True)
 class Cosine(Option):
-    """From the initial rate down to `final` of it along half a wave of the cosine.
+    """Cosine decay from the initial rate to `final` times it, after a linear warmup.
 
     factor = final + (1 - final) (1 + cos(pi s)) / 2, s from 0 to 1 (Loshchilov and
-    Hutter 2017, eq. 5, without restarts), after a linear rise from 0.
+    Hutter 2017, eq. 5, without restarts).
 
     Parameters
     ----------
     warmup : float in [0, 1), default=0.0
-        Share of the steps that the rise takes.
+        Fraction of the steps in which the rate rises from 0.
     final : float in [0, 1], default=0.0
     """
 
@@ -79,15 +79,15 @@ class Cosine(Option):
 
 @dataclass(frozen=True)
 class OneCycle(Option):
-    """Up to the initial rate and down again (Smith and Topin 2018), as torch has it.
+    """Up to the initial rate and down again (Smith and Topin 2018), as in PyTorch.
 
-    By cosines, from 1 / div_factor up to 1 and down to 1 / (div_factor
-    final_div_factor).  The momentum stays as it is.
+    Along cosines, from 1 / div_factor up to 1 and down to 1 / (div_factor
+    final_div_factor).  The momentum stays the same.
 
     Parameters
     ----------
     pct_start : float in (0, 1), default=0.3
-        Share of the steps that lead up.
+        Fraction of the steps in which the rate rises.
     div_factor : float >= 1, default=25.0
     final_div_factor : float >= 1, default=1e4
     """
@@ -116,7 +116,7 @@ def _by_cosine(start, end, share):
 
 @dataclass(frozen=True)
 class Stepwise:
-    """A schedule by steps at work.
+    """The rates of a schedule that changes from step to step.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class Stepwise:
         return lambda step: rate * float(rule.factor(min(step, n_steps - 1), n_steps))
 
 
-# The first three by epochs, for 'sgd' alone, as in scikit-learn.
+# The first three change from epoch to epoch, for 'sgd' only, as in scikit-learn.
 SCHEDULES: dict[str, Any] = {
     "constant": Constant,
     "invscaling": InverseScaling,
@@ -155,7 +155,7 @@ SCHEDULES: dict[str, Any] = {
 
 
 def ends_with_max_iter(schedule):
-    """Whether a schedule, as the estimator has it, is made to end at `max_iter`."""
+    """Whether a schedule, by name or as an object, is designed to end at `max_iter`."""
     made = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
     return hasattr(made, "factor")
 
@@ -169,7 +169,7 @@ def as_schedule(schedule, learning_rate_init, power_t, n_epochs, scheduled):
     learning_rate_init, power_t : float
     n_epochs : int
     scheduled : bool
-        Whether the optimizer takes scikit-learn's three.
+        Whether scikit-learn's three schedules apply to the optimizer.
     """
     if isinstance(schedule, str):
         made = SCHEDULES[schedule]

@@ -1,1 +1,1 @@
-"""What every layer above may use."""
+"""Tools for every layer above."""

@@ -1,12 +1,11 @@
 """The BLAS routines of one dtype, as scipy binds them.
 
-Called positionally on arrays that already have the right dtype and layout
-they cost less than the equivalent numpy ufunc, and they work in place.  All
-take Fortran-ordered matrices: the transpose of a C-ordered array, which is a
-view, is one.
+Called with positional arguments on arrays of the right dtype and layout, they work in
+place and cost less than the equivalent numpy ufunc.  All take Fortran-ordered matrices,
+such as the transpose of a C-ordered array, which is a view.
 
-f2py silently copies an output that does not fit and the result is then lost,
-so `blas_for` checks once for each dtype that results share their memory.
+f2py silently copies an output array that does not fit, and the result is lost.  So
+`blas_for` checks once per dtype that the routines write into the given arrays.
 """
 
 import os
@@ -40,19 +39,19 @@ class Blas(NamedTuple):
     amax: Any
 
 
-# Multiplications in the largest product below which threads wait for each other
-# longer than they compute: at 2.5e6 two threads took up to 1.8 times as long as
-# one, at 0.24e6 up to 3.2 times, at 5e6 they took 0.8 of it.
+# If the largest product has fewer multiplications than this, threads wait for each
+# other longer than they compute.  Two threads took up to 3.2 times the time of one at
+# 0.24e6, up to 1.8 times at 2.5e6, and 0.8 times at 5e6.
 MANY_THREADS = 4e6
 
 
-# OpenBLAS multiplies matrices of up to this many multiplications without packing
-# them first (where it has AVX-512, and on ARM).
+# OpenBLAS computes products of up to this many multiplications without packing the
+# matrices first (with AVX-512, and on ARM).
 DIRECT_PRODUCT = 10**6
 
 
 def row_parts(n_rows, n_multiplications, least):
-    """Slices of a batch whose products are direct, or one slice of all rows.
+    """Slices of a batch whose products need no packing, or one slice of all rows.
 
     Two direct products take 0.75 to 0.9 of the time of one packed product.
 
@@ -60,9 +59,9 @@ def row_parts(n_rows, n_multiplications, least):
     ----------
     n_rows : int
     n_multiplications : int
-        Of a row.
+        Per row.
     least : int
-        Rows of a part below which splitting does not pay.
+        The smallest number of rows per part for which splitting pays.
     """
     most = DIRECT_PRODUCT // n_multiplications
     if most >= n_rows or most < least:
@@ -75,8 +74,8 @@ def row_parts(n_rows, n_multiplications, least):
 def blas_threads(n_multiplications):
     """A context in which BLAS uses one thread if products are small.
 
-    Both copies of OpenBLAS, numpy's and scipy's.  threadpoolctl comes with
-    scikit-learn.
+    This holds for both copies of OpenBLAS, numpy's and scipy's.  threadpoolctl comes
+    with scikit-learn.
     """
     if n_multiplications >= MANY_THREADS:
         return nullcontext()
@@ -89,20 +88,20 @@ def one_blas_thread():
 
 
 def allowed_threads():
-    """The number of threads that BLAS may use now, but for a limit of our own."""
+    """The number of threads that BLAS may use now, apart from a limit of our own."""
     return _one_thread().allowed()
 
 
 class OneThread:
-    """A context in which BLAS uses one thread; any number of threads may be in it.
+    """A context in which BLAS uses one thread; any number of threads may enter it.
 
-    BLAS has one number of threads for the whole process.  The first to enter saves and
-    limits it, and the last to leave restores it, whatever order they leave in.  A
-    number that somebody else sets meanwhile, by threadpool_limits for instance, stays.
+    BLAS has one number of threads for the whole process.  The first thread to enter
+    saves and limits it, and the last to leave restores it, in whatever order they
+    leave.  A number that other code sets meanwhile (with threadpool_limits, say) stays.
     OpenMP has a number per thread, which each thread saves and restores for itself.
 
-    One case is beyond reach: where another thread enters threadpool_limits while this
-    context is in use, and leaves it afterwards, that restores the one thread it found.
+    One case cannot be handled: if another thread enters threadpool_limits while this
+    context is in use and leaves it later, it restores the one thread that it found.
 
     Parameters
     ----------
@@ -110,15 +109,15 @@ class OneThread:
     """
 
     def __init__(self, libraries):
-        self._shared: dict[Any, Any] = {}  # the numbers before
+        self._shared: dict[Any, Any] = {}  # the numbers to restore
         self._own: list[Any] = []
         for lib in libraries:
             if getattr(lib, "threading_layer", None) == "openmp":
                 self._own.append(lib)
             else:
                 self._shared[lib] = None
-        self._entered: dict[int, int] = {}  # how often, by threads
-        self._outer = threading.local()  # of OpenMP, the thread's numbers before
+        self._entered: dict[int, int] = {}  # how often, by thread
+        self._outer = threading.local()  # the thread's numbers of OpenMP to restore
         # Reentrant: a signal handler or a finalizer may fit, or fork, at any time.
         self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
@@ -149,10 +148,10 @@ class OneThread:
                 del self._outer.numbers
 
     def allowed(self):
-        """The least number of threads of a library, but for the limit of this object.
+        """The smallest number of threads of any library, ignoring our own limit.
 
-        It is the machine's number, or what an environment variable, threadpool_limits
-        or joblib have made of it.
+        It is the machine's number, or the one set by an environment variable,
+        threadpool_limits or joblib.
         """
         with self._lock:
             numbers = [
@@ -167,7 +166,7 @@ class OneThread:
         with self._lock:
             for lib in self._shared:
                 number = lib.get_num_threads()
-                if number not in (1, None):  # None: of a build without threads
+                if number not in (1, None):  # None: a build without threads
                     self._shared[lib] = number
                     _set_number(lib, 1)
             self._entered[me] = self._entered.get(me, 0) + 1
@@ -188,7 +187,7 @@ class OneThread:
             self._shared[lib] = None
 
     def _after_fork(self):
-        """In a child, which has only the thread that forked."""
+        """In a child process, which has only the thread that forked."""
         try:
             me = threading.get_ident()
             self._entered = {k: v for k, v in self._entered.items() if k == me}
@@ -199,10 +198,10 @@ class OneThread:
 
 
 def _set_number(lib, number):
-    """Set a library's number of threads, from whatever thread.
+    """Set a library's number of threads, from any thread.
 
     From version 3.8 on threadpoolctl lets one thread at a time do so and ignores the
-    others: it has no count of who still needs the limit.  `OneThread` has.
+    others, because it does not count who still needs the limit.  `OneThread` does.
     """
     getattr(lib, "_real_set_num_threads", lib.set_num_threads)(number)
 
@@ -219,7 +218,7 @@ def _controller():
 
 @cache
 def blas_for(dtype):
-    """Routines for `dtype`, float32 or float64; checked to work in place."""
+    """Routines for `dtype`, float32 or float64, checked to work in place."""
     dtype = np.dtype(dtype)
     names = ("gemm", "gemv", "axpy", "scal", "dot")
     gemm, gemv, axpy, scal, dot = get_blas_funcs(names, dtype=dtype)

@@ -1,9 +1,9 @@
-"""What every part that a user may build shares: its parameters, by name.
+"""The base class of all parts that users build: parameters by name.
 
 `activation=activations.LeakyReLU(0.1)`, `solver=optimizers.AdamW(weight_decay=0.1)`:
-such an object is a frozen dataclass that stores its fields as they were given.
-scikit-learn's `clone`, `repr` and grids over `solver__weight_decay` then work as they
-do for an estimator within an estimator.
+such an object is a frozen dataclass that stores its fields as given.  So scikit-learn's
+`clone`, `repr` and grids over `solver__weight_decay` work as for an estimator within an
+estimator.
 """
 
 from dataclasses import dataclass, fields
@@ -12,16 +12,16 @@ from numbers import Real
 
 @dataclass(frozen=True)
 class Option:
-    """A part with parameters, equal to another of equal parameters."""
+    """A part with parameters; equal to another of its class with equal parameters."""
 
     def __post_init__(self):
         self.check()
 
     def check(self):
-        """Raise ValueError or TypeError for a field out of range."""
+        """Raise ValueError or TypeError if a field is out of range."""
 
     def get_params(self, deep=True):
-        """The fields by name, a dict; `deep` changes nothing."""
+        """A dict of the fields by name; `deep` has no effect."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def set_params(self, **params):
@@ -34,7 +34,7 @@ class Option:
         Raises
         ------
         ValueError, TypeError
-            For a name that is no field, or a value out of range.
+            For an unknown name, or a value out of range.
         """
         known = self.get_params()
         for name in params:
@@ -43,14 +43,14 @@ class Option:
                     f"{type(self).__name__} has no parameter {name!r}. It has "
                     f"{sorted(known) or 'none'}."
                 )
-        type(self)(**known | params)  # checked before any is set
+        type(self)(**known | params)  # checks all before any is set
         for name, value in params.items():
             object.__setattr__(self, name, value)
         return self
 
 
 def check_number(option, name, low, high=float("inf"), closed="left"):
-    """TypeError or ValueError unless a field is a number in an interval.
+    """Raise TypeError or ValueError unless a field is a number in an interval.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Threads that share work: contiguous ranges, the caller takes the first."""
+"""Threads that share work in contiguous ranges; the caller takes the first range."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -11,16 +11,16 @@ from sklearn_bp._common.blas import allowed_threads, one_blas_thread
 
 # Seconds of work below which threads wait for each other longer than they gain.
 SHORT = 1e-3
-# Numbers that a core multiplies and adds in a second, at least.
+# A lower bound of the multiplications per second of one core.
 SPEED = 1e10
 
 
 class Team:
-    """As many threads as BLAS may use now, and as there are cores, at most `most`.
+    """At most `most` threads, no more than BLAS may use now, nor than there are cores.
 
-    joblib counts the cores: it knows the limits of containers too.
+    joblib counts the cores, because it respects the limits of containers.
 
-    They wait without spinning, and end with the team: none outlives a fit, so that a
+    The threads wait without spinning, and end with the team. None outlives a fit, so a
     process may fork between fits.
 
     Parameters
@@ -35,25 +35,25 @@ class Team:
             self._helpers = ThreadPoolExecutor(self.size - 1, "sklearn_bp")
 
     def share(self, n, work):
-        """Call work(first, last) for ranges that make up 0 to n; wait for all."""
+        """Call work(first, last) for ranges that cover 0 to n, and wait for all."""
         if self._helpers is None:
             work(0, n)
             return
 
         def helped(first, last):
-            with one_blas_thread():  # OpenMP has a number of its own per thread
+            with one_blas_thread():  # OpenMP has a separate number for each thread
                 work(first, last)
 
         bounds = [n * i // self.size for i in range(self.size + 1)]
         ranges = list(pairwise(bounds))
-        # A context each, for numpy's errstate to hold there too.
+        # Each gets a copy of the context, so that numpy's errstate applies there too.
         futures = [
             self._helpers.submit(copy_context().run, helped, *r) for r in ranges[1:]
         ]
         try:
             work(*ranges[0])
         finally:
-            # Whatever interrupts, nobody works on the arrays once this has returned.
+            # Even after an interrupt no thread works on the arrays once this returns.
             self._wait(futures)
         for future in futures:
             future.result()
@@ -72,9 +72,9 @@ class Team:
 
 
 def shared_by(n, n_multiplications, work):
-    """Call work(first, last) for ranges that make up 0 to n, in threads if it is long.
+    """Call work(first, last) for ranges that cover 0 to n, in threads if it takes long.
 
-    Each has a share of the cores of its own, so BLAS uses one thread there.
+    The threads share the cores, so BLAS uses one thread in each.
     """
     if n_multiplications < 4 * SHORT * SPEED or n < 2:
         work(0, n)

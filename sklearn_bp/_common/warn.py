@@ -3,12 +3,12 @@
 import sys
 import warnings
 
-# A Pipeline's call is no line of the user's either.
+# A call from scikit-learn, by a Pipeline for instance, is not the user's line either.
 OURS = ("sklearn_bp", "sklearn")
 
 
 def warn_user(text, category=UserWarning):
-    """Warn at the line outside of this package and scikit-learn that led here."""
+    """Warn at the innermost line outside this package and scikit-learn."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and _package(frame) in OURS:
         level, frame = level + 1, frame.f_back

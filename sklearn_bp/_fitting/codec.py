@@ -17,8 +17,9 @@ from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.class_targets import ClassTargets
-from sklearn_bp._tables.columns import Columns, encoder_of
+from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
+from sklearn_bp._tables.levels import encoder_of
 from sklearn_bp._tables.real_targets import RealTargets
 from sklearn_bp._tables.running import Running
 from sklearn_bp._tables.scaling import Scaling

@@ -1,8 +1,12 @@
-"""Fingerprints that distinguish fits: their parameters and data, as short texts.
+"""Fingerprints of a fit: its parameters and its data, as short texts.
 
-About a million numbers of the data are read: all of them if there are no more,
-otherwise those of evenly spaced rows.  They are read before anything is computed from
-them, so that another machine gets the same fingerprint.
+They are taken of the user's own data, before anything is computed from them, so that
+another machine finds the same.  At most some million numbers are read, from evenly
+spaced rows.
+
+`joblib.hash` would not do.  It digests pickles, which differ for equal data in another
+memory order, in other blocks of a DataFrame, or in a sparse matrix that was asked
+whether it is sorted; and it refuses functions without a global name.
 """
 
 import functools
@@ -13,7 +17,7 @@ from dataclasses import fields
 import numpy as np
 from scipy import sparse
 
-# Numbers that are read of an array, or a few more.
+# Numbers of an array that are read, or a little more.
 LOOKED_AT = 2**20
 
 
@@ -29,7 +33,7 @@ def of_parameters(params):
 
 
 def describe(value):
-    """A text that is the same in other processes; for a function, its name."""
+    """A text that is the same in another process: for a function its name."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
@@ -95,11 +99,11 @@ def _arrays(data):
 
 
 def _rows(n_rows, *n_columns):
-    """The rows to read: a slice of all, or an array of their numbers."""
-    n_looked_at = max(1000, LOOKED_AT // max(1, math.prod(n_columns)))
-    if n_rows <= n_looked_at:
+    """Rows to read: all, or an array of their positions."""
+    n_read = max(1000, LOOKED_AT // max(1, math.prod(n_columns)))
+    if n_rows <= n_read:
         return slice(None)
-    return np.linspace(0, n_rows - 1, n_looked_at).astype(np.intp)
+    return np.linspace(0, n_rows - 1, n_read).astype(np.intp)
 
 
 def _update(digest, value):

@@ -1,13 +1,16 @@
 """Features as numbers, dense or CSR: checked, and encoded if they are a table."""
 
+from contextlib import contextmanager
+
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from sklearn_bp._network.batches import SMALL_BYTES
-from sklearn_bp._tables.columns import explained
-from sklearn_bp._tables.values import as_features, refuse_lazy
+from sklearn_bp._tables.frames import Sparse, table_of
+from sklearn_bp._tables.raw_column import refuse_kind
+from sklearn_bp._tables.values import NUMERIC_KINDS, TIMES, as_features, refuse_lazy
 
 
 def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
@@ -40,11 +43,11 @@ def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
     checks = {"accept_sparse": ["csr", "csc"], "dtype": dtypes}
     named = {"estimator": estimator, "input_name": "X"}
     if columns is None and learn is None:
-        with explained(X, encodes=False):
+        with _explained(X, encodes=False):
             X = validate_data(estimator, X, reset=reset, **checks)
     else:
         if sparse.issparse(X):
-            with explained(X, encodes=True):
+            with _explained(X, encodes=True):
                 X = check_array(X, **checks, **named)
         elif not hasattr(X, "columns"):  # a table is checked by column
             check_array(X, dtype=None, ensure_all_finite="allow-nan", **named)
@@ -54,6 +57,53 @@ def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
         X = columns.transform(X, dtypes)
         X = check_array(X, **checks, **named)
     return (X.tocsr() if sparse.issparse(X) else X), columns
+
+
+@contextmanager
+def _explained(X, encodes):
+    """Where scikit-learn refuses X, say what is to be done, as far as that is known.
+
+    And refuse dates where it takes them for numbers.
+
+    Parameters
+    ----------
+    X : object
+    encodes : bool
+        Whether a dense X may miss values and hold categories.
+    """
+    if not encodes and not _kinds(X) <= set(NUMERIC_KINDS):
+        _refuse_dates(X)
+    try:
+        yield
+    except (TypeError, ValueError):
+        if not encodes:
+            _refuse_dates(X)
+        elif sparse.issparse(X):
+            Sparse(X)
+        raise
+
+
+def _kinds(X):
+    """Kinds of the dtypes of an array or a frame; none for anything else."""
+    if hasattr(X, "dtype"):
+        return {X.dtype.kind}
+    if not hasattr(X, "columns"):
+        return set()
+    return {getattr(dtype, "kind", "O") for dtype in getattr(X, "dtypes", [None])}
+
+
+def _refuse_dates(X):
+    """ValueError that names a column of dates, if there is one."""
+    try:
+        table = table_of(X)
+    except (TypeError, ValueError):
+        return
+    if isinstance(table, Sparse):
+        return
+    for j in range(table.shape[1]):
+        column = table.column(j)
+        if TIMES in column.kinds:
+            refuse_kind("M", column.label)
 
 
 def is_clean(X, dtype, estimator, columns):

@@ -1,4 +1,4 @@
-"""Values as they come: missing or masked, of what kind, or not there yet."""
+"""Kinds of values, missing and masked values, and lazy frames."""
 
 import datetime
 from numbers import Integral, Number
@@ -28,6 +28,7 @@ STRINGS, BYTES, BOOLEANS, NUMBERS, TIMES = (
     "numbers",
     "dates or times",
 )
+TEXTS = {STRINGS, BYTES}
 
 
 def is_missing(value):
@@ -40,7 +41,7 @@ def is_missing(value):
 
 
 def kind_of(kind):
-    """What values of a type are, in messages and to each other."""
+    """The kind of values of a type, as messages name it."""
     if issubclass(kind, str):
         return STRINGS
     if issubclass(kind, bytes):
@@ -148,7 +149,7 @@ def unmasked(values, name):
     return np.asarray(values.data)
 
 
-# What is yet to be computed.
+# Lazy frames.
 
 
 def refuse_lazy(value, name):

@@ -8,39 +8,39 @@ from skl2onnx.common.data_types import StringTensorType
 
 from sklearn_bp._tables.values import EXACT
 
-# What None, NaN and NA are in a tensor of strings, and what users may write for them.
+# Strings that stand for None, NaN and NA in a tensor of strings.
 MISSING_STRINGS = ("", "nan", "None", "<NA>")
 
 
 class Features:
-    """The columns of X, from one input or from several side by side.
+    """The columns of X, in one input or in several side by side.
 
     Parameters
     ----------
     graph : Graph
     operator : object of skl2onnx
-        Inputs are numbers or strings, (n, 1) or (n, several).
+        Its inputs are numbers or strings, (n, 1) or (n, several).
     """
 
     def __init__(self, graph, operator):
         self.graph = graph
         d = operator.raw_operator.n_features_in_
-        self._places = []  # of each column: its input, and where in it
+        self._places = []  # for each column: its input, and its index there
         for variable in operator.inputs:
             width = _width(variable) if len(operator.inputs) > 1 else d
             self._places += [(variable, i) for i in range(width)]
         if len(self._places) != d:
             raise ValueError(
-                f"The inputs have {len(self._places)} columns together, and this "
-                f"{type(operator.raw_operator).__name__} was fitted to {d}."
+                f"The inputs have {len(self._places)} columns together, but this "
+                f"{type(operator.raw_operator).__name__} was fitted to {d} columns."
             )
 
     def is_string(self, j):
-        """Whether a column comes in as strings."""
+        """Whether the input of a column holds strings."""
         return isinstance(self._places[j][0].type, StringTensorType)
 
     def columns(self, indices):
-        """The names of these columns in pieces, as they lie in the inputs."""
+        """Names of matrices that side by side are these columns, one per input."""
         pieces = []
         for variable, places in groupby(
             (self._places[j] for j in indices), key=itemgetter(0)
@@ -54,11 +54,11 @@ class Features:
         return pieces
 
     def numbers(self, indices, dtype=None):
-        """The name of these columns as a matrix of numbers, in the graph's dtype."""
+        """Name of a matrix of these columns as numbers, in the graph's dtype."""
         for j in indices:
             if self.is_string(j):
                 raise ValueError(
-                    f"Column {j} was numbers in fit: its input must be a tensor of "
+                    f"Column {j} was numeric in fit: its input must be a tensor of "
                     "numbers, not of strings."
                 )
         pieces = [self.graph.cast(piece, dtype) for piece in self.columns(indices)]
@@ -66,7 +66,7 @@ class Features:
 
 
 def _width(variable):
-    """Columns of an input; one that does not tell has one."""
+    """Number of columns of an input; 1 if its shape does not say."""
     shape = variable.type.shape
     return shape[1] if len(shape) > 1 and isinstance(shape[1], int) else 1
 
@@ -76,7 +76,7 @@ def _side_by_side(graph, parts):
 
 
 def filled(graph, features, columns):
-    """Encoded columns: numbers, what they missed, categories; see `Columns`."""
+    """The encoded columns: numbers, missing indicators, categories; see `Columns`."""
     parts = []
     if len(columns.numeric):
         numbers = features.numbers(columns.numeric)
@@ -93,23 +93,23 @@ def filled(graph, features, columns):
 
 
 def _of_numbers(graph, features, j, levels):
-    """An indicator for each level of a column of numbers, compared in float64."""
+    """An indicator for each level of a numeric column, compared in float64."""
     if any(isinstance(level, str | bytes) for level in levels):
         raise ValueError(
-            f"Column {j} holds categories that are strings, and its input is a tensor "
-            "of numbers. Give it one of its own, a StringTensorType([None, 1]), as "
+            f"Column {j} holds categories that are strings, but its input is a tensor "
+            "of numbers. Give it an input of its own, StringTensorType([None, 1]), as "
             "to_onnx does for the columns of a DataFrame."
         )
     if any(isinstance(level, int) and abs(level) > EXACT for level in levels.tolist()):
         raise ValueError(
-            f"Column {j} holds integers beyond 2**53 as categories, which the graph, "
-            "in float64, cannot tell apart: turn them into strings before fit."
+            f"Column {j} holds integers beyond 2**53 as categories, which the graph "
+            "cannot tell apart in float64. Convert them to strings before fit."
         )
     levels = levels.astype(np.float64)
     column = features.numbers([j], np.float64)
     equal = graph.node("Equal", column, graph.constant([levels], np.float64))
     indicators = graph.cast(equal)
-    if np.isnan(levels).any():  # NaN is a level too, and equals nothing
+    if np.isnan(levels).any():  # NaN can be a level, but never compares equal
         is_nan = graph.cast(graph.node("IsNaN", column))
         at = np.isnan([levels])
         indicators = graph.node("Max", indicators, graph.node("Mul", is_nan, at))
@@ -123,8 +123,9 @@ def _of_strings(graph, features, j, levels):
         if not isinstance(level, str):
             if level == level:
                 raise ValueError(
-                    f"Column {j} holds categories that are no strings, such as "
-                    f"{level!r}, and its input is a tensor of strings."
+                    f"Column {j} holds categories that are not strings, such as "
+                    f"{level!r}, but its input is a tensor of strings. Give it a "
+                    "tensor of numbers."
                 )
             for missing in MISSING_STRINGS:
                 codes.setdefault(missing, i)

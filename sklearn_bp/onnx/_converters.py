@@ -1,4 +1,4 @@
-"""The estimators as skl2onnx wants them: shapes of the outputs, then the nodes."""
+"""Converters for skl2onnx: the shapes of an estimator's outputs, and its nodes."""
 
 import numpy as np
 from skl2onnx.common.data_types import (
@@ -29,7 +29,7 @@ INPUT_TYPES = [
 
 
 def _scores(graph, estimator, features):
-    """The name of the scores z2, (n, n_outputs)."""
+    """Name of the scores z2, (n, n_outputs)."""
     fitted = estimator._fitted_network()
     columns = fitted.columns
     if columns is None:
@@ -48,14 +48,14 @@ def _scores(graph, estimator, features):
 
 
 def _graph(scope, operator, container):
-    """A graph in the dtype of the weights, and the features that come in."""
+    """A graph in the dtype of the weights, and its input features."""
     dtype = operator.raw_operator.coefs_[0].dtype
     graph = Graph(scope, container, dtype)
     return graph, Features(graph, operator)
 
 
 def _float_type(operator):
-    """The type of results: float64 only if an input is."""
+    """The type of results: float64 only if an input is float64."""
     is_double = any(isinstance(v.type, DoubleTensorType) for v in operator.inputs)
     return DoubleTensorType if is_double else FloatTensorType
 
@@ -64,11 +64,11 @@ def _float_dtype(operator):
     return np.float64 if _float_type(operator) is DoubleTensorType else np.float32
 
 
-# What skl2onnx wants of the classifier.
+# The classifier.
 
 
 def _integers(classes):
-    """Class labels as int64, or None for strings."""
+    """Class labels as int64, or None if they are strings."""
     if all(isinstance(label, str) for label in classes):
         return None
     if classes.dtype.kind in "biuf":
@@ -77,8 +77,8 @@ def _integers(classes):
         if (whole == classes).all():
             return whole
     raise ValueError(
-        "Labels in ONNX are all integers or all strings. Those of this classifier are "
-        f"{classes!r}: encode them before fit."
+        "Class labels in ONNX must be all integers or all strings. Those of this "
+        f"classifier are {classes!r}: encode them before fit."
     )
 
 
@@ -127,11 +127,11 @@ def convert_classifier(scope, operator, container):
     graph.cast(p, _float_dtype(operator), out=proba)
 
 
-# And of the regressor.
+# The regressor.
 
 
 def _predicted(estimator):
-    """Which columns of the loss's predictions are predicted, in what shape.
+    """The columns of the loss's predictions that `predict` returns.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def _predicted(estimator):
 
 
 def _shape(columns):
-    """The shape of what is predicted for a row; (1,) of one number."""
+    """The shape of one row's prediction; (1,) for one number."""
     return list(columns.shape[1:] if len(columns) == 1 else columns.shape) or [1]
 
 

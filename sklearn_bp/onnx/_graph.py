@@ -1,4 +1,4 @@
-"""`Graph`: an ONNX graph in the making, as the forms of parts see it."""
+"""`Graph`: an ONNX graph under construction, to which parts append their nodes."""
 
 import numpy as np
 from onnx import TensorProto
@@ -12,13 +12,13 @@ _TENSORS = {
 
 
 class Graph:
-    """Nodes, appended one by one; values go by their names.
+    """An ONNX graph that grows node by node; values are referred to by name.
 
     Parameters
     ----------
     scope, container : objects of skl2onnx
     dtype : dtype
-        Of numbers in the graph: float32 or float64.
+        The dtype of numbers in the graph: float32 or float64.
     """
 
     def __init__(self, scope, container, dtype):
@@ -26,18 +26,18 @@ class Graph:
         self.dtype = np.dtype(dtype)
 
     def node(self, operator, *inputs, out=None, **attributes):
-        """Append a node, and return the name of its result.
+        """Append a node and return the name of its result.
 
         Parameters
         ----------
         operator : str
-            Of ONNX's default domain.
+            Name of an operator in ONNX's default domain.
         *inputs : str or array-like
-            Names of values; all else is a constant in `dtype`.
+            Names of values; anything else becomes a constant in `dtype`.
         out : str, default=None
-            The name of the result; a new one if None.
+            Name of the result; None makes a new one.
         **attributes
-            Of the operator.
+            Attributes of the operator.
         """
         if out is None:
             out = self.scope.get_unique_variable_name(operator.lower())
@@ -47,7 +47,7 @@ class Graph:
         return out
 
     def constant(self, values, dtype=None):
-        """The name of a constant, in `dtype` or another: int64, or str."""
+        """Add a constant in `dtype`, or in int64, bool or str; return its name."""
         name = self.scope.get_unique_variable_name("constant")
         if dtype is str:
             kind, values = TensorProto.STRING, np.array(values, object)
@@ -59,11 +59,11 @@ class Graph:
         return name
 
     def cast(self, value, dtype=None, out=None):
-        """`value` in `dtype` or another."""
+        """Convert `value` to `dtype`, or to another."""
         to = _TENSORS[np.dtype(self.dtype if dtype is None else dtype)]
         return self.node("Cast", value, to=to, out=out)
 
     def columns(self, value, indices):
-        """These columns of a matrix."""
+        """Select columns of a matrix."""
         indices = self.constant(indices, np.int64)
         return self.node("Gather", value, indices, axis=1)

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from places import ROOT, example
 from scipy import signal
 from scipy.optimize import rosen, rosen_der
+from sklearn.metrics import log_loss
 
 from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
@@ -46,6 +47,30 @@ def test_displays_are_saved(tmp_path):
     p = displays["backpropagation"].activations[2]
     assert p.argmax() == 1
     assert p[1] < 0.6
+
+
+@pytest.mark.slow
+def test_tutorial_says_what_is_so(capsys):
+    tutorial = example("tutorial")
+    printed = capsys.readouterr().out
+    assert len(plt.get_fignums()) == 4
+    # Intervals hold: 111 rows, so within three standard errors.
+    assert 0.8 - 0.11 < tutorial.inside.mean() <= 0.8 + 0.11
+    # Probabilities know more than the base rate, and mean what they say.
+    fast, p = tutorial.fast, tutorial.p
+    assert log_loss(fast, p) < 0.8 * log_loss(fast, tutorial.base)
+    assert abs(p.mean() - fast.mean()) < 0.03
+    # The two columns that matter most do so by both measures.
+    columns, importances = (
+        tutorial.table.columns,
+        tutorial.regressor.feature_importances_,
+    )
+    for measure in (importances, tutorial.lost.importances_mean):
+        assert set(columns[np.argsort(measure)[-2:]]) == {"bmi", "s5"}
+    # A search that has the default among its candidates cannot end below it.
+    assert tutorial.gain.mean() >= 0
+    assert "the same predictions: True" in printed
+    assert "inputs: age, sex, bmi" in printed
 
 
 # The parts that examples build on.

@@ -1,6 +1,7 @@
 """The checks of the built site find what they are for."""
 
 import importlib.util
+import shutil
 
 import pytest
 from places import ROOT
@@ -49,3 +50,28 @@ def test_missing_images_and_viewports_are_found(check_site, tmp_path):
     (tmp_path / "b.html").write_text("<p>", encoding="utf-8")
     faults, _ = check_site.broken_links(tmp_path.resolve())
     assert faults == ["a.html: gone.png: no such file", "b.html: no viewport"]
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.parametrize(
+    ("body", "at_fault"),
+    [
+        ("<p>short", []),
+        ("<div style='width: 2000px'>x", [390, 1200]),
+        # In a container that scrolls it is cut off all the same.
+        ("<div style='overflow-x: auto'><div style='width: 500px'>x", [390]),
+        ("<div style='overflow: hidden'><div style='width: 500px'>x", [390]),
+        # Code may scroll on a phone, not on a desk; a whole module on both.
+        (f"<pre style='overflow-x: auto'><span>{'x ' * 50}", []),
+        (f"<pre style='overflow-x: auto'><span>{'x ' * 250}", [1200]),
+        (f"<div class='whole-module'><pre style='overflow: auto'>{'x ' * 250}", []),
+    ],
+)
+def test_what_is_cut_off_is_found(check_site, tmp_path, body, at_fault):
+    write(tmp_path, a=f"<main>{body}")
+    found = [w for w in (390, 1200) if check_site.wide_pages(tmp_path, BROWSER, w)]
+    assert found == at_fault

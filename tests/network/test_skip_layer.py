@@ -233,14 +233,16 @@ def test_warm_start_goes_on_where_it_ended(solver, standardize):
     )
     with pytest.warns():
         model.fit(X, NOISY)
-    before, V = model.predict(X), model._from_fitted(np.float64, 3).V
+    before, V = model.predict(X), model._fitted_network().parameters(np.float64, 3).V
     assert np.ptp(V, axis=1).max() > 1e-3  # the members differ
     model.set_params(learning_rate_init=1e-12, max_iter=1)
     with pytest.warns():
         model.fit(X, NOISY)
     if solver == "sgd":
         assert_allclose(model.predict(X), before, rtol=1e-6)
-        assert_allclose(model._from_fitted(np.float64, 3).V, V, rtol=1e-6, atol=1e-9)
+        assert_allclose(
+            model._fitted_network().parameters(np.float64, 3).V, V, rtol=1e-6, atol=1e-9
+        )
     assert model.loss_curve_[-1] < model.loss_curve_[0]
 
 

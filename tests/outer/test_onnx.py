@@ -243,11 +243,11 @@ def test_inputs_of_the_wrong_kind_are_refused():
     with pytest.raises(ValueError, match="Column 1 holds categories that are strings"):
         run(model, X[:, :2])
     strings = [(name, StringTensorType([None, 1])) for name in frame]
-    with pytest.raises(ValueError, match="Column 0 was numbers in fit"):
+    with pytest.raises(ValueError, match="Column 0 was numeric in fit"):
         to_onnx(model, initial_types=strings)
     coded = TwoLayerClassifier(**BRIEF, categorical_features=[0])
     coded.fit(np.digitize(SIGNAL, [-1, 0])[:, np.newaxis], CLASSES["binary"])
-    with pytest.raises(ValueError, match="Column 0 holds categories that are no str"):
+    with pytest.raises(ValueError, match="Column 0 holds categories that are not str"):
         to_onnx(coded, initial_types=strings[:1])
 
 

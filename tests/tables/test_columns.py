@@ -24,7 +24,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._tables.columns import MEDIAN_ROWS, Columns
+from sklearn_bp._tables.column_findings import MEDIAN_ROWS
+from sklearn_bp._tables.columns import Columns
 
 FLOATS = (np.float64, np.float32)
 N = 40
@@ -464,6 +465,16 @@ def test_large_ids_do_not_merge(form, missing):
         assert_array_equal(columns.transform(unknown, FLOATS), expected)
 
 
+def test_spans_of_time_of_numpy_as_categories():
+    """They are integers to Python's `numbers`, but levels of their own kind."""
+    spans = objects(np.array([3, 1, 2], "m8[s]"))
+    assert_array_equal(encoded(spans, [0]), np.eye(3)[[2, 0, 1]])
+    columns = Columns.fit(spans, [0])
+    says = r"holds numbers .* were dates or times in fit"
+    with pytest.raises(ValueError, match=says):
+        columns.transform(objects([1, 2]), FLOATS)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_floats_of_another_width_are_the_same_levels(seed):
     values = np.random.default_rng(seed).normal(size=6).round(2)
@@ -712,6 +723,13 @@ def test_medians_of_many_rows():
     assert abs(medians[1] - 0.5) < 0.01
 
 
+def test_further_rows_leave_medians_that_are_known():
+    X = np.array([[1, np.nan], [3, np.nan], [2, np.nan]])
+    columns = Columns.fit(X, None).joined(np.array([[9, 5], [np.nan, 7]]), None)
+    assert_array_equal(columns.medians, [2, 6])
+    assert_array_equal(columns.transform(X[:1], FLOATS), [[1, 6, 0, 1]])
+
+
 # Sparse matrices.
 
 
@@ -861,6 +879,14 @@ BAD_FRAMES = {
     "mixed": (
         pd.DataFrame({"a": ["x", 2]}, dtype=object),
         "Column 'a' holds both strings (such as 'x') and numbers (such as 2)",
+    ),
+    "bools among strings": (
+        pd.DataFrame({"a": ["x", np.True_]}, dtype=object),
+        "Column 'a' holds both strings (such as 'x') and booleans (such as True)",
+    ),
+    "bytes among numbers": (
+        pd.DataFrame({"a": [0.5, b"x"]}, dtype=object),
+        "Column 'a' holds both bytes (such as b'x') and numbers (such as 0.5)",
     ),
     "lists": (pd.DataFrame({"a": [[1], [2]]}), "Column 'a': "),
     "polars lists": (pl.DataFrame({"a": [[1], [2]]}), "Column 'a' holds several"),

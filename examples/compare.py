@@ -1,0 +1,188 @@
+"""
+Raw tables, nothing set
+=======================
+
+The two networks and what people use today, on real tables.
+
+Every model gets the tables that come with scikit-learn as they are. The networks and
+HistGradientBoosting take them raw; MLPClassifier and the linear models stand behind a
+StandardScaler, as their guides advise. The first table shows quality and time of five
+folds; the picture shows both at once. The second table is the twin: with equal
+parameters `TwoLayerClassifier` has MLPClassifier's numbers, and what differs is the
+time.
+
+All models get one thread, and seconds are those of the processor, so a busy machine
+changes little.
+
+    python examples/compare.py [picture.png]
+"""
+
+import sys
+import time
+import warnings
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_diabetes,
+    load_digits,
+    load_iris,
+    load_wine,
+)
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import accuracy_score, log_loss, r2_score
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+
+FOLDS, SEED = 5, 0
+TABLES = {
+    "iris": load_iris,
+    "wine": load_wine,
+    "breast cancer": load_breast_cancer,
+    "digits": load_digits,
+    "diabetes": load_diabetes,
+}
+
+
+def scaled(model):
+    return make_pipeline(StandardScaler(), model)
+
+
+def scaled_targets(model):
+    return TransformedTargetRegressor(scaled(model), transformer=StandardScaler())
+
+
+# For classes, and for real targets.
+MODELS = {
+    "two layers (this package)": (
+        TwoLayerClassifier(random_state=SEED),
+        TwoLayerRegressor(random_state=SEED),
+    ),
+    "MLP, scaled": (
+        scaled(MLPClassifier(random_state=SEED)),
+        scaled_targets(MLPRegressor(random_state=SEED)),
+    ),
+    "HistGradientBoosting": (
+        HistGradientBoostingClassifier(random_state=SEED),
+        HistGradientBoostingRegressor(random_state=SEED),
+    ),
+    "linear, scaled": (scaled(LogisticRegression()), scaled(RidgeCV())),
+}
+
+
+def folds_of(y):
+    """Pairs of training and test rows."""
+    classes = len(np.unique(y)) < 20
+    kind = StratifiedKFold if classes else KFold
+    return list(kind(FOLDS, shuffle=True, random_state=SEED).split(y, y)), classes
+
+
+def judge(X, y):
+    """For each model: what it scores on the test folds, and its seconds to fit."""
+    folds, classes = folds_of(y)
+    found = {name: [] for name in MODELS}
+    for train, test in folds:
+        for name, (classifier, regressor) in MODELS.items():
+            model = clone(classifier if classes else regressor)
+            start = time.process_time()
+            model.fit(X[train], y[train])
+            seconds = time.process_time() - start
+            if classes:
+                p = model.predict_proba(X[test])
+                hits = accuracy_score(y[test], model.predict(X[test]))
+                found[name].append((100 * hits, log_loss(y[test], p), seconds))
+            else:
+                score = r2_score(y[test], model.predict(X[test]))
+                found[name].append((score, np.nan, seconds))
+    return {name: np.mean(rows, axis=0) for name, rows in found.items()}, classes
+
+
+def compare():
+    """The first table; returns what the picture shows."""
+    titles = ("accuracy, %", "log-loss", "s to fit")
+    print(f"Raw tables, nothing set: means of {FOLDS} folds\n")
+    print(f"{'table':15}{'model':27}" + "".join(f"{title:>13}" for title in titles))
+    losses, seconds = {name: [] for name in MODELS}, dict.fromkeys(MODELS, 0.0)
+    for table, load in TABLES.items():
+        found, classes = judge(*load(return_X_y=True))
+        for name, (score, loss, took) in found.items():
+            seconds[name] += took
+            shown = f"{score:13.1f}{loss:13.3f}" if classes else f"R2 {score:10.3f}"
+            print(f"{table:15}{name:27}{shown:26}{took:13.2f}")
+            if classes:
+                losses[name].append(loss)
+    mean = {name: np.exp(np.mean(np.log(own))) for name, own in losses.items()}
+    return {name: (seconds[name], mean[name]) for name in MODELS}
+
+
+def draw(found, picture):
+    """Quality against time, on logarithmic axes: the best is at the lower left."""
+    figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+    for i, (name, (seconds, loss)) in enumerate(found.items()):
+        ax.scatter(seconds, loss, s=90, color="#b3361e" if i == 0 else "#1f5fa8")
+        ax.annotate(
+            name, (seconds, loss), (0, 10), textcoords="offset points", ha="center"
+        )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="seconds to fit all tables",
+        ylabel="log-loss, geometric mean",
+        title="Raw tables, nothing set",
+    )
+    ax.margins(0.3)
+    ax.grid(alpha=0.3, which="both")
+    figure.savefig(picture, dpi=100)
+    plt.close(figure)
+
+
+def twin(rounds=3):
+    """The second table: equal parameters, equal numbers."""
+    print("\nWith MLPClassifier's parameters: its numbers, in less time\n")
+    print(f"{'table':15}{'largest difference':>20}{'accuracy, %':>13}", end="")
+    print(f"{'s to fit':>10}{'MLPClassifier':>15}{'ratio':>7}")
+    settings = {"max_iter": 100, "random_state": SEED}
+    for table in ("breast cancer", "digits"):
+        X, y = TABLES[table](return_X_y=True)
+        X = StandardScaler().fit_transform(X)
+        ours = TwoLayerClassifier(**MLP_DEFAULTS | settings)
+        theirs = MLPClassifier(**settings)
+        times = {ours: [], theirs: []}
+        for _ in range(rounds):  # in turn, so that both meet the same machine
+            for model in times:
+                start = time.process_time()
+                model.fit(X, y)
+                times[model].append(time.process_time() - start)
+        apart = np.abs(ours.predict_proba(X) - theirs.predict_proba(X)).max()
+        own, other = (min(times[model]) for model in times)
+        print(
+            f"{table:15}{apart:20.0e}{100 * ours.score(X, y):13.1f}{own:10.2f}"
+            f"{other:15.2f}{other / own:7.1f}"
+        )
+
+
+def main(picture="compare.png"):
+    warnings.simplefilter("ignore")  # MLPClassifier reaches its max_iter
+    with threadpool_limits(limits=1):
+        draw(compare(), picture)
+        twin()
+    print(f"\nThe picture is in {picture}.")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

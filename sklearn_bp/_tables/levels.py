@@ -1,0 +1,121 @@
+"""Levels of a categorical column and their indicators, by scikit-learn's encoder.
+
+`OneHotEncoder` does the encoding. Values of another type than in fit are handled here:
+it would take them for unknown levels, or compare large integers as float64, which
+merges them.
+"""
+
+import numpy as np
+from sklearn.preprocessing import OneHotEncoder
+
+from sklearn_bp._tables.raw_column import named_errors
+from sklearn_bp._tables.values import (
+    BOOLEANS,
+    NUMBERS,
+    are_large,
+    example,
+    kind_of,
+)
+
+# A column that is a category by its dtype alone is taken for names of the rows if it
+# has more levels than this, and more than half as many as there are rows that have one.
+MOST_ID_LEVELS = 50
+
+
+def encoder_of(levels, label="A column"):
+    """An encoder whose categories are these levels, once each and sorted."""
+    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=True)
+    encoder.set_output(transform="default")
+    with named_errors(label):
+        return encoder.fit(levels[:, np.newaxis])
+
+
+def extended(encoder, column, rows):
+    """The encoder, or one with the further levels of these rows of a `RawColumn`."""
+    known = encoder.categories_[0]
+    if all(level != level for level in known.tolist()):  # nothing but missing
+        levels = column.levels()[rows]
+        known = known.astype(levels.dtype if levels.dtype.kind == "f" else object)
+    else:
+        levels = _like(known, column)[rows]
+    if set(keys_of(levels)) <= set(keys_of(known)):
+        return encoder
+    return encoder_of(np.concatenate([known, levels]), column.label)
+
+
+def keys_of(levels):
+    """Levels as keys of a dict: None for NaN, which equals nothing."""
+    return [None if level != level else level for level in levels.tolist()]
+
+
+def indicators(encoder, column):
+    """The indicators of a `RawColumn`, CSR (n, n_levels); unknown levels are zeros."""
+    categories = encoder.categories_[0]
+    levels = _like(categories, column)
+    if levels.dtype == object != categories.dtype:
+        encoder = encoder_of(categories.astype(object))
+    with named_errors(column.label):
+        return encoder.transform(levels[:, np.newaxis])
+
+
+def name_rows(encoder, levels):
+    """Whether levels name nearly each row: then they tell nothing of other rows.
+
+    Parameters
+    ----------
+    encoder : OneHotEncoder
+        That has them as its categories.
+    levels : ndarray of shape (n,)
+    """
+    n_levels = len(encoder.categories_[0])
+    if n_levels <= MOST_ID_LEVELS:
+        return False
+    n_missing = np.count_nonzero(levels != levels)  # NaN alone differs from itself
+    return n_levels > (len(levels) - n_missing) / 2
+
+
+def _like(categories, column):
+    """Levels of a column in the dtype of `categories`, or in one that holds both.
+
+    Objects if that would be float64 and merge large integers.
+    """
+    levels = column.levels()
+    _refuse_other_kinds(column, categories)
+    if object in (levels.dtype, categories.dtype):
+        return levels.astype(object, copy=False)
+    if levels.dtype.kind == categories.dtype.kind == "f":
+        return _rounded_like(categories, levels)
+    common = np.result_type(levels, categories)
+    if common.kind == "f" and (are_large(levels) or are_large(categories)):
+        common = np.dtype(object)
+    return levels.astype(common, copy=False)
+
+
+def _refuse_other_kinds(column, categories):
+    """ValueError for values that cannot be levels of training: numbers for strings."""
+    first = categories[0]  # they are sorted, so that all others are of its kind
+    if first is None or first != first:  # nothing but missing
+        return
+    known = kind_of(type(first))
+    strange = column.kinds - {known}
+    if not strange or {known, *column.kinds} <= {BOOLEANS, NUMBERS}:
+        return
+    values = column.values
+    if values.dtype.kind == "f" and np.isnan(values).all():
+        return
+    raise ValueError(
+        f"{column.label} holds {column.such_as(min(strange))}. Its categories were "
+        f"{known} in fit (such as {example(categories, known)}): pass them in the type "
+        "and the spelling that they had there."
+    )
+
+
+def _rounded_like(categories, levels):
+    """Floats as the categories that they equal once rounded to the shorter dtype."""
+    if levels.itemsize >= categories.itemsize:
+        return levels.astype(categories.dtype, copy=False)
+    short = categories.astype(levels.dtype)
+    if len(np.unique(short)) < len(short):
+        return levels.astype(categories.dtype)
+    at = np.minimum(np.searchsorted(short, levels), len(short) - 1)
+    return np.where(short[at] == levels, categories[at], levels)

@@ -1,0 +1,126 @@
+"""One column as the user gave it: its values in one form, and its name in messages."""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from sklearn_bp._tables.values import (
+    BOOLEANS,
+    MISSING,
+    NUMBERS,
+    NUMERIC_KINDS,
+    TEXTS,
+    TIMES,
+    as_numbers,
+    example,
+    kind_of,
+)
+
+
+class RawColumn:
+    """The values of a column; ValueError for dates, times and complex numbers.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n,)
+        Numbers or booleans; or objects, with NaN for everything that is missing.
+    label : str
+        The column in messages.
+    kinds : set of str
+        What `kind_of` says of the values, apart from missing ones.
+    is_text : bool
+        Whether its dtype is one of strings or of categories.
+    """
+
+    def __init__(self, values, label, is_text=False):
+        self.values, self.kinds = _normalized(values, label)
+        self.label, self.is_text = label, is_text
+
+    @property
+    def is_category(self):
+        """Whether its dtype or one of its values says so."""
+        return self.is_text or bool(self.kinds & TEXTS)
+
+    def numbers(self, hint=""):
+        """Numbers, NaN for missing; ValueError for strings, with a hint, and dates."""
+        if self.values.dtype != object:
+            return self.values
+        self._refuse_mixed()
+        if TIMES in self.kinds:
+            refuse_kind("M", self.label)
+        for kind in self.kinds & TEXTS:
+            raise ValueError(f"{self.label} holds {self.such_as(kind)}. {hint}")
+        with named_errors(self.label):
+            return self.values.astype(np.float64)
+
+    def levels(self):
+        """Levels of a category: numbers if all are, else objects, with NaN for missing.
+
+        Booleans are objects, so that NaN may join them later.
+        """
+        if self.values.dtype == bool:
+            return self.values.astype(object)
+        if self.values.dtype != object:
+            return self.values
+        self._refuse_mixed()
+        return as_numbers(self.values) if self.kinds == {NUMBERS} else self.values
+
+    def such_as(self, kind):
+        """A kind of values and the first one of it, as part of a message."""
+        return f"{kind} (such as {example(self.values, kind)})"
+
+    def _refuse_mixed(self):
+        """ValueError for strings among numbers."""
+        texts, numbers = self.kinds & TEXTS, self.kinds & {NUMBERS, BOOLEANS}
+        if texts and numbers:
+            raise ValueError(
+                f"{self.label} holds both {self.such_as(max(texts))} and "
+                f"{self.such_as(max(numbers))}: make them all the one or the other."
+            )
+
+
+def _normalized(values, label):
+    """Numbers as they are; else objects, with NaN for missing; and their kinds."""
+    kind = values.dtype.kind
+    if kind in NUMERIC_KINDS:
+        return values, {BOOLEANS if kind == "b" else NUMBERS}
+    refuse_kind(kind, label)
+    values = values.astype(object, copy=False)
+    types = set(map(type, values))
+    nothing = {kind for kind in types if kind.__name__ in MISSING}
+    floats = {kind for kind in types if issubclass(kind, float | np.floating)}
+    if nothing or floats:
+        missing = np.array(
+            [type(v) in nothing or (type(v) in floats and v != v) for v in values]
+        )
+        values = values.copy()
+        values[missing] = np.nan
+        types = set(map(type, values[~missing]))
+    return values, set(map(kind_of, types))
+
+
+def refuse_kind(kind, label):
+    """ValueError for a kind of numpy dtype that holds dates, times or complex numbers.
+
+    Parameters
+    ----------
+    kind, label : str
+    """
+    if kind in "mM":
+        raise ValueError(
+            f"{label} holds dates or times: turn them into numbers (say days since the "
+            "first) or into categories (say names of weekdays) beforehand."
+        )
+    if kind == "c":
+        raise ValueError(f"Complex data not supported. {label} holds complex numbers.")
+
+
+@contextmanager
+def named_errors(label):
+    """Begin errors about values with the name of their column."""
+    try:
+        yield
+    except TypeError as error:
+        raise TypeError(f"{label}: {error}") from error
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{label}: {error}") from error
