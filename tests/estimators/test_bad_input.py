@@ -451,7 +451,7 @@ def test_targets_of_a_regressor():
         model = fitted("regressor")
         assert_refused(model, "could not convert", X, words, method=method)
     two = np.column_stack([SIGNAL, SIGNAL])
-    says = "y has 2 columns, and the fitted network has been trained on 1"
+    says = "y has 2 columns, but the fitted network was trained on 1"
     for options, method in (({"warm_start": True}, "fit"), ({}, "partial_fit")):
         model = fitted("regressor", **options)
         with pytest.raises(ValueError, match=says):
@@ -506,7 +506,7 @@ WRONG_LABELS = {
         r"y holds dates or times .*datetime.date\(20.* strings",
     ),
     "strings and bytes": (missing(LABELS, b"a"), "both strings .* and bytes"),
-    "beyond 64 bits": (missing(CODES, 2**70), "no dtype of numpy without loss"),
+    "beyond 64 bits": (missing(CODES, 2**70), "no numpy dtype without loss"),
     "several a row": ([{"a"}, {"b", "c"}] * 20, "MultiLabelBinarizer"),
     "lists of labels": ([["a"], ["b", "c"]] * 20, "MultiLabelBinarizer"),
     "a string": ("a" * 40, "must be an array or a list .* Got str"),
@@ -670,7 +670,7 @@ def test_warm_start_with_other_hidden_units(task, solver):
     model.set_params(hidden_layer_sizes=6)
     before = everything(model)
     with pytest.raises(
-        ValueError, match=r"= \(3, 5, ., 1, False\); now \(3, 6, ., 1, False\) are"
+        ValueError, match=r"= \(3, 5, ., 1, False\), but \(3, 6, ., 1, False\) is"
     ):
         model.fit(X, TASKS[task][1])
     assert everything(model) == before

@@ -211,7 +211,7 @@ def test_bad_validation_data_is_refused(case):
 
 def test_targets_of_another_width_are_refused():
     y, y_val = halves("outputs")
-    with pytest.raises(ValueError, match="y_val has 1 columns, and y has 2"):
+    with pytest.raises(ValueError, match="y_val has 1 columns, but y has 2"):
         make("outputs").fit(X, y, X_val=X_VAL, y_val=y_val[:, 0])
     with pytest.raises(ValueError, match="negative"):
         make("poisson").fit(X, halves("poisson")[0], X_val=X_VAL, y_val=-y_val[:, 1])

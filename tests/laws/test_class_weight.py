@@ -176,8 +176,12 @@ def test_keys_are_labels(labels, class_weight):
         ({"a": -1.0}, ValueError, "Negative values"),
         ({"a": 0, "b": 0, "c": 0}, ValueError, "at least one non-zero"),
         ({"a": np.nan}, ValueError, "NaN"),
-        ({"d": 2}, ValueError, r"\['a', 'b', 'c'\], are not in .* \['d'\] are no clas"),
-        ({"a": 1, 1: 2}, ValueError, r"\['b', 'c'\], are not in .* \[1\] are no clas"),
+        (
+            {"d": 2},
+            ValueError,
+            r"\['a', 'b', 'c'\], are not in .* \['d'\] are not clas",
+        ),
+        ({"a": 1, 1: 2}, ValueError, r"\['b', 'c'\], are not in .* \[1\] are not clas"),
         ([{"a": 2}], ValueError, "a list, which needs a label indicator matrix"),
     ],
 )

@@ -267,7 +267,7 @@ def test_members_that_are_alike_have_no_spread():
 
 def test_one_network_has_no_spread():
     model = TwoLayerRegressor(4, n_members=1, random_state=0).fit(X, TARGETS)
-    with pytest.raises(ValueError, match="fitted with n_members=1: set n_members"):
+    with pytest.raises(ValueError, match="fitted with n_members=1: fit again"):
         model.predict(X, return_std=True)
 
 

@@ -250,5 +250,5 @@ def test_asking_for_it_later_is_refused():
     model = TwoLayerRegressor(4, warm_start=True, solver="lbfgs", alpha=1.0)
     model.fit(X, NOISY)
     assert model.skip_coef_ is None
-    with pytest.raises(ValueError, match=r"skip_layer\) = .*False\); now .*True\) are"):
+    with pytest.raises(ValueError, match=r"skip_layer\) = .*False\), but .*True\) is"):
         model.set_params(skip_layer=True).fit(X, NOISY)
