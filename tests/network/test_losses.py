@@ -390,7 +390,7 @@ def test_partial_fits_are_one_fit(name, standardize):
 def test_going_on_with_other_targets_is_refused():
     two = np.column_stack([Y, Y])
     model = TwoLayerRegressor(5, max_iter=2, warm_start=True).fit(X, two)
-    with pytest.raises(ValueError, match=r"y has 1 columns, and .* trained on 2"):
+    with pytest.raises(ValueError, match=r"y has 1 columns, but .* trained on 2"):
         model.fit(X, Y)
     with pytest.raises(ValueError, match=r"goes on from .*loss='squared_error'"):
         model.set_params(loss="gaussian_nll").fit(X, Y)

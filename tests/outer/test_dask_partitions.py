@@ -233,7 +233,7 @@ def test_each_row_is_learnt_once_an_epoch():
     [
         ({"early_stopping_metric": "f1_macro"}, "takes 'loss' or 'score'"),
         ({"validation_fraction": 0.001, "n_members": 1}, "validation set is too small"),
-        ({"dropout": 0.5, "solver": "lbfgs"}, "needs one that stays"),
+        ({"dropout": 0.5, "solver": "lbfgs"}, "needs a fixed loss"),
     ],
 )
 def test_what_cannot_be_done(settings, message):

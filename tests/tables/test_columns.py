@@ -723,6 +723,13 @@ def test_medians_of_many_rows():
     assert abs(medians[1] - 0.5) < 0.01
 
 
+def test_further_rows_leave_medians_that_are_known():
+    X = np.array([[1, np.nan], [3, np.nan], [2, np.nan]])
+    columns = Columns.fit(X, None).joined(np.array([[9, 5], [np.nan, 7]]), None)
+    assert_array_equal(columns.medians, [2, 6])
+    assert_array_equal(columns.transform(X[:1], FLOATS), [[1, 6, 0, 1]])
+
+
 # Sparse matrices.
 
 

@@ -94,7 +94,7 @@ def trained(
     schedule=None,
     batch_size=16,
     shuffle=True,
-    relaxes=False,
+    drops_penalty=False,
     dtype=np.float64,
     n=N,
     d=D,
@@ -116,7 +116,7 @@ def trained(
     start = rng.normal(size=Parameters.size(*layout)) / 3
     state = TrainingState(
         Parameters(start.astype(dtype), *layout),
-        Patience(1e-4, 3 if relaxes else 100),
+        Patience(1e-4, 3 if drops_penalty else 100),
         np.random.RandomState(1),
     )
     if change is not None:
@@ -140,7 +140,7 @@ def trained(
         penalty_rows=penalty_rows,
     )
     cost = None if validate is None else (lambda measured: measured.loss)
-    plan = Plan(epochs, -np.inf, validate, cost, relaxes)
+    plan = Plan(epochs, -np.inf, validate, cost, drops_penalty)
     result = solver.train(network, data, state, plan)
     assert state.engine == engine
     return result
@@ -225,7 +225,7 @@ def test_feature_scales_equal_the_loop(task, optimizer, n_members, monkeypatch):
         {"schedule": InverseScaling(0.05), "optimizer": "sgd"},
         {"schedule": as_schedule(Cosine(0.2), 0.05, 0.5, 10, True)},
         {"folds": True},
-        {"relaxes": True, "folds": True, "n_members": 3, "epochs": 40},
+        {"drops_penalty": True, "folds": True, "n_members": 3, "epochs": 40},
         {"optimizer": "nesterov", "epochs": 60, "average": 0},
         {"n_members": 256, "folds": True, "n": 300},
     ],
