@@ -17,6 +17,8 @@ changes little.
     python examples/compare.py [picture.png]
 """
 
+# sphinx_gallery_thumbnail_path = 'images/quality_and_time.png'
+
 import sys
 import time
 import warnings
