@@ -64,7 +64,7 @@ def test_the_recipe_of_a_fit(make, shape):
 @pytest.mark.parametrize(("n", "rate"), [(110, 0.02), (450, 0.02 * np.sqrt(400 / 450))])
 def test_the_rate_of_sparse_wide_data(n, rate):
     rng = np.random.default_rng(0)
-    X = sparse.random_array((n, 4000), density=0.02, rng=rng, format="csr")
+    X = sparse.csr_array(rng.random((n, 4000)) * (rng.random((n, 4000)) < 0.02))
     y = X[:, :9].sum(axis=1) > 0
     model = TwoLayerClassifier(128, n_members=2, loss_threshold=1e9).fit(X, y)
     assert_allclose(model.learning_rate_init_, rate, rtol=1e-12)
