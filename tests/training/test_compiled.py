@@ -630,7 +630,16 @@ def test_fork_after_fit(shared):
     assert child.exitcode == 0
 
 
+@pytest.fixture
+def heeded_interrupts():
+    """Shells start what runs in the background with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are for POSIX")
+@pytest.mark.usefixtures("heeded_interrupts")
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_interrupt_keeps_the_last_whole_epoch(n_threads, shared, monkeypatch):
     """Ctrl-C comes while C runs, and is raised once that returns."""
