@@ -255,7 +255,7 @@ class MiniBatches:
         return PART_ROWS if self.batch_size > LARGE_BATCH else self.batch_size
 
     def begin(self, state):
-        """Set what a state that comes from elsewhere has not, or has for another."""
+        """Give a state this optimizer and schedule, if it has others or none."""
         if state.optimizer_type is not type(self.optimizer):
             state.optimizer, state.optimizer_type = None, type(self.optimizer)
         if state.schedule != self.schedule:
