@@ -145,7 +145,7 @@ class BaseTwoLayer(
             check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
             X = self._check_features(X)
-            return self._fitted.network.scores(self._weights(), X)
+            return self._fitted.scores_by(self._weights(), X)
 
     def _member_scores(self, X):
         """Scores of each ensemble member, a list of (n, n_outputs).
@@ -167,8 +167,11 @@ class BaseTwoLayer(
         if names is None:
             names = [f"x{j}" for j in range(self.n_features_in_)]
         if columns is None:
-            return np.array(names, dtype=object)
-        return columns.names(names)
+            names = np.array(names, dtype=object)
+        else:
+            names = columns.names(names)
+        bins = self._fitted.inputs.bins
+        return names if bins is None else np.append(names, bins.names(names))
 
     def _check_solver(self):
         if self.solver == "lbfgs":

@@ -9,12 +9,13 @@ def parts(n, length):
 
 
 def activations(fitted, X):
-    """The hidden layer of encoded rows: activations, (n, n_hidden), and backward pass.
+    """The hidden layer of rows: activations, (n, n_hidden), and backward pass.
 
     Parameters
     ----------
     fitted : FittedNetwork
-    X : ndarray or CSR of shape (n, n_encoded)
+    X : ndarray or CSR
+        As the network sees them.
     """
     W1, b1 = fitted.weights.W1, fitted.weights.b1
     a1 = np.asarray(X @ W1.astype(np.result_type(X.dtype, W1.dtype), copy=False)) + b1
@@ -27,6 +28,8 @@ def activations(fitted, X):
 def input_gradient(fitted, X):
     """Derivatives of the scores of encoded rows: (n, n_outputs, n_encoded)."""
     W1, _, W2, _, V = fitted.weights
+    bins, encoded = fitted.inputs.bins, X
+    X = fitted.inputs.for_network(X)
     a1, backward = activations(fitted, X)
     gradient = np.empty((X.shape[0], W2.shape[1], len(W1)), a1.dtype)
     for k in range(W2.shape[1]):
@@ -35,4 +38,4 @@ def input_gradient(fitted, X):
         gradient[:, k] = delta @ W1.T
     if V is not None:
         gradient += V.T
-    return gradient
+    return gradient if bins is None else bins.through(encoded, gradient)

@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._fitting.derivatives import parts
+from sklearn_bp._network.kernel import PREDICT_ROWS, TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
 from sklearn_bp._tables.inputs import Inputs
 from sklearn_bp._tables.scaling import absorb, absorb_skip, separate, separate_skip
 from sklearn_bp.activations import as_activation
+
+# Numbers that are encoded by bins and scored at once.
+ENCODED_SIZE = 2**21
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class FittedNetwork:
         The parameter `categorical_features`.
     inputs : Inputs
     targets : ClassTargets or RealTargets
+    member_weights : ndarray of shape (n_members,) or None
+        The weights of the members' scores; None if `scores` are their plain mean.
     """
 
     weights: Any
@@ -45,18 +51,20 @@ class FittedNetwork:
     categorical_given: Any
     inputs: Inputs
     targets: Any
+    member_weights: Any = None
 
     @classmethod
     def of(cls, parameters, dtype, recipe, inputs, targets):
         """The network of trained parameters on scaled columns; weights in `dtype`."""
         return cls(
-            absorbed(parameters, dtype, inputs.scaling, targets.score_scaling),
+            absorbed(parameters, dtype, inputs.network_scaling, targets.score_scaling),
             parameters.n_members,
             parameters.shifts(),
             recipe.activation,
             recipe.categorical_features,
             inputs,
             targets,
+            parameters.member_weights,
         )
 
     @property
@@ -78,19 +86,29 @@ class FittedNetwork:
 
     def scores(self, X):
         """Scores of encoded rows, (n, n_outputs)."""
-        return self.network.scores(self.weights, X)
+        return self.scores_by(self.weights, X)
+
+    def scores_by(self, weights, X):
+        """Scores of encoded rows by these `Weights`, (n, n_outputs)."""
+        if self.inputs.bins is None:
+            return self.network.scores(weights, X)
+        network, for_network = self.network, self.inputs.for_network
+        length = max(PREDICT_ROWS, ENCODED_SIZE // len(weights.W1))
+        blocks = parts(X.shape[0], length)
+        found = [network.scores(weights, for_network(X[rows])) for rows in blocks]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     def member_scores(self, X):
         """Scores of each ensemble member, (n, n_outputs); their mean is `scores`."""
         members = self.parameters(np.float64, self.n_members).members()
         absorbed = (absorb_scalings(member, *self._scalings) for member in members)
-        network = self.network
-        return [network.scores(weights.astype(self.dtype), X) for weights in absorbed]
+        return [self.scores_by(weights.astype(self.dtype), X) for weights in absorbed]
 
     def parameters(self, dtype, n_members, scaled=False):
         """`Parameters` of members whose mean absorbed the scalings into the weights."""
         features, scores = self._scalings
-        found = packed(self.weights, dtype, n_members, features, scores, scaled)
+        own = self.member_weights if n_members == self.n_members else None
+        found = packed(self.weights, dtype, n_members, features, scores, scaled, own)
         if self.shifts is not None:
             pairs = zip((found.b2, found.V), self.shifts, strict=True)
             for values, shifts in pairs:
@@ -105,7 +123,7 @@ class FittedNetwork:
 
     @property
     def _scalings(self):
-        return self.inputs.scaling, self.targets.score_scaling
+        return self.inputs.network_scaling, self.targets.score_scaling
 
     def with_attributes(self, weights, estimator):
         """A copy with weights and public attributes that users may have changed."""
@@ -152,11 +170,15 @@ def absorb_scalings(weights, features, scores):
     return Weights(W1, b1, W2, b2, V)
 
 
-def packed(weights, dtype, n_members, features, scores, scaled=False):
+def packed(
+    weights, dtype, n_members, features, scores, scaled=False, member_weights=None
+):
     """`Parameters` on scaled columns of members whose mean are the weights."""
     W1, b1, W2, b2, V = weights
     if features is not None or scores is not None:
         if V is not None:
             V, b2 = separate_skip(V, b2, features, scores)
         (W1, W2), (b1, b2) = separate([W1, W2], [b1, b2], features, scores)
-    return Parameters.pack([W1, W2], [b1, b2], dtype, n_members, V, scaled)
+    return Parameters.pack(
+        [W1, W2], [b1, b2], dtype, n_members, V, scaled, member_weights
+    )

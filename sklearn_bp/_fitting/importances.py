@@ -80,7 +80,7 @@ def importances(fitted, basis, n_features):
     with np.errstate(over="ignore", invalid="ignore"):
         changes = _mean_slopes(fitted, basis["slopes"], basis["weights"]) * deviation
     d = len(changes)
-    origins = np.arange(d) if fitted.columns is None else fitted.columns.sources
+    origins = fitted.inputs.sources(d)
     total = np.bincount(origins, changes, minlength=n_features)
     if not np.isfinite(total).all():
         total = (~np.isfinite(total)).astype(np.float64)
@@ -112,6 +112,7 @@ def _some_rows(X, sample_weight, step_of):
 
 def _sample(fitted, X, sample_weight):
     """The basis of these rows."""
+    X = fitted.inputs.for_network(X)
     n = X.shape[0]
     weights = np.ones(n)
     if sample_weight is not None:

@@ -211,6 +211,15 @@ class MemoryRows:
         inputs, X = start.inputs.continued(self.columns, X, self.part)
         return inputs, replace(self, X=X, columns=inputs.columns)
 
+    @property
+    def encodes_numbers(self):
+        """Whether rows of this kind and format can be encoded by bins."""
+        return not sparse.issparse(self.X) and self.rotation is None
+
+    def with_bins(self, inputs, n_bins):
+        """The inputs with bins of the numeric columns, between the rows' quantiles."""
+        return inputs.with_bins(self.X, self.part.shares, n_bins)
+
     def target_statistics(self, robust):
         """The `Running` statistics of the targets."""
         return of_targets(self.Y, self.part, robust)
@@ -226,10 +235,12 @@ class MemoryRows:
     def prepared(self, inputs, targets, start):
         """The rows as the solver gets them: scaled and, if they are wide, rotated."""
         recipe, dtype = self.recipe, self.training_dtype
-        X, scaling = _scaled(self.X, inputs.scaling, dtype)
+        X, scaling = inputs.for_network(self.X), inputs.network_scaling
+        X, scaling = _scaled(X, scaling, dtype)
         rotation = None
         request = self.request
-        if start is None and not (request.incremental or request.has_start):
+        again = request.incremental or request.has_start or start is not None
+        if not again and inputs.bins is None:
             n_units = recipe.n_hidden * most_members(recipe)
             if self._is_rotated(inputs.scaling, X.shape[1] * n_units):
                 own = self.X if sparse.issparse(self.X) else self.X[:]  # an array
@@ -362,7 +373,7 @@ class View:
 
     def weights(self, parameters):
         """`Weights` of the network on the user's columns."""
-        scalings = self.inputs.scaling, self.targets.score_scaling
+        scalings = self.inputs.network_scaling, self.targets.score_scaling
         return absorbed(on_columns(parameters, self.rotation), self.dtype, *scalings)
 
     def estimator(self, parameters):
@@ -396,6 +407,8 @@ class View:
                 view = self.estimator(parameters)
                 return metric.score(view, *own, sample_weight)
 
+        if self.inputs.bins is not None:
+            X, rows = self.inputs.for_network(X if rows is None else X[rows]), None
         return ValidationSet(
             network,
             X,

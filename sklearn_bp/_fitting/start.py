@@ -74,6 +74,10 @@ class Start:
         known, asked = fitted.categorical_given, recipe.categorical_features
         if not np.array_equal(np.asarray(known, object), np.asarray(asked, object)):
             raise _cannot_continue("categorical_features", known, asked)
+        known, asked = self.inputs.bins is not None, recipe.numeric_encoding
+        if asked != "auto" and known == (asked is None):
+            told = "'auto' or a PiecewiseLinear" if known else "None or 'auto'"
+            raise _cannot_continue("numeric_encoding", _Told(told), asked)
         now = targets.for_fit(recipe).loss
         found = now.out_activation, now.n_scores(targets.n_targets)
         if found != (targets.loss.out_activation, fitted.n_outputs):
@@ -212,11 +216,12 @@ class Start:
         origins = np.arange(d)
         if inputs.columns is not None:
             origins, _ = before.origins(inputs.columns)
+            origins = before.network_origins(origins)
         elif inputs.scaling is not None:
-            origins = np.arange(len(inputs.scaling.factor))
+            origins = np.arange(len(inputs.network_scaling.factor))
         return Reexpression(
-            Scalings.of(d, k, before.scaling, scored_by),
-            Scalings.of(len(origins), k, inputs.scaling, now),
+            Scalings.of(d, k, before.network_scaling, scored_by),
+            Scalings.of(len(origins), k, inputs.network_scaling, now),
             origins,
             before.fills(inputs.columns),
             before.running.n_rows if before.running else np.inf,
@@ -224,6 +229,12 @@ class Start:
             loss.degree,
             curved,
         )
+
+
+class _Told(str):
+    """Words for a value in an error."""
+
+    __repr__ = str.__str__
 
 
 def _cannot_continue(name, fitted, asked):

@@ -84,6 +84,8 @@ class TrainingState:
         Whether the penalty has been dropped.
     engine : str
         What the last epoch ran on: "compiled" or "python".
+    first : TrainingState or None
+        In the second training of a fit, how the first ended.
     """
 
     parameters: Parameters
@@ -106,6 +108,7 @@ class TrainingState:
     best_iter: int | None = None
     relaxed: bool = False
     engine: str = "python"
+    first: Any = None
 
     @property
     def dtype(self):

@@ -159,6 +159,7 @@ class BackpropDisplay:
         X = estimator._check_features(_one_row(x))
         X = check_array(X, accept_sparse=True, dtype=np.float64)
         X = X.toarray() if hasattr(X, "toarray") else X
+        X = estimator._fitted.inputs.for_network(X)
         Y = _one_target(estimator, y)
         network = estimator._fitted_network().network
         network.loss.check_targets(Y)
@@ -170,7 +171,7 @@ class BackpropDisplay:
         loss, gradient = loss_and_gradient(network, parameters, X, Y)
         p = network.scores(parameters.mean(), X)
         network.loss.forward(p)
-        scaling = estimator._fitted.inputs.scaling
+        scaling = estimator._fitted.inputs.network_scaling
         display = cls(
             activations=[X[0], hidden_activations(estimator, X)[0], p[0]],
             deltas=[gradient.b1, gradient.b2],

@@ -11,6 +11,9 @@ from sklearn_bp._tables.values import EXACT
 # Strings that stand for None, NaN and NA in a tensor of strings.
 MISSING_STRINGS = ("", "nan", "None", "<NA>")
 
+# Stands for an infinite limit: a float32 can hold it.
+WIDEST = 3e38
+
 
 class Features:
     """The columns of X, in one input or in several side by side.
@@ -90,6 +93,15 @@ def filled(graph, features, columns):
         indicators = _of_strings if features.is_string(j) else _of_numbers
         parts.append(indicators(graph, features, j, levels))
     return _side_by_side(graph, parts)
+
+
+def with_bins(graph, X, bins):
+    """The encoded columns, and those of the bins; see `Bins`."""
+    places = graph.node("Sub", graph.columns(X, bins.column), bins.low)
+    places = graph.node("Div", places, bins.width)
+    low, high = np.nan_to_num(bins.limits, posinf=WIDEST, neginf=-WIDEST)
+    added = graph.node("Min", graph.node("Max", places, low), high)
+    return graph.node("Concat", X, added, axis=1)
 
 
 def _of_numbers(graph, features, j, levels):
