@@ -135,10 +135,10 @@ class Stepwise:
     def on_plateau(self, rate):
         return None
 
-    def by_step(self, steps_an_epoch) -> Callable[[int], float]:
+    def by_step(self, steps_per_epoch) -> Callable[[int], float]:
         """The rate of each step, counted from 0."""
         rate, rule = self.learning_rate_init, self.rule
-        n_steps = self.n_epochs * steps_an_epoch
+        n_steps = self.n_epochs * steps_per_epoch
         if not hasattr(rule, "factor"):
             return lambda step: rate * float(rule(step))
         return lambda step: rate * float(rule.factor(min(step, n_steps - 1), n_steps))

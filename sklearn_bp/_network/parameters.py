@@ -112,8 +112,8 @@ class Parameters:
     def size(n_features, n_hidden, n_outputs, n_members=1, skip=False, scaled=False):
         """Number of parameters of such a network."""
         n_inputs = n_hidden + 1 + (n_features if skip else 0)  # of an output
-        a_member = (1 + n_features) * n_hidden + n_inputs * n_outputs
-        return n_members * a_member + (n_features if scaled else 0)
+        per_member = (1 + n_features) * n_hidden + n_inputs * n_outputs
+        return n_members * per_member + (n_features if scaled else 0)
 
     @classmethod
     def empty(

@@ -302,14 +302,14 @@ class MiniBatches:
         optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
         if self.penalty_rows is not None:
             optimizer = penalizing(optimizer, self.penalty_rows)
-        steps_an_epoch = -(-data.n_rows // self.batch_size)
+        steps_per_epoch = -(-data.n_rows // self.batch_size)
         by_step = getattr(self.schedule, "by_step", None)
         if self.average or by_step:
             optimizer = counting(optimizer, state)
         if by_step:
-            optimizer = scheduled(optimizer, state, by_step(steps_an_epoch))
+            optimizer = scheduled(optimizer, state, by_step(steps_per_epoch))
         if self.average:
-            optimizer = averaging(optimizer, state, self.average * steps_an_epoch)
+            optimizer = averaging(optimizer, state, self.average * steps_per_epoch)
         return optimizer, self._passes(network, data, state, optimizer)
 
     def _is_compiled(self, network, data, parameters):
