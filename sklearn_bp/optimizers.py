@@ -88,6 +88,11 @@ def _pieces(parameters, alpha, *others):
     return pieces
 
 
+def _begin_with_mean(n_rows, rate):
+    """The `begin` of optimizers that want the mean gradient alone in their target."""
+    return 1 / n_rows, 0.0
+
+
 def _clipper(gradient, clip_norm):
     """A function that scales `gradient`, Parameters, down to this norm; or None."""
     if clip_norm is None:
@@ -253,9 +258,6 @@ class SGD(Optimizer):
             v += state["scale"] * state["velocity"]
         t = 0 if state is None else state["t"]
 
-        def begin(n_rows, rate):
-            return 1 / n_rows, 0.0
-
         def finish(n_rows, rate):
             nonlocal t
             squared_norm = 0.0
@@ -277,7 +279,7 @@ class SGD(Optimizer):
         def as_dict():
             return {"velocity": v, "scale": 1.0, "t": t}
 
-        return Bound(gradient, begin, finish, as_dict)
+        return Bound(gradient, _begin_with_mean, finish, as_dict)
 
 
 @dataclass(frozen=True)
@@ -313,17 +315,9 @@ class Adam(Optimizer):
         target = parameters.like(gradient)
         clip = _clipper(target, self.clip_norm)
         weights_too, weight_decay = parameters.penalized, self._weight_decay
-        if state is None:
-            m, v = np.zeros_like(theta), np.zeros_like(theta)
-            t, m_scale, v_scale = 0, 1.0, 1.0
-        else:
-            m, v = state["m"].copy(), state["v"].copy()
-            t, m_scale, v_scale = state["t"], state["m_scale"], state["v_scale"]
+        m, v, t, m_scale, v_scale = _moments(theta, state)
         offset = np.zeros((), theta.dtype)  # faster in numpy than a float
         pieces = _pieces(parameters, alpha, gradient, m, v)
-
-        def begin(n_rows, rate):
-            return 1 / n_rows, 0.0
 
         def finish(n_rows, rate):
             nonlocal t, m_scale, v_scale
@@ -365,11 +359,19 @@ class Adam(Optimizer):
         def as_dict():
             return {"m": m, "v": v, "t": t, "m_scale": m_scale, "v_scale": v_scale}
 
-        return Bound(target, begin, finish, as_dict)
+        return Bound(target, _begin_with_mean, finish, as_dict)
 
     @property
     def _weight_decay(self):
         return 0.0
+
+
+def _moments(theta, state):
+    """m, v, t, m_scale and v_scale of a state of Adam, copied; or fresh ones."""
+    if state is None:
+        return np.zeros_like(theta), np.zeros_like(theta), 0, 1.0, 1.0
+    m, v = state["m"].copy(), state["v"].copy()
+    return m, v, state["t"], state["m_scale"], state["v_scale"]
 
 
 @dataclass(frozen=True)
@@ -428,9 +430,6 @@ class RMSprop(Optimizer):
         blas = blas_for(theta.dtype)
         axpy, scal = blas.axpy, blas.scal
 
-        def begin(n_rows, rate):
-            return 1 / n_rows, 0.0
-
         def finish(n_rows, rate):
             nonlocal t
             t += 1
@@ -454,7 +453,7 @@ class RMSprop(Optimizer):
         def as_dict():
             return {"v": v, "t": t}
 
-        return Bound(target, begin, finish, as_dict)
+        return Bound(target, _begin_with_mean, finish, as_dict)
 
 
 OPTIMIZERS: dict[str, Any] = {
