@@ -24,6 +24,7 @@ penalty) with a larger Euclidean norm over all parameters is scaled down to this
 each gradient is clipped separately.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -31,6 +32,7 @@ import numpy as np
 
 from sklearn_bp._common.blas import blas_for
 from sklearn_bp._common.option import Option, check_number
+from sklearn_bp._common.types import Array
 
 # A decaying average x <- beta x + g is kept as scale * u, with scale <- beta scale and
 # u <- u + g / scale, which saves one pass over the vector.  Below this scale the
@@ -50,7 +52,7 @@ PIECE = 2**16
 FLUSH_EVERY = 256
 
 
-def _flush(x, scale=1.0):
+def _flush(x: Array, scale: float = 1.0) -> None:
     """Set tiny values of scale * x to zero, in place."""
     least = float(np.finfo(x.dtype).tiny) ** 0.6
     x[np.abs(x) < least / scale] = 0
@@ -60,12 +62,14 @@ class Bound(NamedTuple):
     """An optimizer bound to parameters."""
 
     target: Any
-    begin: Any
-    finish: Any
-    state: Any
+    begin: Callable[[int, float], tuple[float, float]]
+    finish: Callable[[int, float], float]
+    state: Callable[[], dict[str, Any]]
 
 
-def _pieces(parameters, alpha, *others):
+def _pieces(
+    parameters: Any, alpha: float, *others: Array
+) -> list[tuple[int, Any, int, Any]]:
     """Views of all vectors piece by piece, and of the penalized part of each piece.
 
     Returns
@@ -88,13 +92,18 @@ def _pieces(parameters, alpha, *others):
     return pieces
 
 
-def _clipper(gradient, clip_norm):
+def _begin_with_mean(n_rows: int, rate: float) -> tuple[float, float]:
+    """The `begin` of optimizers that want the mean gradient alone in their target."""
+    return 1 / n_rows, 0.0
+
+
+def _clipper(gradient: Any, clip_norm: float | None) -> Callable[[], None] | None:
     """A function that scales `gradient`, Parameters, down to this norm; or None."""
     if clip_norm is None:
         return None
     members = [member.arrays() for member in gradient.members()]
 
-    def clip():
+    def clip() -> None:
         for member in members:
             squares = sum(float(np.vdot(part, part)) for part in member)
             if squares > clip_norm**2:
@@ -129,14 +138,16 @@ class Optimizer(Option):
     decays: ClassVar[bool] = False
     adaptive: ClassVar[bool] = False
 
-    def check(self):
+    def check(self) -> None:
         for name, (low, high, closed) in _RANGES.items():
             if hasattr(self, name):
                 check_number(self, name, low, high, closed)
         if getattr(self, "clip_norm", None) is not None:
             check_number(self, "clip_norm", 0, closed="neither")
 
-    def bind(self, parameters, alpha=0.0, state=None):
+    def bind(
+        self, parameters: Any, alpha: float = 0.0, state: dict[str, Any] | None = None
+    ) -> Bound:
         """A `Bound` for these parameters; see the head of this module."""
         raise NotImplementedError
 
@@ -174,7 +185,9 @@ class SGD(Optimizer):
     nesterovs_momentum: bool = True
     clip_norm: float | None = None
 
-    def bind(self, parameters, alpha=0.0, state=None):
+    def bind(
+        self, parameters: Any, alpha: float = 0.0, state: dict[str, Any] | None = None
+    ) -> Bound:
         """Add the gradient directly to the velocity v = scale u.
 
         With v' the new velocity, Nesterov's step is theta - momentum v +
@@ -204,7 +217,7 @@ class SGD(Optimizer):
         squared_norm = 0.0
         t = 0 if state is None else state["t"]
 
-        def begin(n_rows, rate):
+        def begin(n_rows: int, rate: float) -> tuple[float, float]:
             nonlocal scale, squared_norm
             squared_norm = 0.0
             scale *= momentum
@@ -228,7 +241,7 @@ class SGD(Optimizer):
                 scale *= fold
             return -rate / (n_rows * scale), 1.0
 
-        def finish(n_rows, rate):
+        def finish(n_rows: int, rate: float) -> float:
             nonlocal t
             step = (1 + momentum) * scale if nesterov else scale
             axpy(u, theta, n_parameters, step)
@@ -238,12 +251,14 @@ class SGD(Optimizer):
                 _flush(u, scale)
             return squared_norm
 
-        def as_dict():
+        def as_dict() -> dict[str, Any]:
             return {"velocity": u, "scale": scale, "t": t}
 
         return Bound(target, begin, finish, as_dict)
 
-    def _bind_plainly(self, parameters, alpha, state):
+    def _bind_plainly(
+        self, parameters: Any, alpha: float, state: dict[str, Any] | None
+    ) -> Bound:
         """The plain definition; clipping needs an array for the gradient alone."""
         theta, momentum = parameters.flat, self.momentum
         gradient = parameters.like(np.empty_like(theta))
@@ -253,13 +268,11 @@ class SGD(Optimizer):
             v += state["scale"] * state["velocity"]
         t = 0 if state is None else state["t"]
 
-        def begin(n_rows, rate):
-            return 1 / n_rows, 0.0
-
-        def finish(n_rows, rate):
+        def finish(n_rows: int, rate: float) -> float:
             nonlocal t
             squared_norm = 0.0
-            clip()
+            if clip is not None:
+                clip()
             if alpha:
                 squared_norm = parameters.squared_norm()
                 gradient.penalized[...] += (alpha / n_rows) * parameters.penalized
@@ -274,10 +287,10 @@ class SGD(Optimizer):
                 _flush(v)
             return squared_norm
 
-        def as_dict():
+        def as_dict() -> dict[str, Any]:
             return {"velocity": v, "scale": 1.0, "t": t}
 
-        return Bound(gradient, begin, finish, as_dict)
+        return Bound(gradient, _begin_with_mean, finish, as_dict)
 
 
 @dataclass(frozen=True)
@@ -303,7 +316,9 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     clip_norm: float | None = None
 
-    def bind(self, parameters, alpha=0.0, state=None):
+    def bind(
+        self, parameters: Any, alpha: float = 0.0, state: dict[str, Any] | None = None
+    ) -> Bound:
         """Keep the moments as m_scale m and v_scale v: see SMALLEST_SCALE."""
         theta = parameters.flat
         blas = blas_for(theta.dtype)
@@ -313,19 +328,11 @@ class Adam(Optimizer):
         target = parameters.like(gradient)
         clip = _clipper(target, self.clip_norm)
         weights_too, weight_decay = parameters.penalized, self._weight_decay
-        if state is None:
-            m, v = np.zeros_like(theta), np.zeros_like(theta)
-            t, m_scale, v_scale = 0, 1.0, 1.0
-        else:
-            m, v = state["m"].copy(), state["v"].copy()
-            t, m_scale, v_scale = state["t"], state["m_scale"], state["v_scale"]
+        m, v, t, m_scale, v_scale = _moments(theta, state)
         offset = np.zeros((), theta.dtype)  # faster in numpy than a float
         pieces = _pieces(parameters, alpha, gradient, m, v)
 
-        def begin(n_rows, rate):
-            return 1 / n_rows, 0.0
-
-        def finish(n_rows, rate):
+        def finish(n_rows: int, rate: float) -> float:
             nonlocal t, m_scale, v_scale
             t += 1
             if weight_decay:
@@ -362,14 +369,24 @@ class Adam(Optimizer):
                 axpy(g, theta_, n, step)
             return squared_norm
 
-        def as_dict():
+        def as_dict() -> dict[str, Any]:
             return {"m": m, "v": v, "t": t, "m_scale": m_scale, "v_scale": v_scale}
 
-        return Bound(target, begin, finish, as_dict)
+        return Bound(target, _begin_with_mean, finish, as_dict)
 
     @property
-    def _weight_decay(self):
+    def _weight_decay(self) -> float:
         return 0.0
+
+
+def _moments(
+    theta: Array, state: dict[str, Any] | None
+) -> tuple[Array, Array, int, float, float]:
+    """m, v, t, m_scale and v_scale of a state of Adam, copied; or fresh ones."""
+    if state is None:
+        return np.zeros_like(theta), np.zeros_like(theta), 0, 1.0, 1.0
+    m, v = state["m"].copy(), state["v"].copy()
+    return m, v, state["t"], state["m_scale"], state["v_scale"]
 
 
 @dataclass(frozen=True)
@@ -392,7 +409,7 @@ class AdamW(Adam):
     weight_decay: float = 0.01
 
     @property
-    def _weight_decay(self):
+    def _weight_decay(self) -> float:
         return self.weight_decay
 
 
@@ -417,7 +434,9 @@ class RMSprop(Optimizer):
     epsilon: float = 1e-8
     clip_norm: float | None = None
 
-    def bind(self, parameters, alpha=0.0, state=None):
+    def bind(
+        self, parameters: Any, alpha: float = 0.0, state: dict[str, Any] | None = None
+    ) -> Bound:
         theta = parameters.flat
         target = parameters.like(np.empty_like(theta))
         clip = _clipper(target, self.clip_norm)
@@ -428,10 +447,7 @@ class RMSprop(Optimizer):
         blas = blas_for(theta.dtype)
         axpy, scal = blas.axpy, blas.scal
 
-        def begin(n_rows, rate):
-            return 1 / n_rows, 0.0
-
-        def finish(n_rows, rate):
+        def finish(n_rows: int, rate: float) -> float:
             nonlocal t
             t += 1
             squared_norm = 0.0
@@ -451,10 +467,10 @@ class RMSprop(Optimizer):
                 _flush(theta)
             return squared_norm
 
-        def as_dict():
+        def as_dict() -> dict[str, Any]:
             return {"v": v, "t": t}
 
-        return Bound(target, begin, finish, as_dict)
+        return Bound(target, _begin_with_mean, finish, as_dict)
 
 
 OPTIMIZERS: dict[str, Any] = {
@@ -465,7 +481,7 @@ OPTIMIZERS: dict[str, Any] = {
 }
 
 
-def as_optimizer(solver, settings):
+def as_optimizer(solver: Any, settings: Callable[[str, Any], Any]) -> Any:
     """The optimizer of a name, with the settings that it has; an object as it is.
 
     Parameters
@@ -480,18 +496,18 @@ def as_optimizer(solver, settings):
     return optimizer(**{f.name: settings(f.name, f.default) for f in fields(optimizer)})
 
 
-def decays(solver):
+def decays(solver: Any) -> bool:
     """Whether a solver, by name or as an object, has a weight decay of its own."""
     return _says(solver, "decays")
 
 
-def adaptive(solver):
+def adaptive(solver: Any) -> bool:
     """Whether the steps of a solver, by name or as an object, are independent of the
     length of the gradient.
     """
     return _says(solver, "adaptive")
 
 
-def _says(solver, attribute):
+def _says(solver: Any, attribute: str) -> bool:
     optimizer = OPTIMIZERS.get(solver) if isinstance(solver, str) else solver
     return bool(getattr(optimizer, attribute, False))

@@ -80,13 +80,23 @@ class Epochs:
         self._data, self._dtype = data, parameters.flat.dtype
         self._sizes = d, h, k, M
         self._size = (1 + d) * h + (h + 1) * k  # of a member
-        self._optimizer = optimizer
         self._state = _opened(optimizer, optimizer_state, parameters.flat)
         self._batch_size = batch_size
         self._steps = -(-data.n_rows // batch_size)
         self._totals, self._norms = np.zeros(M), np.zeros(M)
+        self._job = self._job_of(network, optimizer)
+        self._job.penalty_rows = penalty_rows or 0
+        self._job.every, self._job.n_taken = every, n_taken
+        self._job.longest = longest
+        self._bind_vectors(parameters, average)
+        self._bind_rows()
+        self._share_work(coupled=parameters.r is not None)
+
+    def _job_of(self, network, optimizer):
+        """The fields that stay the same in all epochs, without vectors and rows."""
+        data, (d, h, k, M) = self._data, self._sizes
         shares = np.ones(M) if data.fold_means is None else 1 / data.fold_means
-        job = self._job = Training(
+        return Training(
             member_weights=as_c(shares, np.float64, (M,)),
             totals=self._totals,
             norms=self._norms,
@@ -96,11 +106,7 @@ class Epochs:
             k=k,
             M=M,
             size=self._size,
-            batch=batch_size,
-            penalty_rows=penalty_rows or 0,
-            every=every,
-            n_taken=n_taken,
-            longest=longest,
+            batch=self._batch_size,
             is_double=self._dtype == np.float64,
             activation=ACTIVATIONS[type(network.activation)],
             loss=LOSSES[type(network.loss)],
@@ -108,13 +114,19 @@ class Epochs:
             alpha=data.alpha,
             **_settings(optimizer),
         )
-        vectors = {"theta": parameters.flat, "average": None}
-        if average is not None:
-            vectors["average"] = average.flat
-        vectors |= {"first": self._state.get("m"), "second": self._state.get("v")}
-        if vectors["second"] is None:
-            vectors["second"] = self._state["velocity"]
-        r_names = {"theta": "r"}
+
+    def _bind_vectors(self, parameters, average):
+        """Let C work on the weights, their average and the optimizer's vectors.
+
+        Several members' vectors are copied, one row per member; `_copies` lists them.
+        """
+        job, (d, _, _, M), state = self._job, self._sizes, self._state
+        vectors = {
+            "theta": parameters.flat,
+            "average": None if average is None else average.flat,
+            "first": state.get("m"),
+            "second": state["v"] if "v" in state else state["velocity"],
+        }
         self._copies = []
         for name, flat in vectors.items():
             if flat is None:
@@ -123,7 +135,7 @@ class Epochs:
             if own is not flat or not flat.flags.writeable:
                 raise ValueError(f"The vector of {name} is not one to work on.")
             if parameters.r is not None:
-                job.set(r_names.get(name, f"r_{name}"), flat[-d:])
+                job.set("r" if name == "theta" else f"r_{name}", flat[-d:])
             if M == 1:  # the two layouts are the same
                 job.set(name, flat)
                 continue
@@ -131,12 +143,19 @@ class Epochs:
             self._copies.append((flat, rows))
             self._reorder(flat, rows, True)
             job.set(name, rows)
-        self._bind_rows()
-        work = data.n_rows * 6 * self._size + self._steps * STEP_COST * self._size
-        coupled = parameters.r is not None  # all members move the scales at each step
+
+    def _share_work(self, coupled):
+        """Choose the number of threads, and whether BLAS is limited to one.
+
+        Coupled members all move the scaling layer's scales at each step, so they
+        train in one thread.
+        """
+        d, h, _, M = self._sizes
+        work = self._data.n_rows * 6 * self._size
+        work += self._steps * STEP_COST * self._size
         self._team = Team(1 if coupled or M * work < SHORT * SPEED else M)
         # The fit has limited BLAS already where all members together are small.
-        product = batch_size * d * h
+        product = self._batch_size * d * h
         small = M > 1 and product < MANY_THREADS <= M * product
         self._limits = self._team.size > 1 or small
 

@@ -6,11 +6,11 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._fitting.defaults import rows_a_batch, rows_a_round
+from sklearn_bp._fitting.defaults import rows_per_batch, rows_per_round
 
 
 @pytest.mark.parametrize(
-    ("rule", "least", "most"), [(rows_a_batch, 32, 256), (rows_a_round, 256, 8192)]
+    ("rule", "least", "most"), [(rows_per_batch, 32, 256), (rows_per_round, 256, 8192)]
 )
 def test_batches_are_the_power_of_two_nearest_to_a_67th(rule, least, most):
     powers = 2.0 ** np.arange(20)

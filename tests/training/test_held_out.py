@@ -560,17 +560,17 @@ def test_average(batch_size, optimizer, n_calls):
         result = solver.train(network, data, state, plan)
         state = result.state
 
-    steps_an_epoch = -(-n // batch_size)
-    within = 2 * steps_an_epoch  # the time constant, in steps
+    steps_per_epoch = -(-n // batch_size)
+    within = 2 * steps_per_epoch  # the time constant, in steps
     every = max(1, within // 32)
-    assert len(steps) == n_epochs * steps_an_epoch
+    assert len(steps) == n_epochs * steps_per_epoch
     mean, expected = parameters.flat.copy(), []
     for t, weights in enumerate(steps, 1):
         if t % every == 0:
             taken = t // every
             decay = min(np.exp(-every / within), taken / (taken + 3))
             mean = decay * mean + (1 - decay) * weights
-        if t % steps_an_epoch == 0:
+        if t % steps_per_epoch == 0:
             expected.append(mean)
     assert_allclose(seen, expected, rtol=1e-10, atol=1e-13)
     assert_allclose(result.parameters.flat, expected[-1], rtol=1e-10, atol=1e-13)
