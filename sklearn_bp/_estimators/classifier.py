@@ -266,7 +266,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         all ensemble members; None for no bins. With 'auto', members that see the
         columns alone are joined by half as many that see the bins as well, trained
         after them, and held-out rows weight the two groups. This is for `fit` on dense
-        rows in memory: for 500 rows or more, up to four million encoded numbers, the
+        rows in memory: for 200 rows or more, up to four million encoded numbers, the
         solvers 'adam' and 'adamw', and `n_members`, `max_iter` and `early_stopping`
         left at 'auto'. `n_iter_` counts the epochs of both trainings; the attributes of
         other 'auto' parameters are those of the first. ``coefs_[0]`` has a row for

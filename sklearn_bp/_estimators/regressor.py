@@ -18,12 +18,12 @@ from sklearn_bp._fitting.parameters import OF_REGRESSOR, store, with_names
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.intervals import half_width
 from sklearn_bp._tables.metrics import d2_pinball
+from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._tables.real_targets import (
     RealTargets,
     overflows_in_squares,
     powers_of_two,
 )
-from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._tables.targets import check_regression_targets
 from sklearn_bp._tables.values import unmasked
 from sklearn_bp._tables.weights import check_sample_weight
@@ -279,7 +279,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         all ensemble members; None for no bins. With 'auto', members that see the
         columns alone are joined by half as many that see the bins as well, trained
         after them, and held-out rows weight the two groups. This is for `fit` on dense
-        rows in memory: for 500 rows or more, up to four million encoded numbers, the
+        rows in memory: for 200 rows or more, up to four million encoded numbers, the
         solvers 'adam' and 'adamw', and `n_members`, `max_iter` and `early_stopping`
         left at 'auto'. `n_iter_` counts the epochs of both trainings; the attributes of
         other 'auto' parameters are those of the first. ``coefs_[0]`` has a row for

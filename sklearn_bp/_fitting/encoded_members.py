@@ -30,11 +30,11 @@ from sklearn_bp.optimizers import adaptive
 # With numeric_encoding="auto": bins per column; fewest rows, and most numbers of the
 # encoded rows.
 BINS = 8
-FEWEST_ROWS = 500
+FEWEST_ROWS = 200
 MOST_NUMBERS = 2**22
 
 # Rows that speak for equal weights of both groups.
-FIRM = 300
+FIRM = 100
 
 # Candidates for the weight of the first group.
 SHARES = np.linspace(0, 1, 21)

@@ -56,7 +56,9 @@ def fit(recipe, rows, start, begin):
     if recipe.dropout and state.dropout_stream is None:
         state.dropout_stream = stream_of(spawn(state.random_state))
     fitting = Fitting(recipe, settings, rows, inputs, targets, start, validate)
-    training = begin(fitting.training(network, data, state, tol))
+    training = fitting.training(network, data, state, tol)
+    training.n_trainings = 2 if encoded_members.is_encoded(fitting) else 1
+    training = begin(training)
     result = training.run()
     second = encoded_members.following(fitting, training, result, constant)
     if second is None:

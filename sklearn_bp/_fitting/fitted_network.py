@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_bp._fitting.derivatives import parts
 from sklearn_bp._network.kernel import PREDICT_ROWS, TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
 from sklearn_bp._tables.inputs import Inputs
@@ -94,8 +93,9 @@ class FittedNetwork:
             return self.network.scores(weights, X)
         network, for_network = self.network, self.inputs.for_network
         length = max(PREDICT_ROWS, ENCODED_SIZE // len(weights.W1))
-        blocks = parts(X.shape[0], length)
-        found = [network.scores(weights, for_network(X[rows])) for rows in blocks]
+        starts = range(0, X.shape[0], length)
+        blocks = (for_network(X[i : i + length]) for i in starts)
+        found = [network.scores(weights, block) for block in blocks]
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def member_scores(self, X):

@@ -83,7 +83,7 @@ class Run:
         else:
             _RUNS[estimator] = self
             self._task = estimator._init_callback_context(
-                max_subtasks=training.plan.max_iter
+                max_subtasks=training.plan.max_iter * training.n_trainings
             )
             self._task.call_on_fit_task_begin(**self._given())
         plan = self.training.plan

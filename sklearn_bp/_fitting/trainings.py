@@ -34,6 +34,8 @@ class Training:
         Why training had already ended, if it resumes from the file of a finished fit.
     reason : str or None
         Why training ended, once that is known.
+    n_trainings : int
+        2 if another training may follow.
     """
 
     solver: Any
@@ -46,6 +48,7 @@ class Training:
     resolved: Any
     ended: str | None = None
     reason: str | None = None
+    n_trainings: int = 1
 
     def run(self):
         """Train as planned; return the TrainingResult."""
@@ -115,7 +118,7 @@ class Fitting:
         return Training(solver, *own)
 
     def kept(self, result):
-        """Parameters on encoded columns, and calibrated targets, of a TrainingResult."""
+        """Parameters on encoded columns, and calibrated targets."""
         targets = self.targets.calibrated(self.validate, result.parameters)
         return on_columns(result.parameters, self.rows.rotation), targets
 

@@ -102,13 +102,14 @@ class Bins:
         n_numeric : int
         n_bins : int
         """
+        if n_numeric == 0:
+            return None
         columns, weights = columns_for_quantiles(X[:, :n_numeric], sample_weight)
-        levels = np.arange(n_bins + 1) / n_bins
-        values = columns.copy() if weights is None else columns
-        edges = quantiles(values, weights, levels)
+        levels = np.arange(1, n_bins) / n_bins
+        inner = quantiles(columns.copy(), weights, levels)
         of_bins = []
-        for j, (own, found) in enumerate(zip(columns, edges.T, strict=True)):
-            e = np.unique(found)
+        for j, (own, found) in enumerate(zip(columns, inner.T, strict=True)):
+            e = np.unique([own.min(), *found, own.max()])
             # Two bins at least: one would repeat the column.  Rounding errors of a
             # constant are no bins either.
             wide = np.diff(e) > 8 * np.finfo(np.float64).eps * np.abs(e).max()

@@ -324,8 +324,9 @@ class RealTargets:
         """Standard deviation of the targets; None if a single network predicts none.
 
         It is that of a mixture of the members' predictions: the root of the variance
-        of their means plus, if the loss has a variance, the mean of their variances. Predictions are not limited by the range of the targets here, because
-        beyond it all members would agree.
+        of their means plus, if the loss has a variance, the mean of their variances.
+        Predictions are not limited by the range of the targets here, because beyond it
+        all members would agree.
 
         Parameters
         ----------
@@ -339,7 +340,7 @@ class RealTargets:
         p = p / unit
         if weights is None:
             weights = np.ones(len(p))
-        shares = np.sqrt(weights / weights.sum())[:, np.newaxis, np.newaxis]
+        shares = np.sqrt(weights / weights.sum()).reshape(-1, *[1] * (p.ndim - 1))
         means = loss.predicted(p, n_targets)
         deviations = means - (shares**2 * means).sum(axis=0)
         std = np.hypot.reduce(shares * deviations, axis=0)

@@ -38,6 +38,7 @@ SHARED = {
     "skip_layer": True,
     "scaling_layer": True,
     "categorical_features": [0],
+    "numeric_encoding": None,
     "init": "glorot_uniform",
     "random_state": 5,
 }

@@ -16,7 +16,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
 from sklearn_bp._fitting import state_files
-from sklearn_bp._fitting.fit import Training
 from sklearn_bp._fitting.state_files import (
     decode,
     encode,
@@ -25,6 +24,7 @@ from sklearn_bp._fitting.state_files import (
     read,
     to_bytes,
 )
+from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._training.mini_batches import TrainingState
 
