@@ -7,9 +7,10 @@ columns are noise, and worse at smooth functions of several columns.  The scores
 
     z = w z_first + (1 - w) z_second
 
-and the rows that both have held out choose w.  With few rows they choose badly, so w is
-drawn towards 1/2 as if by FIRM rows.  What remains is one network of all members on the
-columns and their bins; the members of the first training have input weights of 0 there.
+and the rows that both have held out choose w; FIRM rows more speak for w = 1.  What
+remains is one network of all members on the columns and their bins; the members of the
+first training have input weights of 0 there.  If w = 1 is best, the network of the
+first training remains, on the columns alone.
 
 Epochs are counted on from the first training to the second.
 """
@@ -33,8 +34,8 @@ BINS = 8
 FEWEST_ROWS = 200
 MOST_NUMBERS = 2**22
 
-# Rows that speak for equal weights of both groups.
-FIRM = 100
+# Rows that speak for the first group, besides those that are held out.
+FIRM = 50
 
 # Candidates for the weight of the first group.
 SHARES = np.linspace(0, 1, 21)
@@ -150,33 +151,56 @@ class SecondFitting(Fitting):
     of_first: Any = None
     resolved: Any = None
 
-    def kept(self, result):
-        """Parameters of the members of both trainings, and calibrated targets."""
+    def blend(self, result):
+        """How both trainings join.
+
+        Parameters
+        ----------
+        result : TrainingResult
+            Of the second training.
+
+        Returns
+        -------
+        share : float
+            The weight of the first group.
+        unit : float
+            Of the second group's scores, in those of the first.
+        targets : ClassTargets or RealTargets
+            Calibrated on the held-out rows.
+        """
         p, q = self.of_first.parameters, result.parameters
         targets = self.first.targets.calibrated(self.first.validate, p)
-        unit = 1.0  # of the second scores, in those of the first
+        unit = temperature = 1.0
         if targets.labelled:
-            other = self.targets.calibrated(self.validate, q)
-            unit = targets.temperature / other.temperature
+            temperature = targets.temperature
+            own = self.targets.calibrated(self.validate, q)
+            unit = temperature / own.temperature
         z_first = self.first.validate.scores_in_order(p)
         z_second = self.validate.scores_in_order(q) * unit
-        temperature = targets.temperature if targets.labelled else 1.0
 
-        def blend(share):
+        def mixed(share):
             z = share * z_first + (1 - share) * z_second
             return Blend(self.validate, z.astype(z_first.dtype, copy=False))
 
-        losses = [blend(share).loss(temperature) for share in SHARES]
-        n = len(z_first)
-        share = (n * SHARES[np.argmin(losses)] + FIRM / 2) / (n + FIRM)
+        losses = [mixed(share).loss(temperature) for share in SHARES]
+        n, share = len(z_first), SHARES[np.argmin(losses)]
+        share = (n * share + FIRM) / (n + FIRM)
         if not targets.labelled:
-            targets = self.targets.calibrated(blend(share), None)
-        member_weights = np.repeat(
-            [share / p.n_members, (1 - share) * unit / q.n_members],
-            [p.n_members, q.n_members],
-        )
+            targets = self.targets.calibrated(mixed(share), None)
+        return share, unit, targets
+
+    def kept(self, result):
+        """Parameters of the members of both trainings, and calibrated targets."""
+        share, unit, targets = self.blend(result)
+        p, q = self.of_first.parameters, result.parameters
+        shares = share / p.n_members, (1 - share) * unit / q.n_members
+        member_weights = np.repeat(shares, [p.n_members, q.n_members])
         return Parameters.side_by_side(p, q, member_weights), targets
 
     def ended(self, result, resolved):
         """The `Fit` of a TrainingResult, with the settings of the first training."""
+        share, _, _ = self.blend(result)
+        if share == 1:
+            first = replace(self.of_first, reason=result.reason)
+            return self.first.ended(first, self.resolved)
         return super().ended(result, self.resolved)

@@ -11,10 +11,6 @@ from sklearn_bp._tables.values import EXACT
 # Strings that stand for None, NaN and NA in a tensor of strings.
 MISSING_STRINGS = ("", "nan", "None", "<NA>")
 
-# Stands for an infinite limit: a float32 can hold it.
-WIDEST = 3e38
-
-
 class Features:
     """The columns of X, in one input or in several side by side.
 
@@ -96,12 +92,17 @@ def filled(graph, features, columns):
 
 
 def with_bins(graph, X, bins):
-    """The encoded columns, and those of the bins; see `Bins`."""
-    places = graph.node("Sub", graph.columns(X, bins.column), bins.low)
-    places = graph.node("Div", places, bins.width)
-    low, high = np.nan_to_num(bins.limits, posinf=WIDEST, neginf=-WIDEST)
+    """The encoded columns, and those of the bins, computed in float64; see `Bins`."""
+
+    def constant(values):
+        return graph.constant(values, np.float64)
+
+    own = graph.cast(graph.columns(X, bins.column), np.float64)
+    places = graph.node("Sub", own, constant(bins.low))
+    places = graph.node("Div", places, constant(bins.width))
+    low, high = (constant(limits) for limits in bins.limits)
     added = graph.node("Min", graph.node("Max", places, low), high)
-    return graph.node("Concat", X, added, axis=1)
+    return graph.node("Concat", X, graph.cast(added), axis=1)
 
 
 def _of_numbers(graph, features, j, levels):
