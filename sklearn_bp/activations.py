@@ -6,7 +6,7 @@ written in terms of the value a1 = f(z1); an activation whose derivative cannot 
 `of_input`, and its `backward` receives z1.
 
 To add one: a subclass of `Activation` with `forward`, `backward`, `onnx` and
-`formulas`, and a line in the table at the foot.  The parameter check, the docstrings
+`formulas`, and a line in the table at the end.  The parameter check, the docstrings
 and the laws in the tests read that table.
 """
 
@@ -380,7 +380,7 @@ class _Own(Activation):
 
 
 def as_activation(activation: Any) -> Activation:
-    """The activation of a name in the table; an object as it is, or wrapped."""
+    """The activation for a name in the table; objects unchanged, or wrapped."""
     if isinstance(activation, str):
         return ACTIVATIONS[activation]
     return activation if isinstance(activation, Activation) else _Own(activation)

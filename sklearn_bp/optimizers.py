@@ -4,7 +4,7 @@ An optimizer holds hyperparameters only.  `bind(parameters, alpha, state)` retur
 `Bound`: the array that gradients are written into, and two functions called before and
 after that,
 
-    begin(n_rows, rate) -> (scale, beta): how the gradient is to be added to the target,
+    begin(n_rows, rate) -> (scale, beta): how to add the gradient to the target,
         target <- beta target + scale (sum of the gradients of n_rows rows)
     finish(n_rows, rate) -> squared norm of the weights before the step; it moves the
         parameters
@@ -15,10 +15,10 @@ squares of the weights (0 if alpha is 0), because it passes over the weights any
 afresh.  `Bound.state()` returns it.
 
 To add one: a frozen dataclass derived from `Optimizer` with `bind`, and a line in the
-table at the foot.  If the optimizer is given by name, those of its fields that are
-constructor parameters of the estimators take their values from there.
+table at the end.  If the optimizer is given by name, its fields that are constructor
+parameters of the estimators take their values from there.
 
-All of them have a field `clip_norm`: a gradient (the mean over the batch, without the
+All have a field `clip_norm`: a gradient (the mean over the batch, without the
 penalty) with a larger Euclidean norm over all parameters is scaled down to this norm
 (Pascanu, Mikolov and Bengio 2013, algorithm 1).  With several networks side by side,
 each gradient is clipped separately.
@@ -93,7 +93,7 @@ def _pieces(
 
 
 def _begin_with_mean(n_rows: int, rate: float) -> tuple[float, float]:
-    """The `begin` of optimizers that want the mean gradient alone in their target."""
+    """The `begin` of optimizers whose target receives only the mean gradient."""
     return 1 / n_rows, 0.0
 
 
@@ -123,7 +123,7 @@ class Optimizer(Option):
         Whether the learning rates 'invscaling' and 'adaptive' apply, which scikit-learn
         has for gradient descent only. All other schedules apply to every optimizer.
     decays : bool
-        Whether it has a weight decay of its own, so that alpha="auto" is 0.
+        Whether it has its own weight decay, so that alpha="auto" is 0.
     adaptive : bool
         Whether its steps are independent of the length of the gradient, so that it can
         train a scaling layer. Then `begin` moves nothing and returns beta = 0: the
@@ -222,23 +222,23 @@ class SGD(Optimizer):
             squared_norm = 0.0
             scale *= momentum
             shrink = rate * alpha / n_rows
-            decay = fold = 1 - shrink if nesterov else 1.0
+            decay = absorbed = 1 - shrink if nesterov else 1.0
             if scale * decay < SMALLEST_SCALE or decay < 0.5:  # written out
                 scal(scale, u)
-                scale = fold = 1.0
+                scale = absorbed = 1.0
             for n, (w, v), n_pen, (w_pen, v_pen) in pieces:
                 if n_pen:
                     squared_norm += dot(w_pen, w_pen)
                 if nesterov:
                     axpy(v, w, n, -scale)
                 if n_pen:
-                    if fold != decay:
+                    if absorbed != decay:
                         scal(decay, v_pen)
-                    axpy(w_pen, v_pen, n_pen, -shrink / (scale * fold))
-            if fold != 1:
-                scal(1 / fold, u_before)
-                scal(1 / fold, u_behind)
-                scale *= fold
+                    axpy(w_pen, v_pen, n_pen, -shrink / (scale * absorbed))
+            if absorbed != 1:
+                scal(1 / absorbed, u_before)
+                scal(1 / absorbed, u_behind)
+                scale *= absorbed
             return -rate / (n_rows * scale), 1.0
 
         def finish(n_rows: int, rate: float) -> float:
@@ -259,7 +259,7 @@ class SGD(Optimizer):
     def _bind_plainly(
         self, parameters: Any, alpha: float, state: dict[str, Any] | None
     ) -> Bound:
-        """The plain definition; clipping needs an array for the gradient alone."""
+        """The plain definition; clipping needs a separate array for the gradient."""
         theta, momentum = parameters.flat, self.momentum
         gradient = parameters.like(np.empty_like(theta))
         clip = _clipper(gradient, self.clip_norm)
@@ -482,7 +482,7 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 def as_optimizer(solver: Any, settings: Callable[[str, Any], Any]) -> Any:
-    """The optimizer of a name, with the settings that it has; an object as it is.
+    """The optimizer for a name, with its settings; objects unchanged.
 
     Parameters
     ----------
@@ -497,7 +497,7 @@ def as_optimizer(solver: Any, settings: Callable[[str, Any], Any]) -> Any:
 
 
 def decays(solver: Any) -> bool:
-    """Whether a solver, by name or as an object, has a weight decay of its own."""
+    """Whether a solver, by name or as an object, has its own weight decay."""
     return _says(solver, "decays")
 
 

@@ -31,7 +31,7 @@ class _Own(Loss):
 
 
 def as_loss(loss: Any) -> Loss:
-    """The loss of a name in the regressor's table; an object as it is, or wrapped."""
+    """The loss for a name in the regressor's table; objects unchanged, or wrapped."""
     if isinstance(loss, str):
         return REGRESSOR_LOSSES[loss]
     if isinstance(loss, ClassLoss):

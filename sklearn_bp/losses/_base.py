@@ -1,4 +1,4 @@
-"""What losses have in common, and the constant scores of least loss.
+"""The base class of losses, and the constant scores of least loss.
 
 Arrays are (..., n_rows, n_scores) for scores z2 and predictions p, and (..., n_rows,
 n_targets) for targets y. Mostly n_scores = n_targets, but a loss may have several
@@ -73,7 +73,7 @@ class Loss(Option):
         With targets and predictions c times as large, the loss is c ** degree times as
         large.
     positive_only : bool
-        Whether all targets must be, or had better be, above 0.
+        Whether all targets must, or should, be above 0.
     logarithmic : bool
         Whether predictions are exp(z), so that dividing the targets by a unit shifts
         the scores by its logarithm.
@@ -166,7 +166,7 @@ class Loss(Option):
         return found.x if np.isfinite([found.fun, *found.x]).all() else start
 
     def predicted(self, p: Array, n_targets: int) -> Array:
-        """What `predict` returns, (n, n_targets) or (n, n_targets, several)."""
+        """The value of `predict`, (n, n_targets) or (n, n_targets, several)."""
         return p
 
     def spread(self, p: Array, n_targets: int) -> Array | None:
@@ -201,7 +201,7 @@ class Loss(Option):
     ) -> tuple[Array, Array]:
         """Lower and upper target whose `interval_error` is `width`, (n_targets,).
 
-        `predicted` and `spread` are what the methods of these names return.
+        `predicted` and `spread` come from the methods of these names.
         """
         return predicted - width, predicted + width
 

@@ -487,6 +487,16 @@ def test_a_temperature_near_1_is_1(temperature, weighted):
         assert_allclose(found, temperature, rtol=0.011)
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_temperatures_within_2_percent_of_1_are_1(side, monkeypatch):
+    """Of whatever slope: of those that were found, the nearest to 1 do not count."""
+    for distance in (0.0, 0.0199, 0.0201, 0.1):
+        root = np.exp(side * distance)
+        monkeypatch.setattr(held_out_room, "_root", lambda *_, x=root: x)
+        expected = 1.0 if distance < 0.02 else 1 / root
+        assert held_out_room._temperature(None) == expected
+
+
 def test_only_log_losses_have_a_temperature():
     held_out, parameters, z, Y = held_out_of("regression", factor=30)
     assert held_out.temperature(parameters) == 1
