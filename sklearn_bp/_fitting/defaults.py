@@ -26,6 +26,10 @@ WIDE_RATE = 0.03
 SPARSE_WIDE_RATE = 0.02
 WIDE_RATE_ROWS = 400
 
+# The learning rate for columns that are encoded by bins as well, however many: most of
+# their values differ little from row to row.
+ENCODED_RATE = 0.01
+
 # n_members="auto": the number of ensemble members for a cost per row up to each key,
 # and the number beyond.  On ordinary tables eight members cost little, because calls to
 # numpy take much of the time.
@@ -162,13 +166,14 @@ def resolve(
     by_rows=rows_per_batch,
     n_seen=None,
     wide=0.0,
+    encoded=False,
 ):
     """The values of "auto" and "full" for a training set of this shape.
 
     `few` tells whether fewer than FEW_ROWS rows have non-zero weight.  `by_rows` is the
     rule for batch_size="by_rows".  `n_seen` is the number of rows of a stream so far.
     `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
-    0 otherwise.
+    0 otherwise.  `encoded` tells whether columns are encoded by bins too.
     """
     batch_size = recipe.batch_size
     if batch_size == "auto":
@@ -188,7 +193,7 @@ def resolve(
         n_iter_no_change = max(8, math.ceil((WIDE_PATIENCE if wide else 300) / n_steps))
     rate = recipe.learning_rate_init
     if rate == "auto":
-        rate = wide or starting_rate(n_features)
+        rate = wide or (ENCODED_RATE if encoded else starting_rate(n_features))
     penalty_rows = rows_per_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:
         alpha *= batch_size / penalty_rows  # the equivalent value

@@ -284,7 +284,8 @@ class MemoryRows:
         if self.request.incremental and inputs.running is not None:
             n_seen = inputs.running.n_rows
         length = row_length(X)
-        return Settings.of(self, n_seen, length, n_outputs, wide_of)
+        encoded = inputs.bins is not None
+        return Settings.of(self, n_seen, length, n_outputs, wide_of, encoded)
 
     # Training.
 

@@ -35,6 +35,8 @@ class Settings:
         Whether early_stopping="auto" holds rows out.
     wide : float
         The learning rate for wide data; 0 for other data.
+    encoded : bool
+        Whether fit has columns encoded by bins.
     rows_per_batch : callable(n_rows) -> int
         The rule for batch_size="by_rows".
     """
@@ -48,10 +50,11 @@ class Settings:
     alpha: float
     holds_out: bool
     wide: float
+    encoded: bool
     rows_per_batch: Any
 
     @classmethod
-    def of(cls, rows, n_seen, row_length, n_outputs, wide_of=None):
+    def of(cls, rows, n_seen, row_length, n_outputs, wide_of=None, encoded=False):
         """The settings for `MemoryRows` or `PartitionedRows`.
 
         Parameters
@@ -64,6 +67,8 @@ class Settings:
         wide_of : bool or None
             If the inputs are coordinates of wide data, whether the data is sparse; None
             otherwise.
+        encoded : bool
+            Whether columns are encoded by bins too.
         """
         recipe, n_rows, d = rows.recipe, rows.n_rows, rows.n_inputs
         wide = 0.0 if wide_of is None else wide_rate(n_rows, wide_of)
@@ -77,6 +82,7 @@ class Settings:
             penalty(recipe, n_seen, wide),
             not rows.request.incremental and holds_out(recipe, n_rows),
             wide,
+            encoded and not rows.request.incremental,
             rows.rows_per_batch,
         )
 
@@ -95,6 +101,7 @@ class Settings:
             self.rows_per_batch,
             self.n_seen if self.incremental else None,
             self.wide,
+            self.encoded,
         )
 
     def penalty_rows(self, n_rows, batch_size):
