@@ -340,13 +340,15 @@ class RealTargets:
         p = p / unit
         if weights is None:
             weights = np.ones(len(p))
-        shares = np.sqrt(weights / weights.sum()).reshape(-1, *[1] * (p.ndim - 1))
         means = loss.predicted(p, n_targets)
-        deviations = means - (shares**2 * means).sum(axis=0)
-        std = np.hypot.reduce(shares * deviations, axis=0)
+        shares = (weights / weights.sum()).astype(p.dtype)
+        shares = shares.reshape(-1, *[1] * (means.ndim - 1))
+        std = np.hypot.reduce(
+            np.sqrt(shares) * (means - (shares * means).sum(axis=0)), axis=0
+        )
         own = loss.spread(p, n_targets)
         if own is not None:
-            std = np.hypot(std, np.hypot.reduce(shares * own, axis=0))
+            std = np.hypot(std, np.hypot.reduce(np.sqrt(shares) * own, axis=0))
         elif len(p) == 1:
             return None
         with np.errstate(over="ignore"):

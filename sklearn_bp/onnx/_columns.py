@@ -11,6 +11,7 @@ from sklearn_bp._tables.values import EXACT
 # Strings that stand for None, NaN and NA in a tensor of strings.
 MISSING_STRINGS = ("", "nan", "None", "<NA>")
 
+
 class Features:
     """The columns of X, in one input or in several side by side.
 

@@ -50,6 +50,7 @@ def test_public_names():
     names = {
         "MLP_DEFAULTS",
         "DivergenceError",
+        "PiecewiseLinear",
         "TwoLayerClassifier",
         "TwoLayerRegressor",
         "show_versions",
@@ -89,6 +90,7 @@ def test_mlp_defaults(mlp, ours):
         "skip_layer": False,
         "scaling_layer": False,
         "categorical_features": None,
+        "numeric_encoding": None,
     }
 
 

@@ -324,14 +324,16 @@ def test_a_fit_that_is_broken_off_goes_on_to_the_same_bits(kind, y, whole, tmp_p
 @needs_callbacks
 @over_kinds
 def test_a_stop_keeps_what_there_is(kind, y, whole):
-    _, n_first = whole[kind]
+    unbroken, n_first = whole[kind]
     # In the first training: the network on the columns alone.
     model = kind(**SMALL).set_callbacks(Breaking(3)).fit(X, y)
     assert (model.n_iter_, model.n_members_) == (3, 8)
     assert model.stop_reason_ == "callback"
     # In the second: both groups, weighted.
-    model = kind(**SMALL).set_callbacks(Breaking(n_first + 2)).fit(X, y)
-    assert (model.n_iter_, model.n_members_) == (n_first + 2, 12)
+    n_epochs = unbroken.n_iter_ - 1
+    model = kind(**SMALL).set_callbacks(Breaking(n_epochs)).fit(X, y)
+    assert (model.n_iter_, model.n_members_) == (n_epochs, 12)
+    assert model.stop_reason_ == "callback"
     # Interrupted in the first epoch of the second: as if there were no second.
     breaking = Breaking(n_first + 1, KeyboardInterrupt())
     model = kind(**SMALL).set_callbacks(breaking)
