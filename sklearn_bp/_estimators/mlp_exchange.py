@@ -130,6 +130,12 @@ class MLPExchangeMixin:
                 "targets near the end of the range of float64. Divide them by a unit, "
                 "and fit again."
             )
+        if fitted.limits is not None and fitted.inputs.scaling.cuts:
+            refuse(
+                "limits of the features, and some training rows were beyond them. Set "
+                "feature_limits_ = None, which lifts the limits from this estimator "
+                "too, and convert again."
+            )
         if not is_classifier(self) and fitted.targets.limits is not None:
             refuse(
                 "predictions that go beyond the training targets by no more than "

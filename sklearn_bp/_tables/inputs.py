@@ -84,12 +84,17 @@ class Inputs(NamedTuple):
     scaling: Any
     running: Any
 
+    @property
+    def limits(self):
+        """The limits of the encoded columns, (2, n_encoded), or None; see `limits`."""
+        return None if self.scaling is None else self.scaling.limits
+
     @classmethod
     def of(cls, columns, X, part, standardize):
         """The inputs learned from the encoded rows X, (n, n_encoded), of a part."""
         if not standardize:
             return cls(columns, None, part.running())
-        running = part.features(X, _n_dense(columns, X), columns)
+        running = part.features(X, _n_dense(columns, X), columns).settled()
         return cls(columns, running.scaling(X.dtype), running)
 
     def format(self, X, columns):
@@ -215,6 +220,6 @@ def _rearranged(scaling, origins, n_dense):
     known = origins >= 0
     factor = np.where(known, scaling.factor[origins], 0.0)
     if scaling.centre is None:
-        return Scaling(None, factor)
+        return Scaling(None, factor, cuts=scaling.cuts)
     centre = np.where(known, scaling.centre[origins], 0.0)
-    return Scaling(centre, factor, n_dense or 0)
+    return Scaling(centre, factor, n_dense or 0, cuts=scaling.cuts)

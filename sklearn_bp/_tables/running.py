@@ -11,8 +11,14 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sklearn_bp._tables.scaling import LARGEST, Scaling, largest_of
-from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.limits import LARGEST, TAILS, judged_columns, largest_inside
+from sklearn_bp._tables.scaling import Scaling, largest_of
+from sklearn_bp._tables.statistics import (
+    ColumnStatistics,
+    TargetStatistics,
+    quantile_step,
+    quantiles,
+)
 
 # A column keeps its scaling if the new one differs by less than this fraction of its
 # width: quartiles of some thousand rows are not more precise.
@@ -87,8 +93,11 @@ class Running:
         )
 
     def settled(self):
-        """A copy with the feature scaling settled now."""
-        return replace(self, settled_at=self.n_rows)
+        """A copy with the feature scaling and the limits settled now."""
+        features = self.features
+        if features is not None:
+            features = features.limited(self.n_rows)
+        return replace(self, settled_at=self.n_rows, features=features)
 
     def rearranged(self, origins, values, n_dense):
         """The statistics of rearranged columns, including those of categories.
@@ -125,7 +134,7 @@ class Running:
         if self.features is not None:
             dense = Scaling.of_columns(dtype, self.features.filled())
         if self.largest is not None:
-            rest = Scaling.of_largest(self.largest)
+            rest = Scaling.of_largest(self.largest, self.n_rows)
         if dense is None or rest is None:
             return rest if dense is None else dense
         return dense.beside(rest)
@@ -140,9 +149,11 @@ class Running:
         d = len(found.low)
         centre, factor = scaling.centre[:d], scaling.factor[:d]
         far = np.maximum(found.high - centre, centre - found.low) * factor
-        return bool(
-            np.any((far > FAR * LARGEST) | ((far == 0) & (found.low < found.high)))
-        )
+        due = (far > FAR * LARGEST) | ((far == 0) & (found.low < found.high))
+        if scaling.limits is not None:
+            low, high = scaling.limits[:, :d]
+            due |= (found.low < low) | (found.high > high)
+        return bool(due.any())
 
 
 def _merged(one, other):
@@ -169,15 +180,40 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
     """
     n, features, largest = X.shape[0], None, None
     if sparse.issparse(X):
-        largest = largest_of(X[:, n_dense:] if n_dense else X)
+        rest = X[:, n_dense:] if n_dense else X
+        largest = largest_of(rest)
+        if n_before is None:
+            step = quantile_step(n, n_dense or 1)
+            some = None if shares is None else shares[::step]
+            largest = without_wild(n, largest, rest[::step], some)
         X = X[:, :n_dense].toarray() if n_dense else None
     if X is not None and n_before is None:
-        features = ColumnStatistics.of(X, shares)
+        features = ColumnStatistics.of(X, shares, with_limits=True)
     elif X is not None:
         if columns is not None and len(columns.incomplete):
             X = columns.with_holes(X)
-        features = ColumnStatistics.of_part(X, shares, n_before)
+        features = ColumnStatistics.of_part(X, shares, n_before, with_limits=True)
     return Running(n, n, exponent, features, largest)
+
+
+def without_wild(n_rows, largest, X, shares):
+    """The largest absolute values of sparse columns, without wild ones.
+
+    Parameters
+    ----------
+    n_rows : int
+    largest : ndarray of shape (d,)
+        With wild ones.
+    X : CSR of shape (n, d)
+        Evenly spaced rows of them.
+    shares : ndarray of shape (n,) or None
+        Their weights.
+    """
+    found = largest.copy()
+    for columns, values in judged_columns(n_rows, largest, X, shares):
+        tails = quantiles(values.copy(), shares, 1 - TAILS)
+        found[columns] = largest_inside(n_rows, largest[columns], values, tails)
+    return found
 
 
 def settled(before, after):
@@ -199,13 +235,10 @@ def settled(before, after):
     if centre is not None:
         near &= np.abs(centre - before.centre) * after.factor <= TOLERANCE
         near |= (before.factor == 0) & (after.factor == 0) & (centre == before.centre)
-        if near.all():
-            return before
         centre = np.where(near, before.centre, centre)
-    elif near.all():
-        return before
     factor = np.where(near, before.factor, after.factor)
-    return Scaling(centre, factor, after.n_dense)
+    cuts = before.cuts or after.cuts  # rows may come again
+    return Scaling(centre, factor, after.n_dense, after.limits, cuts)
 
 
 def of_targets(Y, part, robust):
