@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_bp._tables.limits import FEWEST_ROWS, TAIL_LEVELS, limits_of
+from sklearn_bp._tables.limits import FEWEST_ROWS, LARGEST, TAIL_LEVELS, limits_of
 
 # Number of values of equal weight that represent the distribution of a column, and of
 # rows that are kept before they are merged into these.
 POINTS = 128
+
+# So many points per side may be wild.
+WILD_POINTS = 4
 
 # About this many evenly spaced rows of a long stream enter the quantiles.
 SAMPLED = 2048
@@ -191,8 +194,8 @@ class ColumnStatistics:
             known = columns[j][(columns[j] >= least[j]) & (columns[j] <= most[j])]
             low[j] = low[j] if low[j] >= least[j] else known.min()
             high[j] = high[j] if high[j] <= most[j] else known.max()
-        wild = self.wild or len(wild) > 0
-        return replace(self, low=low, high=high, limits=limits, wild=wild)
+        any_wild = self.wild or len(wild) > 0
+        return replace(self, low=low, high=high, limits=limits, wild=any_wild)
 
     def filled(self):
         """A copy with medians for missing values, as in the columns for training.
@@ -250,7 +253,7 @@ class ColumnStatistics:
 
     def merged(self, other):
         """The statistics of these rows and others."""
-        facts = self._merged_facts(other)
+        facts, wild = self._merged_facts(other), self.wild or other.wild
         rows = np.concatenate([self.rows, other.rows])
         weights = np.concatenate([self.row_weights, other.row_weights])
         others_are_rows = other.points is None and other.three is None
@@ -259,14 +262,14 @@ class ColumnStatistics:
             if points is None and self.three is not None:
                 points = self._from_quartiles()
             known: Any = (*facts, None, points, of_points, *_sorted(rows, weights))
-            return ColumnStatistics(*known, wild=self.wild or other.wild)
+            return replace(ColumnStatistics(*known), wild=wild)
         values, weights = (
             np.concatenate(both)
             for both in zip(self._distribution(), other._distribution(), strict=True)
         )
         points, of_points = _points_of(values, weights), weights.sum(axis=0)
         known = (*facts, None, points, *_nothing(values.shape[1], of_points))
-        return ColumnStatistics(*known, wild=self.wild or other.wild)
+        return replace(ColumnStatistics(*known), wild=wild)
 
     def _merged_facts(self, other) -> Any:
         low = np.fmin(self.low, other.low)
@@ -395,6 +398,21 @@ def _points_of(values, weights):
     for j, sums in enumerate(below.T):
         at = np.searchsorted(sums, middles * sums[-1])
         points[:, j] = values[np.minimum(at, len(values) - 1), j]
+    return _without_wild(points)
+
+
+def _without_wild(points):
+    """Points, (POINTS, d), the outermost of which belong to the others.
+
+    A wild value among the points would weigh more with each merge: some points per side
+    are moved to the next one, if they are LARGEST times as far from the median.
+    """
+    median = points[POINTS // 2]
+    for i in reversed(range(WILD_POINTS)):
+        for outer, inner in ((i, i + 1), (-1 - i, -2 - i)):
+            distance = np.abs(points[inner] - median)
+            far = (np.abs(points[outer] - median) > LARGEST * distance) & (distance > 0)
+            points[outer] = np.where(far, points[inner], points[outer])
     return points
 
 
