@@ -58,7 +58,7 @@ class FittedNetwork:
         weights = absorbed(parameters, dtype, inputs.scaling, targets.score_scaling)
         limits = inputs.limits
         if limits is not None:
-            limits = limits.astype(weights.W1.dtype)
+            limits = limits.astype(weights.W1.dtype, copy=False)
         return cls(
             weights,
             parameters.n_members,

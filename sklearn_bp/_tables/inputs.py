@@ -94,8 +94,9 @@ class Inputs(NamedTuple):
         """The inputs learned from the encoded rows X, (n, n_encoded), of a part."""
         if not standardize:
             return cls(columns, None, part.running())
-        running = part.features(X, _n_dense(columns, X), columns).settled()
-        return cls(columns, running.scaling(X.dtype), running)
+        running = part.features(X, _n_dense(columns, X), columns)
+        running, scaling = running.settled(X.dtype)
+        return cls(columns, scaling, running)
 
     def format(self, X, columns):
         """Encoded rows in the format that the scaling expects: dense or CSR."""
@@ -154,8 +155,8 @@ class Inputs(NamedTuple):
             scaling = _rearranged(scaling, origins, n_dense)
         running = running.merged(found)
         if changed or running.is_due(scaling):
-            running = running.settled()
-            scaling = settled(scaling, running.scaling(dtype))
+            running, found = running.settled(dtype)
+            scaling = settled(scaling, found)
         return Inputs(columns, scaling, running)
 
     def filled(self, X, n_dense):

@@ -51,7 +51,10 @@ class Running:
     features : ColumnStatistics, ndarray or None
         Statistics of the columns that are scaled as dense ones.
     largest : ndarray or None
-        The largest absolute value of each column that is scaled as a sparse one.
+        The largest absolute value, without wild ones, of each column that is scaled as
+        a sparse one.
+    wild : bool, default=False
+        Whether such a column had values beyond the limits.
     targets : TargetStatistics or None
     digests : ndarray of uint64
         Digests of the last MOST_DIGESTS parts of a stream.
@@ -64,6 +67,7 @@ class Running:
     largest: Any = None
     targets: Any = None
     digests: Any = field(default_factory=lambda: NO_DIGESTS)
+    wild: bool = False
 
     @classmethod
     def of_rows(cls, n_rows, exponent, digest=None):
@@ -90,14 +94,33 @@ class Running:
             largest,
             _merged(one.targets, other.targets),
             np.append(one.digests, other.digests)[-MOST_DIGESTS:],
+            one.wild or other.wild,
         )
 
-    def settled(self):
-        """A copy with the feature scaling and the limits settled now."""
-        features = self.features
+    def settled(self, dtype):
+        """A copy without wild values, and the feature scaling with limits, or None.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Of the columns.
+
+        Returns
+        -------
+        running : Running
+        scaling : Scaling or None
+        """
+        features, dense, rest = self.features, None, None
         if features is not None:
             features = features.limited(self.n_rows)
-        return replace(self, settled_at=self.n_rows, features=features)
+            dense = Scaling.of_columns(dtype, features.filled())
+            features = replace(features, limits=None)  # the scaling has them
+        if self.largest is not None:
+            rest = Scaling.of_largest(self.largest, self.n_rows, self.wild)
+        scaling = rest if dense is None else dense
+        if dense is not None and rest is not None:
+            scaling = dense.beside(rest)
+        return replace(self, settled_at=self.n_rows, features=features), scaling
 
     def rearranged(self, origins, values, n_dense):
         """The statistics of rearranged columns, including those of categories.
@@ -127,17 +150,6 @@ class Running:
             for s in (self.features, self.targets)
         )
         return replace(self, exponent=exponent, features=features, targets=targets)
-
-    def scaling(self, dtype):
-        """The feature scaling, or None if no features are scaled."""
-        dense, rest = None, None
-        if self.features is not None:
-            dense = Scaling.of_columns(dtype, self.features.filled())
-        if self.largest is not None:
-            rest = Scaling.of_largest(self.largest, self.n_rows)
-        if dense is None or rest is None:
-            return rest if dense is None else dense
-        return dense.beside(rest)
 
     def is_due(self, scaling):
         """Whether the current scaling must be settled again."""
@@ -178,14 +190,14 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
     columns : Columns, default=None
         They know where values of a stream were missing.
     """
-    n, features, largest = X.shape[0], None, None
+    n, features, largest, wild = X.shape[0], None, None, False
     if sparse.issparse(X):
         rest = X[:, n_dense:] if n_dense else X
         largest = largest_of(rest)
         if n_before is None:
             step = quantile_step(n, n_dense or 1)
             some = None if shares is None else shares[::step]
-            largest = without_wild(n, largest, rest[::step], some)
+            largest, wild = without_wild(n, largest, rest[::step], some)
         X = X[:, :n_dense].toarray() if n_dense else None
     if X is not None and n_before is None:
         features = ColumnStatistics.of(X, shares, with_limits=True)
@@ -193,11 +205,11 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
         if columns is not None and len(columns.incomplete):
             X = columns.with_holes(X)
         features = ColumnStatistics.of_part(X, shares, n_before, with_limits=True)
-    return Running(n, n, exponent, features, largest)
+    return Running(n, n, exponent, features, largest, wild=wild)
 
 
 def without_wild(n_rows, largest, X, shares):
-    """The largest absolute values of sparse columns, without wild ones.
+    """The largest absolute values of sparse columns, and whether wild ones are out.
 
     Parameters
     ----------
@@ -213,7 +225,7 @@ def without_wild(n_rows, largest, X, shares):
     for columns, values in judged_columns(n_rows, largest, X, shares):
         tails = quantiles(values.copy(), shares, 1 - TAILS)
         found[columns] = largest_inside(n_rows, largest[columns], values, tails)
-    return found
+    return found, bool((largest > LARGEST * found).any())
 
 
 def settled(before, after):

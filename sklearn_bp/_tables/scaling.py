@@ -87,7 +87,10 @@ class Scaling:
         scaling = cls.of_statistics(
             dtype, found.low, found.high, found.pair, found.share, found.quartiles
         )
-        return replace(scaling, limits=found.limits, cuts=found.wild)
+        limits = found.limits
+        if limits is not None and dtype.kind == "f":
+            limits = limits.astype(dtype)
+        return replace(scaling, limits=limits, cuts=found.wild)
 
     @classmethod
     def of_statistics(cls, dtype, low, high, two_valued, share, three_quartiles):
@@ -144,13 +147,13 @@ class Scaling:
         factor, limits = np.append(self.factor, rest.factor), None
         if self.limits is not None:
             limits = np.hstack([self.limits, rest.limits])
-        return Scaling(centre, factor, len(self.factor), limits, limits is not None)
+        return Scaling(centre, factor, len(self.factor), limits, self.cuts or rest.cuts)
 
     @classmethod
-    def of_largest(cls, largest, n_rows=0):
+    def of_largest(cls, largest, n_rows=0, wild=False):
         """The scaling of sparse columns with these largest absolute values."""
         limits = limits_of_sparse(n_rows, largest)
-        return cls(None, _inverse(largest), 0, limits, limits is not None)
+        return cls(None, _inverse(largest), 0, limits, wild)
 
     def inside(self, X):
         """X with the centre of its column for each value beyond the limits."""

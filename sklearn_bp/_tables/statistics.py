@@ -98,7 +98,7 @@ class ColumnStatistics:
         facts = _facts(X, chosen, sample_weight)
         columns, weights = _some_rows(X, chosen, sample_weight)
         found = quantiles(columns, weights, LEVELS if with_limits else QUARTILES)
-        known: Any = (*facts, found[:3], None, *_nothing(X.shape[1], facts[0]))
+        known: Any = (*facts, found[:3].copy(), None, *_nothing(X.shape[1], facts[0]))
         n_rows = len(X) if chosen is None else len(chosen)
         return cls(*known)._limited(n_rows, columns, found)
 
@@ -111,7 +111,9 @@ class ColumnStatistics:
     def with_quartiles(self, n_rows, columns, sample_weight):
         """A copy with quartiles and limits, from some of the `n_rows` rows, (d, n)."""
         found, weight = quantiles(columns, sample_weight, LEVELS), self.weight
-        known = replace(self, three=found[:3], points_weight=weight - self.missing)
+        known = replace(
+            self, three=found[:3].copy(), points_weight=weight - self.missing
+        )
         return known._limited(n_rows, columns, found)
 
     @classmethod
@@ -132,7 +134,7 @@ class ColumnStatistics:
                 return cls(*known)
             of_rows = None if sample_weight is None else weights[:, 0]
             found = quantiles(columns, of_rows, LEVELS if with_limits else QUARTILES)
-            known = replace(cls(*known), three=found[:3])
+            known = replace(cls(*known), three=found[:3].copy())
             return known._limited(len(X), columns, found)
         step = max(1, (n_before + len(X)) // SAMPLED)
         rows = X[-n_before % step :: step].astype(np.float64)

@@ -261,7 +261,8 @@ class PartitionedRows:
         running, dtype = _joined(running, found, has_sparse, self.dtype)
         rows = replace(self, parts=parts)
         if start is None:
-            return Inputs(columns, running.scaling(dtype), running), rows
+            running, scaling = running.settled(dtype)
+            return Inputs(columns, scaling, running), rows
         head = n_dense if made_sparse else None
         return start.inputs.merged(columns, running, head, dtype), rows
 
@@ -524,7 +525,7 @@ def _stacked(tables):
 
 def _joined(running, found, has_sparse, dtype):
     """`Running` statistics from those of all partitions, and the columns' dtype."""
-    features, largest, weights = None, None, None
+    features, largest, weights, wild = None, None, None, False
     if found[0].spaced_weights is not None:
         weights = np.concatenate([s.spaced_weights for s in found])
     if found[0].dense is not None:
@@ -535,8 +536,8 @@ def _joined(running, found, has_sparse, dtype):
     if has_sparse:
         largest = np.max([s.largest for s in found], axis=0)
         rest = sparse.vstack([s.spaced_rest for s in found], format="csr")
-        largest = without_wild(running.n_rows, largest, rest, weights)
-    return replace(running, features=features, largest=largest), dtype
+        largest, wild = without_wild(running.n_rows, largest, rest, weights)
+    return replace(running, features=features, largest=largest, wild=wild), dtype
 
 
 def _largest(known):
