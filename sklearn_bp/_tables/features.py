@@ -113,7 +113,7 @@ def _refuse_dates(X):
 def is_clean(X, dtype, estimator, columns, limits=None):
     """Whether X needs no validation and no conversion.
 
-With limits, whether it has few rows and no values beyond the limits either.
+    With limits, whether it has few rows and no values beyond the limits either.
 
     This shortcut serves predictions of a few rows, where scikit-learn's validation
     takes longer than the network. A sum is finite only if all terms are.
