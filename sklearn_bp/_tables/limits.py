@@ -14,9 +14,9 @@ share r, up to 8 s.  By a power law through both,
 
 The limit is the distance of m = 1 / 100, so heavy tails keep their outermost values.
 It is at least LARGEST times E, on the wider side, and the interquartile range, so
-columns of few values keep rare ones.  Where Q is 0, the
-exponent is that of a Cauchy distribution.  A column that is constant but for a smaller
-share than s is not judged: its limits are LARGEST times the largest distance.
+columns of few values keep rare ones.  Where Q is 0, the exponent is that of a Cauchy
+distribution.  A column that is constant but for a smaller share than s is not judged:
+its limits are LARGEST times the largest distance.
 
 The quantiles ignore up to four wild values of 100 rows or more, and from 1,280 rows on
 a 256th of the rows; one of 20 rows, two of 40.
