@@ -23,8 +23,8 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def transform(self, X: MatrixLike) -> NDArray[Any]:
         """Activations of the hidden layer.
 
-        ``f(X @ coefs_[0] + intercepts_[0])``, for encoded X. The output layer, plus the
-        skip layer if there is one, turns them into scores.
+        ``f(X @ coefs_[0] + intercepts_[0])``, for encoded X within `feature_limits_`.
+        The output layer, plus the skip layer if there is one, turns them into scores.
 
         Parameters
         ----------
@@ -40,7 +40,7 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         fitted = self._fitted_network()
         found = np.empty((X.shape[0], len(fitted.weights.b1)), fitted.dtype)
         for part in parts(X.shape[0], PREDICT_ROWS):
-            found[part], _ = activations(fitted, fitted.inputs.for_network(X[part]))
+            found[part], _ = activations(fitted, X[part])
         return found
 
     @property
@@ -53,7 +53,8 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Backpropagation taken one step further, from the hidden layer to the inputs:
         dz2 / dx = (W2^T * f'(z1)) W1^T. It is the derivative of `decision_function`, or
         of `predict` if the output activation is the identity (of the logarithm of
-        `predict` if it is exp), without the limit at the range of the targets.
+        `predict` if it is exp), without the limit at the range of the targets. It is 0
+        for a value beyond `feature_limits_`, which counts as unknown.
 
         Parameters
         ----------

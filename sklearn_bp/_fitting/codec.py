@@ -119,7 +119,9 @@ def _parameters(flat, layout, member_weights=None):
         member_weights.dtype.kind != "f" or member_weights.shape != (layout[3],)
     ):
         raise ValueError(f"{member_weights.shape} is not the shape of member weights.")
-    return Parameters(flat, *layout, member_weights)
+    found = Parameters(flat, *layout)
+    found.member_weights = member_weights
+    return found
 
 
 def plain(value):

@@ -1,6 +1,7 @@
 """Hidden units and derivatives of a fitted network, for encoded rows."""
 
 import numpy as np
+from scipy import sparse
 
 
 def parts(n, length):
@@ -14,10 +15,10 @@ def activations(fitted, X):
     Parameters
     ----------
     fitted : FittedNetwork
-    X : ndarray or CSR
-        As the network sees them.
+    X : ndarray or CSR of shape (n, n_encoded)
     """
     W1, b1 = fitted.weights.W1, fitted.weights.b1
+    X = fitted.seen(X)
     a1 = np.asarray(X @ W1.astype(np.result_type(X.dtype, W1.dtype), copy=False)) + b1
     forward, backward = fitted.network.activation.bind(a1.shape, a1.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -28,8 +29,7 @@ def activations(fitted, X):
 def input_gradient(fitted, X):
     """Derivatives of the scores of encoded rows: (n, n_outputs, n_encoded)."""
     W1, _, W2, _, V = fitted.weights
-    bins, encoded = fitted.inputs.bins, X
-    X = fitted.inputs.for_network(X)
+    bins = fitted.inputs.bins
     a1, backward = activations(fitted, X)
     gradient = np.empty((X.shape[0], W2.shape[1], len(W1)), a1.dtype)
     for k in range(W2.shape[1]):
@@ -38,4 +38,15 @@ def input_gradient(fitted, X):
         gradient[:, k] = delta @ W1.T
     if V is not None:
         gradient += V.T
-    return gradient if bins is None else bins.through(encoded, gradient)
+    known = fitted.inside(X)
+    if bins is not None:
+        gradient = bins.through(known, gradient)
+    if known is not X:  # scores do not depend on values beyond the limits
+        gradient[np.broadcast_to(_changed(known, X)[:, np.newaxis], gradient.shape)] = 0
+    return gradient
+
+
+def _changed(known, X):
+    """Where two matrices differ, (n, d)."""
+    known, X = (x.toarray() if sparse.issparse(x) else x for x in (known, X))
+    return known != X

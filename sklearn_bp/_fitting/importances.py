@@ -112,8 +112,7 @@ def _some_rows(X, sample_weight, step_of):
 
 def _sample(fitted, X, sample_weight):
     """The basis of these rows."""
-    X = fitted.inputs.for_network(X)
-    n = X.shape[0]
+    n, encoded, X = X.shape[0], X, fitted.seen(X)
     weights = np.ones(n)
     if sample_weight is not None:
         weights = sample_weight * (n / sample_weight.sum())
@@ -125,7 +124,7 @@ def _sample(fitted, X, sample_weight):
         deviations = wide - mean
         deviations *= deviations
         squares = weights @ deviations
-    a1, backward = activations(fitted, X)
+    a1, backward = activations(fitted, encoded)
     slopes = np.ones_like(a1)
     backward(a1, slopes)
     return {

@@ -408,8 +408,6 @@ class View:
                 view = self.estimator(parameters)
                 return metric.score(view, *own, sample_weight)
 
-        if self.inputs.bins is not None:
-            X, rows = self.inputs.for_network(X if rows is None else X[rows]), None
         return ValidationSet(
             network,
             X,
@@ -420,6 +418,7 @@ class View:
             targets.score_scaling,
             score,
             targets.tempers,
+            self.inputs.replacing,
         )
 
 

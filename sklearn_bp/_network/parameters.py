@@ -296,11 +296,8 @@ class Parameters:
         """The same network without a scaling layer; self if it has none."""
         if self.r is None:
             return self
-        absorbed = Parameters(
-            self.flat[: -len(self.r)].copy(),
-            *self.layout[:-1],
-            member_weights=self.member_weights,
-        )
+        absorbed = Parameters(self.flat[: -len(self.r)].copy(), *self.layout[:-1])
+        absorbed.member_weights = self.member_weights
         absorbed.W1 *= self.scales[:, np.newaxis]
         return absorbed
 
@@ -312,7 +309,9 @@ class Parameters:
 
     def like(self, flat):
         """The same layout over another vector."""
-        return Parameters(flat, *self.layout, self.member_weights)
+        other = Parameters(flat, *self.layout)
+        other.member_weights = self.member_weights
+        return other
 
     def copy(self):
         """A copy with its own vector."""

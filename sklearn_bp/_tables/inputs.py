@@ -94,11 +94,25 @@ class Inputs(NamedTuple):
         Without bins if no column has enough values.
         """
         n_numeric = X.shape[1] if self.columns is None else len(self.columns.numeric)
+        if self.limits is not None:
+            X = self.scaling.inside(X)
         return self._replace(bins=Bins.of(X, sample_weight, n_numeric, n_bins))
 
     def for_network(self, X):
-        """Encoded rows as the network sees them, unscaled: with the columns of bins."""
-        return X if self.bins is None else self.bins(X)
+        """Encoded rows with the columns of bins, not scaled yet.
+
+        Values beyond the limits are replaced first; without bins, by the scaling.
+        """
+        if self.bins is None:
+            return X
+        return self.bins(X if self.limits is None else self.scaling.inside(X))
+
+    @property
+    def replacing(self):
+        """From encoded rows to those that the network sees: callable(X), or None."""
+        if self.bins is not None:
+            return self.for_network
+        return None if self.limits is None else self.scaling.inside
 
     @property
     def network_scaling(self):
@@ -113,13 +127,19 @@ class Inputs(NamedTuple):
         found = np.arange(n_seen - n_bins) if known is None else known.sources
         return found if self.bins is None else np.append(found, found[self.bins.column])
 
+    @property
+    def limits(self):
+        """The limits of the encoded columns, (2, n_encoded), or None; see `limits`."""
+        return None if self.scaling is None else self.scaling.limits
+
     @classmethod
     def of(cls, columns, X, part, standardize):
         """The inputs learned from the encoded rows X, (n, n_encoded), of a part."""
         if not standardize:
             return cls(columns, None, part.running())
         running = part.features(X, _n_dense(columns, X), columns)
-        return cls(columns, running.scaling(X.dtype), running)
+        running, scaling = running.settled(X.dtype)
+        return cls(columns, scaling, running)
 
     def format(self, X, columns):
         """Encoded rows in the format that the scaling expects: dense or CSR."""
@@ -180,8 +200,8 @@ class Inputs(NamedTuple):
             scaling = _rearranged(scaling, origins, n_dense)
         running = running.merged(found)
         if changed or running.is_due(scaling):
-            running = running.settled()
-            scaling = settled(scaling, running.scaling(dtype))
+            running, found = running.settled(dtype)
+            scaling = settled(scaling, found)
         return Inputs(columns, scaling, running, bins)
 
     def filled(self, X, n_dense):
@@ -252,6 +272,6 @@ def _rearranged(scaling, origins, n_dense):
     known = origins >= 0
     factor = np.where(known, scaling.factor[origins], 0.0)
     if scaling.centre is None:
-        return Scaling(None, factor)
+        return Scaling(None, factor, cuts=scaling.cuts)
     centre = np.where(known, scaling.centre[origins], 0.0)
-    return Scaling(centre, factor, n_dense or 0)
+    return Scaling(centre, factor, n_dense or 0, cuts=scaling.cuts)
