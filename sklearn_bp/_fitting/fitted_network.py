@@ -6,6 +6,7 @@ makes it from the members, and `packed` is the inverse.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ class FittedNetwork:
     def n_outputs(self):
         return self.weights.W2.shape[1]
 
-    @property
+    @cached_property
     def network(self):
         return TwoLayerNetwork(as_activation(self.activation_given), self.targets.loss)
 
