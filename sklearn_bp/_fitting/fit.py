@@ -159,7 +159,9 @@ class Fitting:
             cost=cost,
             drops_penalty=recipe.drops_penalty(self.targets, settings.alpha)
             and not incremental,
-            observers=epoch_tables(recipe.verbose, validate is not None, header),
+            observers=epoch_tables(
+                recipe.verbose, bool(data.alpha), validate is not None, header
+            ),
         )
         state.patience.tol = tol
         state.patience.n_iter_no_change = resolved.n_iter_no_change
@@ -240,6 +242,7 @@ class Fit:
             "engine_": state.engine,
             "t_": state.t,
             "loss_curve_": state.loss_curve,
+            "data_loss_curve_": state.data_losses or None,
             "loss_": state.loss_curve[-1],
             "best_loss_": None if self.watched else state.patience.best,
             "validation_loss_curve_": state.validation_losses or None,
