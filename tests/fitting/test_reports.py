@@ -1,18 +1,21 @@
 """What a fit tells people: the table of `verbose`, warnings, the link to the site."""
 
+import importlib
 import re
 import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from places import ROOT
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.utils import estimator_html_repr
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._fitting.reports import PAGE, next_step, next_step_of_lbfgs
+from sklearn_bp._fitting import reports
+from sklearn_bp._fitting.reports import next_step, next_step_of_lbfgs, page_template
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(130, 3))
@@ -262,11 +265,29 @@ def test_advice_for_lbfgs():
 # The link to the site.
 
 
-def test_html_links_to_the_page_of_the_site(monkeypatch):
-    model = classifier()
-    assert model._get_doc_link() == ""
-    assert "TwoLayerClassifier</a>" not in estimator_html_repr(model)
+def pages_of_classes():
+    """The pages that the reference makes, by the full names of what they tell of."""
+    text = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
+    module, folder, pages = None, None, {}
+    for line in text.splitlines():
+        if found := re.match(r"\.\. currentmodule:: ([\w.]+)", line):
+            module, folder = found[1], None
+        elif found := re.match(r"   :toctree: (\w+)", line):
+            folder = found[1]
+        elif folder and (found := re.match(r"   (\w+)$", line)):
+            pages[f"{module}.{found[1]}"] = f"{folder}/{module}.{found[1]}.html"
+    return pages
+
+
+@pytest.mark.parametrize("module", ["sklearn_bp", "sklearn_bp.dask"])
+@pytest.mark.parametrize("name", ["TwoLayerClassifier", "TwoLayerRegressor"])
+def test_html_links_to_the_page_of_the_site(module, name, monkeypatch):
+    pytest.importorskip(module)
+    model = getattr(importlib.import_module(module), name)()
+    assert model._get_doc_link() == page_template() == ""  # there is no address yet
+    assert f"{name}</a>" not in estimator_html_repr(model)
     site = "https://site.example/"
-    monkeypatch.setattr(TwoLayerClassifier, "_doc_link_template", site + PAGE)
-    page = "https://site.example/api/sklearn_bp.TwoLayerClassifier.html"
+    monkeypatch.setattr(reports, "SITE", site)
+    monkeypatch.setattr(type(model), "_doc_link_template", page_template())
+    page = site + pages_of_classes()[f"{module}.{name}"]
     assert f'href="{page}"' in estimator_html_repr(model)
