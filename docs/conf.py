@@ -89,6 +89,7 @@ html_sidebars = {
         "benchmarks",
         "coming_from",
         "faq",
+        "versions",
         "contributing",
         "changelog",
         "source/**",

@@ -10,7 +10,7 @@ from sklearn_bp._estimators.regressor import TwoLayerRegressor
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._training.mini_batches import DivergenceError
 
-__version__ = "0.1.0.dev0"
+__version__ = "1.0.0"
 
 __all__ = [
     "MLP_DEFAULTS",
