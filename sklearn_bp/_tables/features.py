@@ -21,8 +21,8 @@ def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
     Parameters
     ----------
     estimator : estimator
-        On which scikit-learn's validation reads and, with `reset`, writes the number
-        and names of the features.
+        scikit-learn's validation reads the number and names of its features, or sets
+        them if `reset` is true.
     X : array-like, DataFrame or sparse matrix
     dtypes : list of dtype
         Allowed dtypes; others are converted to the first.
@@ -61,15 +61,15 @@ def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
 
 @contextmanager
 def _explained(X, encodes):
-    """Where scikit-learn refuses X, say what is to be done, as far as that is known.
+    """Replace scikit-learn's errors about X by ones that say what to do, if possible.
 
-    And refuse dates where it takes them for numbers.
+    Also raise an error for dates where scikit-learn would convert them to numbers.
 
     Parameters
     ----------
     X : object
     encodes : bool
-        Whether a dense X may miss values and hold categories.
+        Whether a dense X may have missing values and categories.
     """
     if not encodes and not _kinds(X) <= set(NUMERIC_KINDS):
         _refuse_dates(X)
@@ -84,7 +84,7 @@ def _explained(X, encodes):
 
 
 def _kinds(X):
-    """Kinds of the dtypes of an array or a frame; none for anything else."""
+    """Kinds of the dtypes of an array or a frame; an empty set for anything else."""
     if hasattr(X, "dtype"):
         return {X.dtype.kind}
     if not hasattr(X, "columns"):
@@ -93,7 +93,7 @@ def _kinds(X):
 
 
 def _refuse_dates(X):
-    """ValueError that names a column of dates, if there is one."""
+    """Raise a ValueError that names a column of dates, if there is one."""
     try:
         table = table_of(X)
     except (TypeError, ValueError):
@@ -109,8 +109,8 @@ def _refuse_dates(X):
 def is_clean(X, dtype, estimator, columns):
     """Whether X needs no validation and no conversion.
 
-    A short cut for predicting a few rows, where scikit-learn's validation takes longer
-    than the network. A sum is finite only if all terms are.
+    This shortcut serves predictions of a few rows, where scikit-learn's validation
+    takes longer than the network. A sum is finite only if all terms are.
     """
     return (
         type(X) is np.ndarray

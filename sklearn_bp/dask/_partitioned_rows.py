@@ -18,7 +18,7 @@ from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     members,
     most_members,
-    rows_a_round,
+    rows_per_round,
     rows_to_repeat,
     training_dtype,
 )
@@ -110,7 +110,7 @@ class PartitionedRows:
     dtype: Any = None
     importance_sample: Any = None
 
-    rows_per_batch = staticmethod(rows_a_round)
+    rows_per_batch = staticmethod(rows_per_round)
     repeat = False  # no stream
     rotation = None
     unscaled = None
