@@ -11,7 +11,7 @@ from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._training.mini_batches import DivergenceError
 
-__version__ = "0.1.0.dev0"
+__version__ = "1.0.0"
 
 __all__ = [
     "MLP_DEFAULTS",

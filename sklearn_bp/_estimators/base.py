@@ -86,7 +86,12 @@ class BaseTwoLayer(
         continues = hasattr(self, "coefs_") and (request.incremental or self.warm_start)
         if not continues or request.has_start:
             return None
-        curves = ("loss_curve_", "validation_loss_curve_", "validation_scores_")
+        curves = (
+            "loss_curve_",
+            "validation_loss_curve_",
+            "validation_scores_",
+            "data_loss_curve_",
+        )
         start = Start(
             self._fitted_network(),
             self._training_state,

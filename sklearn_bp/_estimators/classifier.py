@@ -155,9 +155,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         patience start anew, so the data may be new.
 
     verbose : bool or int, default=False
-        Whether to print one line per epoch: the training loss, the loss and the score
-        on the validation rows, the learning rate, and the seconds so far. With an int
-        k, one line per k epochs.
+        Whether to print one line per epoch: the training loss without the penalty, the
+        penalty, the loss and the score on the validation rows, the learning rate if it
+        changes, and the seconds so far. With an int k, one line per k epochs.
 
     dropout : float in [0, 1), default=0.0
         Fraction of the hidden units that training leaves out, drawn anew for each row
@@ -396,7 +396,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     loss_curve_ : list of float
         Training loss of each epoch. With warm_start and partial_fit it also has earlier
-        epochs, at most 10,000 from before the last call; so do the two curves below.
+        epochs, at most 10,000 from before the last call; so do the curves below.
+
+    data_loss_curve_ : list of float or None
+        `loss_curve_` without the penalty, to compare with `validation_loss_curve_`. It
+        is shorter, or None, if earlier epochs were those of another package or version.
 
     validation_loss_curve_ : list of float or None
         Loss on the validation rows after each epoch, without the penalty, in the units

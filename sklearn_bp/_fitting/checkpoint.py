@@ -204,7 +204,12 @@ def _checked(content, path):
 def _is_whole(state):
     """Whether all fields have the right types and agree with one another."""
     counts = state.n_iter, state.t, state.n_steps
-    curves = state.loss_curve, state.validation_losses, state.validation_scores
+    curves = (
+        state.loss_curve,
+        state.data_losses,
+        state.validation_losses,
+        state.validation_scores,
+    )
     patience, order, best = state.patience, state.order, state.best
     return (
         type(state.parameters) is Parameters

@@ -16,7 +16,7 @@ Epochs are counted on from the first training to the second.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -130,6 +130,7 @@ def _fresh(settings, rows, constant, before):
     state.first = replace(before, parameters=best, average=None)
     state.n_iter, state.t = before.n_iter, before.t
     state.loss_curve = before.loss_curve.copy()
+    state.data_losses = before.data_losses.copy()
     state.validation_losses = before.validation_losses.copy()
     state.validation_scores = before.validation_scores.copy()
     return state
@@ -146,6 +147,10 @@ class SecondFitting(Fitting):
     resolved : Resolved
         The values of "auto" in the first training, which a fit reports.
     """
+
+    title: ClassVar[str | None] = (
+        "A second training begins: networks that see numeric columns in bins too."
+    )
 
     first: Any = None
     of_first: Any = None

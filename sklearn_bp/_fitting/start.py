@@ -37,7 +37,8 @@ class Start:
     n_iter, t : int
         Numbers of epochs and rows so far.
     curves : tuple of lists
-        Losses, validation losses and validation scores of the epochs so far.
+        Losses, validation losses, validation scores and losses without the penalty of
+        the epochs so far.
     importance_basis : dict or None
     """
 
@@ -86,7 +87,9 @@ class Start:
 
     def resumed(self, recipe, incremental):
         """The `TrainingState` to continue from, for the earlier scalings."""
-        losses, validation_losses, validation_scores = map(_last, self.curves)
+        losses, validation_losses, validation_scores, data_losses = map(
+            _last, self.curves
+        )
         state = self.state if incremental else None
         if state is None:
             parameters = self._parameters(None, np.float64, recipe)
@@ -99,6 +102,7 @@ class Start:
                 loss_curve=losses,
                 validation_losses=validation_losses,
                 validation_scores=validation_scores,
+                data_losses=data_losses,
             )
         state = state.copied()
         dtype = state.dtype
@@ -120,6 +124,7 @@ class Start:
         state.loss_curve = losses
         state.validation_losses = validation_losses
         state.validation_scores = validation_scores
+        state.data_losses = data_losses
         if state.random_state is None:
             state.random_state = check_random_state(recipe.random_state)
         return state

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -85,6 +85,8 @@ class Fitting:
     start: Any
     validate: Any
 
+    title: ClassVar[str | None] = None  # of the table of epochs
+
     def training(self, network, data, state, tol):
         """The `Training` of a network on data, starting from a state."""
         recipe, settings, validate = self.recipe, self.settings, self.validate
@@ -101,7 +103,13 @@ class Fitting:
             cost=cost,
             drops_penalty=recipe.drops_penalty(self.targets, settings.alpha)
             and not incremental,
-            observers=epoch_tables(recipe.verbose, validate is not None, header),
+            observers=epoch_tables(
+                recipe.verbose,
+                bool(data.alpha),
+                validate is not None,
+                header,
+                self.title,
+            ),
         )
         state.patience.tol = tol
         state.patience.n_iter_no_change = resolved.n_iter_no_change
@@ -187,6 +195,7 @@ class Fit:
             "engine_": state.engine,
             "t_": state.t,
             "loss_curve_": state.loss_curve,
+            "data_loss_curve_": state.data_losses or None,
             "loss_": state.loss_curve[-1],
             "best_loss_": None if self.watched else state.patience.best,
             "validation_loss_curve_": state.validation_losses or None,
