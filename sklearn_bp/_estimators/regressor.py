@@ -285,14 +285,14 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     numeric_encoding : 'auto', PiecewiseLinear or None, default='auto'
         Whether the network sees numeric columns encoded by bins too: for each bin a
         column that grows from 0 to 1 within it. A `PiecewiseLinear` adds the bins for
-        all ensemble members; None for no bins. With 'auto', members that see the
-        columns alone are joined by half as many that see the bins as well, trained
-        after them, and held-out rows weight the two groups. This is for `fit` on dense
-        rows in memory: for 200 rows or more, up to four million encoded numbers, the
-        solvers 'adam' and 'adamw', and `n_members`, `max_iter` and `early_stopping`
-        left at 'auto'. `n_iter_` counts the epochs of both trainings; the attributes of
-        other 'auto' parameters are those of the first. ``coefs_[0]`` has a row for
-        each bin, see `encoded_feature_names_`.
+        all ensemble members; None for no bins. With 'auto' a second training follows:
+        half as many networks of half the hidden units see the bins as well. Pairs of
+        them become further members, and held-out rows weight the two groups. This is
+        for `fit` on dense rows in memory: for 200 rows or more, up to four million
+        encoded numbers, the solvers 'adam' and 'adamw', and `n_members`, `max_iter` and
+        `early_stopping` left at 'auto'. `n_iter_` counts the epochs of both trainings;
+        the attributes of other 'auto' parameters are those of the first. ``coefs_[0]``
+        has a row for each bin, see `encoded_feature_names_`.
 
     extrapolation : float or inf, default=0.05
         How far predictions may go beyond the range of the training targets, as a

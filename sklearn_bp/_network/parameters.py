@@ -219,6 +219,20 @@ class Parameters:
             whole[:, start:] = right
         return self
 
+    def paired(self):
+        """The same with pairs of members as one each, whose scores are their mean."""
+        d, h, k = self.shape
+        n_members, V = self.n_members // 2, self.V
+        other = Parameters.empty(d, 2 * h, k, self.flat.dtype, n_members, V is not None)
+        other.W1[...], other.b1[...] = self.W1, self.b1
+        np.divide(self.W2, 2, out=other.W2)
+        pairs = self.b2.reshape(n_members, 2, k)
+        pairs.mean(axis=1, out=other.b2.reshape(n_members, k))
+        if V is not None:
+            pairs = V.reshape(d, n_members, 2, k)
+            other.V[...] = pairs.mean(axis=2).reshape(d, n_members * k)
+        return other
+
     def _of_hidden(self, W2):
         """Output weights by member, (n_members, n_hidden, n_outputs): a view."""
         return W2.reshape(self.n_members, *self.shape[1:])
