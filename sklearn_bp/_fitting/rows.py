@@ -406,6 +406,7 @@ class View:
             targets.score_scaling,
             score,
             targets.tempers,
+            None if self.inputs.limits is None else self.inputs.scaling.inside,
         )
 
 

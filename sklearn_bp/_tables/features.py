@@ -9,8 +9,12 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_bp._network.batches import SMALL_BYTES
 from sklearn_bp._tables.frames import Sparse, table_of
+from sklearn_bp._tables.limits import is_inside
 from sklearn_bp._tables.raw_column import refuse_kind
 from sklearn_bp._tables.values import NUMERIC_KINDS, TIMES, as_features, refuse_lazy
+
+# Up to so many numbers are compared with their limits at once.
+FEW_NUMBERS = 2**12
 
 
 def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
@@ -106,8 +110,10 @@ def _refuse_dates(X):
             refuse_kind("M", column.label)
 
 
-def is_clean(X, dtype, estimator, columns):
+def is_clean(X, dtype, estimator, columns, limits=None):
     """Whether X needs no validation and no conversion.
+
+    With limits, whether it has few rows and no values beyond the limits either.
 
     This shortcut serves predictions of a few rows, where scikit-learn's validation
     takes longer than the network. A sum is finite only if all terms are.
@@ -120,7 +126,11 @@ def is_clean(X, dtype, estimator, columns):
         and X.shape[1] == estimator.n_features_in_
         and not hasattr(estimator, "feature_names_in_")
         and (columns is None or columns.is_plain)
-        and bool(np.isfinite(X.sum()))
+        and (
+            bool(np.isfinite(X.sum()))
+            if limits is None
+            else X.size <= FEW_NUMBERS and is_inside(X, limits)
+        )
     )
 
 

@@ -317,18 +317,21 @@ class ValidationSet(_ValidationRows):
         Converts the scores of that network to the units of Y.
     score : callable(z, parameters) -> float
     tempered : bool
+    inside : callable(X) or None
+        Applied to the rows first.
     """
 
     def __init__(
-        self, network, X, rows, Y, sample_weight, kept, rescale, score, tempered
+        self, network, X, rows, Y, sample_weight, kept, rescale, score, tempered, inside
     ):
         super().__init__(network.loss, Y, sample_weight, score, tempered)
         self.network, self.X, self.rows = network, X, rows
-        self.kept, self.rescale = kept, rescale
+        self.kept, self.rescale, self.inside = kept, rescale, inside
 
     def scores(self, parameters):
         """Scores of the rows, (n, n_outputs)."""
-        z = self.network.scores(self.kept(parameters), self.X, self.rows)
+        weights = self.kept(parameters)
+        z = self.network.scores(weights, self.X, self.rows, self.inside)
         return z if self.rescale is None else self.rescale(z)
 
 

@@ -179,8 +179,8 @@ class BackpropDisplay:
         X = estimator._check_features(_one_row(x))
         X = check_array(X, accept_sparse=True, dtype=np.float64)
         X = X.toarray() if hasattr(X, "toarray") else X
-        Y = _one_target(estimator, y)
-        network = estimator._fitted_network().network
+        Y, fitted = _one_target(estimator, y), estimator._fitted_network()
+        X, network = fitted.inside(X), fitted.network
         network.loss.check_targets(Y)
         coefs, intercepts = estimator.coefs_, estimator.intercepts_
         parameters = Parameters.pack(

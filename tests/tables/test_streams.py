@@ -337,7 +337,7 @@ def test_classes_of_a_stream(case):
 def test_a_scaling_is_settled_again_after_a_twentieth_more_rows():
     X = np.random.default_rng(0).uniform(-1, 1, size=(105, 2))
     first = of_part(X[:100], None, 0)
-    scaling = first.scaling(X.dtype)
+    _, scaling = first.settled(X.dtype)
     for n, due in ((104, False), (105, True)):
         assert first.merged(of_part(X[100:n], None, 0)).is_due(scaling) is due
 
