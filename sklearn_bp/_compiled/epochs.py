@@ -38,7 +38,7 @@ class Training(Job):
         "r r_first r_second r_average totals norms gemm",
         "row_stride column_stride d h k M size batch penalty_rows t every n_taken "
         "is_double Y_is_bytes activation loss optimizer vector",
-        "alpha beta_1 beta_2 epsilon decay longest",
+        "alpha beta_1 beta_2 epsilon decay longest scale_speed",
     )
 
 
@@ -106,6 +106,7 @@ class Epochs:
             loss=LOSSES[type(network.loss)],
             vector=has_vector(),
             alpha=data.alpha,
+            scale_speed=parameters.scale_speed,
             **_settings(optimizer),
         )
         vectors = {"theta": parameters.flat, "average": None}

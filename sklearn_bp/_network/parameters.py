@@ -10,7 +10,7 @@ whole vector, whose parts they need not know.  Gradients and moments have the sa
 layout.
 
 With a scaling layer b2 is followed by r (n_features,), and the kernel sees input
-weights s W1, row by row, with scales s = 1 + SCALE_SPEED r.  All members share them.
+weights s W1, row by row, with scales s = 1 + speed r.  All members share them.
 What is kept in the end is `absorbed`: s W1 in place of W1, and no r.
 
 Several networks side by side, the members, share the vector.  Their hidden layers
@@ -25,8 +25,9 @@ import numpy as np
 
 from sklearn_bp._common.blas import blas_for
 
-# Scales move so many times as fast as weights do by an optimizer whose steps do not
-# depend on the gradient's length, which this multiplies too.
+# The usual speed of scales: they move so many times as fast as weights do by an
+# optimizer whose steps do not depend on the gradient's length, which this multiplies
+# too.
 SCALE_SPEED = 3.0
 
 
@@ -65,8 +66,8 @@ class Parameters:
     n_members : int, default=1
     skip : bool, default=False
         Whether there is a skip layer.
-    scaled : bool, default=False
-        Whether there is a scaling layer.
+    scaled : bool or float, default=False
+        The speed of a scaling layer, or whether there is one, of the usual speed.
 
     Attributes
     ----------
@@ -76,6 +77,8 @@ class Parameters:
         n_outputs,)
     V : ndarray of shape (n_features, n_members * n_outputs) or None
     r : ndarray of shape (n_features,) or None
+    scale_speed : float
+        Of a scaling layer; 0 without one.
     penalized : ndarray, 1-D
         W1, W2 and V.
     unpenalized : tuple of two ndarrays, 1-D
@@ -102,6 +105,9 @@ class Parameters:
         end = len(flat) - (d if scaled else 0)
         self.b2 = flat[end - n_members * k : end]
         self.r = flat[end:] if scaled else None
+        self.scale_speed = float(scaled)
+        if scaled and isinstance(scaled, bool):
+            self.scale_speed = SCALE_SPEED
         self.penalized = flat[h : end - len(self.b2)]
         self.unpenalized = self.b1, flat[end - len(self.b2) :]
         self.V = None
@@ -224,12 +230,14 @@ class Parameters:
     @property
     def layout(self):
         """(n_features, n_hidden, n_outputs, n_members, skip, scaled)."""
-        return *self.shape, self.n_members, self.V is not None, self.r is not None
+        return *self.shape, self.n_members, self.V is not None, self.scale_speed
 
     @property
     def scales(self):
         """What features are multiplied by, s, (n_features,)."""
-        return np.ones(self.shape[0]) if self.r is None else 1 + SCALE_SPEED * self.r
+        return (
+            np.ones(self.shape[0]) if self.r is None else 1 + self.scale_speed * self.r
+        )
 
     def absorbed(self):
         """The same network without a scaling layer: itself, if it has none."""
