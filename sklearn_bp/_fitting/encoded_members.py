@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from sklearn_bp._fitting.defaults import MANY_COLUMNS
 from sklearn_bp._fitting.start import fresh_state
 from sklearn_bp._fitting.trainings import Fitting
 from sklearn_bp._network.dropout import stream_of
@@ -118,6 +119,7 @@ def is_encoded(fitting):
         and type(fitting.validate) is HeldOut
         and len(fitting.validate.rows) > 1
         and rows.n_rows >= FEWEST_ROWS
+        and rows.n_inputs <= MANY_COLUMNS
         and rows.encodes_numbers
     )
 
