@@ -34,7 +34,7 @@ typedef struct {
     int64_t t;                         /* steps of the optimizer so far */
     int64_t every, n_taken;            /* steps between two terms of the mean; t of it */
     int64_t is_double, Y_is_bytes, activation, loss, optimizer, vector;
-    double alpha, beta_1, beta_2, epsilon, decay, longest;
+    double alpha, beta_1, beta_2, epsilon, decay, longest, scale_speed;
 } Training;
 
 typedef struct {

@@ -38,7 +38,7 @@ class Training(Job):
         "r r_first r_second r_average totals norms gemm",
         "row_stride column_stride d h k M size batch penalty_rows t every n_taken "
         "is_double Y_is_bytes activation loss optimizer vector",
-        "alpha beta_1 beta_2 epsilon decay longest",
+        "alpha beta_1 beta_2 epsilon decay longest scale_speed",
     )
 
 
@@ -87,7 +87,7 @@ class Epochs:
         self._job = self._job_of(network, optimizer)
         self._job.penalty_rows = penalty_rows or 0
         self._job.every, self._job.n_taken = every, n_taken
-        self._job.longest = longest
+        self._job.longest, self._job.scale_speed = longest, parameters.scale_speed
         self._bind_vectors(parameters, average)
         self._bind_rows()
         self._share_work(coupled=parameters.r is not None)

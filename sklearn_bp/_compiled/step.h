@@ -333,7 +333,7 @@ static int N(train)(const Training *J, int64_t first, int64_t last, int64_t star
         if (J->r) {
             const REAL *r = J->r;
             for (int64_t j = 0; j < d; j++) {
-                REAL q = 1 + (REAL)SCALE_SPEED * r[j], size = q < 0 ? -q : q;
+                REAL q = 1 + (REAL)J->scale_speed * r[j], size = q < 0 ? -q : q;
                 s[j] = size < SMALLEST_FACTOR ? SMALLEST_FACTOR : q;
                 slopes[j] = 0;
             }
@@ -431,7 +431,7 @@ static int N(train)(const Training *J, int64_t first, int64_t last, int64_t star
             if (averages) N(take_mean)(mean, theta, J->size, decay);
         }
         if (J->r) {
-            for (int64_t j = 0; j < d; j++) slopes[j] *= (REAL)SCALE_SPEED;
+            for (int64_t j = 0; j < d; j++) slopes[j] *= (REAL)J->scale_speed;
             N(moved)(J, J->r, slopes, 0, J->r_first, J->r_second, d, 0, scale, 0, rate,
                      step);
             if (flushes) {

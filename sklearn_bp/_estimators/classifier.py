@@ -86,11 +86,15 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Initial learning rate. 'auto' is 0.01 for up to 10 features and 0.01 sqrt(10 /
         n_features) for more, but at least 0.002. For wide data (see `standardize`) it
         is 0.03, or 0.02 if the data is sparse, times sqrt(400 / n_samples) from 400
-        rows on. Not used by 'lbfgs'.
+        rows on. For other dense data of more than 128 columns `fit` takes 0.01 with
+        `standardize` and an adaptive solver, and fewer epochs (see `max_iter`). Not
+        used by 'lbfgs'.
 
     max_iter : int or 'auto', default='auto'
         Maximum number of epochs; for 'lbfgs', of iterations. 'auto' is 400, and 200 for
-        fewer than 100 rows (60 for wide data); reaching it does not warn.
+        fewer than 100 rows (60 for wide data). Where `learning_rate_init` is 0.01 for
+        more than 128 columns, it is 1000 / sqrt(n_features), beyond 1,024 columns
+        32,000 / n_features, and at least 160 steps. Reaching it does not warn.
 
     random_state : int, RandomState instance or None, default=None
         Source of all random numbers: the starting weights, the validation split, the
@@ -118,8 +122,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     scaling_layer : bool, default=False
         Whether to learn a scale for each feature as well. The scale multiplies the
         weights of the feature to all hidden units, starts at 1, and is absorbed into
-        `coefs_` at the end. It moves three times as fast as a weight; `alpha` penalizes
-        the weights without it. Used only by the solvers whose steps do not depend on
+        `coefs_` at the end. It moves three times as fast as a weight, or nine times
+        where `max_iter` is lower for many columns; `alpha` penalizes the weights
+        without it. Used only by the solvers whose steps do not depend on
         the length of the gradient: 'adam', 'adamw', 'rmsprop'.
 
     solver : {...} or object, default='adam'
@@ -207,8 +212,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many consecutive epochs without an
-        improvement of `tol`. 'auto' is 300 steps (80 for wide data), but at least 8
-        epochs.
+        improvement of `tol`. 'auto' is 300 steps (80 for wide data, none where
+        `max_iter` is lower for many columns), but at least 8 epochs.
 
     tol : float, default=1e-4
         Smallest improvement that counts: of the training loss or, with early stopping,
@@ -272,14 +277,14 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     numeric_encoding : 'auto', PiecewiseLinear or None, default='auto'
         Whether the network sees numeric columns encoded by bins too: for each bin a
         column that grows from 0 to 1 within it. A `PiecewiseLinear` adds the bins for
-        all ensemble members; None for no bins. With 'auto', members that see the
-        columns alone are joined by half as many that see the bins as well, trained
-        after them, and held-out rows weight the two groups. This is for `fit` on dense
-        rows in memory: for 200 rows or more, up to four million encoded numbers, the
-        solvers 'adam' and 'adamw', and `n_members`, `max_iter` and `early_stopping`
-        left at 'auto'. `n_iter_` counts the epochs of both trainings; the attributes of
-        other 'auto' parameters are those of the first. ``coefs_[0]`` has a row for
-        each bin, see `encoded_feature_names_`.
+        all ensemble members; None for no bins. With 'auto' a second training follows:
+        half as many networks of half the hidden units see the bins as well. Pairs of
+        them become further members, and held-out rows weight the two groups. This is
+        for `fit` on dense rows in memory: for 200 rows or more, up to 128 columns and
+        four million encoded numbers, the solvers 'adam' and 'adamw', and `n_members`,
+        `max_iter` and `early_stopping` left at 'auto'. `n_iter_` counts the epochs of
+        both trainings; the attributes of other 'auto' parameters are those of the
+        first. ``coefs_[0]`` has a row for each bin, see `encoded_feature_names_`.
 
     class_weight : dict, 'balanced', list of dicts or None, default=None
         Weights of the classes, {label: weight}; a class that is not named has weight 1.

@@ -6,6 +6,7 @@ depend on where private classes live, skops has to trust only the type of the es
 and a field that a later version adds has its default.
 """
 
+import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -111,7 +112,8 @@ def part_of(name, own):
 def _parameters(flat, layout, member_weights=None):
     """`Parameters` with this layout; ValueError if the vectors do not fit."""
     kinds = [type(x) for x in layout]
-    if kinds != [int] * 4 + [bool] * 2 or min(layout[:4]) < 1:
+    known = kinds[:-1] == [int] * 4 + [bool] and kinds[-1] in (bool, float)
+    if not known or min(layout[:4]) < 1 or not 0 <= layout[-1] < math.inf:
         raise ValueError(f"{layout} is no layout.")
     if flat.dtype.kind != "f" or flat.shape != (Parameters.size(*layout),):
         raise ValueError(f"{flat.shape} is not the shape of parameters {layout}.")

@@ -1,9 +1,10 @@
 """Ensemble members that see the numeric columns encoded by bins as well.
 
 With numeric_encoding="auto" a fit trains twice.  The members of the first training see
-the columns, as ever.  Half as many members follow that see the columns and their bins
-(`_tables.piecewise_linear`): they are better at steps, at heavy tails and where most
-columns are noise, and worse at smooth functions of several columns.  The scores are
+the columns, as ever.  Half as many networks of half the hidden units follow, which see
+the columns and their bins (`_tables.piecewise_linear`).  They are better at steps, at
+heavy tails and where most columns are noise, and worse at smooth functions of several
+columns.  Pairs of them become members of the usual size.  The scores are
 
     z = w z_first + (1 - w) z_second
 
@@ -20,6 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from sklearn_bp._fitting.defaults import MANY_COLUMNS
 from sklearn_bp._fitting.start import fresh_state
 from sklearn_bp._fitting.trainings import Fitting
 from sklearn_bp._network.dropout import stream_of
@@ -86,9 +88,7 @@ def following(fitting, training, result, constant):
     if inputs.bins is None or rows.n_rows * inputs.bins.n_seen > MOST_NUMBERS:
         return None
     rows = rows.prepared(inputs, targets, None)
-    n_outputs = fitting.settings.shape[2]
-    n_members = max(2, fitting.settings.n_members // 2)
-    settings = replace(rows.settings(inputs, n_outputs), n_members=n_members)
+    settings = _smaller(rows.settings(inputs, fitting.settings.shape[2]))
     state = _fresh(settings, rows, constant, result.state)
     data, validate = rows.hold_out(training.network, settings, state, inputs)
     if recipe.dropout:
@@ -119,8 +119,19 @@ def is_encoded(fitting):
         and type(fitting.validate) is HeldOut
         and len(fitting.validate.rows) > 1
         and rows.n_rows >= FEWEST_ROWS
+        and rows.n_inputs <= MANY_COLUMNS
         and rows.encodes_numbers
     )
+
+
+def _smaller(settings):
+    """The settings of the second training: of fewer and smaller networks."""
+    d, h, k = settings.shape
+    n_members, odd = settings.n_members // 2, h % 2
+    if odd:  # pairs of halves would have another number of units
+        n_members //= 2
+    shape = d, h if odd else h // 2, k
+    return replace(settings, n_members=max(2, n_members), shape=shape)
 
 
 def _fresh(settings, rows, constant, before):
@@ -198,6 +209,8 @@ class SecondFitting(Fitting):
         """Parameters of the members of both trainings, and calibrated targets."""
         share, unit, targets = self.blend(result)
         p, q = self.of_first.parameters, result.parameters
+        if q.shape[1] < p.shape[1]:
+            q = q.paired()
         shares = share / p.n_members, (1 - share) * unit / q.n_members
         member_weights = np.repeat(shares, [p.n_members, q.n_members])
         return Parameters.side_by_side(p, q, member_weights), targets

@@ -27,6 +27,7 @@ from sklearn.utils.validation import _num_samples
 from sklearn_bp._common.blas import blas_threads
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
+    epochs_of_many,
     most_members,
     rows_per_batch,
     rows_to_repeat,
@@ -284,8 +285,12 @@ class MemoryRows:
         if self.request.incremental and inputs.running is not None:
             n_seen = inputs.running.n_rows
         length = row_length(X)
-        encoded = inputs.bins is not None
-        return Settings.of(self, n_seen, length, n_outputs, wide_of, encoded)
+        many, is_sparse, encoded = 0, sparse.issparse(X), inputs.bins is not None
+        plain = self.rotation is None and not (is_sparse or encoded)
+        if plain and not self.request.incremental:
+            labelled = self.targets.labelled
+            many = epochs_of_many(self.recipe, n_seen, X.shape[1], labelled)
+        return Settings.of(self, n_seen, length, n_outputs, wide_of, encoded, many)
 
     # Training.
 

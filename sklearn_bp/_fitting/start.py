@@ -268,7 +268,7 @@ def fresh_state(settings, dtype, constant):
         recipe.activation_object.glorot_factor,
         n_members,
         recipe.skip_layer,
-        recipe.learns_scales,
+        settings.scale_speed,
     )
     if constant is not None:
         parameters.b2[...] = np.tile(constant, n_members)

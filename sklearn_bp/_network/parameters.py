@@ -9,7 +9,7 @@ matrices, `penalized`, are one slice.  Optimizers work on the whole vector and d
 need to know its parts.  Gradients and moments have the same layout.
 
 With a scaling layer, r (n_features,) follows b2, and the kernel sees input weights
-s W1, row by row, with scales s = 1 + SCALE_SPEED r.  All members share the scales.
+s W1, row by row, with scales s = 1 + speed r.  All members share the scales.
 After training they are `absorbed`: s W1 replaces W1, and there is no r.
 
 Several networks side by side, the members, share the vector.  Their hidden layers are
@@ -24,8 +24,9 @@ import numpy as np
 
 from sklearn_bp._common.blas import blas_for
 
-# Scales change this many times as fast as weights, if the steps of the optimizer do not
-# depend on the length of the gradient, which is multiplied by this factor too.
+# The usual speed: scales change this many times as fast as weights, if the steps of the
+# optimizer do not depend on the length of the gradient, which is multiplied by this
+# factor too.
 SCALE_SPEED = 3.0
 
 
@@ -64,8 +65,8 @@ class Parameters:
     n_members : int, default=1
     skip : bool, default=False
         Whether there is a skip layer.
-    scaled : bool, default=False
-        Whether there is a scaling layer.
+    scaled : bool or float, default=False
+        The speed of a scaling layer, or whether there is one, of the usual speed.
     member_weights : ndarray of shape (n_members,), default=None
         The weights of the members in the one network that `mean` makes of them; None
         for equal ones.
@@ -78,6 +79,8 @@ class Parameters:
         n_outputs,)
     V : ndarray of shape (n_features, n_members * n_outputs) or None
     r : ndarray of shape (n_features,) or None
+    scale_speed : float
+        Of a scaling layer; 0 without one.
     penalized : ndarray, 1-D
         W1, W2 and V.
     unpenalized : tuple of two ndarrays, 1-D
@@ -106,6 +109,9 @@ class Parameters:
         end = len(flat) - (d if scaled else 0)
         self.b2 = flat[end - n_members * k : end]
         self.r = flat[end:] if scaled else None
+        self.scale_speed = float(scaled)
+        if scaled and isinstance(scaled, bool):
+            self.scale_speed = SCALE_SPEED
         self.penalized = flat[h : end - len(self.b2)]
         self.unpenalized = self.b1, flat[end - len(self.b2) :]
         self.V = None
@@ -219,6 +225,20 @@ class Parameters:
             whole[:, start:] = right
         return self
 
+    def paired(self):
+        """The same with pairs of members as one each, whose scores are their mean."""
+        d, h, k = self.shape
+        n_members, V = self.n_members // 2, self.V
+        other = Parameters.empty(d, 2 * h, k, self.flat.dtype, n_members, V is not None)
+        other.W1[...], other.b1[...] = self.W1, self.b1
+        np.divide(self.W2, 2, out=other.W2)
+        pairs = self.b2.reshape(n_members, 2, k)
+        pairs.mean(axis=1, out=other.b2.reshape(n_members, k))
+        if V is not None:
+            pairs = V.reshape(d, n_members, 2, k)
+            other.V[...] = pairs.mean(axis=2).reshape(d, n_members * k)
+        return other
+
     def _of_hidden(self, W2):
         """Output weights by member, (n_members, n_hidden, n_outputs): a view."""
         return W2.reshape(self.n_members, *self.shape[1:])
@@ -285,12 +305,14 @@ class Parameters:
     @property
     def layout(self):
         """(n_features, n_hidden, n_outputs, n_members, skip, scaled)."""
-        return *self.shape, self.n_members, self.V is not None, self.r is not None
+        return *self.shape, self.n_members, self.V is not None, self.scale_speed
 
     @property
     def scales(self):
         """The factors s of the features, (n_features,)."""
-        return np.ones(self.shape[0]) if self.r is None else 1 + SCALE_SPEED * self.r
+        if self.r is None:
+            return np.ones(self.shape[0])
+        return 1 + self.scale_speed * self.r
 
     def absorbed(self):
         """The same network without a scaling layer; self if it has none."""

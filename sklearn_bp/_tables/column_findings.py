@@ -125,7 +125,7 @@ def median_of(values, weights, suspect):
 
 
 def _median(values, weights):
-    """As `quantiles` gives it; without weights in a third of the time."""
+    """As `quantiles` gives it; without weights by a partition, which is faster."""
     if weights is not None:
         return float(quantiles(values[np.newaxis], weights, [0.5])[0, 0])
     lower, upper = (len(values) - 1) // 2, len(values) // 2

@@ -18,8 +18,10 @@ from sklearn_bp import (
     TwoLayerRegressor,
 )
 from sklearn_bp._fitting.state_files import read
+from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._versions import HAS_CALLBACKS
 from sklearn_bp.callbacks import Checkpoint
+from sklearn_bp.initializers import INITIALIZERS
 
 IGNORED = f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
 pytestmark = pytest.mark.filterwarnings(IGNORED)
@@ -28,6 +30,7 @@ needs_callbacks = pytest.mark.skipif(
 )
 
 RNG = np.random.default_rng(0)
+RNG_STATE = np.random.RandomState(0)
 X = RNG.normal(size=(260, 4))
 X[:, 3] = RNG.integers(0, 2, size=260)
 SIGNAL = 2 * (X[:, 0] > 0.3) + np.abs(X[:, 1]) + 0.1 * RNG.normal(size=260)
@@ -47,7 +50,7 @@ def scores(model, X=X):
 def test_scores_are_the_weighted_mean_of_two_groups(kind, y):
     model = kind(**SMALL).fit(X, y)
     weights = model._fitted.member_weights
-    assert model.n_members_ == len(weights) == 12
+    assert model.n_members_ == len(weights) == 10
     assert len(set(weights[:8])) == len(set(weights[8:])) == 1
     members = np.array(model._member_scores(X))
     mean = np.einsum("mnk,m->nk", members, weights)
@@ -56,7 +59,7 @@ def test_scores_are_the_weighted_mean_of_two_groups(kind, y):
     n_bins = len(model.encoded_feature_names_) - 4
     assert n_bins == 24
     W1 = model.coefs_[0]
-    assert W1.shape == (28, 72)
+    assert W1.shape == (28, 60)
     assert_array_equal(W1[4:, :48], 0)
     assert W1[4:, 48:].all(axis=0).any()
     # Without them, up to one factor, they are the fit that sees the columns alone.
@@ -78,6 +81,27 @@ def test_the_weights_are_chosen_by_held_out_rows(kind, y):
         first = weights[:8].sum()
         shares.append(first / (first + weights[8:].sum()))
     assert 0 < shares[0] < shares[1] < 1
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_pairs_of_networks_are_members(skip):
+    parameters = Parameters.draw(
+        (3, 4, 2), np.float64, INITIALIZERS["glorot_uniform"], RNG_STATE, 6, 4, skip
+    )
+    parameters.flat[:] = RNG.normal(size=parameters.flat.shape)
+    for one, other in zip(parameters.mean(), parameters.paired().mean(), strict=True):
+        if one is not None:
+            assert_allclose(other, one, rtol=1e-12)
+    first, second = parameters.paired().members()[0], parameters.members()[:2]
+    for name in ("b2", "V")[: 1 + skip]:
+        expected = np.mean([getattr(w, name) for w in second], axis=0)
+        assert_allclose(getattr(first, name), expected, rtol=1e-12)
+
+
+def test_networks_of_an_odd_number_of_units_keep_it():
+    model = TwoLayerRegressor(5, random_state=0).fit(X, SIGNAL)
+    assert model.n_members_ == 10
+    assert model.coefs_[0].shape == (28, 50)
 
 
 def noisy(n, seed=0):
@@ -207,7 +231,7 @@ def test_going_on_keeps_the_function(kind, y):
         model.partial_fit(X[i : i + 1], y[i : i + 1])
     assert model.score(X, y) > good - 0.05
     model.set_params(warm_start=True).fit(X, y)
-    assert model.n_members_ == 12
+    assert model.n_members_ == 10
     assert model.score(X, y) > good - 0.05
 
 
@@ -332,7 +356,7 @@ def test_a_stop_keeps_what_there_is(kind, y, whole):
     # In the second: both groups, weighted.
     n_epochs = unbroken.n_iter_ - 1
     model = kind(**SMALL).set_callbacks(Breaking(n_epochs)).fit(X, y)
-    assert (model.n_iter_, model.n_members_) == (n_epochs, 12)
+    assert (model.n_iter_, model.n_members_) == (n_epochs, 10)
     assert model.stop_reason_ == "callback"
     # Interrupted in the first epoch of the second: as if there were no second.
     breaking = Breaking(n_first + 1, KeyboardInterrupt())

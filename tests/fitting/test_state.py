@@ -400,6 +400,8 @@ TREES = [
     b'{"parameters": [0, {"list": [-1, 1, 1, 1, false, false]}]}',
     b'{"parameters": [0, {"list": [1, 1]}]}',
     b'{"parameters": [0, {"list": ["a", 1, 1, 1, false, false]}]}',
+    b'{"parameters": [0, {"list": [1, 1, 1, 1, false, -3.0]}]}',
+    b'{"parameters": [0, {"list": [1, 1, 1, 1, false, 3]}]}',
     b'{"random_state": 5}',
     b'{"random_state": {"dict": {"bit_generator": "os", "state": {"dict": {}}}}}',
     b'{"random_state": {"dict": {"bit_generator": "MT19937", "state": {"dict": {}}}}}',
