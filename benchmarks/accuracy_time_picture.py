@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from benchmarks.accuracy_report import by_table, column, counted, differences, pairs
@@ -110,12 +111,12 @@ def label_dots(ax, dots):
 
         def covered(place, name=name):
             put(name, place)
-            box = name.get_window_extent()
+            box = box_of(name)
             outside = box.width * box.height - overlap(box, frame)
-            return outside + sum(overlap(box, other) for other in taken)
+            return 3 * outside + sum(overlap(box, other) for other in taken)
 
         put(name, min(PLACES, key=covered))
-        taken.append(name.get_window_extent())
+        taken.append(box_of(name))
 
 
 def label(ax, dot):
@@ -125,6 +126,8 @@ def label(ax, dot):
         (dot.seconds, dot.loss),
         (0, 0),
         textcoords="offset points",
+        arrowprops={"arrowstyle": "-", "color": "grey", "shrinkA": 0, "shrinkB": 4},
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.7},
         fontsize=FONT,
         color=OURS if ours else "black",
         fontweight="bold" if ours else "normal",
@@ -137,7 +140,7 @@ PLACES = sorted(
         for place in product((8, -8, 0), (0, 8, -8, 22, -22, 36, -36))
         if any(place)
     ),
-    key=lambda place: abs(place[1]) + 4 * (place[0] == 0),
+    key=lambda place: abs(place[0]) + abs(place[1]) + 12 * (place[0] == 0),
 )
 """Points to the right of a dot and above it, the best place for a name first."""
 
@@ -148,6 +151,12 @@ def put(name, place):
     name.set_position(place)
     name.set_horizontalalignment({-1: "right", 0: "center", 1: "left"}[right])
     name.set_verticalalignment({-1: "top", 0: "center", 1: "bottom"}[up])
+
+
+def box_of(name):
+    """The text's box in pixels, without the line to the dot."""
+    name.update_positions(name.figure.canvas.get_renderer())
+    return Text.get_window_extent(name)
 
 
 def extent_of(ax, dot):

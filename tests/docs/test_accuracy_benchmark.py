@@ -40,6 +40,7 @@ from benchmarks.accuracy_tables import (
 )
 from benchmarks.accuracy_time_picture import (
     Dot,
+    box_of,
     dots_of,
     draw_dots,
     extent_of,
@@ -262,7 +263,7 @@ def test_names_cover_no_dots_and_no_names(spread):
     draw_dots(ax, dots)
     figure.draw_without_rendering()
     label_dots(ax, dots)
-    names = [text.get_window_extent() for text in ax.texts]
+    names = [box_of(name) for name in ax.texts]
     assert len(names) == len(dots)
     boxes = names + [extent_of(ax, dot) for dot in dots]
     for one, other in product(names, boxes):
