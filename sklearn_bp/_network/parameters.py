@@ -49,10 +49,12 @@ class Weights(NamedTuple):
     def split(self, n_units, n_features):
         """The first units on the first features, and the others: scores add up."""
         W1, b1, W2, b2, V = self
-        blind = W1[:n_features, :n_units], b1[:n_units], W2[:n_units]
-        seeing = W1[:, n_units:], b1[n_units:], W2[n_units:]
-        first = Weights(*map(np.ascontiguousarray, blind), np.zeros_like(b2))
-        return first, Weights(*map(np.ascontiguousarray, seeing), b2, V)
+        blind = np.ascontiguousarray(W1[:n_features, :n_units])
+        seeing = np.ascontiguousarray(W1[:, n_units:])
+        return (
+            Weights(blind, b1[:n_units], W2[:n_units], np.zeros_like(b2)),
+            Weights(seeing, b1[n_units:], W2[n_units:], b2, V),
+        )
 
     def astype(self, dtype):
         """C-ordered arrays of a dtype; copies only if necessary."""
