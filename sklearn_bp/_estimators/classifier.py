@@ -13,6 +13,7 @@ from sklearn_bp._estimators.fit_batches import fit_batches, labels_of
 from sklearn_bp._fitting.parameters import OF_CLASSIFIER, store, with_names
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.class_targets import ClassTargets
+from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._tables.targets import check_labels, check_y_given
 from sklearn_bp._tables.values import unmasked
 from sklearn_bp._versions import available_if, with_callbacks
@@ -52,7 +53,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
       `validation_fraction`, `n_iter_no_change`, `tol`, `loss_threshold`,
       `temperature_scaling`;
     - ensemble: `n_members`;
-    - data: `standardize`, `categorical_features`, `class_weight`;
+    - data: `standardize`, `categorical_features`, `numeric_encoding`, `class_weight`;
     - for users of MLPClassifier: `power_t`, `momentum`, `nesterovs_momentum`, `beta_1`,
       `beta_2`, `epsilon`, `max_fun`.
 
@@ -159,9 +160,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         patience start anew, so the data may be new.
 
     verbose : bool or int, default=False
-        Whether to print one line per epoch: the training loss, the loss and the score
-        on the validation rows, the learning rate, and the seconds so far. With an int
-        k, one line per k epochs.
+        Whether to print one line per epoch: the training loss without the penalty, the
+        penalty, the loss and the score on the validation rows, the learning rate if it
+        changes, and the seconds so far. With an int k, one line per k epochs.
 
     dropout : float in [0, 1), default=0.0
         Fraction of the hidden units that training leaves out, drawn anew for each row
@@ -272,6 +273,18 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         'from_dtype', `fit` leaves out, with a warning, a column that has more than 50
         levels and more than half as many levels as rows: it is taken for the names of
         the rows.
+
+    numeric_encoding : 'auto', PiecewiseLinear or None, default='auto'
+        Whether the network sees numeric columns encoded by bins too: for each bin a
+        column that grows from 0 to 1 within it. A `PiecewiseLinear` adds the bins for
+        all ensemble members; None for no bins. With 'auto' a second training follows:
+        half as many networks of half the hidden units see the bins as well. Pairs of
+        them become further members, and held-out rows weight the two groups. This is
+        for `fit` on dense rows in memory: for 200 rows or more, up to 128 columns and
+        four million encoded numbers, the solvers 'adam' and 'adamw', and `n_members`,
+        `max_iter` and `early_stopping` left at 'auto'. `n_iter_` counts the epochs of
+        both trainings; the attributes of other 'auto' parameters are those of the
+        first. ``coefs_[0]`` has a row for each bin, see `encoded_feature_names_`.
 
     class_weight : dict, 'balanced', list of dicts or None, default=None
         Weights of the classes, {label: weight}; a class that is not named has weight 1.
@@ -388,7 +401,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     loss_curve_ : list of float
         Training loss of each epoch. With warm_start and partial_fit it also has earlier
-        epochs, at most 10,000 from before the last call; so do the two curves below.
+        epochs, at most 10,000 from before the last call; so do the curves below.
+
+    data_loss_curve_ : list of float or None
+        `loss_curve_` without the penalty, to compare with `validation_loss_curve_`. It
+        is shorter, or None, if earlier epochs were those of another package or version.
 
     validation_loss_curve_ : list of float or None
         Loss on the validation rows after each epoch, without the penalty, in the units
@@ -489,6 +506,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         # Data
         standardize: bool = True,
         categorical_features: str | ArrayLike | None = "from_dtype",
+        numeric_encoding: str | PiecewiseLinear | None = "auto",
         class_weight: dict[Any, float] | str | list[dict[int, float]] | None = None,
         # For users of MLPClassifier
         power_t: float = 0.5,

@@ -27,6 +27,10 @@ WIDE_RATE = 0.03
 SPARSE_WIDE_RATE = 0.02
 WIDE_RATE_ROWS = 400
 
+# The learning rate for columns that are encoded by bins as well, however many: most of
+# their values differ little from row to row.
+ENCODED_RATE = 0.01
+
 # Dense data of more columns than this that is not trained in the space of its rows has
 # rules of its own.  An epoch takes long there, and a step of Adam moves a hidden unit
 # far, so that few epochs are enough: at most EPOCHS_OF_MANY (of classes or not) over
@@ -196,6 +200,7 @@ def resolve(
     by_rows=rows_per_batch,
     n_seen=None,
     wide=0.0,
+    encoded=False,
     many=0,
 ):
     """The values of "auto" and "full" for a training set of this shape.
@@ -203,7 +208,8 @@ def resolve(
     `few` tells whether fewer than FEW_ROWS rows have non-zero weight.  `by_rows` is the
     rule for batch_size="by_rows".  `n_seen` is the number of rows of a stream so far.
     `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
-    0 otherwise.  `many` is the `epochs_of_many`.
+    0 otherwise.  `many` is the `epochs_of_many`; `encoded` tells whether columns are
+    encoded by bins too.
     """
     batch_size = recipe.batch_size
     if batch_size == "auto":
@@ -226,7 +232,8 @@ def resolve(
         n_iter_no_change = max(8, math.ceil(patience / n_steps))
     rate = recipe.learning_rate_init
     if rate == "auto":
-        rate = wide or (RATE_OF_MANY if many else starting_rate(n_features))
+        of_columns = ENCODED_RATE if encoded else starting_rate(n_features)
+        rate = wide or (RATE_OF_MANY if many else of_columns)
     penalty_rows = rows_per_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:
         alpha *= batch_size / penalty_rows  # the equivalent value

@@ -36,6 +36,8 @@ class Settings:
         Whether early_stopping="auto" holds rows out.
     wide : float
         The learning rate for wide data; 0 for other data.
+    encoded : bool
+        Whether fit has columns encoded by bins.
     many : int
         The most epochs for dense data of many columns; 0 for other data.
     rows_per_batch : callable(n_rows) -> int
@@ -51,11 +53,21 @@ class Settings:
     alpha: float
     holds_out: bool
     wide: float
+    encoded: bool
     many: int
     rows_per_batch: Any
 
     @classmethod
-    def of(cls, rows, n_seen, row_length, n_outputs, wide_of=None, many=0):
+    def of(
+        cls,
+        rows,
+        n_seen,
+        row_length,
+        n_outputs,
+        wide_of=None,
+        encoded=False,
+        many=0,
+    ):
         """The settings for `MemoryRows` or `PartitionedRows`.
 
         Parameters
@@ -68,6 +80,8 @@ class Settings:
         wide_of : bool or None
             If the inputs are coordinates of wide data, whether the data is sparse; None
             otherwise.
+        encoded : bool
+            Whether columns are encoded by bins too.
         many : int
             From `epochs_of_many`.
         """
@@ -83,6 +97,7 @@ class Settings:
             penalty(recipe, n_seen, wide),
             not rows.request.incremental and holds_out(recipe, n_rows),
             wide,
+            encoded and not rows.request.incremental,
             many,
             rows.rows_per_batch,
         )
@@ -107,6 +122,7 @@ class Settings:
             self.rows_per_batch,
             self.n_seen if self.incremental else None,
             self.wide,
+            self.encoded,
             self.many,
         )
 

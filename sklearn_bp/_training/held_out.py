@@ -254,6 +254,10 @@ class HeldOut(_ValidationRows):
             self.network.scores(weights, self.X, rows, self.scaling, z[start:end])
         return z
 
+    def scores_in_order(self, parameters):
+        """The same in the order of the rows that are held out."""
+        return self.scores(parameters)[np.argsort(np.concatenate(self.rows))]
+
     def _are_few(self, parameters):
         d, h, _ = parameters.shape
         n_bytes = len(self._Y) * (d + h) * parameters.flat.itemsize
@@ -298,6 +302,33 @@ class _AtOnce:
             z2 += X @ p.V.reshape(d, n_members, k).transpose(1, 0, 2)
         z2 += p.b2.reshape(n_members, 1, k)
         return z2.reshape(-1, k)[self._rows]
+
+
+class Blend(_ValidationRows):
+    """Held-out rows with known scores, such as a mean over groups of members.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        The rows, in whatever order it pools them.
+    z : ndarray of shape (n, n_outputs)
+        Their scores, in the order of the training rows; as is all that follows.
+    """
+
+    def __init__(self, held_out, z):
+        order = np.argsort(np.concatenate(held_out.rows))
+        loss, weights = held_out._loss, held_out._weights[order]
+        tempered = held_out.tempered
+        super().__init__(loss, held_out._Y[order], weights, None, tempered)
+        self._z = z
+
+    def scores(self, parameters):
+        """The known scores."""
+        return self._z
+
+    def loss(self, temperature):
+        """Their mean loss, at a temperature."""
+        return self._loss_at(self._z, temperature)
 
 
 class ValidationSet(_ValidationRows):
