@@ -69,6 +69,20 @@ def test_scores_are_the_weighted_mean_of_two_groups(kind, y):
     assert model.loss_curve_[: plain.n_iter_] == plain.loss_curve_
 
 
+@pytest.mark.parametrize("skip_layer", [False, True])
+@over_kinds
+def test_few_rows_are_scored_as_many_are(kind, y, skip_layer):
+    """Of many rows, units that do not see the bins get the columns alone."""
+    model = kind(**SMALL, skip_layer=skip_layer).fit(X, y)
+    wild = X.copy()
+    wild[::9, 0] = 1e9
+    few = [scores(model, wild[i : i + 20]) for i in range(0, 260, 20)]
+    assert_allclose(np.concatenate(few), scores(model, wild), rtol=1e-9, atol=1e-9)
+    model.coefs_[0][4:] += 0.1  # as users may
+    few = [scores(model, wild[i : i + 20]) for i in range(0, 260, 20)]
+    assert_allclose(np.concatenate(few), scores(model, wild), rtol=1e-9, atol=1e-9)
+
+
 @over_kinds
 def test_the_weights_are_chosen_by_held_out_rows(kind, y):
     """The group with the lower held-out loss has the larger weight."""
