@@ -21,6 +21,7 @@ from sklearn_bp._fitting.state_files import read
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._versions import HAS_CALLBACKS
 from sklearn_bp.callbacks import Checkpoint
+from sklearn_bp.display import LossCurveDisplay
 from sklearn_bp.initializers import INITIALIZERS
 
 IGNORED = f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -280,6 +281,19 @@ def test_intervals_hold_what_they_promise():
     low, high = model.predict_interval(X[500:], coverage=0.8).T
     inside = np.mean((low <= y[500:]) & (y[500:] <= high))
     assert abs(inside - 0.8) < 0.08
+
+
+def test_curves_are_broken_between_the_trainings():
+    model = TwoLayerRegressor(**SMALL).fit(X, SIGNAL)
+    n = model.first_n_iter_
+    assert 0 < n < model.n_iter_
+    plain = TwoLayerRegressor(**SMALL, numeric_encoding=None).fit(X, SIGNAL)
+    assert plain.first_n_iter_ == plain.n_iter_ == n
+    display = LossCurveDisplay.from_estimator(model)
+    for line in (display.lines_[0], display.validation_lines_[0]):
+        epochs, values = line.get_data()
+        assert_array_equal(epochs[np.isnan(values)], [n + 0.5])
+        assert len(epochs) == model.n_iter_ + 1
 
 
 def test_an_mlp_has_no_bins():
