@@ -812,7 +812,7 @@ def test_interrupted_between_epochs(task, solver, options, n_epochs, monkeypatch
     model = make(task, max_iter=50, verbose=True, **options)
     with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$"):
         model.fit(X, y)
-    assert lines[-2].split()[1] == f"{shorter.loss_:.6g}"
+    assert lines[-2].split()[1] == f"{shorter.data_loss_curve_[-1]:.5g}"
     assert lines[-1].startswith(f"Ended after epoch {n_epochs}: it was interrupted.")
     assert_like_a_shorter_fit(model, shorter)
 
