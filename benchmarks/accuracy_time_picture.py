@@ -69,11 +69,12 @@ def draw(results, folder):
     figure, axes = plt.subplots(
         len(panels), 1, figsize=size, sharex=True, squeeze=False, layout="constrained"
     )
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
     for ax, (title, tables, dots) in zip(axes.flat, panels, strict=True):
         draw_dots(ax, dots)
         ax.set_title(f"{tables}, nothing set", fontsize=FONT)
-        ax.set_ylabel(f"{title}, multiple of ours", fontsize=FONT)
-    axes[-1, 0].set_xlabel("seconds to fit a table", fontsize=FONT)
+        ax.set_ylabel(f"{title} over {TITLES['ours']}'s", fontsize=FONT)
+    axes[-1, 0].set_xlabel("seconds to fit a table, on one core", fontsize=FONT)
     figure.draw_without_rendering()  # places of the names depend on the layout
     for ax, (_, _, dots) in zip(axes.flat, panels, strict=True):
         label_dots(ax, dots)
@@ -93,7 +94,7 @@ def draw_dots(ax, dots):
         color = OURS if dot.rival == "ours" else THEIRS
         bar = [[dot.loss - dot.low], [dot.high - dot.loss]]
         ax.errorbar(dot.seconds, dot.loss, bar, fmt="o", ms=8, lw=1.5, color=color)
-    ax.margins(x=0.15, y=0.12)
+    ax.margins(x=0.17, y=0.12)
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -155,7 +156,7 @@ def put(name, place):
 
 def box_of(name):
     """The text's box in pixels, without the line to the dot."""
-    name.update_positions(name.figure.canvas.get_renderer())
+    name.get_window_extent()  # moves the text to where it belongs
     return Text.get_window_extent(name)
 
 
