@@ -10,9 +10,10 @@ it, with the letters of `_network` and the rows' weights w,
     dL/dW1 = x^T  delta1        dL/db1 = 1^T delta1
 
 then a step of the optimizer in one pass, and the running mean of the weights.  A
-scaling layer multiplies x by s, not W1.  `step.h` holds all of this, once for float and
-once for double, and the products are scipy's gemm.  Python draws the order of the rows
-and keeps everything that lasts: parameters, state, curves.
+scaling layer multiplies x by s, not W1.  A member may see a range of the columns only:
+then x and W1 are those of this range, and the rest of W1 stays 0.  `step.h` holds all
+of this, once for float and once for double, and the products are scipy's gemm.  Python
+draws the order of the rows and keeps everything that lasts: parameters, state, curves.
 
 `covered` is the one question.  Whatever it does not cover, and everything where the
 extension was not built, runs the loop in Python, which is the reference.

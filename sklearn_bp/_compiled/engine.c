@@ -68,6 +68,34 @@ static int64_t rows_at_once(int64_t n_rows, int64_t n_multiplications) {
     return (n_rows + n_parts - 1) / n_parts;
 }
 
+/* What all members do in one step. */
+typedef struct {
+    int64_t b, rows_of_penalty; /* rows of the batch, and what the penalty is divided by */
+    double rate, step;          /* step: Adam's rate, its moments' bias corrected */
+    double scale, shrink;       /* of a gradient, and of a weight in the penalty's */
+    double kept;                /* of the running mean */
+    int flushes, averages;
+} Step;
+
+/* The step behind `steps` others of this epoch, on b rows. */
+static Step step_of(const Training *J, int64_t steps, int64_t b) {
+    int64_t t = J->t + steps + 1, n_taken = J->n_taken + steps + 1;
+    Step S = {.b = b, .rows_of_penalty = J->penalty_rows ? J->penalty_rows : b};
+    S.rate = S.step = J->rates[steps];
+    if (J->optimizer == ADAM)
+        S.step *= sqrt(1 - pow(J->beta_2, t)) / (1 - pow(J->beta_1, t));
+    S.scale = 1.0 / b;
+    S.shrink = J->alpha / S.rows_of_penalty;
+    S.flushes = t % FLUSH_EVERY == 0;
+    S.averages = J->every && n_taken % J->every == 0;
+    if (S.averages) {
+        double terms = (double)(n_taken / J->every);
+        S.kept = terms / (terms + 3);
+        if (S.kept > J->longest) S.kept = J->longest;
+    }
+    return S;
+}
+
 static ALWAYS_INLINE float root_float(float x) { return sqrtf(x); }
 static ALWAYS_INLINE double root_double(double x) { return sqrt(x); }
 

@@ -14,6 +14,7 @@ from sklearn_bp._compiled.library import (
     Job,
     as_c,
     check_rows,
+    columns_as_c,
     engine,
     fields,
     gemm,
@@ -34,7 +35,8 @@ class Training(Job):
     """All of an epoch but the rates."""
 
     _fields_ = fields(
-        "X Y row_weights folds order rates member_weights theta first second average "
+        "X Y row_weights folds order rates member_weights columns theta first second "
+        "average "
         "r r_first r_second r_average totals norms gemm",
         "row_stride column_stride d h k M size batch penalty_rows t every n_taken "
         "is_double Y_is_bytes activation loss optimizer vector",
@@ -60,6 +62,9 @@ class Epochs:
         A running mean, and
     every, n_taken, longest : int, int, float
         the steps between two of its terms, the steps so far, its largest decay.
+    columns : sequence of (start, stop), a pair per member, or None
+        The columns of X that each member sees: its rows of W1. All others are 0, with
+        all that belongs to them, and stay so. None: all columns.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Epochs:
         every=0,
         n_taken=0,
         longest=0.0,
+        columns=None,
     ):
         (d, h, k), M = parameters.shape, parameters.n_members
         self._data, self._dtype = data, parameters.flat.dtype
@@ -88,6 +94,7 @@ class Epochs:
         shares = np.ones(M) if data.fold_means is None else 1 / data.fold_means
         job = self._job = Training(
             member_weights=as_c(shares, np.float64, (M,)),
+            columns=columns_as_c(columns, M, d),
             totals=self._totals,
             norms=self._norms,
             gemm=gemm(self._dtype),

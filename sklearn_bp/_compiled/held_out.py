@@ -14,6 +14,7 @@ from sklearn_bp._compiled.library import (
     Job,
     as_c,
     check_rows,
+    columns_as_c,
     engine,
     fields,
     gemm,
@@ -38,7 +39,7 @@ class Scoring(Job):
     """The rows, and the parameters that score them."""
 
     _fields_ = fields(
-        "X rows starts b1 W1 W2 b2 scores gemm",
+        "X rows starts columns b1 W1 W2 b2 scores gemm",
         "row_stride column_stride d h k M is_double activation vector",
     )
 
@@ -63,15 +64,18 @@ class Scores:
     scaling : callable(X, out) or None
     dtype : dtype
         Of the parameters to come.
+    columns : sequence of (start, stop), a pair per member, or None
+        The columns of X that each member sees. None: all columns.
     """
 
-    def __init__(self, network, X, rows, scaling, dtype):
+    def __init__(self, network, X, rows, scaling, dtype, columns=None):
         pooled = np.concatenate(rows).astype(np.int64)
         check_rows(pooled, X.shape[0])
         lengths = [len(r) for r in rows]
         self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self._rows, self._X, self._scaling, self._dtype = pooled, X, scaling, dtype
         self._job = Scoring(
+            columns=columns_as_c(columns, len(rows), X.shape[1]),
             gemm=gemm(dtype),
             d=X.shape[1],
             M=len(rows),

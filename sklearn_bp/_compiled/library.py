@@ -145,3 +145,17 @@ def check_rows(rows, n, what="row"):
     """Raise unless all are from 0 to n - 1."""
     if len(rows) and not (rows.min() >= 0 and rows.max() < n):
         raise ValueError(f"There are {n}, and no {what} {rows.min()} to {rows.max()}.")
+
+
+def columns_as_c(columns, n_members, d):
+    """The columns that each member sees, (n_members, 2), or None for all of d columns.
+
+    Each has a first one and one behind its last.
+    """
+    if columns is None:
+        return None
+    pairs = as_c(np.asarray(columns), np.int64, (n_members, 2))
+    for start, stop in pairs:
+        if not 0 <= start < stop <= d:
+            raise ValueError(f"There are {d} columns, and no range {start} to {stop}.")
+    return pairs
