@@ -14,6 +14,7 @@ released while they run.  Whoever calls checks every pointer's length beforehand
 #include <Python.h>
 
 #include "engine.h"
+#include "meeting.h"
 
 #if defined(_MSC_VER)
 #define RESTRICT __restrict
@@ -145,19 +146,46 @@ static PyObject *finished(Py_buffer *view, int failed) {
 }
 
 static PyObject *train(PyObject *self, PyObject *args) {
-    PyObject *object;
+    PyObject *object, *meeting;
     Py_buffer view;
     long long first, last, start, n_rows, steps;
     int failed;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OLLLLL", &object, &first, &last, &start, &n_rows, &steps))
+    if (!PyArg_ParseTuple(args, "OLLLLLO", &object, &first, &last, &start, &n_rows, &steps,
+                          &meeting))
         return NULL;
     const Training *J = job_of(object, &view, sizeof(Training));
     if (!J) return NULL;
+    Meeting *T = J->r ? PyCapsule_GetPointer(meeting, "meeting") : NULL;
+    if (J->r && !T) {
+        PyBuffer_Release(&view);
+        return NULL;
+    }
     Py_BEGIN_ALLOW_THREADS
-    failed = DISPATCH(J, train, J, first, last, start, n_rows, steps);
+    if (T) failed = DISPATCH(J, train_together, J, first, last, start, n_rows, steps, T);
+    else failed = DISPATCH(J, train, J, first, last, start, n_rows, steps);
     Py_END_ALLOW_THREADS
     return finished(&view, failed);
+}
+
+static void close_capsule(PyObject *capsule) {
+    close_meeting(PyCapsule_GetPointer(capsule, "meeting"));
+}
+
+/* A meeting of n_threads threads at most, for one call of `train` by each of them. */
+static PyObject *meeting(PyObject *self, PyObject *args) {
+    long long M, n_threads, slope_bytes;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "LLL", &M, &n_threads, &slope_bytes)) return NULL;
+    if (M < 1 || slope_bytes < 1 || n_threads < 1 || (n_threads > 1 && !CAN_MEET)) {
+        PyErr_SetString(PyExc_ValueError, "No such meeting is possible.");
+        return NULL;
+    }
+    Meeting *T = open_meeting(M, n_threads, (size_t)slope_bytes);
+    if (!T) return PyErr_NoMemory();
+    PyObject *capsule = PyCapsule_New(T, "meeting", close_capsule);
+    if (!capsule) close_meeting(T);
+    return capsule;
 }
 
 static PyObject *score(PyObject *self, PyObject *args) {
@@ -218,6 +246,13 @@ static PyObject *reorder(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* Whether threads can take steps together. */
+static PyObject *can_meet(PyObject *self, PyObject *unused) {
+    (void)self;
+    (void)unused;
+    return PyBool_FromLong(CAN_MEET);
+}
+
 /* Whether this processor has the instructions of the second variant. */
 static PyObject *has_vector(PyObject *self, PyObject *unused) {
     int found = 0;
@@ -231,6 +266,8 @@ static PyObject *has_vector(PyObject *self, PyObject *unused) {
 
 static PyMethodDef functions[] = {
     {"train", train, METH_VARARGS, "Train members over some rows."},
+    {"meeting", meeting, METH_VARARGS, "For threads that take steps together."},
+    {"can_meet", can_meet, METH_NOARGS, "Whether a meeting may have several threads."},
     {"score", score, METH_VARARGS, "Scores of the rows held out from members."},
     {"measure", measure, METH_VARARGS, "The loss of scores at a temperature."},
     {"reorder", reorder, METH_VARARGS, "From one layout of parameters to the other."},

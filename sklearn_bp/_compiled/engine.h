@@ -27,7 +27,8 @@ typedef struct {
     void *theta, *first, *second, *average; /* weights, moments, running mean or NULL */
     /* A scaling layer's r (d,), its moments and its running mean; or NULL. */
     void *r, *r_first, *r_second, *r_average;
-    double *totals, *norms; /* (M,): sums of losses, and of squared norms */
+    double *sums; /* (M, SUMS): the losses' sum, that of squared norms, and room, so that
+                     threads do not write to the same cache line */
     const void *gemm;
     int64_t row_stride, column_stride; /* of X, in numbers */
     int64_t d, h, k, M, size;          /* size of a member's row in theta */
@@ -58,6 +59,7 @@ typedef struct {
     double inverse;           /* 1 / T */
 } Measuring;
 
+#define SUMS 8
 #define SKLEARN_BP_OUT_OF_MEMORY 1
 
 #endif

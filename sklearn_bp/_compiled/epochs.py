@@ -27,6 +27,9 @@ from sklearn_bp._network.parameters import Parameters
 
 SGD, NESTEROV, ADAM, RMSPROP = range(4)
 
+# Numbers that C adds up for a member, with room between the members (engine.h).
+SUMS = 8
+
 # What moving a weight in a step costs, in multiplications.
 STEP_COST = 20
 
@@ -37,7 +40,7 @@ class Training(Job):
     _fields_ = fields(
         "X Y row_weights folds order rates member_weights columns theta first second "
         "average "
-        "r r_first r_second r_average totals norms gemm",
+        "r r_first r_second r_average sums gemm",
         "row_stride column_stride d h k M size batch penalty_rows t every n_taken "
         "is_double Y_is_bytes activation loss optimizer vector",
         "alpha beta_1 beta_2 epsilon decay longest",
@@ -90,13 +93,12 @@ class Epochs:
         self._state = _opened(optimizer, optimizer_state, parameters.flat)
         self._batch_size = batch_size
         self._steps = -(-data.n_rows // batch_size)
-        self._totals, self._norms = np.zeros(M), np.zeros(M)
+        self._sums = np.zeros((M, SUMS))
         shares = np.ones(M) if data.fold_means is None else 1 / data.fold_means
         job = self._job = Training(
             member_weights=as_c(shares, np.float64, (M,)),
             columns=columns_as_c(columns, M, d),
-            totals=self._totals,
-            norms=self._norms,
+            sums=self._sums,
             gemm=gemm(self._dtype),
             d=d,
             h=h,
@@ -140,8 +142,10 @@ class Epochs:
             job.set(name, rows)
         self._bind_rows()
         work = data.n_rows * 6 * self._size + self._steps * STEP_COST * self._size
-        coupled = parameters.r is not None  # all members move the scales at each step
-        self._team = Team(1 if coupled or M * work < SHORT * SPEED else M)
+        # All members move the scales in each step, in which threads meet then.
+        self._meets = parameters.r is not None
+        alone = M * work < SHORT * SPEED or (self._meets and not engine.can_meet())
+        self._team = Team(1 if alone else M)
         # The fit has limited BLAS already where all members together are small.
         product = batch_size * d * h
         small = M > 1 and product < MANY_THREADS <= M * product
@@ -198,7 +202,7 @@ class Epochs:
             As of `run_epoch`, of all members.
         """
         job = self._job
-        self._totals[:] = self._norms[:] = 0
+        self._sums[:] = 0
         job.set("rates", as_c(rates, np.float64, (self._steps,)))
         job.t = self._state["t"]
         with one_blas_thread() if self._limits else nullcontext():
@@ -210,7 +214,8 @@ class Epochs:
             self._reorder(flat, rows, False)
         self._state["t"] += self._steps
         job.n_taken += self._steps
-        return float(self._totals.sum()), float(self._norms.sum())
+        total, squared_norms = self._sums[:, :2].sum(axis=0)
+        return float(total), float(squared_norms)
 
     def _train_in_place(self, order):
         n_rows, rows = self._data.n_rows, self._rows
@@ -243,10 +248,15 @@ class Epochs:
             step, start = step + block.n_batches, stop
 
     def _run(self, n_rows, step):
-        job = self._job
+        job, (d, _, _, M), meeting = self._job, self._sizes, None
+        if self._meets:
+            n_bytes = M * d * self._dtype.itemsize
+            meeting = engine.meeting(M, self._team.size, n_bytes)
         self._team.share(
-            self._sizes[3],
-            lambda first, last: engine.train(job, first, last, 0, n_rows, step),
+            M,
+            lambda first, last: engine.train(
+                job, first, last, 0, n_rows, step, meeting
+            ),
         )
 
     def _reorder(self, flat, rows, to_rows):

@@ -388,6 +388,7 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
     int64_t first = J->folds ? D->ends[j + 1] : 0, y_stride = J->folds ? 2 * b : b;
     int64_t n = J->folds ? b - (D->ends[j + 1] - D->ends[j]) : b;
     int64_t part = rows_at_once(n, n_columns * h);
+    double total = 0, norm = 0;
 
     if (k > 1)
         /* BLAS takes small matrices best as they stand: 0.3 to 0.7 of the time that it
@@ -399,7 +400,7 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
     if (!n) memset(g_W1, 0, sizeof(REAL) * n_columns * h);
     for (int64_t i = first; i < first + n; i += part) {
         int64_t to = first + n - i < part ? first + n : i + part;
-        J->totals[j] += N(learn)(J, D, D->x + left, i, to, y_stride,
+        total += N(learn)(J, D, D->x + left, i, to, y_stride,
                                  (REAL)J->member_weights[j], n_columns, theta, W1, g_W1,
                                  i == first);
     }
@@ -414,7 +415,6 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
                             {W2_at, is_whole ? 0 : h * k, 1},
                             {0, h, 0},
                             {b2_at, k, 0}};
-    double norm = 0;
     for (int p = 0; p < 4; p++) {
         int64_t at = pieces[p][0], n = pieces[p][1];
         double squares = N(moved)(J, theta, D->g, at, m, v, n, (int)pieces[p][2], S);
@@ -426,7 +426,8 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
         }
         if (S->averages) N(take_mean)(mean + at, theta + at, n, S->kept);
     }
-    J->norms[j] += norm * b / S->rows_of_penalty;
+    J->sums[SUMS * j] += total;
+    J->sums[SUMS * j + 1] += norm * b / S->rows_of_penalty;
 }
 
 /* s = 1 + SCALE_SPEED r. */
@@ -455,20 +456,48 @@ static void N(move_scales)(const Training *J, const Step *S, REAL *slopes) {
 /* Members `first` to `last` over n_rows rows from `start`, `steps` of them before. */
 static int N(train)(const Training *J, int64_t first, int64_t last, int64_t start,
                     int64_t n_rows, int64_t steps) {
-    int64_t d = J->d;
     Buffers buffers = {0};
     N(Desk) D = N(desk)(J, J->batch < n_rows ? J->batch : n_rows, &buffers);
-    REAL *s = J->r ? take(&buffers, sizeof(REAL) * d) : NULL;
-    REAL *slopes = J->r ? take(&buffers, sizeof(REAL) * J->M * d) : NULL;
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
-
     for (int64_t stop = start + n_rows; start < stop; start += J->batch, steps++) {
         Step S = step_of(J, steps, stop - start < J->batch ? stop - start : J->batch);
-        if (s) N(find_scales)(J, s);
-        N(gather)(J, start, S.b, s, D.x, D.y, D.w_all, D.ends, D.next);
-        for (int64_t j = first; j < last; j++)
-            N(step)(J, &D, &S, j, s, slopes ? slopes + j * d : NULL);
-        if (s) N(move_scales)(J, &S, slopes);
+        N(gather)(J, start, S.b, NULL, D.x, D.y, D.w_all, D.ends, D.next);
+        for (int64_t j = first; j < last; j++) N(step)(J, &D, &S, j, NULL, NULL);
+    }
+    give_back(&buffers);
+    return 0;
+}
+
+/* The same where members share feature scales: with the threads of a meeting. */
+static int N(train_together)(const Training *J, int64_t first, int64_t last, int64_t start,
+                             int64_t n_rows, int64_t steps, Meeting *T) {
+    int64_t d = J->d, n_steps = (n_rows + J->batch - 1) / J->batch, gathered = -1, now;
+    REAL *slopes = T->slopes;
+    Buffers buffers = {0};
+    N(Desk) D = N(desk)(J, J->batch < n_rows ? J->batch : n_rows, &buffers);
+    REAL *s = take(&buffers, sizeof(REAL) * d);
+    if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
+    int64_t seat = atomic_fetch_add(&T->n_seated.value, 1);
+    Step S = {0};
+    while (seat < T->n_seats && (now = atomic_load(&T->steps.value)) < n_steps) {
+        int64_t j = claim(T, now, first, last);
+        if (j < 0) {
+            wait_for_step(T, now, seat);
+            continue;
+        }
+        /* Until this member is done, the step is not, and neither J->r nor s move. */
+        if (gathered != now) {
+            int64_t at = now * J->batch, b = n_rows - at < J->batch ? n_rows - at : J->batch;
+            S = step_of(J, steps + now, b);
+            N(find_scales)(J, s);
+            N(gather)(J, start + at, b, s, D.x, D.y, D.w_all, D.ends, D.next);
+            gathered = now;
+        }
+        N(step)(J, &D, &S, j, s, slopes + j * d);
+        if (is_last(T, now)) {
+            N(move_scales)(J, &S, slopes);
+            begin_step(T, now + 1);
+        }
     }
     give_back(&buffers);
     return 0;

@@ -554,7 +554,7 @@ def test_versions_tell_the_engine(monkeypatch):
 
 def test_jobs_of_another_size_are_refused():
     with pytest.raises(ValueError, match="A job of 8 bytes"):
-        library.engine.train(b"12345678", 0, 1, 0, 1, 0)
+        library.engine.train(b"12345678", 0, 1, 0, 1, 0, None)
 
 
 # From one engine to the other.
@@ -632,17 +632,30 @@ def shared(monkeypatch):
     return use
 
 
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_same_bits_for_any_number_of_threads(dtype, shared, monkeypatch):
+def test_same_bits_for_any_number_of_threads(dtype, scaled, shared, monkeypatch):
+    """With scales threads meet at each step, and some of these sleep for others."""
     results = []
+    options = {"n_members": 5, "folds": True, "dtype": dtype, "n": 700}
     for n_threads in (1, 2, 3, 8):
         shared(n_threads)
-        options = {"n_members": 5, "folds": True, "dtype": dtype, "n": 700}
+        options["scaled"] = scaled
         results.append(trained("compiled", monkeypatch, **options))
     for result in results[1:]:
         assert_array_equal(result.parameters.flat, results[0].parameters.flat)
         assert result.state.loss_curve == results[0].state.loss_curve
         assert result.state.validation_losses == results[0].state.validation_losses
+
+
+def test_nobody_waits_for_a_thread_that_does_not_come(shared, monkeypatch):
+    """Whoever shares feature scales takes over the members of others."""
+    shared(4)
+    options = {"n_members": 5, "scaled": True}
+    whole = trained("compiled", monkeypatch, **options).parameters
+    monkeypatch.setattr(threads.Team, "share", lambda self, n, work: work(2, 3))
+    alone = trained("compiled", monkeypatch, **options).parameters
+    assert_array_equal(alone.flat, whole.flat)
 
 
 @pytest.mark.parametrize("kind", ["dense", "integers", "sparse"])
