@@ -28,8 +28,10 @@ released while they run.  Whoever calls checks every pointer's length beforehand
 #if defined(__GNUC__)
 #define AS_PRAGMA(text) _Pragma(#text)
 #define SIMD_SUM(name) AS_PRAGMA(omp simd reduction(+ : name))
+#define SIMD_SUMS(...) AS_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
 #else
 #define SIMD_SUM(name)
+#define SIMD_SUMS(...)
 #endif
 
 #define FLUSH_EVERY 256    /* as of `optimizers` */

@@ -49,12 +49,28 @@ static ALWAYS_INLINE REAL N(times_slope)(int activation, REAL a, REAL delta) {
     return delta;
 }
 
-/* a1 = f(a1 + b1); of a single output also z2 = a1 W2 + b2. */
+/* a1 = f(a1 + b1); of a single output also z2 = a1 W2 + b2.  Here and in what follows
+   four rows at a time share the loads of what is the same for all rows. */
 static ALWAYS_INLINE void N(hidden_layer)(int activation, REAL *RESTRICT a1,
                                           const REAL *RESTRICT b1, int64_t b, int64_t h,
                                           const REAL *RESTRICT W2, REAL b2,
                                           REAL *RESTRICT z2) {
-    for (int64_t i = 0; i < b; i++) {
+    int64_t i = 0;
+    for (; z2 && i + 4 <= b; i += 4) {
+        REAL *RESTRICT p = a1 + i * h, *RESTRICT q = p + h, *RESTRICT r = q + h;
+        REAL *RESTRICT t = r + h, sp = 0, sq = 0, sr = 0, st = 0;
+        SIMD_SUMS(sp, sq, sr, st)
+        for (int64_t u = 0; u < h; u++) {
+            REAL of_u = b1[u], to_u = W2[u];
+            p[u] = N(activated)(activation, p[u] + of_u);
+            q[u] = N(activated)(activation, q[u] + of_u);
+            r[u] = N(activated)(activation, r[u] + of_u);
+            t[u] = N(activated)(activation, t[u] + of_u);
+            sp += p[u] * to_u, sq += q[u] * to_u, sr += r[u] * to_u, st += t[u] * to_u;
+        }
+        z2[i] = b2 + sp, z2[i + 1] = b2 + sq, z2[i + 2] = b2 + sr, z2[i + 3] = b2 + st;
+    }
+    for (; i < b; i++) {
         REAL *RESTRICT row = a1 + i * h;
         for (int64_t u = 0; u < h; u++) row[u] = N(activated)(activation, row[u] + b1[u]);
         if (z2) z2[i] = b2 + N(dot)(row, W2, h);
@@ -74,13 +90,25 @@ static void N(hidden)(int64_t activation, REAL *a1, const REAL *b1, int64_t b, i
 static ALWAYS_INLINE void N(hidden_errors)(int activation, REAL *RESTRICT delta1,
                                            const REAL *RESTRICT a1, int64_t b, int64_t h,
                                            REAL *RESTRICT g_b1) {
-    for (int64_t i = 0; i < b; i++) {
+    int64_t i = 0;
+    for (; i + 4 <= b; i += 4) {
+        const REAL *RESTRICT a = a1 + i * h;
+        REAL *RESTRICT p = delta1 + i * h, *RESTRICT q = p + h, *RESTRICT r = q + h;
+        REAL *RESTRICT t = r + h;
+        for (int64_t u = 0; u < h; u++) {
+            p[u] = N(times_slope)(activation, a[u], p[u]);
+            q[u] = N(times_slope)(activation, a[u + h], q[u]);
+            r[u] = N(times_slope)(activation, a[u + 2 * h], r[u]);
+            t[u] = N(times_slope)(activation, a[u + 3 * h], t[u]);
+            g_b1[u] += (p[u] + q[u]) + (r[u] + t[u]);
+        }
+    }
+    for (; i < b; i++) {
         const REAL *RESTRICT a = a1 + i * h;
         REAL *RESTRICT delta = delta1 + i * h;
         for (int64_t u = 0; u < h; u++) {
-            REAL q = N(times_slope)(activation, a[u], delta[u]);
-            g_b1[u] += q;
-            delta[u] = q;
+            delta[u] = N(times_slope)(activation, a[u], delta[u]);
+            g_b1[u] += delta[u];
         }
     }
 }
@@ -89,14 +117,28 @@ static ALWAYS_INLINE void N(hidden_errors)(int activation, REAL *RESTRICT delta1
 static ALWAYS_INLINE void N(hidden_errors_of_one)(
     int activation, REAL *RESTRICT a1, int64_t b, int64_t h, REAL *RESTRICT g_b1,
     const REAL *RESTRICT delta2, const REAL *RESTRICT W2, REAL *RESTRICT g_W2) {
-    for (int64_t i = 0; i < b; i++) {
+    int64_t i = 0;
+    for (; i + 4 <= b; i += 4) {
+        REAL *RESTRICT p = a1 + i * h, *RESTRICT q = p + h, *RESTRICT r = q + h;
+        REAL *RESTRICT t = r + h;
+        REAL ep = delta2[i], eq = delta2[i + 1], er = delta2[i + 2], et = delta2[i + 3];
+        for (int64_t u = 0; u < h; u++) {
+            REAL from_u = W2[u];
+            g_W2[u] += (ep * p[u] + eq * q[u]) + (er * r[u] + et * t[u]);
+            p[u] = N(times_slope)(activation, p[u], ep * from_u);
+            q[u] = N(times_slope)(activation, q[u], eq * from_u);
+            r[u] = N(times_slope)(activation, r[u], er * from_u);
+            t[u] = N(times_slope)(activation, t[u], et * from_u);
+            g_b1[u] += (p[u] + q[u]) + (r[u] + t[u]);
+        }
+    }
+    for (; i < b; i++) {
         REAL *RESTRICT a = a1 + i * h;
         REAL error = delta2[i];
         for (int64_t u = 0; u < h; u++) {
-            REAL q = N(times_slope)(activation, a[u], error * W2[u]);
             g_W2[u] += error * a[u];
-            g_b1[u] += q;
-            a[u] = q;
+            a[u] = N(times_slope)(activation, a[u], error * W2[u]);
+            g_b1[u] += a[u];
         }
     }
 }
@@ -327,7 +369,7 @@ static N(Desk) N(desk)(const Training *J, int64_t most, Buffers *buffers) {
 /* What rows `from` to `to` of the desk add to a member's gradient, and their loss.
 
 x are their columns that it sees, n_columns of them, and W1 and g_W1 the rows of these,
-g_W1 still without values if is_first; `own` is what a row weighs for the member.
+g_W1 (and of several outputs g_W2) without values yet if is_first; `own` is what a row weighs for the member.
 */
 static double N(learn)(const Training *J, const N(Desk) *D, const REAL *x, int64_t from,
                        int64_t to, int64_t y_stride, REAL own, int64_t n_columns,
@@ -359,7 +401,7 @@ static double N(learn)(const Training *J, const N(Desk) *D, const REAL *x, int64
     }
     /* hidden error, and the gradients */
     if (k > 1) {
-        N(product)(J->gemm, a1, h, 1, z2, n, 1, 1, g_W2, k, h, k, n);
+        N(product)(J->gemm, a1, h, 1, z2, n, 1, !is_first, g_W2, k, h, k, n);
         N(product)(J->gemm, z2, n, 1, D->W2_T, h, 0, 0, D->delta1, h, n, h, k);
     }
     REAL *delta1 = N(hidden_error)(J->activation, D->delta1, a1, n, h, D->g, z2, W2, g_W2);
@@ -396,7 +438,8 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
         for (int64_t u = 0; u < h; u++)
             for (int64_t c = 0; c < k; c++) D->W2_T[c * h + u] = theta[W2_at + u * k + c];
     memset(D->g, 0, sizeof(REAL) * h);
-    memset(D->g + W2_at, 0, sizeof(REAL) * (h * k + k));
+    memset(D->g + b2_at, 0, sizeof(REAL) * k);
+    if (k == 1 || !n) memset(D->g + W2_at, 0, sizeof(REAL) * h * k);
     if (!n) memset(g_W1, 0, sizeof(REAL) * n_columns * h);
     for (int64_t i = first; i < first + n; i += part) {
         int64_t to = first + n - i < part ? first + n : i + part;
