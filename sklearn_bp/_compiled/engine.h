@@ -41,7 +41,8 @@ typedef struct {
 
 typedef struct {
     const void *X;
-    const int64_t *rows;    /* (n,): the rows held out, member by member */
+    const int64_t *rows;    /* (n,): the rows held out, member by member; NULL where X has
+                               just these, (n, d) in C order */
     const int64_t *starts;  /* (M + 1,): where those of a member begin */
     const int64_t *columns; /* (M, 2): the columns that a member sees, or NULL */
     const void *b1, *W1, *W2, *b2; /* as `Parameters` has them: members side by side */
@@ -52,10 +53,10 @@ typedef struct {
 } Scoring;
 
 typedef struct {
-    const void *scores, *Y;   /* (n, k) */
+    const void *scores, *Y;   /* (n, k), both by the strides below */
     const double *weights;    /* (n,) */
     double *found;            /* per block of rows, the loss and its slope along 1 / T */
-    int64_t n, k, is_double, Y_is_bytes, loss, vector;
+    int64_t n, k, row_stride, column_stride, is_double, Y_is_bytes, loss, vector;
     double inverse;           /* 1 / T */
 } Measuring;
 

@@ -552,7 +552,7 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
     const REAL *X = J->X;
     Buffers buffers = {0};
     while (most > 8 && most * d * h > DIRECT_PRODUCT) most /= 2;
-    REAL *x = take(&buffers, sizeof(REAL) * most * d);
+    REAL *copied = J->rows ? take(&buffers, sizeof(REAL) * most * d) : NULL;
     REAL *a1 = take(&buffers, sizeof(REAL) * most * h);
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
     for (int64_t j = first; j < last; j++) {
@@ -562,18 +562,20 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
         int64_t n_columns = J->columns ? J->columns[2 * j + 1] - low : d;
         for (int64_t i = J->starts[j]; i < J->starts[j + 1]; i += most) {
             int64_t b = J->starts[j + 1] - i < most ? J->starts[j + 1] - i : most;
-            REAL *z2 = (REAL *)J->scores + i * k;
-            for (int64_t row = 0; row < b; row++)
-                N(copy_row)(x + row * n_columns,
+            int64_t x_stride = J->rows ? n_columns : d;
+            const REAL *x = J->rows ? copied : X + i * d + low;
+            REAL *RESTRICT z2 = (REAL *)J->scores + i * k;
+            for (int64_t row = 0; J->rows && row < b; row++)
+                N(copy_row)(copied + row * n_columns,
                             X + J->rows[i + row] * J->row_stride + low * J->column_stride,
                             J->column_stride, NULL, n_columns);
-            N(product)(J->gemm, x, n_columns, 0, W1 + low * wide, wide, 0, 0, a1, h, b, h,
+            N(product)(J->gemm, x, x_stride, 0, W1 + low * wide, wide, 0, 0, a1, h, b, h,
                        n_columns);
             N(hidden)(J->activation, a1, b1, b, h, W2, b2[0], k == 1 ? z2 : NULL);
             if (k == 1) continue;
+            N(product)(J->gemm, a1, h, 0, W2, k, 0, 0, z2, k, b, k, h);
             for (int64_t row = 0; row < b; row++)
-                memcpy(z2 + row * k, b2, sizeof(REAL) * k);
-            N(product)(J->gemm, a1, h, 0, W2, k, 0, 1, z2, k, b, k, h);
+                for (int64_t c = 0; c < k; c++) z2[row * k + c] += b2[c];
         }
     }
     give_back(&buffers);
@@ -583,11 +585,13 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
 /* The weighted loss of scores times 1 / T, and its derivative with respect to 1 / T: of
    blocks `first` to `last` of MEASURED_ROWS rows, to be added up. */
 static int N(measure)(const Measuring *J, int64_t first, int64_t last) {
-    int64_t k = J->k, most = MEASURED_ROWS;
+    int64_t k = J->k, most = MEASURED_ROWS, step = J->row_stride, wide = J->column_stride;
     const REAL *Z = J->scores, *Y = J->Y;
     const uint8_t *flags = J->Y;
     REAL inverse = (REAL)J->inverse;
+    double slopes[MEASURED_ROWS];
     Buffers buffers = {0};
+    REAL *z = take(&buffers, sizeof(REAL) * most * k);
     REAL *z2 = take(&buffers, sizeof(REAL) * most * k);
     REAL *y = take(&buffers, sizeof(REAL) * most * k);
     REAL *loss = take(&buffers, sizeof(REAL) * most);
@@ -596,21 +600,23 @@ static int N(measure)(const Measuring *J, int64_t first, int64_t last) {
     for (int64_t block = first; block < last; block++) {
         int64_t start = block * most, b = J->n - start < most ? J->n - start : most;
         double total = 0, slope = 0;
-        for (int64_t c = 0; c < k; c++)
-            for (int64_t i = 0; i < b; i++) {
-                int64_t at = (start + i) * k + c;
-                z2[c * b + i] = inverse * Z[at];
-                y[c * b + i] = J->Y_is_bytes ? (REAL)flags[at] : Y[at];
-            }
-        N(losses)(J->loss, z2, y, b, loss, spare, b, k);
-        for (int64_t i = 0; i < b; i++) {
-            double w = J->weights[start + i];
-            const REAL *RESTRICT z = Z + (start + i) * k;
-            double sum = 0;
-            for (int64_t c = 0; c < k; c++) sum += (double)z2[c * b + i] * z[c];
-            total += w * loss[i];
-            slope += w * sum;
+        for (int64_t c = 0; c < k; c++) {
+            int64_t at = start * step + c * wide;
+            N(copy_row)(z + c * b, Z + at, step, NULL, b);
+            if (!J->Y_is_bytes) N(copy_row)(y + c * b, Y + at, step, NULL, b);
+            else if (step == 1) for (int64_t i = 0; i < b; i++) y[c * b + i] = flags[at + i];
+            else for (int64_t i = 0; i < b; i++) y[c * b + i] = flags[at + i * step];
         }
+        for (int64_t i = 0; i < b * k; i++) z2[i] = inverse * z[i];
+        N(losses)(J->loss, z2, y, b, loss, spare, b, k);
+        for (int64_t i = 0; i < b; i++) slopes[i] = 0;
+        for (int64_t c = 0; c < k; c++) {
+            const REAL *RESTRICT error = z2 + c * b, *RESTRICT of_c = z + c * b;
+            for (int64_t i = 0; i < b; i++) slopes[i] += (double)error[i] * of_c[i];
+        }
+        const double *w = J->weights + start;
+        SIMD_SUMS(total, slope)
+        for (int64_t i = 0; i < b; i++) total += w[i] * loss[i], slope += w[i] * slopes[i];
         J->found[2 * block] = total;
         J->found[2 * block + 1] = slope;
     }
