@@ -16,7 +16,9 @@ of this, once for float and once for double, and the products are scipy's gemm. 
 draws the order of the rows and keeps everything that lasts: parameters, state, curves.
 
 `covered` is the one question.  Whatever it does not cover, and everything where the
-extension was not built, runs the loop in Python, which is the reference.
+extension was not built, runs the loop in Python, which is the reference.  Of sparse
+rows, where passes over all weights take most of the time, the optimizer's step alone is
+compiled (`covers_steps`, `bound`).
 
 Parameters of a member lie together here, one row per member.  Sums over members are
 taken in their order, and nothing that a member computes depends on the thread that it
@@ -38,8 +40,18 @@ from sklearn_bp._compiled.library import (
     is_built,
     is_plain,
 )
+from sklearn_bp._compiled.steps import bound
 
-__all__ = ["Epochs", "Loss", "Scores", "covered", "is_asked_for", "is_built"]
+__all__ = [
+    "Epochs",
+    "Loss",
+    "Scores",
+    "bound",
+    "covered",
+    "covers_steps",
+    "is_asked_for",
+    "is_built",
+]
 
 OPTIMIZERS = (optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.RMSprop)
 
@@ -69,4 +81,22 @@ def covered(network, data, parameters, optimizer, batch_size, dropout):
         and data.Y.shape[1] == k
         and not hasattr(data.X, "tocsr")
         and max(d * batch_size, h * parameters.n_members, k * batch_size) <= MOST
+    )
+
+
+def covers_steps(data, parameters, optimizer):
+    """Whether an epoch in Python takes compiled steps: where rows are sparse.
+
+    Parameters
+    ----------
+    data : Data
+    parameters : Parameters
+    optimizer : object of `optimizers`
+    """
+    return (
+        is_asked_for()
+        and hasattr(getattr(data, "X", None), "tocsr")  # not of rows on a cluster
+        and type(optimizer) in OPTIMIZERS
+        and optimizer.clip_norm is None
+        and parameters.flat.dtype in DTYPES
     )

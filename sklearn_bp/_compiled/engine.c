@@ -39,6 +39,7 @@ released while they run.  Whoever calls checks every pointer's length beforehand
 #define MEASURED_ROWS 256 /* as of `held_out` */
 #define SCORED_ROWS 256 /* a divisor of held_out.BLOCK_ROWS */
 #define DIRECT_PRODUCT 900000 /* `_blas.DIRECT_PRODUCT`, and some room */
+#define MOVED_AT_ONCE 4096 /* weights whose squares are added up in REAL */
 #define MOST_BUFFERS 20
 
 /* What a call has taken from malloc, each aligned to a cache line. */
@@ -80,13 +81,18 @@ typedef struct {
     int flushes, averages;
 } Step;
 
+/* What Adam's rate becomes in its step t, for moments without bias. */
+static double unbiased(const Rule *R, double rate, int64_t t) {
+    if (R->optimizer != ADAM) return rate;
+    return rate * sqrt(1 - pow(R->beta_2, t)) / (1 - pow(R->beta_1, t));
+}
+
 /* The step behind `steps` others of this epoch, on b rows. */
 static Step step_of(const Training *J, int64_t steps, int64_t b) {
     int64_t t = J->t + steps + 1, n_taken = J->n_taken + steps + 1;
     Step S = {.b = b, .rows_of_penalty = J->penalty_rows ? J->penalty_rows : b};
-    S.rate = S.step = J->rates[steps];
-    if (J->optimizer == ADAM)
-        S.step *= sqrt(1 - pow(J->beta_2, t)) / (1 - pow(J->beta_1, t));
+    S.rate = J->rates[steps];
+    S.step = unbiased(&J->rule, S.rate, t);
     S.scale = 1.0 / b;
     S.shrink = J->alpha / S.rows_of_penalty;
     S.flushes = t % FLUSH_EVERY == 0;
@@ -220,6 +226,26 @@ static PyObject *measure(PyObject *self, PyObject *args) {
     return finished(&view, failed);
 }
 
+/* A step of an optimizer; the squared norm of the penalized weights before it. */
+static PyObject *move(PyObject *self, PyObject *args) {
+    PyObject *object;
+    Py_buffer view;
+    long long t, n_rows;
+    double rate, norm;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OLLd", &object, &t, &n_rows, &rate)) return NULL;
+    const Moving *J = job_of(object, &view, sizeof(Moving));
+    if (!J) return NULL;
+    Step S = {.b = n_rows, .rate = rate, .step = unbiased(&J->rule, rate, t), .scale = 1};
+    S.shrink = J->alpha / n_rows;
+    S.flushes = t % FLUSH_EVERY == 0;
+    Py_BEGIN_ALLOW_THREADS
+    norm = DISPATCH(J, move, J, &S);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&view);
+    return PyFloat_FromDouble(norm);
+}
+
 /* Between the layout of `Parameters`, members side by side, and one row per member. */
 static PyObject *reorder(PyObject *self, PyObject *args) {
     unsigned long long flat_, rows_;
@@ -270,6 +296,7 @@ static PyMethodDef functions[] = {
     {"train", train, METH_VARARGS, "Train members over some rows."},
     {"meeting", meeting, METH_VARARGS, "For threads that take steps together."},
     {"can_meet", can_meet, METH_NOARGS, "Whether a meeting may have several threads."},
+    {"move", move, METH_VARARGS, "A step of an optimizer, by a gradient."},
     {"score", score, METH_VARARGS, "Scores of the rows held out from members."},
     {"measure", measure, METH_VARARGS, "The loss of scores at a temperature."},
     {"reorder", reorder, METH_VARARGS, "From one layout of parameters to the other."},

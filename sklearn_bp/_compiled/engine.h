@@ -14,6 +14,12 @@ enum { IDENTITY, LOGISTIC, TANH, RELU };
 enum { SQUARED_ERROR, BINARY_LOG_LOSS, CATEGORICAL_LOG_LOSS };
 enum { SGD, NESTEROV, ADAM, RMSPROP };
 
+/* An optimizer: its code, and its hyperparameters as `settings` of epochs.py has them. */
+typedef struct {
+    int64_t optimizer;
+    double beta_1, beta_2, epsilon, decay;
+} Rule;
+
 typedef struct {
     /* The rows: X (n, d) by its strides, Y (n, k), and what follows from a row. */
     const void *X, *Y;
@@ -35,9 +41,18 @@ typedef struct {
     int64_t batch, penalty_rows;       /* penalty_rows: 0 for those of the batch */
     int64_t t;                         /* steps of the optimizer so far */
     int64_t every, n_taken;            /* steps between two terms of the mean; t of it */
-    int64_t is_double, Y_is_bytes, activation, loss, optimizer, vector;
-    double alpha, beta_1, beta_2, epsilon, decay, longest;
+    int64_t is_double, Y_is_bytes, activation, loss, vector;
+    Rule rule;
+    double alpha, longest;
 } Training;
+
+typedef struct {
+    void *theta, *g, *first, *second; /* (n,): weights, mean gradient, moments or NULL */
+    int64_t n, low, high;             /* weights from low to high are penalized */
+    int64_t is_double, vector;
+    Rule rule;
+    double alpha;
+} Moving;
 
 typedef struct {
     const void *X;

@@ -42,8 +42,8 @@ class Training(Job):
         "average "
         "r r_first r_second r_average sums gemm",
         "row_stride column_stride d h k M size batch penalty_rows t every n_taken "
-        "is_double Y_is_bytes activation loss optimizer vector",
-        "alpha beta_1 beta_2 epsilon decay longest",
+        "is_double Y_is_bytes activation loss vector optimizer",
+        "beta_1 beta_2 epsilon decay alpha longest",
     )
 
 
@@ -90,7 +90,7 @@ class Epochs:
         self._sizes = d, h, k, M
         self._size = (1 + d) * h + (h + 1) * k  # of a member
         self._optimizer = optimizer
-        self._state = _opened(optimizer, optimizer_state, parameters.flat)
+        self._state = opened(optimizer, optimizer_state, parameters.flat)
         self._batch_size = batch_size
         self._steps = -(-data.n_rows // batch_size)
         self._sums = np.zeros((M, SUMS))
@@ -115,7 +115,7 @@ class Epochs:
             loss=LOSSES[type(network.loss)],
             vector=has_vector(),
             alpha=data.alpha,
-            **_settings(optimizer),
+            **settings(optimizer),
         )
         vectors = {"theta": parameters.flat, "average": None}
         if average is not None:
@@ -277,7 +277,7 @@ class Epochs:
         )
 
 
-def _settings(optimizer):
+def settings(optimizer):
     """An optimizer's hyperparameters, as fields of a job."""
     if type(optimizer) is optimizers.SGD:
         rule = NESTEROV if optimizer.nesterovs_momentum else SGD
@@ -306,7 +306,7 @@ _KEPT: dict[Any, dict[str, Any]] = {
 }
 
 
-def _opened(optimizer, state, theta):
+def opened(optimizer, state, theta):
     """A copy of an optimizer's state, whose scales are 1; or a fresh one."""
     opened: dict[str, Any] = {"t": 0 if state is None else state["t"]}
     for vector, scale in _KEPT[type(optimizer)].items():

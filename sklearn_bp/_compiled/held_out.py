@@ -78,7 +78,8 @@ class Scores:
         check_rows(pooled, X.shape[0])
         lengths = [len(r) for r in rows]
         self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        self._rows, self._X, self._scaling, self._dtype = pooled, X, scaling, dtype
+        self._rows: np.ndarray | None = pooled
+        self._X, self._scaling, self._dtype = X, scaling, dtype
         self._job = Scoring(
             columns=columns_as_c(columns, len(rows), X.shape[1]),
             gemm=gemm(dtype),
@@ -147,10 +148,11 @@ class Scores:
 
     def _score_block_by_block(self, scores):
         """As `_score`, from rows that are copied, and scaled, first."""
-        d, dtype = self._job.d, self._dtype
+        d, dtype, rows = self._job.d, self._dtype, self._rows
+        assert rows is not None  # they were not gathered
         for member, stop in enumerate(self._starts[1:]):
             for start in range(self._starts[member], stop, BLOCK_ROWS):
-                part = self._rows[start : min(start + BLOCK_ROWS, stop)]
+                part = rows[start : min(start + BLOCK_ROWS, stop)]
                 X = self._X[part]
                 if self._scaling is not None:
                     X = self._scaling(X, np.empty(X.shape, dtype))

@@ -269,20 +269,20 @@ static REAL N(sgd)(REAL *RESTRICT w, const REAL *RESTRICT g, REAL *RESTRICT v, i
 }
 
 /* What an optimizer does to n numbers; `penalized` are weights, not intercepts. */
-static REAL N(moved)(const Training *J, REAL *w, const REAL *g, int64_t at, REAL *m,
-                     REAL *v, int64_t n, int penalized, const Step *S) {
-    REAL s = (REAL)S->scale, p = penalized ? (REAL)S->shrink : 0, eps = (REAL)J->epsilon;
-    double betas[2] = {J->beta_1, J->beta_2};
+static REAL N(moved)(const Rule *R, REAL *w, const REAL *g, int64_t at, REAL *m, REAL *v,
+                     int64_t n, int penalized, const Step *S) {
+    REAL s = (REAL)S->scale, p = penalized ? (REAL)S->shrink : 0, eps = (REAL)R->epsilon;
+    double betas[2] = {R->beta_1, R->beta_2};
     if (!n) return 0;
     w += at, g += at, v += at;
-    if (J->optimizer == ADAM) {
-        REAL keep = penalized ? (REAL)(1 - S->rate * J->decay) : 1;
+    if (R->optimizer == ADAM) {
+        REAL keep = penalized ? (REAL)(1 - S->rate * R->decay) : 1;
         return N(adam)(w, g, m + at, v, n, s, p, keep, betas, (REAL)S->step, eps);
     }
-    if (J->optimizer == RMSPROP)
-        return N(rmsprop)(w, g, v, n, s, p, J->beta_2, (REAL)S->rate, eps);
-    return N(sgd)(w, g, v, n, s, p, (REAL)J->beta_1, (REAL)S->rate,
-                  J->optimizer == NESTEROV);
+    if (R->optimizer == RMSPROP)
+        return N(rmsprop)(w, g, v, n, s, p, R->beta_2, (REAL)S->rate, eps);
+    return N(sgd)(w, g, v, n, s, p, (REAL)R->beta_1, (REAL)S->rate,
+                  R->optimizer == NESTEROV);
 }
 
 static void N(flush)(REAL *RESTRICT x, int64_t n) {
@@ -338,6 +338,24 @@ static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s
     memcpy(w + b, w, sizeof(REAL) * b);
     for (int64_t c = 0; c < k; c++)
         memcpy(y + c * y_stride + b, y + c * y_stride, sizeof(REAL) * b);
+}
+
+/* A step on all of a vector, in parts whose squares add up without much rounding. */
+static double N(move)(const Moving *J, const Step *S) {
+    REAL *theta = J->theta, *m = J->first, *v = J->second;
+    double norm = 0;
+    for (int64_t at = 0, to; at < J->n; at = to) {
+        int64_t end = at < J->low ? J->low : at < J->high ? J->high : J->n;
+        int penalized = J->low <= at && at < J->high;
+        to = end - at < MOVED_AT_ONCE ? end : at + MOVED_AT_ONCE;
+        double squares = N(moved)(&J->rule, theta, J->g, at, m, v, to - at, penalized, S);
+        if (penalized) norm += squares;
+        if (!S->flushes) continue;
+        N(flush)(theta + at, to - at);
+        N(flush)(v + at, to - at);
+        if (m) N(flush)(m + at, to - at);
+    }
+    return norm;
 }
 
 /* Where a member's step is worked out; slopes are those of its loss along s. */
@@ -460,7 +478,7 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
                             {b2_at, k, 0}};
     for (int p = 0; p < 4; p++) {
         int64_t at = pieces[p][0], n = pieces[p][1];
-        double squares = N(moved)(J, theta, D->g, at, m, v, n, (int)pieces[p][2], S);
+        double squares = N(moved)(&J->rule, theta, D->g, at, m, v, n, (int)pieces[p][2], S);
         if (pieces[p][2]) norm += squares;
         if (S->flushes) {
             N(flush)(theta + at, n);
@@ -488,7 +506,7 @@ static void N(move_scales)(const Training *J, const Step *S, REAL *slopes) {
     for (int64_t j = 1; j < J->M; j++)
         for (int64_t i = 0; i < d; i++) slopes[i] += slopes[j * d + i];
     for (int64_t i = 0; i < d; i++) slopes[i] *= (REAL)SCALE_SPEED;
-    N(moved)(J, J->r, slopes, 0, J->r_first, J->r_second, d, 0, S);
+    N(moved)(&J->rule, J->r, slopes, 0, J->r_first, J->r_second, d, 0, S);
     if (S->flushes) {
         N(flush)(J->r, d);
         if (J->r_first) N(flush)(J->r_first, d);

@@ -10,6 +10,7 @@ import time
 from contextlib import redirect_stdout
 from functools import partial
 from operator import itemgetter
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -104,6 +105,7 @@ def trained(
     epochs=10,
     change=None,
     start=None,
+    runs_on=None,
 ):
     """The result of ten epochs on drawn data, and the engine that it ran on."""
     monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
@@ -146,7 +148,7 @@ def trained(
     cost = None if validate is None else (lambda measured: measured.loss)
     plan = Plan(epochs, -np.inf, validate, cost, drops_penalty)
     result = solver.train(network, data, state, plan)
-    assert state.engine == engine
+    assert state.engine == (runs_on or engine)
     return result
 
 
@@ -248,6 +250,42 @@ def test_float32_equals_the_loop_to_its_rounding(task, n_members, monkeypatch):
     results = both(monkeypatch, dtype=np.float32, epochs=3, **options)
     assert results[0].parameters.flat.dtype == np.float32
     assert_allclose(*(r.parameters.flat for r in results), rtol=1e-3, atol=1e-4)
+
+
+# Sparse rows: the loop in Python, with compiled steps.
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"n_members": 3, "folds": True},
+        {"penalty_rows": 5, "weighted": True},
+        {"average": 0, "epochs": 60},
+        {"drops_penalty": True, "folds": True, "n_members": 3, "epochs": 40},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_steps_of_sparse_rows_equal_the_loop(optimizer, options, monkeypatch):
+    """Sixty epochs are 300 steps: small numbers have been flushed once by then."""
+    options = {"optimizer": optimizer, "runs_on": "python"} | options
+    bound = Mock(wraps=_compiled.bound)
+    monkeypatch.setattr(_compiled, "bound", bound)
+    results = both(monkeypatch, change=half_empty, **options)
+    assert bound.call_count == (2 if results[0].state.relaxed else 1)
+    assert_equal_results(*results)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
+def test_steps_of_sparse_rows_with_scales_equal_the_loop(optimizer, monkeypatch):
+    options = {"optimizer": optimizer, "scaled": True, "n_members": 3}
+    options |= {"change": half_empty, "runs_on": "python"}
+    assert_equal_results(*both(monkeypatch, **options))
+
+
+def half_empty(X):
+    return sparse.csr_matrix(X * (X > 0))
 
 
 # Members that see some columns only.
@@ -560,11 +598,13 @@ def test_jobs_of_another_size_are_refused():
 # From one engine to the other.
 
 
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "rmsprop"])
-def test_engines_take_over_from_each_other(solver, n_members, monkeypatch):
+def test_engines_take_over_from_each_other(solver, n_members, convert, monkeypatch):
     """Calls of partial_fit: on one engine to the same bits as fit, else to rounding."""
     X, y = small_problem()
+    X = convert(X)
     model = TwoLayerClassifier(
         4,
         solver=solver,
@@ -583,7 +623,7 @@ def test_engines_take_over_from_each_other(solver, n_members, monkeypatch):
             monkeypatch.setenv("SKLEARN_BP_ENGINE", name)
             for _ in range(2):
                 parts.partial_fit(X, y, classes=[0, 1])
-            assert parts.engine_ == name
+            assert parts.engine_ == ("python" if sparse.issparse(X) else name)
         weights[engines] = parts.coefs_[0]
     for name, engine in (("ccc", "compiled"), ("ppp", "python")):
         monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
