@@ -7,12 +7,15 @@ right. The examples use these tools for deep, convolutional and acyclic networks
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from sklearn_bp._common.types import Array
 
-def n_parameters(shapes):
+
+def n_parameters(shapes: Sequence[tuple[int, ...]]) -> int:
     """The length of a flat vector for arrays of these shapes.
 
     Parameters
@@ -32,7 +35,7 @@ def n_parameters(shapes):
     return sum(math.prod(shape) for shape in shapes)
 
 
-def views(theta, shapes):
+def views(theta: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
     """Arrays of these shapes, one after the other in a flat vector.
 
     Parameters
@@ -73,16 +76,16 @@ class _Vector:
 
     n_members = 1
 
-    def __init__(self, flat):
+    def __init__(self, flat: Array) -> None:
         self.flat = flat
         self.penalized = flat
         self.unpenalized = flat[:0], flat[:0]
 
-    def like(self, flat):
+    def like(self, flat: Array) -> "_Vector":
         return _Vector(flat)
 
 
-def stepper(optimizer, theta, rate):
+def stepper(optimizer: Any, theta: Array, rate: float) -> Callable[..., None]:
     """Make a function that moves a vector along gradients.
 
     Parameters
@@ -115,7 +118,7 @@ def stepper(optimizer, theta, rate):
     bound: Any = optimizer.bind(_Vector(theta))
     target, initial_rate = bound.target.flat, rate
 
-    def step(gradient, rate=initial_rate):
+    def step(gradient: Array, rate: float = initial_rate) -> None:
         scale, beta = bound.begin(1, rate)
         if beta == 0:  # the target may hold anything, NaN too
             np.multiply(gradient, scale, out=target)
@@ -126,7 +129,9 @@ def stepper(optimizer, theta, rate):
     return step
 
 
-def numerical_gradient(function, theta, step=1e-5):
+def numerical_gradient(
+    function: Callable[[Array], float], theta: Array, step: float = 1e-5
+) -> Array:
     """The gradient of a function by central differences.
 
     (f(theta + step e_i) - f(theta - step e_i)) / (2 step) for each i
@@ -167,7 +172,11 @@ def numerical_gradient(function, theta, step=1e-5):
     return gradient
 
 
-def gradient_error(loss_and_gradient, theta, step=1e-5):
+def gradient_error(
+    loss_and_gradient: Callable[[Array], tuple[float, Array]],
+    theta: Array,
+    step: float = 1e-5,
+) -> float:
     """The relative error of a gradient against central differences.
 
     ||analytic - numeric|| / max(||analytic||, ||numeric||)

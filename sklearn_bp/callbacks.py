@@ -22,7 +22,7 @@ from sklearn_bp._versions import HAS_CALLBACKS
 __all__ = ["Checkpoint", "TimeLimit"]
 
 # Start times of the active fits, by their contexts.
-_BEGAN: WeakKeyDictionary = WeakKeyDictionary()
+_BEGAN: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
 
 class _Callback(Option):
@@ -141,7 +141,7 @@ class Checkpoint(_Callback):
     >>> model.set_callbacks(Checkpoint("model.ckpt", every=10))  # doctest: +SKIP
     """
 
-    path: Any
+    path: str | os.PathLike[str]
     every: int = 1
 
     def check(self) -> None:

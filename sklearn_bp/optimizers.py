@@ -4,7 +4,7 @@ An optimizer holds hyperparameters only.  `bind(parameters, alpha, state)` retur
 `Bound`: the array that gradients are written into, and two functions called before and
 after that,
 
-    begin(n_rows, rate) -> (scale, beta): how the gradient is to be added to the target,
+    begin(n_rows, rate) -> (scale, beta): how to add the gradient to the target,
         target <- beta target + scale (sum of the gradients of n_rows rows)
     finish(n_rows, rate) -> squared norm of the weights before the step; it moves the
         parameters
@@ -15,15 +15,16 @@ squares of the weights (0 if alpha is 0), because it passes over the weights any
 afresh.  `Bound.state()` returns it.
 
 To add one: a frozen dataclass derived from `Optimizer` with `bind`, and a line in the
-table at the foot.  If the optimizer is given by name, those of its fields that are
-constructor parameters of the estimators take their values from there.
+table at the end.  If the optimizer is given by name, its fields that are constructor
+parameters of the estimators take their values from there.
 
-All of them have a field `clip_norm`: a gradient (the mean over the batch, without the
+All have a field `clip_norm`: a gradient (the mean over the batch, without the
 penalty) with a larger Euclidean norm over all parameters is scaled down to this norm
 (Pascanu, Mikolov and Bengio 2013, algorithm 1).  With several networks side by side,
 each gradient is clipped separately.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -31,6 +32,7 @@ import numpy as np
 
 from sklearn_bp._common.blas import blas_for
 from sklearn_bp._common.option import Option, check_number
+from sklearn_bp._common.types import Array
 
 # A decaying average x <- beta x + g is kept as scale * u, with scale <- beta scale and
 # u <- u + g / scale, which saves one pass over the vector.  Below this scale the
@@ -50,7 +52,7 @@ PIECE = 2**16
 FLUSH_EVERY = 256
 
 
-def _flush(x, scale=1.0):
+def _flush(x: Array, scale: float = 1.0) -> None:
     """Set tiny values of scale * x to zero, in place."""
     least = float(np.finfo(x.dtype).tiny) ** 0.6
     x[np.abs(x) < least / scale] = 0
@@ -60,12 +62,14 @@ class Bound(NamedTuple):
     """An optimizer bound to parameters."""
 
     target: Any
-    begin: Any
-    finish: Any
-    state: Any
+    begin: Callable[[int, float], tuple[float, float]]
+    finish: Callable[[int, float], float]
+    state: Callable[[], dict[str, Any]]
 
 
-def _pieces(parameters, alpha, *others):
+def _pieces(
+    parameters: Any, alpha: float, *others: Array
+) -> list[tuple[int, Any, int, Any]]:
     """Views of all vectors piece by piece, and of the penalized part of each piece.
 
     Returns
@@ -88,13 +92,18 @@ def _pieces(parameters, alpha, *others):
     return pieces
 
 
-def _clipper(gradient, clip_norm):
+def _begin_with_mean(n_rows: int, rate: float) -> tuple[float, float]:
+    """The `begin` of optimizers whose target receives only the mean gradient."""
+    return 1 / n_rows, 0.0
+
+
+def _clipper(gradient: Any, clip_norm: float | None) -> Callable[[], None] | None:
     """A function that scales `gradient`, Parameters, down to this norm; or None."""
     if clip_norm is None:
         return None
     members = [member.arrays() for member in gradient.members()]
 
-    def clip():
+    def clip() -> None:
         for member in members:
             squares = sum(float(np.vdot(part, part)) for part in member)
             if squares > clip_norm**2:
@@ -114,7 +123,7 @@ class Optimizer(Option):
         Whether the learning rates 'invscaling' and 'adaptive' apply, which scikit-learn
         has for gradient descent only. All other schedules apply to every optimizer.
     decays : bool
-        Whether it has a weight decay of its own, so that alpha="auto" is 0.
+        Whether it has its own weight decay, so that alpha="auto" is 0.
     adaptive : bool
         Whether its steps are independent of the length of the gradient, so that it can
         train a scaling layer. Then `begin` moves nothing and returns beta = 0: the
@@ -129,14 +138,16 @@ class Optimizer(Option):
     decays: ClassVar[bool] = False
     adaptive: ClassVar[bool] = False
 
-    def check(self):
+    def check(self) -> None:
         for name, (low, high, closed) in _RANGES.items():
             if hasattr(self, name):
                 check_number(self, name, low, high, closed)
         if getattr(self, "clip_norm", None) is not None:
             check_number(self, "clip_norm", 0, closed="neither")
 
-    def bind(self, parameters, alpha=0.0, state=None):
+    def bind(
+        self, parameters: Any, alpha: float = 0.0, state: dict[str, Any] | None = None
+    ) -> Bound:
         """A `Bound` for these parameters; see the head of this module."""
         raise NotImplementedError
 
@@ -174,7 +185,9 @@ class SGD(Optimizer):
     nesterovs_momentum: bool = True
     clip_norm: float | None = None
 
-    def bind(self, parameters, alpha=0.0, state=None):
+    def bind(
+        self, parameters: Any, alpha: float = 0.0, state: dict[str, Any] | None = None
+    ) -> Bound:
         """Add the gradient directly to the velocity v = scale u.
 
         With v' the new velocity, Nesterov's step is theta - momentum v +
@@ -204,31 +217,31 @@ class SGD(Optimizer):
         squared_norm = 0.0
         t = 0 if state is None else state["t"]
 
-        def begin(n_rows, rate):
+        def begin(n_rows: int, rate: float) -> tuple[float, float]:
             nonlocal scale, squared_norm
             squared_norm = 0.0
             scale *= momentum
             shrink = rate * alpha / n_rows
-            decay = fold = 1 - shrink if nesterov else 1.0
+            decay = absorbed = 1 - shrink if nesterov else 1.0
             if scale * decay < SMALLEST_SCALE or decay < 0.5:  # written out
                 scal(scale, u)
-                scale = fold = 1.0
+                scale = absorbed = 1.0
             for n, (w, v), n_pen, (w_pen, v_pen) in pieces:
                 if n_pen:
                     squared_norm += dot(w_pen, w_pen)
                 if nesterov:
                     axpy(v, w, n, -scale)
                 if n_pen:
-                    if fold != decay:
+                    if absorbed != decay:
                         scal(decay, v_pen)
-                    axpy(w_pen, v_pen, n_pen, -shrink / (scale * fold))
-            if fold != 1:
-                scal(1 / fold, u_before)
-                scal(1 / fold, u_behind)
-                scale *= fold
+                    axpy(w_pen, v_pen, n_pen, -shrink / (scale * absorbed))
+            if absorbed != 1:
+                scal(1 / absorbed, u_before)
+                scal(1 / absorbed, u_behind)
+                scale *= absorbed
             return -rate / (n_rows * scale), 1.0
 
-        def finish(n_rows, rate):
+        def finish(n_rows: int, rate: float) -> float:
             nonlocal t
             step = (1 + momentum) * scale if nesterov else scale
             axpy(u, theta, n_parameters, step)
@@ -238,13 +251,15 @@ class SGD(Optimizer):
                 _flush(u, scale)
             return squared_norm
 
-        def as_dict():
+        def as_dict() -> dict[str, Any]:
             return {"velocity": u, "scale": scale, "t": t}
 
         return Bound(target, begin, finish, as_dict)
 
-    def _bind_plainly(self, parameters, alpha, state):
-        """The plain definition; clipping needs an array for the gradient alone."""
+    def _bind_plainly(
+        self, parameters: Any, alpha: float, state: dict[str, Any] | None
+    ) -> Bound:
+        """The plain definition; clipping needs a separate array for the gradient."""
         theta, momentum = parameters.flat, self.momentum
         gradient = parameters.like(np.empty_like(theta))
         clip = _clipper(gradient, self.clip_norm)
@@ -253,13 +268,11 @@ class SGD(Optimizer):
             v += state["scale"] * state["velocity"]
         t = 0 if state is None else state["t"]
 
-        def begin(n_rows, rate):
-            return 1 / n_rows, 0.0
-
-        def finish(n_rows, rate):
+        def finish(n_rows: int, rate: float) -> float:
             nonlocal t
             squared_norm = 0.0
-            clip()
+            if clip is not None:
+                clip()
             if alpha:
                 squared_norm = parameters.squared_norm()
                 gradient.penalized[...] += (alpha / n_rows) * parameters.penalized
@@ -274,10 +287,10 @@ class SGD(Optimizer):
                 _flush(v)
             return squared_norm
 
-        def as_dict():
+        def as_dict() -> dict[str, Any]:
             return {"velocity": v, "scale": 1.0, "t": t}
 
-        return Bound(gradient, begin, finish, as_dict)
+        return Bound(gradient, _begin_with_mean, finish, as_dict)
 
 
 @dataclass(frozen=True)
@@ -303,7 +316,9 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     clip_norm: float | None = None
 
-    def bind(self, parameters, alpha=0.0, state=None):
+    def bind(
+        self, parameters: Any, alpha: float = 0.0, state: dict[str, Any] | None = None
+    ) -> Bound:
         """Keep the moments as m_scale m and v_scale v: see SMALLEST_SCALE."""
         theta = parameters.flat
         blas = blas_for(theta.dtype)
@@ -313,19 +328,11 @@ class Adam(Optimizer):
         target = parameters.like(gradient)
         clip = _clipper(target, self.clip_norm)
         weights_too, weight_decay = parameters.penalized, self._weight_decay
-        if state is None:
-            m, v = np.zeros_like(theta), np.zeros_like(theta)
-            t, m_scale, v_scale = 0, 1.0, 1.0
-        else:
-            m, v = state["m"].copy(), state["v"].copy()
-            t, m_scale, v_scale = state["t"], state["m_scale"], state["v_scale"]
+        m, v, t, m_scale, v_scale = _moments(theta, state)
         offset = np.zeros((), theta.dtype)  # faster in numpy than a float
         pieces = _pieces(parameters, alpha, gradient, m, v)
 
-        def begin(n_rows, rate):
-            return 1 / n_rows, 0.0
-
-        def finish(n_rows, rate):
+        def finish(n_rows: int, rate: float) -> float:
             nonlocal t, m_scale, v_scale
             t += 1
             if weight_decay:
@@ -362,14 +369,24 @@ class Adam(Optimizer):
                 axpy(g, theta_, n, step)
             return squared_norm
 
-        def as_dict():
+        def as_dict() -> dict[str, Any]:
             return {"m": m, "v": v, "t": t, "m_scale": m_scale, "v_scale": v_scale}
 
-        return Bound(target, begin, finish, as_dict)
+        return Bound(target, _begin_with_mean, finish, as_dict)
 
     @property
-    def _weight_decay(self):
+    def _weight_decay(self) -> float:
         return 0.0
+
+
+def _moments(
+    theta: Array, state: dict[str, Any] | None
+) -> tuple[Array, Array, int, float, float]:
+    """m, v, t, m_scale and v_scale of a state of Adam, copied; or fresh ones."""
+    if state is None:
+        return np.zeros_like(theta), np.zeros_like(theta), 0, 1.0, 1.0
+    m, v = state["m"].copy(), state["v"].copy()
+    return m, v, state["t"], state["m_scale"], state["v_scale"]
 
 
 @dataclass(frozen=True)
@@ -392,7 +409,7 @@ class AdamW(Adam):
     weight_decay: float = 0.01
 
     @property
-    def _weight_decay(self):
+    def _weight_decay(self) -> float:
         return self.weight_decay
 
 
@@ -417,7 +434,9 @@ class RMSprop(Optimizer):
     epsilon: float = 1e-8
     clip_norm: float | None = None
 
-    def bind(self, parameters, alpha=0.0, state=None):
+    def bind(
+        self, parameters: Any, alpha: float = 0.0, state: dict[str, Any] | None = None
+    ) -> Bound:
         theta = parameters.flat
         target = parameters.like(np.empty_like(theta))
         clip = _clipper(target, self.clip_norm)
@@ -428,10 +447,7 @@ class RMSprop(Optimizer):
         blas = blas_for(theta.dtype)
         axpy, scal = blas.axpy, blas.scal
 
-        def begin(n_rows, rate):
-            return 1 / n_rows, 0.0
-
-        def finish(n_rows, rate):
+        def finish(n_rows: int, rate: float) -> float:
             nonlocal t
             t += 1
             squared_norm = 0.0
@@ -451,10 +467,10 @@ class RMSprop(Optimizer):
                 _flush(theta)
             return squared_norm
 
-        def as_dict():
+        def as_dict() -> dict[str, Any]:
             return {"v": v, "t": t}
 
-        return Bound(target, begin, finish, as_dict)
+        return Bound(target, _begin_with_mean, finish, as_dict)
 
 
 OPTIMIZERS: dict[str, Any] = {
@@ -465,8 +481,8 @@ OPTIMIZERS: dict[str, Any] = {
 }
 
 
-def as_optimizer(solver, settings):
-    """The optimizer of a name, with the settings that it has; an object as it is.
+def as_optimizer(solver: Any, settings: Callable[[str, Any], Any]) -> Any:
+    """The optimizer for a name, with its settings; objects unchanged.
 
     Parameters
     ----------
@@ -480,18 +496,18 @@ def as_optimizer(solver, settings):
     return optimizer(**{f.name: settings(f.name, f.default) for f in fields(optimizer)})
 
 
-def decays(solver):
-    """Whether a solver, by name or as an object, has a weight decay of its own."""
+def decays(solver: Any) -> bool:
+    """Whether a solver, by name or as an object, has its own weight decay."""
     return _says(solver, "decays")
 
 
-def adaptive(solver):
+def adaptive(solver: Any) -> bool:
     """Whether the steps of a solver, by name or as an object, are independent of the
     length of the gradient.
     """
     return _says(solver, "adaptive")
 
 
-def _says(solver, attribute):
+def _says(solver: Any, attribute: str) -> bool:
     optimizer = OPTIMIZERS.get(solver) if isinstance(solver, str) else solver
     return bool(getattr(optimizer, attribute, False))

@@ -25,10 +25,10 @@ class Constant:
     learning_rate_init: float
     power_t: float = 0.5
 
-    def after_epoch(self, rate, t):
+    def after_epoch(self, rate: float, t: int) -> float:
         return rate
 
-    def on_plateau(self, rate):
+    def on_plateau(self, rate: float) -> float | None:
         return None
 
 
@@ -36,7 +36,7 @@ class Constant:
 class InverseScaling(Constant):
     """learning_rate_init / (t + 1) ** power_t after t rows."""
 
-    def after_epoch(self, rate, t):
+    def after_epoch(self, rate: float, t: int) -> float:
         return self.learning_rate_init / (t + 1) ** self.power_t
 
 
@@ -44,7 +44,7 @@ class InverseScaling(Constant):
 class Adaptive(Constant):
     """Divided by 5 at each plateau; training ends once it is below 1e-6."""
 
-    def on_plateau(self, rate):
+    def on_plateau(self, rate: float) -> float | None:
         return rate / 5 if rate > 1e-6 else None
 
 
@@ -65,11 +65,11 @@ class Cosine(Option):
     warmup: float = 0.0
     final: float = 0.0
 
-    def check(self):
+    def check(self) -> None:
         check_number(self, "warmup", 0, 1)
         check_number(self, "final", 0, 1, closed="both")
 
-    def factor(self, step, n_steps):
+    def factor(self, step: int, n_steps: int) -> float:
         rise = self.warmup * n_steps
         if step < rise:
             return (step + 1) / (rise + 1)
@@ -96,12 +96,12 @@ class OneCycle(Option):
     div_factor: float = 25.0
     final_div_factor: float = 1e4
 
-    def check(self):
+    def check(self) -> None:
         check_number(self, "pct_start", 0, 1, closed="neither")
         check_number(self, "div_factor", 1)
         check_number(self, "final_div_factor", 1)
 
-    def factor(self, step, n_steps):
+    def factor(self, step: int, n_steps: int) -> float:
         low = 1 / self.div_factor
         peak, last = self.pct_start * n_steps - 1, n_steps - 1
         if step < peak:
@@ -110,7 +110,7 @@ class OneCycle(Option):
         return _by_cosine(1.0, low / self.final_div_factor, share)
 
 
-def _by_cosine(start, end, share):
+def _by_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
@@ -129,16 +129,16 @@ class Stepwise:
     rule: Any
     n_epochs: int
 
-    def after_epoch(self, rate, t):
+    def after_epoch(self, rate: float, t: int) -> float:
         return rate
 
-    def on_plateau(self, rate):
+    def on_plateau(self, rate: float) -> float | None:
         return None
 
-    def by_step(self, steps_an_epoch) -> Callable[[int], float]:
+    def by_step(self, steps_per_epoch: int) -> Callable[[int], float]:
         """The rate of each step, counted from 0."""
         rate, rule = self.learning_rate_init, self.rule
-        n_steps = self.n_epochs * steps_an_epoch
+        n_steps = self.n_epochs * steps_per_epoch
         if not hasattr(rule, "factor"):
             return lambda step: rate * float(rule(step))
         return lambda step: rate * float(rule.factor(min(step, n_steps - 1), n_steps))
@@ -154,13 +154,19 @@ SCHEDULES: dict[str, Any] = {
 }
 
 
-def ends_with_max_iter(schedule):
+def ends_with_max_iter(schedule: Any) -> bool:
     """Whether a schedule, by name or as an object, is designed to end at `max_iter`."""
     made = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
     return hasattr(made, "factor")
 
 
-def as_schedule(schedule, learning_rate_init, power_t, n_epochs, scheduled):
+def as_schedule(
+    schedule: Any,
+    learning_rate_init: float,
+    power_t: float,
+    n_epochs: int,
+    scheduled: bool,
+) -> Constant | Stepwise:
     """The schedule of a name, an object or a function.
 
     Parameters

@@ -7,13 +7,16 @@ ONNX's operators are float32, so parameters are constants in the dtype of the gr
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.polynomial.chebyshev import cheb2poly, chebinterpolate
 from scipy.special import erfcx
 
+from sklearn_bp._common.types import Array
 
-def elu(graph, z, alpha, scale=1.0):
+
+def elu(graph: Any, z: str, alpha: float, scale: float = 1.0) -> str:
     """Scale z where z > 0, else scale alpha (exp(z) - 1)."""
     below = graph.node("Sub", graph.node("Exp", graph.node("Min", z, 0.0)), 1.0)
     below = graph.node("Mul", below, scale * alpha)
@@ -21,21 +24,21 @@ def elu(graph, z, alpha, scale=1.0):
     return graph.node("Add", above, below)
 
 
-def softplus(graph, z):
+def softplus(graph: Any, z: str) -> str:
     """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), which does not overflow."""
     small = graph.node("Exp", graph.node("Neg", graph.node("Abs", z)))
     rest = graph.node("Log", graph.node("Add", small, 1.0))
     return graph.node("Add", graph.node("Relu", z), rest)
 
 
-def bounded_exp(graph, z):
+def bounded_exp(graph: Any, z: str) -> str:
     """exp(z), neither 0 nor infinite."""
     digits = np.finfo(graph.dtype)
     p = graph.node("Min", graph.node("Exp", z), digits.max)
     return graph.node("Max", p, digits.tiny)
 
 
-def gelu(graph, z):
+def gelu(graph: Any, z: str) -> str:
     """Z Phi(z) = max(z, 0) - |z| erfc(x) / 2, x = |z| / sqrt(2).
 
     This form keeps the digits of small values.  erfc(x) = exp(-x^2) erfcx(x), and
@@ -54,10 +57,10 @@ def gelu(graph, z):
 
 
 @cache
-def _erfcx_polynomial():
+def _erfcx_polynomial() -> Array:
     """The coefficients of erfcx as a polynomial in t, the constant first."""
 
-    def erfcx_of(t):
+    def erfcx_of(t: Any) -> Any:
         """erfcx(x) for t = (x - 3) / (x + 3); 0 for an infinite x."""
         x = 3 * (1 + t) / np.maximum(1 - t, np.finfo(np.float64).tiny)
         return erfcx(x)

@@ -8,23 +8,24 @@ estimator.
 
 from dataclasses import dataclass, fields
 from numbers import Real
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
 class Option:
     """A part with parameters; equal to another of its class with equal parameters."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.check()
 
-    def check(self):
+    def check(self) -> None:
         """Raise ValueError or TypeError if a field is out of range."""
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """A dict of the fields by name; `deep` has no effect."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set fields, and check them.
 
         Returns
@@ -49,7 +50,9 @@ class Option:
         return self
 
 
-def check_number(option, name, low, high=float("inf"), closed="left"):
+def check_number(
+    option: Any, name: str, low: float, high: float = float("inf"), closed: str = "left"
+) -> None:
     """Raise TypeError or ValueError unless a field is a number in an interval.
 
     Parameters
@@ -66,7 +69,8 @@ def check_number(option, name, low, high=float("inf"), closed="left"):
         f"{high:g}{']' if closed in ('right', 'both') else ')'}"
     )
     what = f"The {name!r} parameter of {type(option).__name__} must be a number in "
-    if isinstance(value, bool) or not isinstance(value, Real):
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number:
         raise TypeError(f"{what}{interval}. Got {value!r} instead.")
     above = value >= low if closed in ("left", "both") else value > low
     below = value <= high if closed in ("right", "both") else value < high

@@ -1,7 +1,7 @@
-"""An epoch of training in one compiled call: the same numbers as the loop in Python.
+"""An epoch of training in one compiled call, with the results of the Python loop.
 
-For each batch, and each member of an ensemble on the b rows that are not held out from
-it, with the letters of `_network` and the rows' weights w,
+For each batch, and for each ensemble member on the b rows that are not held out from
+it, in the notation of `_network` and with the sample weights w,
 
     z1 = x W1 + b1              a1 = f(z1)
     z2 = a1 W2 + b2             p  = g(z2)
@@ -9,23 +9,24 @@ it, with the letters of `_network` and the rows' weights w,
     dL/dW2 = a1^T delta2        dL/db2 = 1^T delta2
     dL/dW1 = x^T  delta1        dL/db1 = 1^T delta1
 
-then a step of the optimizer in one pass, and the running mean of the weights.  A
-scaling layer multiplies x by s, not W1.  A member may see a range of the columns only:
-then x and W1 are those of this range, and the rest of W1 stays 0.  `step.h` holds all
-of this, once for float and once for double, and the products are scipy's gemm.  Python
-draws the order of the rows and keeps everything that lasts: parameters, state, curves.
+followed by a step of the optimizer in one pass, and by the running mean of the weights.
+A scaling layer multiplies x by s here, not W1.  A member may see a range of the columns
+only: then x and W1 are those of this range, and the rest of W1 stays 0.  `step.h`
+contains all of this, compiled for float and for double; the products use scipy's gemm.
+Python draws the order of the rows and keeps all lasting state: parameters, optimizer
+state, curves.
 
-`covered` is the one question.  Whatever it does not cover, and everything where the
-extension was not built, runs the loop in Python, which is the reference.  Of sparse
-rows, where passes over all weights take most of the time, the optimizer's step alone is
+`covered` decides which fits run compiled.  All others, and all fits if the extension
+was not built, run the Python loop, which is the reference.  For sparse rows, where
+passes over all weights take most of the time, only the step of the optimizer is
 compiled (`covers_steps`, `bound`).
 
-Parameters of a member lie together here, one row per member.  Sums over members are
-taken in their order, and nothing that a member computes depends on the thread that it
-runs in, so results have the same bits for any number of threads.
+Here the parameters of each member are contiguous, one row per member.  Sums over
+members are taken in their order, and no result of a member depends on its thread, so
+results have the same bits for any number of threads.
 
-The environment variable SKLEARN_BP_ENGINE chooses: "auto" (compiled where it can be),
-"python", or "compiled" (an error where the extension is missing).
+The environment variable SKLEARN_BP_ENGINE selects the engine: "auto" (compiled if
+possible), "python", or "compiled" (an error if the extension is missing).
 """
 
 import numpy as np
@@ -57,7 +58,7 @@ OPTIMIZERS = (optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.RMSp
 
 
 def covered(network, data, parameters, optimizer, batch_size, dropout):
-    """Whether training runs compiled: the one place where this is decided.
+    """Whether training runs compiled; nothing else decides this.
 
     Parameters
     ----------

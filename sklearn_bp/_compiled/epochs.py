@@ -1,4 +1,4 @@
-"""Epochs of training by the extension."""
+"""Epochs of training with the extension."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -27,15 +27,15 @@ from sklearn_bp._network.parameters import Parameters
 
 SGD, NESTEROV, ADAM, RMSPROP = range(4)
 
-# Numbers that C adds up for a member, with room between the members (engine.h).
+# Sums that C accumulates per member, padded to a cache line (engine.h).
 SUMS = 8
 
-# What moving a weight in a step costs, in multiplications.
+# Cost of updating a weight in a step, in multiplications.
 STEP_COST = 20
 
 
 class Training(Job):
-    """All of an epoch but the rates."""
+    """An epoch of training; its fields are those of engine.h."""
 
     _fields_ = fields(
         "X Y row_weights folds order rates member_weights columns theta first second "
@@ -48,26 +48,26 @@ class Training(Job):
 
 
 class Epochs:
-    """Epochs of mini-batch training, as a bound optimizer and a function.
+    """Epochs of mini-batch training; replaces a bound optimizer and a pass function.
 
     Parameters
     ----------
     network : TwoLayerNetwork
     data : Data
     parameters : Parameters
-        They hold the weights after each epoch.
+        Updated in each epoch.
     optimizer : object of `optimizers`
     optimizer_state : dict or None
     batch_size : int
     penalty_rows : int or None
-        What the penalty of a step is divided by.
+        Divisor of the penalty in a step.
     average : Parameters or None
-        A running mean, and
+        Running mean of the weights.
     every, n_taken, longest : int, int, float
-        the steps between two of its terms, the steps so far, its largest decay.
-    columns : sequence of (start, stop), a pair per member, or None
-        The columns of X that each member sees: its rows of W1. All others are 0, with
-        all that belongs to them, and stay so. None: all columns.
+        Steps between its updates, steps so far, and its largest decay.
+    columns : sequence of (start, stop), one pair per member, or None
+        The columns of X that each member sees: its rows of W1. All other rows, with
+        their moments and average, are 0 and stay 0. None: all columns.
     """
 
     def __init__(
@@ -88,16 +88,26 @@ class Epochs:
         (d, h, k), M = parameters.shape, parameters.n_members
         self._data, self._dtype = data, parameters.flat.dtype
         self._sizes = d, h, k, M
-        self._size = (1 + d) * h + (h + 1) * k  # of a member
-        self._optimizer = optimizer
+        self._size = (1 + d) * h + (h + 1) * k  # per member
         self._state = opened(optimizer, optimizer_state, parameters.flat)
         self._batch_size = batch_size
         self._steps = -(-data.n_rows // batch_size)
         self._sums = np.zeros((M, SUMS))
+        self._job = self._job_of(network, optimizer)
+        self._job.set("columns", columns_as_c(columns, M, d))
+        self._job.penalty_rows = penalty_rows or 0
+        self._job.every, self._job.n_taken = every, n_taken
+        self._job.longest = longest
+        self._bind_vectors(parameters, average)
+        self._bind_rows()
+        self._share_work(coupled=parameters.r is not None)
+
+    def _job_of(self, network, optimizer):
+        """The fields that stay the same in all epochs, without vectors and rows."""
+        data, (d, h, k, M) = self._data, self._sizes
         shares = np.ones(M) if data.fold_means is None else 1 / data.fold_means
-        job = self._job = Training(
+        return Training(
             member_weights=as_c(shares, np.float64, (M,)),
-            columns=columns_as_c(columns, M, d),
             sums=self._sums,
             gemm=gemm(self._dtype),
             d=d,
@@ -105,11 +115,7 @@ class Epochs:
             k=k,
             M=M,
             size=self._size,
-            batch=batch_size,
-            penalty_rows=penalty_rows or 0,
-            every=every,
-            n_taken=n_taken,
-            longest=longest,
+            batch=self._batch_size,
             is_double=self._dtype == np.float64,
             activation=ACTIVATIONS[type(network.activation)],
             loss=LOSSES[type(network.loss)],
@@ -117,22 +123,28 @@ class Epochs:
             alpha=data.alpha,
             **settings(optimizer),
         )
-        vectors = {"theta": parameters.flat, "average": None}
-        if average is not None:
-            vectors["average"] = average.flat
-        vectors |= {"first": self._state.get("m"), "second": self._state.get("v")}
-        if vectors["second"] is None:
-            vectors["second"] = self._state["velocity"]
-        r_names = {"theta": "r"}
+
+    def _bind_vectors(self, parameters, average):
+        """Let C work on the weights, their average and the optimizer's vectors.
+
+        Several members' vectors are copied, one row per member; `_copies` lists them.
+        """
+        job, (d, _, _, M), state = self._job, self._sizes, self._state
+        vectors = {
+            "theta": parameters.flat,
+            "average": None if average is None else average.flat,
+            "first": state.get("m"),
+            "second": state["v"] if "v" in state else state["velocity"],
+        }
         self._copies = []
         for name, flat in vectors.items():
             if flat is None:
                 continue
             own = as_c(flat, self._dtype, parameters.flat.shape)
             if own is not flat or not flat.flags.writeable:
-                raise ValueError(f"The vector of {name} is not one to work on.")
+                raise ValueError(f"The vector of {name} cannot be updated in place.")
             if parameters.r is not None:
-                job.set(r_names.get(name, f"r_{name}"), flat[-d:])
+                job.set("r" if name == "theta" else f"r_{name}", flat[-d:])
             if M == 1:  # the two layouts are the same
                 job.set(name, flat)
                 continue
@@ -140,19 +152,25 @@ class Epochs:
             self._copies.append((flat, rows))
             self._reorder(flat, rows, True)
             job.set(name, rows)
-        self._bind_rows()
-        work = data.n_rows * 6 * self._size + self._steps * STEP_COST * self._size
-        # All members move the scales in each step, in which threads meet then.
-        self._meets = parameters.r is not None
-        alone = M * work < SHORT * SPEED or (self._meets and not engine.can_meet())
-        self._team = Team(1 if alone else M)
+
+    def _share_work(self, coupled):
+        """Choose the number of threads, and whether BLAS is limited to one.
+
+        Coupled members all move the scaling layer's scales at each step, so their
+        threads meet after each step.
+        """
+        d, h, _, M = self._sizes
+        work = self._data.n_rows * 6 * self._size
+        work += self._steps * STEP_COST * self._size
+        alone = M * work < SHORT * SPEED or (coupled and not engine.can_meet())
+        self._team, self._meets = Team(1 if alone else M), coupled
         # The fit has limited BLAS already where all members together are small.
-        product = batch_size * d * h
+        product = self._batch_size * d * h
         small = M > 1 and product < MANY_THREADS <= M * product
         self._limits = self._team.size > 1 or small
 
     def _bind_rows(self):
-        """Let C read X and Y where they stand, or the blocks that Python fills."""
+        """Let C read X and Y in place, or the blocks that Python fills."""
         data, job, dtype = self._data, self._job, self._dtype
         d, _, k, M = self._sizes
         self._batches: Any = None
@@ -185,7 +203,7 @@ class Epochs:
         self._job.set("folds", folds)
 
     def state(self):
-        """What continuing needs, as the optimizer's own `state` gives it."""
+        """The state to resume from, as returned by `Bound.state`."""
         return dict(self._state)
 
     def epoch(self, order, rates):
@@ -199,7 +217,7 @@ class Epochs:
         Returns
         -------
         total, squared_norms : float
-            As of `run_epoch`, of all members.
+            As returned by `run_epoch`, summed over members.
         """
         job = self._job
         self._sums[:] = 0
@@ -278,7 +296,7 @@ class Epochs:
 
 
 def settings(optimizer):
-    """An optimizer's hyperparameters, as fields of a job."""
+    """The hyperparameters of an optimizer, as fields of a job."""
     if type(optimizer) is optimizers.SGD:
         rule = NESTEROV if optimizer.nesterovs_momentum else SGD
         return {"optimizer": rule, "beta_1": optimizer.momentum}
@@ -297,7 +315,7 @@ def settings(optimizer):
     }
 
 
-# An optimizer's vectors, and the numbers that they are kept without.
+# The vectors in the state of each optimizer, and the name of their scale, if any.
 _KEPT: dict[Any, dict[str, Any]] = {
     optimizers.SGD: {"velocity": "scale"},
     optimizers.Adam: {"m": "m_scale", "v": "v_scale"},
@@ -307,7 +325,7 @@ _KEPT: dict[Any, dict[str, Any]] = {
 
 
 def opened(optimizer, state, theta):
-    """A copy of an optimizer's state, whose scales are 1; or a fresh one."""
+    """A copy of an optimizer's state with its scales multiplied in; or a new one."""
     opened: dict[str, Any] = {"t": 0 if state is None else state["t"]}
     for vector, scale in _KEPT[type(optimizer)].items():
         if state is None:

@@ -1,4 +1,4 @@
-"""Scores of rows held out, their loss and its slope, by the extension."""
+"""Scores of held-out rows, their loss and its slope, with the extension."""
 
 from contextlib import nullcontext
 
@@ -26,20 +26,20 @@ from sklearn_bp._compiled.library import (
 )
 from sklearn_bp._network.batches import SMALL_BYTES
 
-# Rows copied at a time: a multiple of those that `score` of step.h takes at a time, so
-# that products, and their rounding, are those of rows read in place.
+# Rows copied at a time: a multiple of the rows that `score` of step.h takes at a time,
+# so that products are rounded as for rows read in place.
 BLOCK_ROWS = 4096
 
-# Rows held out that are read in place are gathered once if they take no more than this.
+# Held-out rows that are read in place are gathered once, up to this many bytes.
 GATHERED_BYTES = 2**24
 
-# Rows of a block of `measure`, and scores from which on blocks are shared by threads.
+# Rows per block of `measure`, and the number of scores from which threads share blocks.
 MEASURED_ROWS = 256
 MANY_SCORES = 50_000
 
 
 class Scoring(Job):
-    """The rows, and the parameters that score them."""
+    """Rows and the parameters that score them; its fields are those of engine.h."""
 
     _fields_ = fields(
         "X rows starts columns b1 W1 W2 b2 scores gemm",
@@ -48,7 +48,7 @@ class Scoring(Job):
 
 
 class Measuring(Job):
-    """Scores and targets."""
+    """Scores and targets; its fields are those of engine.h."""
 
     _fields_ = fields(
         "scores Y weights found",
@@ -58,18 +58,18 @@ class Measuring(Job):
 
 
 class Scores:
-    """Scores of the rows held out from members, each by the one it is held out from.
+    """Scores of held-out rows, each by the member that it is held out from.
 
     Parameters
     ----------
     network : TwoLayerNetwork
-    X : ndarray, or what `Data` has for X, of shape (n, n_features)
+    X : ndarray or `SomeRows` of shape (n, n_features)
     rows : list of ndarrays of int
         The rows held out from each member.
     scaling : callable(X, out) or None
     dtype : dtype
-        Of the parameters to come.
-    columns : sequence of (start, stop), a pair per member, or None
+        Dtype of the parameters.
+    columns : sequence of (start, stop), one pair per member, or None
         The columns of X that each member sees. None: all columns.
     """
 
@@ -96,7 +96,7 @@ class Scores:
 
     @staticmethod
     def cover(network, X, parameters):
-        """Whether scores by such parameters are compiled."""
+        """Whether scores with such parameters are compiled."""
         d, h, _ = parameters.shape
         return (
             is_asked_for()
@@ -147,7 +147,7 @@ class Scores:
             )
 
     def _score_block_by_block(self, scores):
-        """As `_score`, from rows that are copied, and scaled, first."""
+        """As `_score`, on rows that are first copied and scaled."""
         d, dtype, rows = self._job.d, self._dtype, self._rows
         assert rows is not None  # they were not gathered
         for member, stop in enumerate(self._starts[1:]):
@@ -171,7 +171,7 @@ class Loss:
     Y : ndarray of shape (n, n_outputs)
     weights : ndarray of shape (n,), float64
     dtype : dtype
-        Of the scores.
+        Dtype of the scores.
     """
 
     def __init__(self, loss, Y, weights, dtype):
@@ -199,17 +199,17 @@ class Loss:
 
     @staticmethod
     def cover(loss, Y, z):
-        """Whether the loss of such scores z is compiled."""
+        """Whether the loss of such scores is compiled."""
         plain = type(loss) in LOSSES and z.dtype in DTYPES and z.shape == Y.shape
-        # A copy of large targets would cost more than it gains.
+        # Copying large targets would cost more than it gains.
         small = Y.dtype in (z.dtype, np.bool_) or 8 * Y.size < SMALL_BYTES
         return is_asked_for() and plain and small
 
     def of(self, z):
-        """A function of scores z, (n, n_outputs), until the next call.
+        """A function of the inverse temperature, for scores z, (n, n_outputs).
 
-        It takes an inverse temperature, and returns the loss of the scores times this,
-        and its slope: a pair of floats.
+        It returns loss and slope, floats, of z times its argument, until the next call
+        of `of`.
         """
         z = z.T if self._turned else z
         self._job.set("scores", as_c(z, self._dtype, self._shape))

@@ -1,8 +1,8 @@
-"""The extension, if it was built, and what may be handed to it.
+"""The extension, if it was built, and the checks of its arguments.
 
-A job is a C structure (engine.h) whose pointers lead into numpy's arrays.  `as_c`,
-`targets_as_c` and `strides_of` see to it that each has the dtype, the shape and the
-order that C takes for granted, and `check_rows` that no index leads outside.
+A job is a C structure (engine.h) with pointers to numpy arrays.  `as_c`, `targets_as_c`
+and `strides_of` ensure the dtype, the shape and the order that C assumes, and
+`check_rows` that all indices are in range.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ from sklearn_bp import activations, losses
 engine: Any
 try:
     engine = import_module("sklearn_bp._compiled._engine")
-except ImportError:  # not built: there was no compiler
+except ImportError:  # not built, for lack of a compiler
     engine = None
 
 CHOICES = ("auto", "python", "compiled")
@@ -43,7 +43,7 @@ MOST = 2**31 - 1
 
 
 def is_asked_for():
-    """Whether the extension is to be used: it is there, and not forbidden."""
+    """Whether to use the extension: it was built, and SKLEARN_BP_ENGINE allows it."""
     choice = os.environ.get("SKLEARN_BP_ENGINE", "auto")
     if choice not in CHOICES:
         raise ValueError(
@@ -60,13 +60,13 @@ def is_asked_for():
 
 
 def is_built():
-    """Whether the extension is there, and scipy's gemm is one that it can call."""
+    """Whether the extension was built, and can call scipy's gemm."""
     return engine is not None and all(gemm(dtype) for dtype in DTYPES)
 
 
 @cache
 def gemm(dtype):
-    """The address of scipy's gemm; 0 if that does not count in C ints."""
+    """The address of scipy's gemm; 0 if its sizes are not C ints."""
     name = "dgemm" if dtype == np.float64 else "sgemm"
     capsule = cython_blas.__pyx_capi__.get(name)
     signature_of = ctypes.pythonapi.PyCapsule_GetName
@@ -82,21 +82,21 @@ def gemm(dtype):
 
 @cache
 def has_vector():
-    """Whether this processor has the instructions of the faster variant."""
+    """Whether this processor supports the faster variant."""
     return int(engine.has_vector())
 
 
 def is_plain(network):
-    """Whether activation and loss are among those that are compiled."""
+    """Whether activation and loss are compiled."""
     return type(network.activation) in ACTIVATIONS and type(network.loss) in LOSSES
 
 
 class Job(ctypes.Structure):
-    """Fields of eight bytes: pointers, integers and numbers, as engine.h has them."""
+    """A structure of engine.h, with fields of eight bytes."""
 
     def __init__(self, **values):
         super().__init__()
-        self.arrays = {}  # what the pointers lead to stays alive
+        self.arrays = {}  # keeps the arrays behind the pointers alive
         for name, value in values.items():
             self.set(name, value)
 
@@ -118,22 +118,22 @@ def fields(pointers, integers, numbers=""):
 
 
 def as_c(array, dtype, shape):
-    """An array that C may read: of this dtype and shape, aligned and in C order."""
+    """An aligned array in C order with this dtype and shape, copied if necessary."""
     flags = array.flags
     if array.dtype != dtype or not (flags.c_contiguous and flags.aligned):
         array = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
     if array.shape != shape:
-        raise ValueError(f"An array has shape {array.shape} where {shape} is meant.")
+        raise ValueError(f"An array has shape {array.shape} instead of {shape}.")
     return array
 
 
 def targets_as_c(Y, dtype, shape):
-    """Targets that C may read: of a dtype, or bools, which are bytes of 0 and 1."""
+    """As `as_c`, for targets; bools stay bools, which are bytes of 0 and 1."""
     return as_c(Y, np.bool_ if Y.dtype == np.bool_ else dtype, shape)
 
 
 def strides_of(X, dtype):
-    """The strides of X in numbers; None if C cannot read it where it stands."""
+    """The strides of X, in elements; None if C cannot read it in place."""
     if type(X) is not np.ndarray or X.dtype != dtype or X.ndim != 2:
         return None
     if not X.flags.aligned or any(s % X.itemsize for s in X.strides):
@@ -142,20 +142,24 @@ def strides_of(X, dtype):
 
 
 def check_rows(rows, n, what="row"):
-    """Raise unless all are from 0 to n - 1."""
+    """Raise a ValueError unless all indices are from 0 to n - 1."""
     if len(rows) and not (rows.min() >= 0 and rows.max() < n):
-        raise ValueError(f"There are {n}, and no {what} {rows.min()} to {rows.max()}.")
+        raise ValueError(
+            f"Each {what} must be in 0 to {n - 1}. Got {rows.min()} to {rows.max()}."
+        )
 
 
 def columns_as_c(columns, n_members, d):
     """The columns that each member sees, (n_members, 2), or None for all of d columns.
 
-    Each has a first one and one behind its last.
+    Each pair is the first column and the one behind the last.
     """
     if columns is None:
         return None
     pairs = as_c(np.asarray(columns), np.int64, (n_members, 2))
     for start, stop in pairs:
         if not 0 <= start < stop <= d:
-            raise ValueError(f"There are {d} columns, and no range {start} to {stop}.")
+            raise ValueError(
+                f"Columns must be a range within 0 to {d}. Got {start} to {stop}."
+            )
     return pairs

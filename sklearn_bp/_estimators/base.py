@@ -48,6 +48,7 @@ class BaseTwoLayer(
     coefs_: list[np.ndarray]
     intercepts_: list[np.ndarray]
     skip_coef_: np.ndarray | None
+    feature_limits_: np.ndarray | None
     _fitted: FittedNetwork  # except for its weights, which are public
     _training_state: Any = None  # from which partial_fit resumes
 
@@ -144,8 +145,14 @@ class BaseTwoLayer(
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
-            X = self._check_features(X)
-            return self._fitted.network.scores(self._weights(), X)
+            fitted, weights = self._fitted, self._weights()
+            limits = getattr(self, "feature_limits_", None)
+            if limits is None or not is_clean(
+                X, weights.W1.dtype, self, fitted.columns, limits
+            ):
+                X, within = self._check_features(X), fitted.within(limits)
+                return fitted.network.scores(weights, X, scaling=within)
+            return fitted.network.scores(weights, X)
 
     def _member_scores(self, X):
         """Scores of each ensemble member, a list of (n, n_outputs).

@@ -23,8 +23,8 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def transform(self, X: MatrixLike) -> NDArray[Any]:
         """Activations of the hidden layer.
 
-        ``f(X @ coefs_[0] + intercepts_[0])``, for encoded X. The output layer, plus the
-        skip layer if there is one, turns them into scores.
+        ``f(X @ coefs_[0] + intercepts_[0])``, for encoded X within `feature_limits_`.
+        The output layer, plus the skip layer if there is one, turns them into scores.
 
         Parameters
         ----------
@@ -53,7 +53,8 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Backpropagation taken one step further, from the hidden layer to the inputs:
         dz2 / dx = (W2^T * f'(z1)) W1^T. It is the derivative of `decision_function`, or
         of `predict` if the output activation is the identity (of the logarithm of
-        `predict` if it is exp), without the limit at the range of the targets.
+        `predict` if it is exp), without the limit at the range of the targets. It is 0
+        for a value beyond `feature_limits_`, which counts as unknown.
 
         Parameters
         ----------

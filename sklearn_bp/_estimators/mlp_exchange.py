@@ -54,7 +54,8 @@ class MLPExchangeMixin:
         It has the same weights, so it predicts the same labels, and the same
         probabilities and targets up to rounding, because scikit-learn sums products in
         another order. Scalings, averages and the temperature are already part of the
-        weights, and the ensemble is one network of all its units. If you train it
+        weights, and the ensemble is one network of all its units. An MLP has no
+        `feature_limits_`: it differs for values beyond them. If you train it
         further, by partial_fit or with `warm_start`, it continues from these weights,
         on unscaled columns.
 
@@ -68,8 +69,9 @@ class MLPExchangeMixin:
         ------
         ValueError
             For a network without an equivalent: other activations and losses, a skip
-            layer, encoded columns, a single class, and predictions that are limited by
-            `target_range_` (set it to None to lift the limit).
+            layer, encoded columns, a single class, training rows with values beyond
+            `feature_limits_`, and predictions that are limited by `target_range_` (set
+            either to None to lift the limit).
         """
         check_is_fitted(self)
         self._refuse_what_mlp_lacks()
@@ -129,6 +131,12 @@ class MLPExchangeMixin:
             refuse(
                 "targets near the end of the range of float64. Divide them by a unit, "
                 "and fit again."
+            )
+        if fitted.limits is not None and fitted.inputs.scaling.cuts:
+            refuse(
+                "limits of the features, and some training rows were beyond them. Set "
+                "feature_limits_ = None, which lifts the limits from this estimator "
+                "too, and convert again."
             )
         if not is_classifier(self) and fitted.targets.limits is not None:
             refuse(

@@ -255,6 +255,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         scaling changes, the weights are re-expressed so that the predictions stay the
         same.
 
+        A value so far out that it is hardly one of its column counts as unknown: the
+        centre of the column takes its place, or 0 if it is sparse, so that one wild
+        value neither squeezes all others together nor decides a prediction. The limits
+        are in `feature_limits_`. They follow from the quantiles of the column: a limit
+        is where a power law through these expects a hundredth of a row, and at least 8
+        times as far from the median as the outermost 256th of the rows (five rows, if
+        that is more) and as the quartiles are from each other. partial_fit and
+        warm_start judge by all rows so far.
+
         Wide data has at least five columns that vary for each row, and up to 2,000
         rows. `fit` then trains 'adam' and 'adamw' on the principal components of the
         rows, times one factor, and absorbs these into the weights too; `alpha` and
@@ -300,7 +309,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     Attributes
     ----------
     coefs_ : list of two ndarrays, (n_features, n_hidden), (n_hidden, n_outputs)
-        Weights of the hidden layer and of the output layer, in the dtype of X;
+        Weights of the hidden layer and of the output layer, in the dtype of X. The
+        rows of the first act on your own columns (encoded, see
+        `encoded_feature_names_`), in their units, within `feature_limits_`.
         n_hidden is `hidden_layer_sizes` times `n_members_`. They are float64 for
         float32 data too if a scaled feature or target is offset by 1000 times its
         width or more.
@@ -327,6 +338,13 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Smallest and largest training targets with `standardize`, for losses whose
         targets are scaled and for 'poisson' and 'gamma'; None otherwise. Predictions go
         beyond this range by at most `extrapolation` times its width.
+
+    feature_limits_ : ndarray of shape (2, n_encoded) or None
+        Lower and upper limit of each row of ``coefs_[0]``, in the units of its column.
+        A value beyond them counts as unknown, in training and in predictions: the
+        centre of its column, as `standardize` has it, takes its place. The limits are
+        far out, see `standardize`; set this attribute to None to lift them from
+        predictions. None without `standardize`, and for fewer than 20 rows.
 
     feature_importances_ : ndarray of shape (n_features,)
         How much the scores change with each feature: the mean absolute derivative over

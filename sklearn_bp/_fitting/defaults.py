@@ -63,12 +63,12 @@ def training_dtype(recipe, dtype, n_rows):
     return np.dtype(np.float32) if scaled and n_rows >= FEW_ROWS else dtype
 
 
-def rows_a_batch(n_rows):
+def rows_per_batch(n_rows):
     """The power of two nearest to a 67th of the rows, from 32 to 256."""
     return min(max(2 ** round(math.log2(n_rows / 67)), 32), 256)
 
 
-def rows_a_round(n_rows):
+def rows_per_round(n_rows):
     """The same, but from 256 to 8192, for steps that are rounds over a cluster."""
     return min(max(2 ** round(math.log2(n_rows / 67)), 256), 8192)
 
@@ -88,7 +88,7 @@ def penalty(recipe, n_rows, wide=0.0):
     return 0.1 * (100 / n_rows) ** 1.5
 
 
-def rows_a_penalty(recipe, n_rows, few, batch_size, by_rows=rows_a_batch):
+def rows_per_penalty(recipe, n_rows, few, batch_size, by_rows=rows_per_batch):
     """The number of rows that divides the penalty of a step; None for the batch's own.
 
     alpha="auto" is meant for batches of the default length, and is divided by that
@@ -138,7 +138,7 @@ def members(recipe, n_rows, n_features, row_length, n_outputs):
         return int(recipe.n_members)
     cost = n_outputs
     if row_length < n_features:
-        cost += row_length + 8 * n_features / rows_a_batch(n_rows)
+        cost += row_length + 8 * n_features / rows_per_batch(n_rows)
     enough = (n for most, n in MEMBERS_BY_COST.items() if cost <= most)
     return next(enough, FEWEST_MEMBERS)
 
@@ -159,7 +159,7 @@ def resolve(
     n_features,
     alpha,
     few,
-    by_rows=rows_a_batch,
+    by_rows=rows_per_batch,
     n_seen=None,
     wide=0.0,
 ):
@@ -189,7 +189,7 @@ def resolve(
     rate = recipe.learning_rate_init
     if rate == "auto":
         rate = wide or starting_rate(n_features)
-    penalty_rows = rows_a_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
+    penalty_rows = rows_per_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:
         alpha *= batch_size / penalty_rows  # the equivalent value
     return Resolved(alpha, batch_size, float(rate), max_iter, n_iter_no_change)

@@ -1,6 +1,7 @@
 """Hidden units and derivatives of a fitted network, for encoded rows."""
 
 import numpy as np
+from scipy import sparse
 
 
 def parts(n, length):
@@ -17,6 +18,7 @@ def activations(fitted, X):
     X : ndarray or CSR of shape (n, n_encoded)
     """
     W1, b1 = fitted.weights.W1, fitted.weights.b1
+    X = fitted.inside(X)
     a1 = np.asarray(X @ W1.astype(np.result_type(X.dtype, W1.dtype), copy=False)) + b1
     forward, backward = fitted.network.activation.bind(a1.shape, a1.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -35,4 +37,13 @@ def input_gradient(fitted, X):
         gradient[:, k] = delta @ W1.T
     if V is not None:
         gradient += V.T
+    known = fitted.inside(X)
+    if known is not X:  # scores do not depend on values beyond the limits
+        gradient[np.broadcast_to(_changed(known, X)[:, np.newaxis], gradient.shape)] = 0
     return gradient
+
+
+def _changed(known, X):
+    """Where two matrices differ, (n, d)."""
+    known, X = (x.toarray() if sparse.issparse(x) else x for x in (known, X))
+    return known != X

@@ -112,7 +112,7 @@ def _some_rows(X, sample_weight, step_of):
 
 def _sample(fitted, X, sample_weight):
     """The basis of these rows."""
-    n = X.shape[0]
+    n, X = X.shape[0], fitted.inside(X)
     weights = np.ones(n)
     if sample_weight is not None:
         weights = sample_weight * (n / sample_weight.sum())

@@ -28,7 +28,7 @@ from sklearn_bp._common.blas import blas_threads
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     most_members,
-    rows_a_batch,
+    rows_per_batch,
     rows_to_repeat,
     training_dtype,
 )
@@ -97,7 +97,7 @@ class MemoryRows:
     scaled: Any = None
     rotation: Any = None
 
-    rows_per_batch = staticmethod(rows_a_batch)
+    rows_per_batch = staticmethod(rows_per_batch)
 
     def checked(self, recipe, start):
         """The rows as valid numbers with non-zero weight; errors for invalid data.
@@ -406,6 +406,7 @@ class View:
             targets.score_scaling,
             score,
             targets.tempers,
+            None if self.inputs.limits is None else self.inputs.scaling.inside,
         )
 
 

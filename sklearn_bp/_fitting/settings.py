@@ -10,7 +10,7 @@ from sklearn_bp._fitting.defaults import (
     members,
     penalty,
     resolve,
-    rows_a_penalty,
+    rows_per_penalty,
     wide_rate,
 )
 
@@ -101,4 +101,4 @@ class Settings:
         """`penalty_rows` of `MiniBatches` for this number of training rows."""
         n_rows = self.n_seen if self.incremental else n_rows
         rule = self.rows_per_batch
-        return rows_a_penalty(self.recipe, n_rows, self.few, batch_size, rule)
+        return rows_per_penalty(self.recipe, n_rows, self.few, batch_size, rule)

@@ -1,1 +1,1 @@
-"""The network: its parameters, its kernel and the rows that go through it."""
+"""The network: its parameters, its kernel, its batches."""

@@ -1,19 +1,18 @@
 """The training data, and how it reaches the kernel batch by batch.
 
-An epoch is a sequence of blocks, a block a few batches of equal length whose
-rows are gathered together.  Blocks are buffers, filled anew for each stretch of
-rows, and so are the views that the kernel works on: made once, used in every
-epoch.  Rows are copied into a block and nowhere else, so X may be a read-only
-memmap or of another dtype.
+An epoch is a sequence of blocks.  A block holds a few batches of equal length, whose
+rows are copied together.  Blocks are buffers: they and the views that the kernel works
+on are made once and used in every epoch.  Rows are only copied into blocks, so X may be
+a read-only memmap or have another dtype.
 
-In a block of s batches of b rows, dense arrays, all in C order, are
+The dense arrays of a block of s batches of b rows, all in C order, are
 
     X (s * b, n_features)
     Y (s * b, n_targets), P (s * b, n_outputs): targets and predictions
     weights (s * b, 1), or None
 
-and for K networks side by side P is (s, K, b, n_outputs), weights (s, K, b, 1): each
-has predictions of its own, and may give a row a weight of its own.
+For K networks side by side, P is (s, K, b, n_outputs) and weights (s, K, b, 1): each
+network has its own predictions, and a row may have another weight in each.
 """
 
 import mmap
@@ -23,16 +22,17 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-# "blocks" shuffles stretches of some SHUFFLED_BYTES of neighbouring rows, and then the
-# rows of SHUFFLED_TOGETHER stretches with each other: 64 MB, which stay in memory.
+# shuffle="blocks" shuffles stretches of about SHUFFLED_BYTES of neighbouring rows, then
+# the rows within each group of SHUFFLED_TOGETHER stretches: 64 MB, which fit in memory.
 SHUFFLED_BYTES = 2**22
 SHUFFLED_TOGETHER = 16
 
-# Dense data whose scaled copy is no larger is scaled once, not in every epoch: 0.8 of
-# the time of the loop in Python, 0.35 (100 columns) to 0.6 (20) of that of `_compiled`.
+# If the scaled copy of dense data is at most this large, rows are scaled once, not in
+# every epoch.  This takes 0.8 of the time in Python, and 0.35 (100 columns) to 0.6 (20)
+# in `_compiled`.
 SCALED_BYTES = 2**26
 
-# Small data is one block; else a block is to stay in a second-level cache.
+# Small data is a single block; otherwise a block fits in a second-level cache.
 SMALL_BYTES = 2**22
 BLOCK_BYTES = 2**19
 
@@ -45,21 +45,21 @@ class Data:
     ----------
     X : ndarray or CSR of shape (n, n_features)
     Y : ndarray of shape (n, n_targets)
-        Targets as the loss wants them, mostly one an output.
+        Targets in the form that the loss needs, mostly one per output.
     weights : ndarray of shape (n,) or None
         Sample weights with mean 1 over `rows`.
     alpha : float
-        Penalty over the sum of squares, divided by the mean of the weights
-        as the user gave them, which is the same loss up to a factor.
+        Factor of the penalty, divided by the mean of the user's sample weights: this
+        only multiplies the loss by a constant.
     rows : ndarray of int or None
-        The rows that take part; None for all.
+        The rows to train on; None for all.
     scaling : callable(X, out) or None
-        Applied to dense rows on their way into a block.
+        Applied to dense rows when they are copied into a block.
     folds : ndarray of int of shape (n,) or None
-        The number of the one member that does not learn from a row.
+        For each row, the number of the member that it is held out from.
     fold_means : ndarray of shape (n_members,) or None
-        The mean weight, over all rows, of those that a member learns from: its weights
-        are divided by it.
+        For each member, the sum of the weights of its training rows divided by the
+        number of all rows; the member's weights are divided by it.
     """
 
     X: Any
@@ -77,12 +77,12 @@ class Data:
 
     @classmethod
     def weighted(cls, X, Y, sample_weight, alpha, rows=None, scaling=None):
-        """With sample weights as the user gave them, or None.
+        """From the sample weights of the user, or None.
 
         Parameters
         ----------
         X, Y, alpha, rows, scaling
-            As of the class.
+            As in the class.
         sample_weight : ndarray of shape (n,) or None
         """
         if sample_weight is None:
@@ -94,12 +94,12 @@ class Data:
         return cls(X, Y, weights / mean, alpha, rows, scaling)
 
     def without_folds(self, folds, n_members):
-        """The same, but each row is left out by one of the members.
+        """The same data with each row held out from one member.
 
         Parameters
         ----------
         folds : ndarray of int of shape (n,)
-            The number of that member.
+            The number of that member for each row.
         n_members : int
         """
         if self.weights is None:
@@ -118,17 +118,17 @@ class Data:
 
     @property
     def is_weighted(self):
-        """Whether rows, or members, differ in what a row weighs."""
+        """Whether weights differ between rows or members."""
         return self.weights is not None or self.folds is not None
 
 
 def row_length(X):
-    """Stored numbers a row, on average: n_features, for a CSR what is not zero."""
+    """Mean number of stored values per row: n_features, or fewer for CSR."""
     return X.nnz / X.shape[0] if sparse.issparse(X) else X.shape[1]
 
 
 class SomeRows:
-    """Some rows of a large array, read where they stand: the array is not copied.
+    """Some rows of a large array, without a copy of them.
 
     Parameters
     ----------
@@ -150,12 +150,12 @@ class SomeRows:
         return self._X[self._rows[rows]]
 
     def take(self, rows, axis, out, mode):
-        """As of an array."""
+        """As `ndarray.take`."""
         return self._X.take(self._rows[rows], axis=axis, out=out, mode=mode)
 
 
 def some_rows(X, rows):
-    """Rows of an array or a CSR: a copy, but of a file that is mapped into memory."""
+    """Some rows of an array or CSR: a copy, or `SomeRows` of a large mapped file."""
     base = X
     while isinstance(base, np.ndarray):
         base = base.base
@@ -167,7 +167,7 @@ def some_rows(X, rows):
 class Block:
     """Buffers for `n_batches` batches of `n_rows` rows each.
 
-    `steps` lists, for each batch, X (transposed, or a CSR), Y, P and the weights.
+    `steps` lists X (transposed, or CSR), Y, P and the weights of each batch.
     """
 
     def __init__(self, data, n_batches, n_rows, dtype, n_members=1, n_outputs=None):
@@ -175,11 +175,11 @@ class Block:
         k = n_outputs or n_targets
         self.data = data
         self.n_batches, self.n_rows, self.n_members = n_batches, n_rows, n_members
-        self._shares = None  # what a row of each fold weighs for each member
+        self._shares = None  # weights of the rows of each fold, by member
         if data.folds is not None:
             self._shares = (1 - np.eye(n_members, dtype=dtype)) / data.fold_means
         self.Y = np.empty((n, n_targets), dtype)
-        # By batches, members and rows, whether or not there are several members.
+        # By batch, member and row, also with a single member.
         self._P = np.empty((n_batches, n_members, n_rows, k), dtype)
         self._weights = None
         if data.is_weighted:
@@ -221,7 +221,7 @@ class Block:
             self._weights[..., 0] = self._weights_of(rows)
 
     def _weights_of(self, rows):
-        """By batches, members (one, if all give the same) and rows."""
+        """By batch, member and row; a single member if weights are the same for all."""
         data, shape = self.data, (self.n_batches, self.n_rows, -1)
         weights: Any = 1.0
         if data.weights is not None:
@@ -231,7 +231,7 @@ class Block:
         return weights.transpose(0, 2, 1)
 
     def value(self, loss):
-        """Sum over rows and members of weight times loss, from the predictions."""
+        """The weighted loss of the predictions, summed over rows and members."""
         if self.n_members == 1:
             P, Y = self._P.reshape(len(self.Y), -1), self.Y
         else:
@@ -247,25 +247,25 @@ def _copy_rows(source, rows, out):
     if isinstance(rows, slice) or source.dtype != out.dtype:
         out[...] = source[rows]
     else:
-        # mode="raise", the default, would go through a copy of `out`
+        # the default, mode="raise", would copy `out` first
         source.take(rows, axis=0, out=out, mode="clip")
 
 
 class Batches:
-    """An epoch's blocks.
+    """The blocks of an epoch.
 
     Parameters
     ----------
     data : Data
     batch_size : int
-        Rows a batch, at most `data.n_rows`; the last batch takes what is left.
+        Rows per batch, at most `data.n_rows`; the last batch has the remaining rows.
     dtype : dtype
-        Of the buffers: what the network computes in.
+        Dtype of the buffers, in which the network computes.
     n_members : int, default=1
     n_outputs : int, default=None
-        None: as many as there are targets.
+        None for the number of targets.
     n_rows : int, default=None
-        Rows an epoch; None for all of the data.
+        Rows per epoch; None for all of the data.
     """
 
     def __init__(
@@ -298,11 +298,11 @@ class Batches:
 
     @property
     def lengths(self):
-        """The numbers of rows a batch that occur."""
+        """The batch lengths that occur, sorted."""
         return sorted({block.n_rows for _, _, block in self._plan})
 
     def epoch(self, order=None):
-        """Yield the filled blocks, rows in the given order or as they stand."""
+        """Yield the filled blocks, with the rows in `order` or in that of the data."""
         rows = self.data.rows
         for start, stop, block in self._plan:
             if order is not None:
@@ -316,11 +316,11 @@ class Batches:
 
 
 def next_order(order, n_rows, random_state):
-    """Shuffle the previous epoch's order (None: rows as they stand) once more.
+    """Shuffle the order of the previous epoch; None for the order in the data.
 
-    An order of another number of rows, from other data, counts as none.
-    MLPClassifier shuffles its indices in place from epoch to epoch, so an order
-    depends on all earlier ones; this makes the same draws.
+    An order of another length, from other data, counts as None. MLPClassifier shuffles
+    its indices in place in each epoch, so an order depends on all earlier ones; this
+    function makes the same draws.
     """
     permutation = np.arange(n_rows)
     random_state.shuffle(permutation)
@@ -330,11 +330,11 @@ def next_order(order, n_rows, random_state):
 
 
 def next_block_order(data, random_state):
-    """An order of the rows that reads them from a file stretch by stretch.
+    """A random order of the rows that reads a file stretch by stretch.
 
-    Stretches of neighbouring rows come in a random order, and some of them together,
-    the rows of these in a random order: what is larger than the page cache is read
-    once an epoch, not a page a row.
+    Stretches of neighbouring rows are shuffled, and the rows within each group of
+    stretches. So a file that is larger than the page cache is read once per epoch, not
+    one page per row.
     """
     row_bytes = data.X.dtype.itemsize * row_length(data.X)
     length = max(1, int(SHUFFLED_BYTES // row_bytes))

@@ -1,23 +1,23 @@
 """Dropout of hidden units: masks that change from step to step.
 
-In training each hidden unit of each row is left out with probability `rate`, and what
-is left is divided by 1 - rate, so that net inputs keep their expectation and
-predicting needs no change ("inverted" dropout; Srivastava et al. 2014, "Dropout: a
-simple way to prevent neural networks from overfitting").
+In training each hidden unit of each row is dropped with probability `rate`, and the
+others are divided by 1 - rate.  So net inputs keep their expectation, and prediction
+stays the same ("inverted" dropout; Srivastava et al. 2014, "Dropout: a simple way to
+prevent neural networks from overfitting").
 
-Masks are arrays (n_rows, n_hidden) of 0 and 1 / (1 - rate), drawn from a stream of
-their own: switching dropout on moves no other draw.
+Masks are arrays (n_rows, n_hidden) of 0 and 1 / (1 - rate).  They have their own stream
+of random numbers, so dropout changes no other draw.
 """
 
 import numpy as np
 
-# Units that are drawn at a time, where masks are smaller: drawing step by step takes
-# twice as long with 3,200 units a step.
+# Number of units drawn at a time, if masks are smaller: drawing step by step takes
+# twice as long with 3,200 units per step.
 POOL = 2**14
 
 
 def stream_of(random_state):
-    """The start of a stream of masks, four uint64, drawn from a RandomState."""
+    """The initial state of a stream of masks, four uint64, drawn from a RandomState."""
     seed = random_state.randint(2**32, size=8, dtype=np.uint32)
     return np.random.SFC64(seed).state["state"]["state"]
 
@@ -28,9 +28,9 @@ class Dropout:
     Parameters
     ----------
     rate : float in [0, 1)
-        Rounded to a multiple of 2 ** -16: a unit is drawn by 16 random bits.
+        Rounded to a multiple of 2 ** -16, since each unit takes 16 random bits.
     stream : ndarray of shape (4,), uint64
-        Where the stream of random numbers stands: see `stream_of`.
+        State of the stream of random numbers; see `stream_of`.
     """
 
     def __init__(self, rate, stream):
@@ -40,20 +40,20 @@ class Dropout:
         self.restart(stream)
 
     def epoch_ends(self):
-        """Where the stream stands now; masks that were not used are forgotten."""
+        """Discard the unused masks and return the state of the stream."""
         for pool in self._pools:
             pool.clear()
         return self._bits.state["state"]["state"]
 
     def restart(self, stream):
-        """Go on with another stream."""
+        """Continue with another stream."""
         self.epoch_ends()
         state = self._bits.state
         state["state"]["state"] = stream
         self._bits.state = state
 
     def bind(self, shape, dtype):
-        """A function that returns the next mask of this shape, good until the next."""
+        """A function that returns the next mask; it is valid until the next call."""
         masks = np.empty((max(1, POOL // (shape[0] * shape[1])), *shape), dtype)
         flat = masks.reshape(-1)
         kept = np.empty(flat.size, bool)
@@ -65,7 +65,7 @@ class Dropout:
 
         def next_mask():
             if not pool:
-                # Low bytes first on every machine; on most, nothing is copied.
+                # Little-endian on all machines; most need no copy.
                 raw = random_raw(n_raw).astype("<u8", copy=False).view("<u2")
                 np.greater_equal(raw[: flat.size], dropped_below, kept)
                 np.copyto(flat, kept)

@@ -1,7 +1,6 @@
 """The network's arithmetic: forward, the two errors, the gradients.
 
-For a batch of b rows, one a row as in scikit-learn, and with the letters of the
-texts:
+For a batch of b samples, one per row as in scikit-learn, in the usual notation:
 
     z1 = x W1 + b1              a1 = f(z1)          (b, n_hidden)
     z2 = a1 W2 + b2             p  = g(z2)          (b, n_outputs)
@@ -28,7 +27,8 @@ from sklearn_bp._common.blas import DIRECT_PRODUCT, blas_for, row_parts
 from sklearn_bp._common.threads import shared_by
 from sklearn_bp._network.batches import Batches, Data
 
-# Rows at most that `scores` takes at a time: their hidden layer stays in the cache.
+# Maximum number of rows that `scores` takes at a time, so that their hidden layer stays
+# in the cache.
 PREDICT_ROWS = 512
 
 
@@ -57,27 +57,27 @@ class TwoLayerNetwork:
     def bind(self, parameters, target, n_rows, is_sparse=False, dropout=None):
         """The four steps for batches of `n_rows` rows.
 
-        Of several members, K, all predict and learn from the same rows.
+        All of K members predict, and learn from, the same rows.
 
         Parameters
         ----------
         parameters : Parameters
         target : Parameters
-            Where gradients go.
+            The gradient is written to it.
         n_rows : int
         is_sparse : bool
-            Whether batches are CSR of shape (n_rows, n_features), or else the
-            transposes of C-ordered arrays of that shape.
+            Whether batches are CSR of shape (n_rows, n_features); otherwise they are
+            the transposes of C-ordered arrays of that shape.
         dropout : Dropout, default=None
-            Hidden units to be left out.
+            Draws the hidden units that are dropped.
 
         Returns
         -------
         Kernel of
 
         forward(X, P) : writes predictions to P, ([K,] n_rows, n_outputs)
-        output_error(P, Y, weights) : delta2, times the weights, ([K,] n_rows, 1), if
-            not None; Y is (n_rows, n_targets)
+        output_error(P, Y, weights) : delta2, multiplied by the weights, ([K,] n_rows,
+            1), unless they are None; Y is (n_rows, n_targets)
         hidden_error() : delta1
         gradient(X, scale, beta) : target = beta target + scale (gradient of
             the sum over the batch)
@@ -94,7 +94,7 @@ class TwoLayerNetwork:
 
         a1 = hidden = np.empty((n_rows, n_hidden), dtype)
         if dropout is not None:
-            hidden = np.empty_like(a1)  # what of a1 reaches the outputs
+            hidden = np.empty_like(a1)  # a1 after dropout, which the outputs see
             activate, multiply_derivative = _dropping(
                 activate, multiply_derivative, dropout.bind(a1.shape, dtype), hidden
             )
@@ -138,9 +138,9 @@ class TwoLayerNetwork:
         return Kernel(forward, output_error, hidden_error, gradient)
 
     def scores(self, weights, X, rows=None, scaling=None, out=None):
-        """Scores z2, (n, n_outputs), of the rows of X (of `rows`, if given).
+        """Scores z2, (n, n_outputs), of the rows of X, or of `rows` among them.
 
-        Works through the rows block by block; X is cast to the weights' dtype.
+        Rows are processed block by block, and cast to the dtype of the weights.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class TwoLayerNetwork:
         scaling : callable(X), default=None
             Applied to the rows first.
         out : ndarray of shape (n, n_outputs), default=None
-            Of the weights' dtype: where the scores go.
+            Array for the scores, of the dtype of the weights.
         """
         p, dtype = weights, weights.W1.dtype
         n = X.shape[0] if rows is None else len(rows)
@@ -187,13 +187,13 @@ class TwoLayerNetwork:
 
 
 def predictions_shape(n_members, n_rows, n_outputs):
-    """Of predictions and output errors of a batch: members, if several, come first."""
+    """The shape of P and delta2 of a batch: the axis of several members comes first."""
     shape = (n_rows, n_outputs)
     return shape if n_members == 1 else (n_members, *shape)
 
 
 def _dropping(activate, multiply_derivative, next_mask, hidden):
-    """The two functions of an activation, with hidden units left out.
+    """The two functions of an activation, with dropout.
 
     hidden = a1 * mask,    delta1 = (delta2 W2^T) * mask * f'(z1)
     """
@@ -213,12 +213,12 @@ def _dropping(activate, multiply_derivative, next_mask, hidden):
 
 
 def _skipping(steps, layer):
-    """Three steps of a network, with a skip layer.
+    """Three steps of a network, extended by a skip layer.
 
     Parameters
     ----------
     steps : add_product, output_scores, input_gradient
-        Of the network without it.
+        Steps of the network without a skip layer.
     layer : input_layer, parameters, target, delta2
 
     Returns
@@ -229,8 +229,8 @@ def _skipping(steps, layer):
     """
     add_product, output_scores, input_gradient = steps
     input_layer, parameters, target, delta2 = layer
-    # As one layer of the outputs of all members, (n_rows, n_members * n_outputs), and
-    # as predictions are, where members come first.
+    # Twice: as one layer for the outputs of all members, (n_rows, n_members *
+    # n_outputs), and in the layout of predictions, where members come first.
     n_rows, k = delta2.shape[-2:]
     xV = np.empty((n_rows, parameters.V.shape[1]), delta2.dtype)
     errors = delta2 if parameters.n_members == 1 else np.empty_like(xV)
@@ -265,7 +265,8 @@ def _output_layer(parameters, target, a1, delta1, delta2):
     -------
     scores(P) : P = a1 W2 + b2; returns P as a matrix of n_outputs columns
     propagate() : delta1 = delta2 W2^T
-    gradient(scale, beta) : target_W2 = beta target_W2 + scale a1^T delta2, and b2's
+    gradient(scale, beta) : target_W2 = beta target_W2 + scale a1^T delta2, and the same
+        for b2
     """
     blas = blas_for(a1.dtype)
     gemm, gemv = blas.gemm, blas.gemv
@@ -290,10 +291,10 @@ def _output_layer(parameters, target, a1, delta1, delta2):
 
 
 def _member_outputs(parameters, target, a1, delta1, delta2):
-    """As `_output_layer`, each member's hidden units to its own outputs.
+    """As `_output_layer`, from each member's hidden units to its own outputs.
 
-    Stacked products, member by member in numpy's own loop, on views: A and D1 are a1
-    and delta1 as (n_members, n_rows, n_hidden of a member).
+    The products are stacked, on views: A and D1 are a1 and delta1 in the shape
+    (n_members, n_rows, n_hidden per member).
     """
     _, h, k = parameters.shape
     n_members, n_rows, dtype = parameters.n_members, len(a1), a1.dtype
@@ -309,8 +310,8 @@ def _member_outputs(parameters, target, a1, delta1, delta2):
     target_W2_flat = target.W2.reshape(-1)
     product = np.empty_like(W2)
     product_flat = product.reshape(-1)
-    # A member's rows are summed up by a product with ones at these rows: a fifth of
-    # the time of a sum over the middle axis.
+    # A product with ones sums up the rows of each member, in a fifth of the time of a
+    # sum over the middle axis.
     delta2_T = delta2.reshape(-1, k).T
     rows_of_T = np.repeat(np.eye(n_members, dtype=dtype), n_rows, axis=0).T
     target_b2_T = target.b2.reshape(n_members, k).T
@@ -340,11 +341,11 @@ def _member_outputs(parameters, target, a1, delta1, delta2):
 
 
 def _outer_products(W2, delta1, delta2):
-    """For one output a member: delta1 = delta2 W2^T, which matmul is slow at.
+    """delta1 = delta2 W2^T with one output per member, where matmul is slow.
 
-    As one product with the members' rows as the blocks of a matrix whose other numbers
-    are 0: half the time of multiplying them out, 12 % of a step of 256 rows and eight
-    members of 64 units.  Of many members that is too much work.
+    It is one product with a block-diagonal matrix of the members' rows.  This takes
+    half the time of elementwise products, and saves 12 % of a step of 256 rows and
+    eight members of 64 units.  With many members it would be too much work.
 
     Parameters
     ----------
@@ -392,9 +393,9 @@ def _dense_layer(W1, target_W1, a1, delta1):
     def gradient(X_T, scale, beta):
         gemm(scale, delta1_T, X_T, beta, target_W1_T, 0, 1, 1)
 
-    # Part by part where that is faster: 10 to 13 % of a step of 200 rows, 64 features
-    # and 100 hidden units.  Each part of the gradient passes over W1 once more, so
-    # there parts must be larger to pay.
+    # In parts if that is faster: it saves 10 to 13 % of a step of 200 rows, 64 features
+    # and 100 hidden units.  Each part of the gradient passes over W1 once more, so its
+    # parts must be larger.
     product_parts = [(s, a1[s].T) for s in row_parts(n_rows, n_multiplications, 8)]
     gradient_parts = [
         (s, delta1[s].T) for s in row_parts(n_rows, n_multiplications, 48)
@@ -416,7 +417,7 @@ def _dense_layer(W1, target_W1, a1, delta1):
 
 
 def _sparse_layer(W1, target_W1, a1, delta1):
-    """As `_dense_layer`, for a batch X in CSR."""
+    """As `_dense_layer`, for a CSR batch X."""
 
     def add_product(X):
         np.add(a1, X @ W1, out=a1)
@@ -426,7 +427,7 @@ def _sparse_layer(W1, target_W1, a1, delta1):
             target_W1[...] = 0
         elif beta != 1:
             target_W1[...] *= beta
-        # Only the rows of W1 whose features occur in the batch.
+        # Only update the rows of W1 whose features occur in the batch.
         features, columns = np.unique(X.indices, return_inverse=True)
         shape = (X.shape[0], len(features))
         present = sparse.csr_matrix((X.data, columns, X.indptr), shape=shape)
@@ -436,10 +437,10 @@ def _sparse_layer(W1, target_W1, a1, delta1):
 
 
 class Objective:
-    """Loss and gradient over the whole data, for solvers that take it whole.
+    """Loss and gradient over the whole data, for full-batch solvers.
 
-    Calling it gives the mean loss, penalty included, and leaves its gradient in
-    `gradient`.  The data passes through `block_rows` rows at a time.
+    A call returns the mean loss, including the penalty, and writes its gradient to
+    `gradient`.  The network processes `block_rows` rows at a time.
     """
 
     def __init__(self, network, parameters, data, block_rows=256, dropout=None):
@@ -468,19 +469,19 @@ class Objective:
         return (total + penalty) / n
 
     def sums(self, scale):
-        """The sum of the rows' losses; `scale` times its gradient is in `gradient`."""
+        """Sum of the loss over the rows; `gradient` gets `scale` times its gradient."""
         blocks = self._batches.epoch()
         return add_up(blocks, self._kernels, self.network.loss, scale)
 
 
 def add_up(blocks, kernels, loss, scale):
-    """Sum of the rows' losses; the kernels' target is then `scale` times its gradient.
+    """Sum of the loss over the rows; writes `scale` times its gradient to the target.
 
     Parameters
     ----------
     blocks : iterable of Block
     kernels : dict of int to Kernel
-        By the rows of a batch; all have the same target.
+        By batch length; all have the same target.
     loss : object of `losses`
     scale : float
     """
@@ -498,7 +499,7 @@ def add_up(blocks, kernels, loss, scale):
 
 
 def loss_and_gradient(network, parameters, X, Y, sample_weight=None, alpha=0.0):
-    """The training loss and its gradient, a pair: what every solver minimizes.
+    """The training loss, which every solver minimizes, and its gradient.
 
     loss = sum_i w_i loss_i / sum_i w_i + alpha / (2 sum_i w_i) (||W1||^2 + ||W2||^2)
 

@@ -1,22 +1,21 @@
-"""The parameters of the network in one flat vector, and their names in it.
+"""The parameters of the network, as named views of one flat vector.
 
 The order is b1, W1, W2, b2:
 
     b1 (n_hidden,)   W1 (n_features, n_hidden)   W2 (n_hidden, n_outputs)   b2
 
-and with a skip layer V (n_features, n_outputs) between W2 and b2, so that `penalized`,
-all weight matrices, is one piece.  Optimizers work on the
-whole vector, whose parts they need not know.  Gradients and moments have the same
-layout.
+A skip layer has V (n_features, n_outputs) between W2 and b2, so that all weight
+matrices, `penalized`, are one slice.  Optimizers work on the whole vector and do not
+need to know its parts.  Gradients and moments have the same layout.
 
-With a scaling layer b2 is followed by r (n_features,), and the kernel sees input
-weights s W1, row by row, with scales s = 1 + SCALE_SPEED r.  All members share them.
-What is kept in the end is `absorbed`: s W1 in place of W1, and no r.
+With a scaling layer, r (n_features,) follows b2, and the kernel sees input weights
+s W1, row by row, with scales s = 1 + SCALE_SPEED r.  All members share the scales.
+After training they are `absorbed`: s W1 replaces W1, and there is no r.
 
-Several networks side by side, the members, share the vector.  Their hidden layers
-stand next to each other, columns of one W1, so that a single product reaches all of
-them; W2 holds their output weights one below the other, b2 their intercepts one
-after the other, V their weights from inputs to outputs side by side.
+Several networks side by side, the members, share the vector.  Their hidden layers are
+columns of a single W1, so that one product computes all of them.  W2 holds the output
+weights of one member below those of another, b2 their intercepts one after the other,
+and V their weights from inputs to outputs side by side.
 """
 
 from typing import NamedTuple
@@ -25,13 +24,13 @@ import numpy as np
 
 from sklearn_bp._common.blas import blas_for
 
-# Scales move so many times as fast as weights do by an optimizer whose steps do not
-# depend on the gradient's length, which this multiplies too.
+# Scales change this many times as fast as weights, if the steps of the optimizer do not
+# depend on the length of the gradient, which is multiplied by this factor too.
 SCALE_SPEED = 3.0
 
 
 class Weights(NamedTuple):
-    """The arrays apart, in scikit-learn's shapes: what predicting needs.
+    """The arrays that predictions need, in scikit-learn's shapes.
 
     V is (n_features, n_outputs), or None without a skip layer.
     """
@@ -43,11 +42,11 @@ class Weights(NamedTuple):
     V: np.ndarray | None = None
 
     def arrays(self):
-        """Those that there are."""
+        """All arrays that are not None."""
         return [w for w in self if w is not None]
 
     def astype(self, dtype):
-        """C-ordered, in a dtype; copied only where need be."""
+        """C-ordered arrays of a dtype; copies only if necessary."""
         W1, b1, W2, b2 = (np.asarray(w, dtype, order="C") for w in self[:4])
         V = None if self.V is None else np.asarray(self.V, dtype, order="C")
         return Weights(W1, b1, W2, b2, V)
@@ -59,9 +58,9 @@ class Parameters:
     Parameters
     ----------
     flat : ndarray of shape (size(...),), float32 or float64
-        Kept, not copied.
+        Stored without a copy.
     n_features, n_hidden, n_outputs : int
-        Of a member.
+        Layer sizes of one member.
     n_members : int, default=1
     skip : bool, default=False
         Whether there is a skip layer.
@@ -79,7 +78,7 @@ class Parameters:
     penalized : ndarray, 1-D
         W1, W2 and V.
     unpenalized : tuple of two ndarrays, 1-D
-        What stands before and behind them: b1; b2 and r.
+        The parameters before and after them: b1; b2 and r.
     """
 
     def __init__(
@@ -111,9 +110,9 @@ class Parameters:
     @staticmethod
     def size(n_features, n_hidden, n_outputs, n_members=1, skip=False, scaled=False):
         """Number of parameters of such a network."""
-        n_inputs = n_hidden + 1 + (n_features if skip else 0)  # of an output
-        a_member = (1 + n_features) * n_hidden + n_inputs * n_outputs
-        return n_members * a_member + (n_features if scaled else 0)
+        n_inputs = n_hidden + 1 + (n_features if skip else 0)  # per output
+        per_member = (1 + n_features) * n_hidden + n_inputs * n_outputs
+        return n_members * per_member + (n_features if scaled else 0)
 
     @classmethod
     def empty(
@@ -126,7 +125,7 @@ class Parameters:
         skip=False,
         scaled=False,
     ):
-        """Uninitialized parameters, but for r = 0."""
+        """Uninitialized parameters, except for r = 0."""
         shape = (n_features, n_hidden, n_outputs, n_members, skip, scaled)
         self = cls(np.empty(cls.size(*shape), dtype=dtype), *shape)
         if self.r is not None:
@@ -145,7 +144,7 @@ class Parameters:
         skip=False,
         scaled=False,
     ):
-        """Starting values, drawn layer by layer in MLPClassifier's order; V is 0."""
+        """Initial values, drawn layer by layer as MLPClassifier draws them; V is 0."""
         d, h, k = shape
         self = cls.empty(d, h, k, dtype, n_members, skip, scaled)
         if skip:
@@ -157,10 +156,10 @@ class Parameters:
 
     @classmethod
     def pack(cls, coefs, intercepts, dtype, n_members=1, skip=None, scaled=False):
-        """Copied from arrays of scikit-learn's shapes: the inverse of `unpack`.
+        """Copies of arrays in scikit-learn's shapes: the inverse of `unpack`.
 
-        Each of several members gets its part of the hidden units.  `skip` is V,
-        (n_features, n_outputs), if there is a skip layer.
+        Several members share the hidden units equally.  `skip` is V, (n_features,
+        n_outputs), if there is a skip layer.
         """
         (d, h), (_, k) = np.shape(coefs[0]), np.shape(coefs[1])
         self = cls.empty(
@@ -177,8 +176,8 @@ class Parameters:
     def unpack(self):
         """Copies in scikit-learn's shapes: coefs, intercepts.
 
-        Of several members the one network whose scores are the mean of theirs: all
-        their hidden units, and output weights divided by their number.
+        Several members become the one network whose scores are their mean: it has all
+        their hidden units, and their output weights divided by the number of members.
         """
         _, _, k = self.shape
         b2 = self.b2.reshape(self.n_members, k).mean(axis=0)
@@ -190,7 +189,7 @@ class Parameters:
         return None if self.V is None else self.V.reshape(d, -1, k).mean(axis=1)
 
     def shifts(self):
-        """How far members' b2 and V are from their mean, which alone `unpack` gives.
+        """Members' b2 and V minus their means, which `unpack` returns.
 
         Returns
         -------
@@ -204,7 +203,7 @@ class Parameters:
         return self.b2 - np.tile(b2, self.n_members), V
 
     def members(self):
-        """The `Weights` of each member: views."""
+        """The `Weights` of each member, as views."""
         _, h, k = self.shape
         hidden = [slice(j * h, (j + 1) * h) for j in range(self.n_members)]
         outputs = [slice(j * k, (j + 1) * k) for j in range(self.n_members)]
@@ -215,7 +214,7 @@ class Parameters:
         ]
 
     def mean(self):
-        """The `Weights` of the one network whose scores are the members' mean."""
+        """The `Weights` of the one network whose scores are the mean of the members."""
         if self.n_members == 1:
             return Weights(self.W1, self.b1, self.W2, self.b2, self.V)
         (W1, W2), (b1, b2) = self.unpack()
@@ -228,11 +227,11 @@ class Parameters:
 
     @property
     def scales(self):
-        """What features are multiplied by, s, (n_features,)."""
+        """The factors s of the features, (n_features,)."""
         return np.ones(self.shape[0]) if self.r is None else 1 + SCALE_SPEED * self.r
 
     def absorbed(self):
-        """The same network without a scaling layer: itself, if it has none."""
+        """The same network without a scaling layer; self if it has none."""
         if self.r is None:
             return self
         absorbed = Parameters(self.flat[: -len(self.r)].copy(), *self.layout[:-1])
@@ -240,17 +239,17 @@ class Parameters:
         return absorbed
 
     def with_input_weights(self, W1):
-        """The same views, but another W1, which is no part of `flat`."""
+        """The same views with another W1, which is not part of `flat`."""
         other = self.like(self.flat)
         other.W1 = W1
         return other
 
     def like(self, flat):
-        """The same layout over another vector."""
+        """The same layout for another vector."""
         return Parameters(flat, *self.layout)
 
     def copy(self):
-        """A copy with a vector of its own."""
+        """A copy with its own vector."""
         return self.like(self.flat.copy())
 
     def astype(self, dtype):
@@ -258,10 +257,10 @@ class Parameters:
         return self.like(self.flat.astype(dtype))
 
     def __reduce__(self):
-        """Copied and pickled by the flat vector: views stay views of it."""
+        """Copy and pickle the flat vector, so that views remain views of it."""
         return Parameters, (self.flat, *self.layout)
 
     def squared_norm(self):
-        """sum(W1 ** 2) + sum(W2 ** 2), and of V."""
+        """sum(W1 ** 2) + sum(W2 ** 2) + sum(V ** 2)."""
         weights = self.penalized
         return float(blas_for(weights.dtype).dot(weights, weights))

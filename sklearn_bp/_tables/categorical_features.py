@@ -11,15 +11,15 @@ WHAT_NAMES = (
 
 
 def named_columns(categorical_features, table):
-    """Bool mask of the columns that are named as categorical; None: by their dtypes.
+    """Mask of the columns named as categorical; None if their dtypes decide.
 
     Parameters
     ----------
     categorical_features : None, "from_dtype", or array-like of bool, int or str
-        As HistGradientBoostingClassifier takes them; of an array no dtype says that a
-        column is categorical.
+        As for HistGradientBoostingClassifier; "from_dtype" selects no column of an
+        array.
     table : table
-        As `table_of` makes it.
+        From `table_of`.
     """
     mask = np.zeros(table.shape[1], bool)
     if categorical_features is None:
@@ -43,7 +43,7 @@ def _as_array(categorical_features):
     """A one-dimensional array of bool, int or str, or an empty one."""
     try:
         features = np.asarray(categorical_features)
-    except ValueError:  # of lists of various lengths
+    except ValueError:  # lists of different lengths
         features = np.empty((0, 0))
     if features.ndim != 1:
         raise TypeError(
@@ -60,7 +60,7 @@ def _as_array(categorical_features):
 
 
 def _selected(features, table):
-    """What selects the columns: the mask, or their positions."""
+    """An index that selects the columns: the mask, or their positions."""
     d = table.shape[1]
     if features.dtype.kind == "b":
         if len(features) != d:
@@ -98,7 +98,7 @@ def _positions(features, names):
 
 
 def _about_names(features, names):
-    """What to do about columns whose names are no strings, as part of a message."""
+    """Advice on columns whose names are not strings, as part of a message."""
     if names is None or all(isinstance(name, str) for name in names):
         return ""
     at = [j for f in features for j, name in enumerate(names) if str(name) == str(f)]
@@ -111,7 +111,7 @@ def _about_names(features, names):
 
 
 def how_to_name(table, j, categorical_features):
-    """How to tell that column j is categorical, as a sentence of a message."""
+    """How to declare column j as categorical, as a sentence of a message."""
     if not isinstance(table, Frame):
         return (
             "If it is categorical, set categorical_features to a list with its index, "

@@ -6,8 +6,7 @@ between the two estimators.  Both are immutable: methods that learn return a new
 - `loss`: the object of `losses` for these targets; `training_loss(recipe, dtype)`: the
   loss to train with; `n_targets`: the number of columns of Y;
 - `of_fit(y, recipe, known, request, dtype)`: the targets, and the matrix Y for the
-loss,
-  (n, n_targets), from the user's y;
+  loss, (n, n_targets), from the user's y;
 - `encode_validation(y)`: the same matrix for validation rows;
 - `weighted(recipe, y, sample_weight)`: with class weights, if any, and
   `times_class_weights(y, sample_weight)`;
@@ -121,9 +120,9 @@ class ClassTargets:
         return known
 
     def are(self, classes):
-        """Whether they stand in an array of these very classes, in their order.
+        """Whether an array contains exactly these classes, in the same order.
 
-        Checking them anew would be an eighth of a call of partial_fit with one row.
+        Checking them again would take an eighth of a call of partial_fit with one row.
         """
         return (
             isinstance(classes, np.ndarray)

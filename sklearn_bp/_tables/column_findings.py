@@ -1,4 +1,4 @@
-"""What the rows of training show of each column: its median, or its levels."""
+"""The medians and levels of columns, learned from training rows."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,23 +9,23 @@ from sklearn_bp._common.warn import warn_user
 from sklearn_bp._tables.levels import encoder_of
 from sklearn_bp._tables.statistics import quantiles
 
-# The median of a column that is complete in training is taken from at most so many
-# rows, evenly spaced: it only serves later rows that lack the value.
+# Maximum number of evenly spaced rows for the median of a column that is complete in
+# training: it is only used for later rows with missing values.
 MEDIAN_ROWS = 20_000
 
 
 @dataclass
 class Findings:
-    """What training has shown of each column, by its position in X.
+    """Medians and levels of columns, by their positions in X.
 
     Attributes
     ----------
     medians : dict of int to float
-        Of numeric columns; 0 where no value was observed.
+        Medians of numeric columns; 0 if no value was observed.
     encoders : dict of int to OneHotEncoder
-        Of categorical columns.
+        Encoders of categorical columns.
     incomplete, empty : set of int
-        Numeric columns that missed values, and those of which no value was observed.
+        Numeric columns with missing values, and those without any observed value.
     """
 
     medians: dict = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Findings:
         )
 
     def add_numbers(self, j, values, weights, suspect):
-        """Add rows of a numeric column; its first values give the median."""
+        """Add rows of a numeric column; its first observed values give the median."""
         if j not in self.medians:
             self.medians[j] = 0.0
             self.empty.add(j)
@@ -56,7 +56,7 @@ class Findings:
             self.empty.discard(j)
 
     def turn_to_category(self, j, column, rows):
-        """Make a category of a column all of whose values were missing so far."""
+        """Make a column categorical that had only missing values so far."""
         levels = column.levels()[rows].astype(object)
         self.encoders[j] = encoder_of(np.append(levels, np.nan), column.label)
         del self.medians[j]
@@ -64,12 +64,12 @@ class Findings:
         self.incomplete.discard(j)
 
     def leave_out_ids(self, labels):
-        """Drop categories that name the rows, with a warning; keep them if all do.
+        """Drop categories that identify rows, with a warning, unless all columns do.
 
         Parameters
         ----------
         labels : dict of int to str
-            Their positions and labels.
+            Positions and labels of these categories.
         """
         if not self.medians and len(labels) == len(self.encoders):
             return
@@ -77,8 +77,8 @@ class Findings:
             n_levels = len(self.encoders.pop(j).categories_[0])
             warn_user(
                 f"{label} has {n_levels} levels, more than half as many as there are "
-                "rows: it is taken for their names and left out. To encode it all the "
-                "same, name it in categorical_features; else drop it from X.",
+                "rows: it looks like an identifier of rows and is left out. To encode "
+                "it anyway, name it in categorical_features; otherwise drop it from X.",
             )
 
     def fields(self):
@@ -95,7 +95,7 @@ class Findings:
 
 
 def median_of(values, weights, suspect):
-    """The median that missing values of a column are filled with.
+    """The median with which missing values of a column are filled.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def median_of(values, weights, suspect):
     Returns
     -------
     median : float or None
-        Of the observed values; None if there are none.
+        Median of the observed values; None if there are none.
     is_incomplete : bool
         Whether values are missing.
     """

@@ -1,8 +1,8 @@
 """Raw columns to a numeric matrix: categories to indicators, missing values filled.
 
-The matrix has all numeric columns in the user's order, then an indicator for each of
-them that missed values in training, then an indicator for each level of each
-categorical column.
+The matrix has all numeric columns in the user's order, then a missing-value indicator
+for each of them that was incomplete in training, then an indicator for each level of
+each categorical column.
 """
 
 from dataclasses import dataclass, replace
@@ -22,12 +22,12 @@ from sklearn_bp._tables.levels import (
 )
 from sklearn_bp._tables.raw_column import refuse_kind
 
-# The matrix is sparse if it has more than so many columns for categories, and if a
-# dense one would have more than DENSE_RATIO numbers for each that a sparse one stores.
+# The matrix is sparse if it has more than DENSE_LEVELS columns for categories, and if a
+# dense matrix would hold more than DENSE_RATIO times as many numbers as a sparse one.
 DENSE_LEVELS = 100
 DENSE_RATIO = 4
 
-# Numbers of a sparse matrix that are made dense in one go, to be encoded.
+# Maximum number of entries of a sparse matrix that are made dense at a time.
 DENSE_SIZE = 2**22
 
 NUMBERS_IN_FIT = "It held numbers in fit."
@@ -35,27 +35,27 @@ NUMBERS_IN_FIT = "It held numbers in fit."
 
 @dataclass(frozen=True)
 class Columns:
-    """What becomes of each column; it holds nothing of the training data but this.
+    """How each column is encoded; it keeps no training rows.
 
-    Rows of sample weight 0 take no part: neither their levels nor what they miss.
+    Rows of sample weight 0 are ignored, with their levels and missing values.
 
     Attributes
     ----------
     n_features : int
-        Columns of the user's X.
+        Number of columns of the user's X.
     numeric, categorical : ndarray of int
-        Which of them are numbers, and which are categories.  Columns in neither were
+        Positions of the numeric and the categorical columns.  Columns in neither are
         left out.
     medians : ndarray of float64
-        Of the numeric columns; 0 where none was observed.
+        Medians of the numeric columns; 0 if no value was observed.
     incomplete : ndarray of int
-        Positions in `numeric` of those that missed values in training.
+        Positions in `numeric` of the columns that had missing values in training.
     encoders : list of OneHotEncoder
-        One for each categorical column.
+        One encoder per categorical column.
     input_names : list or None
-        Names of the columns of X, if it had some.
+        Names of the columns of X, if it has any.
     empty : tuple of int
-        Columns of X among `numeric` of which no value was observed.
+        The columns of X among `numeric` without any observed value.
     """
 
     n_features: int
@@ -69,20 +69,20 @@ class Columns:
 
     @classmethod
     def fit(cls, X, categorical_features, sample_weight=None, without_ids=False):
-        """The columns of X, which may be anything two-dimensional.
+        """Learn the columns of X, any two-dimensional data.
 
         Parameters
         ----------
         X : array-like, DataFrame or sparse matrix of shape (n, n_features)
         categorical_features : None, "from_dtype", or array-like of bool, int or str
-            As HistGradientBoostingClassifier takes them; "from_dtype" also takes
-            columns of strings.
+            As for HistGradientBoostingClassifier; "from_dtype" also includes columns
+            of strings.
         sample_weight : ndarray of shape (n,), default=None
-            Not negative, not all 0.
+            Non-negative and not all 0.
         without_ids : bool, default=False
-            Whether categories that name nearly each row, see `name_rows`, are left
-            out with a warning; unless they are named in `categorical_features`, or
-            there is nothing else.
+            Whether to leave out, with a warning, categories that identify nearly every
+            row (see `name_rows`), unless `categorical_features` names them or all
+            columns are of this kind.
         """
         table = table_of(X)
         named = named_columns(categorical_features, table)
@@ -110,17 +110,17 @@ class Columns:
         return cls(n_features=table.shape[1], input_names=table.names, **found.fields())
 
     def joined(self, X, categorical_features, sample_weight=None):
-        """The same with what further rows add: levels, and columns that miss values.
+        """A copy with the levels and missing values of further rows added.
 
-        A column without any value so far becomes numeric or categorical by these rows,
-        and gets their median.  All other medians stay.
+        These rows determine the kind and the median of a column without any observed
+        value so far.  All other medians stay.
 
         Parameters
         ----------
         X : array-like, DataFrame or sparse matrix of shape (n, n_features)
         categorical_features : None, "from_dtype", or array-like of bool, int or str
         sample_weight : ndarray of shape (n,), default=None
-            Rows of weight 0 take no part.
+            Rows of weight 0 are ignored.
         """
         table = table_of(X)
         self._check_width(table)
@@ -141,23 +141,23 @@ class Columns:
                     found.turn_to_category(j, column, rows)
                 elif j in found.encoders:
                     found.encoders[j] = extended(found.encoders[j], column, rows)
-                elif j in found.medians:  # all others were left out
+                elif j in found.medians:  # other columns are left out
                     values = column.numbers(NUMBERS_IN_FIT)[rows]
                     found.add_numbers(j, values, weights, suspect[j])
         joined = replace(self, **found.fields())
-        # Whatever is new, a level or a missing value, adds a column of the matrix.
+        # A new level, or the first missing value of a column, adds an encoded column.
         known = len(joined.empty) == len(self.empty)
         return self if known and joined.n_encoded == self.n_encoded else joined
 
     def origins(self, before):
-        """Where each column of the matrix stood before rows were `joined` to `before`.
+        """The position of each encoded column before rows were `joined` to `before`.
 
         Returns
         -------
         origins : ndarray of int, (n_encoded,)
-            -1 for a column that is new.
+            -1 for new columns.
         values : ndarray of float64, (n_encoded,)
-            The value of earlier rows in a new column.
+            The value of earlier rows in new columns.
         """
         known = {key: i for i, key in enumerate(before._keys())}
         missed = {("level", j, None) for j in before.empty}
@@ -166,7 +166,7 @@ class Columns:
         return np.array(origins, np.intp), np.array([float(k in missed) for k in keys])
 
     def _keys(self):
-        """A name for each column of the matrix: kind, column of X, and level."""
+        """A key for each column of the matrix: kind, column of X, and level."""
         keys: list[tuple] = [("number", j) for j in self.numeric.tolist()]
         keys += [("missing", j) for j in self.numeric[self.incomplete].tolist()]
         for j, encoder in zip(self.categorical.tolist(), self.encoders, strict=True):
@@ -174,9 +174,9 @@ class Columns:
         return keys
 
     def with_holes(self, X):
-        """Rows of the matrix, dense, with NaN again where values were missing: a copy.
+        """A copy of dense rows of the matrix, with missing values as NaN again.
 
-        X may lack columns of categories, which stand on the right.
+        X may lack the columns of categories, which are on the right.
         """
         X = X.astype(np.result_type(X.dtype, np.float32))
         for k, i in enumerate(self.incomplete.tolist()):
@@ -184,17 +184,17 @@ class Columns:
         return X
 
     def with_medians(self, medians):
-        """The same, but with these medians, (n_numeric,)."""
+        """A copy with other medians, (n_numeric,)."""
         return replace(self, medians=medians)
 
     def with_medians_of(self, X, sample_weight=None):
-        """The same, but with the medians of other rows, where these have numbers.
+        """A copy with the medians of other rows, for columns observed there.
 
         Parameters
         ----------
         X : array-like, DataFrame or sparse matrix of shape (n, n_features)
         sample_weight : ndarray of shape (n,), default=None
-            None of them 0.
+            Without zeros.
         """
         table = table_of(X)
         if isinstance(table, Sparse):
@@ -209,38 +209,38 @@ class Columns:
 
     @property
     def is_plain(self):
-        """Whether the matrix has just the columns of X, none of which missed values."""
+        """Whether the matrix has exactly the columns of X, all complete in training."""
         used = len(self.numeric) == self.n_features
         return used and len(self.encoders) == len(self.incomplete) == 0
 
     @property
     def n_filled(self):
-        """Columns of the matrix for numbers, and for indicators that one is missing."""
+        """Number of columns for numbers and missing-value indicators."""
         return len(self.numeric) + len(self.incomplete)
 
     @property
     def n_levels(self):
-        """Columns of the matrix that stand for categories."""
+        """Number of columns for levels of categories."""
         return sum(len(encoder.categories_[0]) for encoder in self.encoders)
 
     @property
     def n_encoded(self):
-        """Columns of the matrix."""
+        """Number of columns of the matrix."""
         return self.n_filled + self.n_levels
 
     @property
     def sources(self):
-        """For each column of the matrix the column of X that it comes from."""
+        """For each column of the matrix, the column of X that it comes from."""
         return np.array([key[1] for key in self._keys()], np.intp)
 
     @property
     def is_sparse(self):
-        """Whether the matrix of a dense X is sparse, by its columns alone."""
+        """Whether the matrix of a dense X is sparse, which only its columns decide."""
         stored = self.n_filled + len(self.categorical)
         return self.n_levels > DENSE_LEVELS and self.n_encoded > DENSE_RATIO * stored
 
     def n_dense(self, X):
-        """Of a sparse matrix that `transform` made, columns that are full: numbers."""
+        """Number of dense columns of a sparse matrix from `transform`: its numbers."""
         return self.n_filled if self.is_sparse and sparse.issparse(X) else 0
 
     def transform(self, X, dtype):
@@ -249,16 +249,16 @@ class Columns:
         Parameters
         ----------
         X : array-like, DataFrame or sparse matrix of shape (n, n_features)
-            An array that has nothing to encode or to fill, in the right dtype, is
-            returned as it is.
+            An array of the right dtype without anything to encode or to fill is
+            returned unchanged.
         dtype : dtype, or tuple of dtypes
-            Of the result.  With a tuple the dtype of X is kept if it is in there;
-            else it is the first.
+            Dtype of the result.  If a tuple contains the dtype of X, that is kept;
+            otherwise it is the first.
 
         Returns
         -------
         ndarray or csr_matrix of shape (n, n_encoded)
-            The latter if X or `is_sparse`.
+            CSR if X is sparse or `is_sparse` is true.
         """
         table = table_of(X)
         self._check_width(table)
@@ -294,7 +294,7 @@ class Columns:
         return np.concatenate(parts)
 
     def _encoded(self, table, dtype):
-        """The matrix for the rows of a table that has columns to encode or to fill."""
+        """The matrix for the rows of a table with columns to encode or to fill."""
         columns = [self._numbers_of(table, j) for j in self.numeric.tolist()]
         own = np.result_type(np.float16, *columns)  # no integer
         dtype = _chosen(dtype, own)
@@ -313,14 +313,14 @@ class Columns:
         return out
 
     def _numbers_of(self, table, j):
-        """The values of a numeric column; NaN where training has observed none."""
+        """The values of a numeric column; NaN for objects if training had none."""
         column = table.column(j)
         if j in self.empty and column.values.dtype == object:
             return np.full(len(column.values), np.nan)
         return column.numbers(NUMBERS_IN_FIT)
 
     def _fill(self, out, table, columns):
-        """Write the numeric columns, imputed, and what they miss to `out`, zeros."""
+        """Write imputed numbers and missing-value indicators to `out`, which is 0."""
         d = len(columns)
         if isinstance(table, Array) and d == table.shape[1] and table.is_numeric:
             out[:, :d] = table.X
@@ -341,7 +341,7 @@ class Columns:
             yield indicators(encoder, table.column(j))
 
     def names(self, input_names):
-        """Names of the columns of the matrix, from those of the columns of X.
+        """Names of the columns of the matrix, from the names of the columns of X.
 
         Returns
         -------
@@ -355,7 +355,7 @@ class Columns:
 
 
 def _rows_of_weight(sample_weight):
-    """Rows of non-zero weight, as an index, and their weights over the largest."""
+    """Index of the rows with non-zero weight; their weights over the largest one."""
     if sample_weight is None:
         return slice(None), None
     rows = np.flatnonzero(sample_weight)
@@ -363,16 +363,16 @@ def _rows_of_weight(sample_weight):
 
 
 def _chosen(dtype, own):
-    """The dtype of the result, from the one or ones that it may have."""
+    """`own` if it is among the allowed dtypes; otherwise the first of them."""
     choice = dtype if isinstance(dtype, tuple | list) else [dtype]
     return own if own in choice else np.dtype(choice[0])
 
 
 def witnesses(X, categorical_features):
-    """Rows that have every level and, in each column, a missing value if there is one.
+    """Rows that contain every level, and a missing value of each incomplete column.
 
-    Sorted positions: the first row, and of each column the first that misses its value,
-    and, where it may hold categories, the first of each level.
+    They are sorted positions: the first row, and for each column its first missing
+    value and, if it may be categorical, the first row with each level.
     """
     table = table_of(X)
     if isinstance(table, Sparse):

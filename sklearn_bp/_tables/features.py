@@ -9,8 +9,12 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_bp._network.batches import SMALL_BYTES
 from sklearn_bp._tables.frames import Sparse, table_of
+from sklearn_bp._tables.limits import is_inside
 from sklearn_bp._tables.raw_column import refuse_kind
 from sklearn_bp._tables.values import NUMERIC_KINDS, TIMES, as_features, refuse_lazy
+
+# Up to so many numbers are compared with their limits at once.
+FEW_NUMBERS = 2**12
 
 
 def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
@@ -21,8 +25,8 @@ def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
     Parameters
     ----------
     estimator : estimator
-        On which scikit-learn's validation reads and, with `reset`, writes the number
-        and names of the features.
+        scikit-learn's validation reads the number and names of its features, or sets
+        them if `reset` is true.
     X : array-like, DataFrame or sparse matrix
     dtypes : list of dtype
         Allowed dtypes; others are converted to the first.
@@ -61,15 +65,15 @@ def check_features(estimator, X, dtypes, columns=None, learn=None, reset=False):
 
 @contextmanager
 def _explained(X, encodes):
-    """Where scikit-learn refuses X, say what is to be done, as far as that is known.
+    """Replace scikit-learn's errors about X by ones that say what to do, if possible.
 
-    And refuse dates where it takes them for numbers.
+    Also raise an error for dates where scikit-learn would convert them to numbers.
 
     Parameters
     ----------
     X : object
     encodes : bool
-        Whether a dense X may miss values and hold categories.
+        Whether a dense X may have missing values and categories.
     """
     if not encodes and not _kinds(X) <= set(NUMERIC_KINDS):
         _refuse_dates(X)
@@ -84,7 +88,7 @@ def _explained(X, encodes):
 
 
 def _kinds(X):
-    """Kinds of the dtypes of an array or a frame; none for anything else."""
+    """Kinds of the dtypes of an array or a frame; an empty set for anything else."""
     if hasattr(X, "dtype"):
         return {X.dtype.kind}
     if not hasattr(X, "columns"):
@@ -93,7 +97,7 @@ def _kinds(X):
 
 
 def _refuse_dates(X):
-    """ValueError that names a column of dates, if there is one."""
+    """Raise a ValueError that names a column of dates, if there is one."""
     try:
         table = table_of(X)
     except (TypeError, ValueError):
@@ -106,11 +110,13 @@ def _refuse_dates(X):
             refuse_kind("M", column.label)
 
 
-def is_clean(X, dtype, estimator, columns):
+def is_clean(X, dtype, estimator, columns, limits=None):
     """Whether X needs no validation and no conversion.
 
-    A short cut for predicting a few rows, where scikit-learn's validation takes longer
-    than the network. A sum is finite only if all terms are.
+    With limits, whether it has few rows and no values beyond the limits either.
+
+    This shortcut serves predictions of a few rows, where scikit-learn's validation
+    takes longer than the network. A sum is finite only if all terms are.
     """
     return (
         type(X) is np.ndarray
@@ -120,7 +126,11 @@ def is_clean(X, dtype, estimator, columns):
         and X.shape[1] == estimator.n_features_in_
         and not hasattr(estimator, "feature_names_in_")
         and (columns is None or columns.is_plain)
-        and bool(np.isfinite(X.sum()))
+        and (
+            bool(np.isfinite(X.sum()))
+            if limits is None
+            else X.size <= FEW_NUMBERS and is_inside(X, limits)
+        )
     )
 
 

@@ -84,13 +84,19 @@ class Inputs(NamedTuple):
     scaling: Any
     running: Any
 
+    @property
+    def limits(self):
+        """The limits of the encoded columns, (2, n_encoded), or None; see `limits`."""
+        return None if self.scaling is None else self.scaling.limits
+
     @classmethod
     def of(cls, columns, X, part, standardize):
         """The inputs learned from the encoded rows X, (n, n_encoded), of a part."""
         if not standardize:
             return cls(columns, None, part.running())
         running = part.features(X, _n_dense(columns, X), columns)
-        return cls(columns, running.scaling(X.dtype), running)
+        running, scaling = running.settled(X.dtype)
+        return cls(columns, scaling, running)
 
     def format(self, X, columns):
         """Encoded rows in the format that the scaling expects: dense or CSR."""
@@ -149,8 +155,8 @@ class Inputs(NamedTuple):
             scaling = _rearranged(scaling, origins, n_dense)
         running = running.merged(found)
         if changed or running.is_due(scaling):
-            running = running.settled()
-            scaling = settled(scaling, running.scaling(dtype))
+            running, found = running.settled(dtype)
+            scaling = settled(scaling, found)
         return Inputs(columns, scaling, running)
 
     def filled(self, X, n_dense):
@@ -215,6 +221,6 @@ def _rearranged(scaling, origins, n_dense):
     known = origins >= 0
     factor = np.where(known, scaling.factor[origins], 0.0)
     if scaling.centre is None:
-        return Scaling(None, factor)
+        return Scaling(None, factor, cuts=scaling.cuts)
     centre = np.where(known, scaling.centre[origins], 0.0)
-    return Scaling(centre, factor, n_dense or 0)
+    return Scaling(centre, factor, n_dense or 0, cuts=scaling.cuts)

@@ -17,13 +17,13 @@ from sklearn_bp._tables.values import (
     kind_of,
 )
 
-# A column that is a category by its dtype alone is taken for names of the rows if it
-# has more levels than this, and more than half as many as there are rows that have one.
+# A column that is categorical only by its dtype counts as an identifier of rows if it
+# has more levels than this, and more than half as many as it has observed values.
 MOST_ID_LEVELS = 50
 
 
 def encoder_of(levels, label="A column"):
-    """An encoder whose categories are these levels, once each and sorted."""
+    """An encoder whose categories are the sorted unique levels."""
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=True)
     encoder.set_output(transform="default")
     with named_errors(label):
@@ -31,7 +31,7 @@ def encoder_of(levels, label="A column"):
 
 
 def extended(encoder, column, rows):
-    """The encoder, or one with the further levels of these rows of a `RawColumn`."""
+    """The encoder, extended by new levels in these rows of a `RawColumn`, if any."""
     known = encoder.categories_[0]
     if all(level != level for level in known.tolist()):  # nothing but missing
         levels = column.levels()[rows]
@@ -44,7 +44,7 @@ def extended(encoder, column, rows):
 
 
 def keys_of(levels):
-    """Levels as keys of a dict: None for NaN, which equals nothing."""
+    """Levels as keys of a dict, with None for NaN, which is not equal to itself."""
     return [None if level != level else level for level in levels.tolist()]
 
 
@@ -59,12 +59,12 @@ def indicators(encoder, column):
 
 
 def name_rows(encoder, levels):
-    """Whether levels name nearly each row: then they tell nothing of other rows.
+    """Whether levels identify nearly every row, and so are useless for other rows.
 
     Parameters
     ----------
     encoder : OneHotEncoder
-        That has them as its categories.
+        Its categories are the levels.
     levels : ndarray of shape (n,)
     """
     n_levels = len(encoder.categories_[0])
@@ -75,9 +75,9 @@ def name_rows(encoder, levels):
 
 
 def _like(categories, column):
-    """Levels of a column in the dtype of `categories`, or in one that holds both.
+    """Levels of a column in the dtype of `categories`, or in a common dtype.
 
-    Objects if that would be float64 and merge large integers.
+    They are objects if float64 would not represent large integers exactly.
     """
     levels = column.levels()
     _refuse_other_kinds(column, categories)
@@ -92,8 +92,8 @@ def _like(categories, column):
 
 
 def _refuse_other_kinds(column, categories):
-    """ValueError for values that cannot be levels of training: numbers for strings."""
-    first = categories[0]  # they are sorted, so that all others are of its kind
+    """Raise a ValueError for values of another kind than in training."""
+    first = categories[0]  # they are sorted, so all have its kind
     if first is None or first != first:  # nothing but missing
         return
     known = kind_of(type(first))
@@ -111,7 +111,7 @@ def _refuse_other_kinds(column, categories):
 
 
 def _rounded_like(categories, levels):
-    """Floats as the categories that they equal once rounded to the shorter dtype."""
+    """Floats as the categories that equal them when rounded to the shorter dtype."""
     if levels.itemsize >= categories.itemsize:
         return levels.astype(categories.dtype, copy=False)
     short = categories.astype(levels.dtype)

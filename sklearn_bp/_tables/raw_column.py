@@ -1,4 +1,4 @@
-"""One column as the user gave it: its values in one form, and its name in messages."""
+"""A column of the user's X: its values in one form, and its name in messages."""
 
 from contextlib import contextmanager
 
@@ -27,9 +27,9 @@ class RawColumn:
     label : str
         The column in messages.
     kinds : set of str
-        What `kind_of` says of the values, apart from missing ones.
+        Kinds of the values, from `kind_of`, apart from missing ones.
     is_text : bool
-        Whether its dtype is one of strings or of categories.
+        Whether its dtype holds strings or categories.
     """
 
     def __init__(self, values, label, is_text=False):
@@ -38,11 +38,11 @@ class RawColumn:
 
     @property
     def is_category(self):
-        """Whether its dtype or one of its values says so."""
+        """Whether its dtype, or any of its values, is a string or a category."""
         return self.is_text or bool(self.kinds & TEXTS)
 
     def numbers(self, hint=""):
-        """Numbers, NaN for missing; ValueError for strings, with a hint, and dates."""
+        """Numbers, NaN for missing; ValueError for dates, or for text, with a hint."""
         if self.values.dtype != object:
             return self.values
         self._refuse_mixed()
@@ -54,7 +54,7 @@ class RawColumn:
             return self.values.astype(np.float64)
 
     def levels(self):
-        """Levels of a category: numbers if all are, else objects, with NaN for missing.
+        """Levels of a category: numbers if all are, otherwise objects; NaN for missing.
 
         Booleans are objects, so that NaN may join them later.
         """
@@ -66,11 +66,11 @@ class RawColumn:
         return as_numbers(self.values) if self.kinds == {NUMBERS} else self.values
 
     def such_as(self, kind):
-        """A kind of values and the first one of it, as part of a message."""
+        """A kind of values, with its first value as an example, for a message."""
         return f"{kind} (such as {example(self.values, kind)})"
 
     def _refuse_mixed(self):
-        """ValueError for strings among numbers."""
+        """Raise a ValueError for strings among numbers."""
         texts, numbers = self.kinds & TEXTS, self.kinds & {NUMBERS, BOOLEANS}
         if texts and numbers:
             raise ValueError(
@@ -80,7 +80,7 @@ class RawColumn:
 
 
 def _normalized(values, label):
-    """Numbers as they are; else objects, with NaN for missing; and their kinds."""
+    """Numbers unchanged, others as objects with NaN for missing; and their kinds."""
     kind = values.dtype.kind
     if kind in NUMERIC_KINDS:
         return values, {BOOLEANS if kind == "b" else NUMBERS}
@@ -100,7 +100,7 @@ def _normalized(values, label):
 
 
 def refuse_kind(kind, label):
-    """ValueError for a kind of numpy dtype that holds dates, times or complex numbers.
+    """Raise a ValueError for kinds of numpy dtypes: dates, times, complex numbers.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def refuse_kind(kind, label):
 
 @contextmanager
 def named_errors(label):
-    """Begin errors about values with the name of their column."""
+    """Prefix errors about values with the name of their column."""
     try:
         yield
     except TypeError as error:

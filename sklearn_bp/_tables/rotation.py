@@ -27,6 +27,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.limits import inside
 
 # Data is wide if it has at least this many non-constant columns per row with non-zero
 # weight.  With fewer columns too much is lost: a target may depend on few columns, but
@@ -152,6 +153,8 @@ def scaled_columns(X, scaling):
     for start in range(0, d, length):
         columns = slice(start, start + length)
         block = X[:, columns].astype(np.float64)
+        if scaling.cuts:
+            block = inside(block, scaling.limits[:, columns], scaling.centre[columns])
         block -= scaling.centre[columns]
         block *= scaling.factor[columns]
         yield columns, block

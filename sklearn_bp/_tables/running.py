@@ -11,8 +11,14 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sklearn_bp._tables.scaling import LARGEST, Scaling, largest_of
-from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.limits import LARGEST, TAILS, judged_columns, largest_inside
+from sklearn_bp._tables.scaling import Scaling, largest_of
+from sklearn_bp._tables.statistics import (
+    ColumnStatistics,
+    TargetStatistics,
+    quantile_step,
+    quantiles,
+)
 
 # A column keeps its scaling if the new one differs by less than this fraction of its
 # width: quartiles of some thousand rows are not more precise.
@@ -45,7 +51,10 @@ class Running:
     features : ColumnStatistics, ndarray or None
         Statistics of the columns that are scaled as dense ones.
     largest : ndarray or None
-        The largest absolute value of each column that is scaled as a sparse one.
+        The largest absolute value, without wild ones, of each column that is scaled as
+        a sparse one.
+    wild : bool, default=False
+        Whether such a column had values beyond the limits.
     targets : TargetStatistics or None
     digests : ndarray of uint64
         Digests of the last MOST_DIGESTS parts of a stream.
@@ -58,6 +67,7 @@ class Running:
     largest: Any = None
     targets: Any = None
     digests: Any = field(default_factory=lambda: NO_DIGESTS)
+    wild: bool = False
 
     @classmethod
     def of_rows(cls, n_rows, exponent, digest=None):
@@ -84,11 +94,33 @@ class Running:
             largest,
             _merged(one.targets, other.targets),
             np.append(one.digests, other.digests)[-MOST_DIGESTS:],
+            one.wild or other.wild,
         )
 
-    def settled(self):
-        """A copy with the feature scaling settled now."""
-        return replace(self, settled_at=self.n_rows)
+    def settled(self, dtype):
+        """A copy without wild values, and the feature scaling with limits, or None.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Of the columns.
+
+        Returns
+        -------
+        running : Running
+        scaling : Scaling or None
+        """
+        features, dense, rest = self.features, None, None
+        if features is not None:
+            features = features.limited(self.n_rows)
+            dense = Scaling.of_columns(dtype, features.filled())
+            features = replace(features, limits=None)  # the scaling has them
+        if self.largest is not None:
+            rest = Scaling.of_largest(self.largest, self.n_rows, self.wild)
+        scaling = rest if dense is None else dense
+        if dense is not None and rest is not None:
+            scaling = dense.beside(rest)
+        return replace(self, settled_at=self.n_rows, features=features), scaling
 
     def rearranged(self, origins, values, n_dense):
         """The statistics of rearranged columns, including those of categories.
@@ -119,17 +151,6 @@ class Running:
         )
         return replace(self, exponent=exponent, features=features, targets=targets)
 
-    def scaling(self, dtype):
-        """The feature scaling, or None if no features are scaled."""
-        dense, rest = None, None
-        if self.features is not None:
-            dense = Scaling.of_columns(dtype, self.features.filled())
-        if self.largest is not None:
-            rest = Scaling.of_largest(self.largest)
-        if dense is None or rest is None:
-            return rest if dense is None else dense
-        return dense.beside(rest)
-
     def is_due(self, scaling):
         """Whether the current scaling must be settled again."""
         if self.n_rows >= GROWTH * self.settled_at:
@@ -140,9 +161,11 @@ class Running:
         d = len(found.low)
         centre, factor = scaling.centre[:d], scaling.factor[:d]
         far = np.maximum(found.high - centre, centre - found.low) * factor
-        return bool(
-            np.any((far > FAR * LARGEST) | ((far == 0) & (found.low < found.high)))
-        )
+        due = (far > FAR * LARGEST) | ((far == 0) & (found.low < found.high))
+        if scaling.limits is not None:
+            low, high = scaling.limits[:, :d]
+            due |= (found.low < low) | (found.high > high)
+        return bool(due.any())
 
 
 def _merged(one, other):
@@ -167,17 +190,42 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
     columns : Columns, default=None
         They know where values of a stream were missing.
     """
-    n, features, largest = X.shape[0], None, None
+    n, features, largest, wild = X.shape[0], None, None, False
     if sparse.issparse(X):
-        largest = largest_of(X[:, n_dense:] if n_dense else X)
+        rest = X[:, n_dense:] if n_dense else X
+        largest = largest_of(rest)
+        if n_before is None:
+            step = quantile_step(n, n_dense or 1)
+            some = None if shares is None else shares[::step]
+            largest, wild = without_wild(n, largest, rest[::step], some)
         X = X[:, :n_dense].toarray() if n_dense else None
     if X is not None and n_before is None:
-        features = ColumnStatistics.of(X, shares)
+        features = ColumnStatistics.of(X, shares, with_limits=True)
     elif X is not None:
         if columns is not None and len(columns.incomplete):
             X = columns.with_holes(X)
-        features = ColumnStatistics.of_part(X, shares, n_before)
-    return Running(n, n, exponent, features, largest)
+        features = ColumnStatistics.of_part(X, shares, n_before, with_limits=True)
+    return Running(n, n, exponent, features, largest, wild=wild)
+
+
+def without_wild(n_rows, largest, X, shares):
+    """The largest absolute values of sparse columns, and whether wild ones are out.
+
+    Parameters
+    ----------
+    n_rows : int
+    largest : ndarray of shape (d,)
+        With wild ones.
+    X : CSR of shape (n, d)
+        Evenly spaced rows of them.
+    shares : ndarray of shape (n,) or None
+        Their weights.
+    """
+    found = largest.copy()
+    for columns, values in judged_columns(n_rows, largest, X, shares):
+        tails = quantiles(values.copy(), shares, 1 - TAILS)
+        found[columns] = largest_inside(n_rows, largest[columns], values, tails)
+    return found, bool((largest > LARGEST * found).any())
 
 
 def settled(before, after):
@@ -199,13 +247,10 @@ def settled(before, after):
     if centre is not None:
         near &= np.abs(centre - before.centre) * after.factor <= TOLERANCE
         near |= (before.factor == 0) & (after.factor == 0) & (centre == before.centre)
-        if near.all():
-            return before
         centre = np.where(near, before.centre, centre)
-    elif near.all():
-        return before
     factor = np.where(near, before.factor, after.factor)
-    return Scaling(centre, factor, after.n_dense)
+    cuts = before.cuts or after.cuts  # rows may come again
+    return Scaling(centre, factor, after.n_dense, after.limits, cuts)
 
 
 def of_targets(Y, part, robust):

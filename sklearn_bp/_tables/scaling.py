@@ -8,23 +8,21 @@ A feature becomes (x - centre) * factor.  For a feature of two values, such as a
 indicator, the centre is the mean and 1 / factor the difference of the two.  Otherwise
 the centre is the median, and 1 / factor the interquartile range or an eighth of the
 largest deviation from the median, whichever is larger.  So a few outliers hardly move
-the centre, and no value ends beyond 8; but an outlier beyond 8 interquartile ranges
-widens its column, and squeezes all other values together.  A feature whose
+the centre, and no value ends beyond 8.  Values beyond the limits of their column, see
+`limits`, count as unknown: they move neither, and become 0.  A feature whose
 interquartile range is 0 is divided by half its range, a constant one is multiplied by
 0.  Sparse features are not centred, which would fill them, but divided by their largest
 absolute value.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from sklearn_bp._tables.limits import LARGEST, inside, limits_of_sparse
 from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
-
-# The largest absolute value of scaled training values.
-LARGEST = 8.0
 
 # Weights that absorb a scaling are float64, also for float32 data, if the offset of a
 # column is at least LARGE_OFFSET times its width, or if its size or the inverse exceeds
@@ -58,11 +56,17 @@ class Scaling:
         0 for a constant column.
     n_dense : int, default=0
         For a CSR, the number of columns from the left that are centred anyway.
+    limits : ndarray of shape (2, n_columns) or None
+        The centre takes the place of values beyond.
+    cuts : bool, default=False
+        Whether rows for training may have values beyond the limits.
     """
 
     centre: Any
     factor: np.ndarray
     n_dense: int = 0
+    limits: Any = None
+    cuts: bool = False
 
     @classmethod
     def of_features(cls, X, sample_weight=None, n_dense=0):
@@ -80,9 +84,13 @@ class Scaling:
     @classmethod
     def of_columns(cls, dtype, found):
         """The scaling of dense columns of a dtype with these `ColumnStatistics`."""
-        return cls.of_statistics(
+        scaling = cls.of_statistics(
             dtype, found.low, found.high, found.pair, found.share, found.quartiles
         )
+        limits = found.limits
+        if limits is not None and dtype.kind == "f":
+            limits = limits.astype(dtype)
+        return replace(scaling, limits=limits, cuts=found.wild)
 
     @classmethod
     def of_statistics(cls, dtype, low, high, two_valued, share, three_quartiles):
@@ -136,13 +144,20 @@ class Scaling:
     def beside(self, rest):
         """The scaling of these columns, followed by sparse ones with scaling `rest`."""
         centre = np.append(self.centre, np.zeros_like(rest.factor))
-        factor = np.append(self.factor, rest.factor)
-        return Scaling(centre, factor, len(self.factor))
+        factor, limits = np.append(self.factor, rest.factor), None
+        if self.limits is not None:
+            limits = np.hstack([self.limits, rest.limits])
+        return Scaling(centre, factor, len(self.factor), limits, self.cuts or rest.cuts)
 
     @classmethod
-    def of_largest(cls, largest):
+    def of_largest(cls, largest, n_rows=0, wild=False):
         """The scaling of sparse columns with these largest absolute values."""
-        return cls(None, _inverse(largest))
+        limits = limits_of_sparse(n_rows, largest)
+        return cls(None, _inverse(largest), 0, limits, wild)
+
+    def inside(self, X):
+        """X with the centre of its column for each value beyond the limits."""
+        return inside(X, self.limits, self.centre)
 
     @classmethod
     def of_targets(cls, Y, sample_weight=None, robust=False):
@@ -183,6 +198,8 @@ class Scaling:
 
     def __call__(self, X, out=None):
         """Scaled rows of X, (n, n_columns); new, or in `out`, in its dtype."""
+        if self.cuts:
+            X = self.inside(X)
         if sparse.issparse(X):
             if self.centre is None or self.n_dense:
                 return self._scaled_csr(X)

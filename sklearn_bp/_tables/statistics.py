@@ -13,9 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_bp._tables.limits import FEWEST_ROWS, LARGEST, TAIL_LEVELS, limits_of
+
 # Number of values of equal weight that represent the distribution of a column, and of
 # rows that are kept before they are merged into these.
 POINTS = 128
+
+# So many points per side may be wild.
+WILD_POINTS = 4
 
 # About this many evenly spaced rows of a long stream enter the quantiles.
 SAMPLED = 2048
@@ -31,6 +36,7 @@ QUANTILE_SIZE = 2**22
 BLOCK_SIZE = 2**20
 
 QUARTILES = (0.5, 0.25, 0.75)
+LEVELS = (*QUARTILES, *TAIL_LEVELS)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class ColumnStatistics:
     missing : ndarray of shape (d,), or 0.0
         Weight of the rows in which a column is missing.
     low, high : ndarray of shape (d,), float64
-        NaN if nothing was observed.
+        NaN if nothing was observed.  Once the limits are known, without values beyond.
     pair : ndarray of shape (d,), bool
         Whether `low` and `high` are the only values, and differ.
     of_high : ndarray of shape (d,)
@@ -61,6 +67,11 @@ class ColumnStatistics:
         Rows that are not among the points yet, each column sorted.
     row_weights : ndarray of shape (n_rows, d)
         Their weights, 0 for missing values.
+    limits : ndarray of shape (2, d) or None
+        Values beyond count as unknown, see `limits`; None if they are not known, or for
+        few rows.
+    wild : bool, default=False
+        Whether any row had values beyond the limits.
     """
 
     weight: float
@@ -74,9 +85,11 @@ class ColumnStatistics:
     points_weight: Any
     rows: Any
     row_weights: Any
+    limits: Any = None
+    wild: bool = False
 
     @classmethod
-    def of(cls, X, sample_weight=None):
+    def of(cls, X, sample_weight=None, with_limits=False):
         """The statistics of the columns of X, (n, d), dense and finite.
 
         Rows of weight 0 are ignored.  Only the quartiles of the distribution are kept.
@@ -84,9 +97,10 @@ class ColumnStatistics:
         chosen, sample_weight = _of_weight(sample_weight)
         facts = _facts(X, chosen, sample_weight)
         columns, weights = _some_rows(X, chosen, sample_weight)
-        three = quantiles(columns, weights, QUARTILES)
-        known: Any = (*facts, three, None, *_nothing(X.shape[1], facts[0]))
-        return cls(*known)
+        found = quantiles(columns, weights, LEVELS if with_limits else QUARTILES)
+        known: Any = (*facts, found[:3].copy(), None, *_nothing(X.shape[1], facts[0]))
+        n_rows = len(X) if chosen is None else len(chosen)
+        return cls(*known)._limited(n_rows, columns, found)
 
     @classmethod
     def of_facts(cls, X, rows=None, sample_weight=None):
@@ -94,13 +108,16 @@ class ColumnStatistics:
         known: Any = (*_facts(X, rows, sample_weight), None, None)
         return cls(*known, *_nothing(X.shape[1], 0.0))
 
-    def with_quartiles(self, columns, sample_weight):
-        """A copy with the quartiles of some of the rows, (d, n)."""
-        three = quantiles(columns, sample_weight, QUARTILES)
-        return replace(self, three=three, points_weight=self.weight - self.missing)
+    def with_quartiles(self, n_rows, columns, sample_weight):
+        """A copy with quartiles and limits, from some of the `n_rows` rows, (d, n)."""
+        found, weight = quantiles(columns, sample_weight, LEVELS), self.weight
+        known = replace(
+            self, three=found[:3].copy(), points_weight=weight - self.missing
+        )
+        return known._limited(n_rows, columns, found)
 
     @classmethod
-    def of_part(cls, X, sample_weight=None, n_before=0):
+    def of_part(cls, X, sample_weight=None, n_before=0, with_limits=False):
         """The statistics of a part of a stream, after `n_before` rows; no zero weights.
 
         A decreasing share of the rows of a long stream enters the quantiles.
@@ -111,14 +128,14 @@ class ColumnStatistics:
             values = columns.T.astype(np.float64)
             weights = _by_column(values, weights)
             points = _points_of(values, weights)
-            three = None
-            if not np.isnan(points).any():
-                three = quantiles(
-                    columns, None if sample_weight is None else weights[:, 0], QUARTILES
-                )
             of_points = facts[0] - facts[1]
-            known: Any = (*facts, three, points, *_nothing(X.shape[1], of_points))
-            return cls(*known)
+            known: Any = (*facts, None, points, *_nothing(X.shape[1], of_points))
+            if np.isnan(points).any():
+                return cls(*known)
+            of_rows = None if sample_weight is None else weights[:, 0]
+            found = quantiles(columns, of_rows, LEVELS if with_limits else QUARTILES)
+            known = replace(cls(*known), three=found[:3].copy())
+            return known._limited(len(X), columns, found)
         step = max(1, (n_before + len(X)) // SAMPLED)
         rows = X[-n_before % step :: step].astype(np.float64)
         weights = np.full(len(rows), float(step))
@@ -138,11 +155,13 @@ class ColumnStatistics:
 
         Missing values count as medians; 0 if nothing was observed.
         """
-        if self.three is not None:
-            return self.three
+        return self._quantiles(QUARTILES) if self.three is None else self.three
+
+    def _quantiles(self, levels):
+        """Quantiles of the distribution; for missing values see `quartiles`."""
         values, weights = self._distribution()
         if not np.any(self.missing):
-            return quantiles(values.T.copy(), weights.T, QUARTILES)
+            return quantiles(values.T.copy(), weights.T, levels)
         medians = quantiles(values.T.copy(), weights.T, QUARTILES[:1])
         observed = self.weight - self.missing
         ratio = np.divide(
@@ -152,7 +171,33 @@ class ColumnStatistics:
         of_medians = ratio * weights.sum(axis=0) + (observed <= 0)
         values = np.concatenate([np.nan_to_num(values), np.nan_to_num(medians)])
         weights = np.concatenate([weights, of_medians[np.newaxis]])
-        return quantiles(values.T.copy(), weights.T, QUARTILES)
+        return quantiles(values.T.copy(), weights.T, levels)
+
+    def limited(self, n_rows):
+        """A copy with the limits of these `n_rows` rows; it may be merged."""
+        if self.limits is not None or n_rows < FEWEST_ROWS:
+            return self
+        values, _ = self._distribution()
+        return self._limited(n_rows, values.T, self._quantiles(LEVELS))
+
+    def _limited(self, n_rows, columns, found):
+        """A copy with limits, from values (d, n) and their quantiles at LEVELS.
+
+        Without limits if these are the quartiles only.
+        """
+        limits = None
+        if len(found) == len(LEVELS):
+            limits = limits_of(n_rows, self.low, self.high, found[0], found[3:])
+        if limits is None:
+            return self
+        (least, most), low, high = limits, self.low.copy(), self.high.copy()
+        wild = np.flatnonzero((low < least) | (high > most))
+        for j in wild:
+            known = columns[j][(columns[j] >= least[j]) & (columns[j] <= most[j])]
+            low[j] = low[j] if low[j] >= least[j] else known.min()
+            high[j] = high[j] if high[j] <= most[j] else known.max()
+        any_wild = self.wild or len(wild) > 0
+        return replace(self, low=low, high=high, limits=limits, wild=any_wild)
 
     def filled(self):
         """A copy with medians for missing values, as in the columns for training.
@@ -210,7 +255,7 @@ class ColumnStatistics:
 
     def merged(self, other):
         """The statistics of these rows and others."""
-        facts = self._merged_facts(other)
+        facts, wild = self._merged_facts(other), self.wild or other.wild
         rows = np.concatenate([self.rows, other.rows])
         weights = np.concatenate([self.row_weights, other.row_weights])
         others_are_rows = other.points is None and other.three is None
@@ -219,14 +264,14 @@ class ColumnStatistics:
             if points is None and self.three is not None:
                 points = self._from_quartiles()
             known: Any = (*facts, None, points, of_points, *_sorted(rows, weights))
-            return ColumnStatistics(*known)
+            return replace(ColumnStatistics(*known), wild=wild)
         values, weights = (
             np.concatenate(both)
             for both in zip(self._distribution(), other._distribution(), strict=True)
         )
         points, of_points = _points_of(values, weights), weights.sum(axis=0)
         known = (*facts, None, points, *_nothing(values.shape[1], of_points))
-        return ColumnStatistics(*known)
+        return replace(ColumnStatistics(*known), wild=wild)
 
     def _merged_facts(self, other) -> Any:
         low = np.fmin(self.low, other.low)
@@ -275,6 +320,7 @@ class ColumnStatistics:
             pair=taken(self.pair, False),
             of_high=taken(self.of_high, 0.0),
             three=taken(self.three, values),
+            limits=None,
             points=taken(self.points, values),
             points_weight=taken(self.points_weight, self.weight),
             rows=taken(self.rows, values),
@@ -354,6 +400,21 @@ def _points_of(values, weights):
     for j, sums in enumerate(below.T):
         at = np.searchsorted(sums, middles * sums[-1])
         points[:, j] = values[np.minimum(at, len(values) - 1), j]
+    return _without_wild(points)
+
+
+def _without_wild(points):
+    """Points, (POINTS, d), the outermost of which belong to the others.
+
+    A wild value among the points would weigh more with each merge: some points per side
+    are moved to the next one, if they are LARGEST times as far from the median.
+    """
+    median = points[POINTS // 2]
+    for i in reversed(range(WILD_POINTS)):
+        for outer, inner in ((i, i + 1), (-1 - i, -2 - i)):
+            distance = np.abs(points[inner] - median)
+            far = (np.abs(points[outer] - median) > LARGEST * distance) & (distance > 0)
+            points[outer] = np.where(far, points[inner], points[outer])
     return points
 
 

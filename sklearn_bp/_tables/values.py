@@ -5,10 +5,10 @@ from numbers import Integral, Number
 
 import numpy as np
 
-# Names of the types of what is missing: of None, of pandas, of numpy's masked arrays.
+# Type names of missing values: None, those of pandas, and masked entries of numpy.
 MISSING = ("NoneType", "NAType", "NaTType", "MaskedConstant")
 
-# Beyond these integers float64 does not tell neighbours apart.
+# Float64 represents all integers exactly up to this one.
 EXACT = 2**53
 
 # Kinds of numpy dtypes.
@@ -32,7 +32,7 @@ TEXTS = {STRINGS, BYTES}
 
 
 def is_missing(value):
-    """Whether a value is None, NaN, NA, NaT or masked."""
+    """Whether a value is None, NaN, NA, NaT or a masked entry."""
     if type(value).__name__ in MISSING:
         return True
     if isinstance(value, np.datetime64 | np.timedelta64):
@@ -41,7 +41,7 @@ def is_missing(value):
 
 
 def kind_of(kind):
-    """The kind of values of a type, as messages name it."""
+    """The kind of the values of a type, as named in messages."""
     if issubclass(kind, str):
         return STRINGS
     if issubclass(kind, bytes):
@@ -54,21 +54,21 @@ def kind_of(kind):
 
 
 def example(values, kind):
-    """The first value of a kind, as it is written."""
+    """The repr of the first value of a kind."""
     found = (v for v in values if kind_of(type(v)) == kind and not is_missing(v))
     value = next(found)
     return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def are_large(integers):
-    """Whether float64 may merge the values of an array, if they are integers."""
+    """Whether an array holds integers that float64 may not represent exactly."""
     if integers.dtype.kind not in "iu" or not integers.size:
         return False
     return int(integers.max()) > EXACT or int(integers.min()) < -EXACT
 
 
 def as_numbers(values):
-    """An array of objects, all numbers, in a numeric dtype; as it is if some merge."""
+    """Objects that are all numbers in a numeric dtype; unchanged if any lose digits."""
     numbers = np.array(values.tolist())
     if numbers.dtype.kind != "f" or not (np.abs(numbers) >= EXACT).any():
         return numbers
@@ -84,16 +84,16 @@ def as_numbers(values):
 
 
 def is_masked(values):
-    """Whether values are a masked array or a list that holds some."""
+    """Whether values are a masked array, or a list that contains one."""
     if isinstance(values, list | tuple):
         return any(isinstance(v, np.ma.MaskedArray) for v in values)
     return isinstance(values, np.ma.MaskedArray)
 
 
 def as_features(X):
-    """X, but masked arrays as arrays whose masked entries are missing.
+    """X, with the masked entries of masked arrays as missing values.
 
-    numpy's strings of any length become objects, which scikit-learn can check.
+    numpy's variable-length strings become objects, which scikit-learn can check.
     """
     if is_masked(X):
         X = _missing_for_masked(_masked_array(X))
@@ -117,7 +117,7 @@ def _missing_for_masked(X):
 
 
 def _masked_array(values):
-    """A masked array from what `is_masked`."""
+    """A masked array from values for which `is_masked` is true."""
     if isinstance(values, np.ma.MaskedArray):
         return values
     if all(np.ndim(v) == 0 for v in values):
@@ -128,12 +128,12 @@ def _masked_array(values):
 
 
 def unmasked(values, name):
-    """Values that must all be there; ValueError for a masked array where some are not.
+    """Values as an array without a mask; ValueError if any are masked.
 
     Parameters
     ----------
     values : object
-        Of targets, weights and the like.
+        Targets, weights or the like, which may not be missing.
     name : str
     """
     if not is_masked(values):
@@ -142,9 +142,9 @@ def unmasked(values, name):
     mask = np.ma.getmaskarray(values)
     if mask.any():
         raise ValueError(
-            f"{name} is a masked array, {mask.sum()} of whose {mask.size} entries are "
-            "masked, and only X may miss values: leave their rows out, of X and the "
-            f"others too, or fill them in by {name}.filled(...)."
+            f"{name} is a masked array, and {mask.sum()} of its {mask.size} entries "
+            "are masked, but only X may have missing values: drop these rows from all "
+            f"arrays, or fill them with {name}.filled(...)."
         )
     return np.asarray(values.data)
 
@@ -153,7 +153,7 @@ def unmasked(values, name):
 
 
 def refuse_lazy(value, name):
-    """TypeError for a lazy frame, of polars or narwhals."""
+    """Raise a TypeError for a lazy frame of polars or narwhals."""
     if type(value).__name__ == "LazyFrame" and hasattr(value, "collect"):
         raise TypeError(
             f"{name} is a LazyFrame, which holds no rows yet: pass {name}.collect()."

@@ -5,14 +5,14 @@ gradient with respect to these products,
 
     dL/dW1_jm = s_j G_jm        dL/dr_j = SCALE_SPEED sum_m W1_jm G_jm
 
-The network gains nothing that it could not express; but Adam, whose steps have the
-same length for every weight, can turn a feature up or down as a whole (Holzmüller,
+The network cannot express more than without it.  But Adam, whose steps have the same
+length for every weight, can scale a feature up or down as a whole.  Holzmüller,
 Grinsztajn and Steinwart 2024, "Better by default: strong pre-tuned MLPs and boosted
-trees on tabular data", have such a layer, and its faster rate).  In the end it is
-absorbed into W1.
+trees on tabular data", use such a layer and its faster rate.  After training, W1
+absorbs it.
 
-The kernel and the optimizer know nothing of it: the kernel sees s W1 in a buffer, and
-the optimizer finds r among the parameters.  In between stands `scaling_inputs`.
+Kernel and optimizer are not aware of it: the kernel sees s W1 in a buffer, and for the
+optimizer r is one of the parameters.  `scaling_inputs` connects the two.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def scaling_inputs(optimizer, parameters):
     Parameters
     ----------
     optimizer : Bound
-        Of an adaptive optimizer, at work on `parameters`.
+        An adaptive optimizer, bound to `parameters`.
     parameters : Parameters
         With r.
 

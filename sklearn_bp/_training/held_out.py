@@ -1,12 +1,11 @@
-"""Rows held out of training in turn, and what is learnt from them.
+"""Rows held out from the ensemble members in turn, and the temperature.
 
-Each of several networks side by side is trained without some of the rows, and each
-row is held out of exactly one.  So all rows train, and all tell, pooled, when to stop
-(the cross-validation of a bagged ensemble).
+Each member is trained without some of the rows, and each row is held out from exactly
+one member.  So all rows are used for training, and all of them, pooled, for early
+stopping (cross-validation of a bagged ensemble).
 
-From the same rows comes a temperature T: scores are divided by it, since a network
-that has learnt its rows by heart is too sure of itself (Guo et al. 2017, "On
-calibration of modern neural networks").
+The same rows give a temperature T by which scores are divided, because an overfitted
+network is too confident (Guo et al. 2017, "On calibration of modern neural networks").
 """
 
 import hashlib
@@ -19,51 +18,52 @@ from sklearn_bp import _compiled
 from sklearn_bp._network.batches import BLOCK_BYTES
 from sklearn_bp._training.mini_batches import Measured
 
-# Bounds of the temperature.  Few rows, all of them right, would have any network be as
-# sure as can be; the next one that is wrong would cost all that was won.
+# Bounds of the temperature.  With a few held-out rows, all predicted correctly, the
+# best temperature would be near 0, and the next wrong prediction would cost far more
+# than was gained.
 SMALLEST_TEMPERATURE = 0.7
 LARGEST_TEMPERATURE = 20.0
 
-# It is found from at most about so many scores, of evenly spaced rows: thousands of
-# rows of thousands of classes each, or a million of few.
+# Maximum number of scores that determine the temperature, from evenly spaced rows: a
+# million rows of eight classes, or thousands of rows of thousands of classes.
 TEMPERATURE_SIZE = 2**23
 
-# Scores that the loss is measured on in one go: with thousands of outputs, matrices of
-# all rows would take most of the time to get from the system.
+# Number of scores whose loss is computed at a time: with thousands of outputs,
+# allocating matrices for all rows would take most of the time.
 BLOCK_SIZE = 2**22
 
 
 def spawn(random_state):
-    """A stream of its own, from a RandomState's state: nothing is drawn from that."""
+    """A new RandomState that depends on the state of another; draws nothing from it."""
     state = random_state.get_state(legacy=False)
     if state["bit_generator"] == "MT19937":
         key, position = state["state"]["key"], state["state"]["pos"]
         return np.random.RandomState([*key, position])
-    # Over another bit generator: whatever its state consists of tells it from others.
+    # Another bit generator: seed from everything in its state.
     digest = hashlib.sha256(_text_of(state).encode()).digest()
     return np.random.RandomState(np.frombuffer(digest, "<u4"))
 
 
 def _text_of(value):
-    """The same text for the same state of a bit generator, on any machine."""
+    """A text for the state of a bit generator, the same on all machines."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{k}: {_text_of(value[k])}' for k in sorted(value))}}}"
     return str(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 def draw_folds(strata, n_members, random_state):
-    """The number of the member that a row is held out of, for each row.
+    """For each row, the number of the member that it is held out from.
 
     Parameters
     ----------
     strata : ndarray of shape (n,)
-        Rows of equal value, their class, are spread evenly.
+        Rows of equal value, such as a class, are spread evenly over the members.
     n_members : int
     random_state : RandomState
 
     Returns
     -------
-    ndarray of int of shape (n,), of the smallest dtype that will do
+    ndarray of int of shape (n,), of the smallest sufficient dtype
     """
     n = len(strata)
     folds = np.empty(n, np.min_scalar_type(n_members - 1))
@@ -72,9 +72,9 @@ def draw_folds(strata, n_members, random_state):
 
 
 def draw_part(strata, fraction, random_state):
-    """Whether a row is held out, for each row, where there is one network only.
+    """Whether each row is held out from a single network.
 
-    So are a fraction of the rows; else as `draw_folds`.
+    A fraction of the rows is; they are spread over the strata as in `draw_folds`.
     """
     n = len(strata)
     part = np.empty(n, bool)
@@ -84,7 +84,7 @@ def draw_part(strata, fraction, random_state):
 
 
 def spread_rows(strata, random_state):
-    """Rows at random, but by strata."""
+    """The rows in random order within each stratum, stratum after stratum."""
     return np.lexsort((random_state.permutation(len(strata)), strata))
 
 
@@ -94,9 +94,9 @@ def validation_weights(sample_weight, rows):
 
 
 class _ValidationRows:
-    """Loss and score on rows that those networks that are asked did not learn from.
+    """Loss and score on out-of-sample rows.
 
-    A subclass has `scores(parameters)`, in the units of the targets.
+    A subclass defines `scores(parameters)`, in the units of the targets.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ class _ValidationRows:
     Y : ndarray of shape (n, n_outputs)
     sample_weight : ndarray of shape (n,) or None
     score : callable(z, parameters) -> float, or None
-        Larger is better; z are scores, (n, n_outputs).
+        Larger values are better; z are scores, (n, n_outputs).
     tempered : bool
-        Whether the loss is taken at the temperature where it is least.
+        Whether to compute the loss at the temperature that minimizes it.
     """
 
     def __init__(self, loss, Y, sample_weight, score, tempered):
@@ -118,7 +118,7 @@ class _ValidationRows:
         self._compiled_loss: Any = None
 
     def __getstate__(self):
-        """Without what is bound to memory: it is made anew where it is needed."""
+        """Leaves out buffers and compiled jobs, which are created again when needed."""
         bound: dict = {"_forwards": {}, "_compiled_loss": None, "_at_once": None}
         return vars(self) | bound
 
@@ -155,7 +155,7 @@ class _ValidationRows:
     def _predict(self, z):
         """Turn scores of the rows into predictions, in place."""
         n = len(z)
-        if n not in self._forwards:  # a fit has one dtype, and one number of scores
+        if n not in self._forwards:  # dtype and number of scores are constant in a fit
             self._forwards[n] = self._loss.bind(z.shape, z.dtype)
         self._forwards[n](z)
 
@@ -170,16 +170,13 @@ class _ValidationRows:
         return self._compiled_loss.of(z) if self._compiled_loss else None
 
     def errors(self, parameters):
-        """Errors that intervals are to hold, (n, n_targets), in the units of Y.
-
-        With their weights, (n,).
-        """
+        """Calibration residuals, (n, n_targets), in units of Y, and weights, (n,)."""
         p = self.scores(parameters)
         self._predict(p)
         return self._loss.interval_error(p, self._Y), self._weights
 
     def temperature(self, parameters):
-        """The temperature at which the loss is least; 1 for what is no log-loss."""
+        """The temperature that minimizes the loss; 1 unless it is a log-loss."""
         z = self.scores(parameters)
         return self._temperature_of(z, self._compiled(z))
 
@@ -204,17 +201,17 @@ class _ValidationRows:
 
 
 def _temperature(slope):
-    """The temperature T where the derivative of the loss with respect to 1 / T is 0.
+    """The temperature T at which `slope`, d loss / d(1 / T), is 0.
 
-    It grows with 1 / T.
+    `slope` is an increasing function of 1 / T.
     """
     found = 1 / _root(slope, 1 / LARGEST_TEMPERATURE, 1 / SMALLEST_TEMPERATURE)
-    # It is found to 1 %: what is as near to 1 might be worse than 1.
+    # The root is accurate to 1 %, so a value this close to 1 may be worse than 1.
     return 1.0 if abs(np.log(found)) < 0.02 else found
 
 
 class HeldOut(_ValidationRows):
-    """Rows held out of the members in turn, each scored by those that did not learn it.
+    """Rows held out from the members in turn, each scored by its out-of-sample member.
 
     Parameters
     ----------
@@ -223,10 +220,10 @@ class HeldOut(_ValidationRows):
     Y : ndarray of shape (n, n_outputs)
     sample_weight : ndarray of shape (n,) or None
     rows : list of ndarrays of int
-        The rows held out of each member.
+        The rows held out from each member.
     scaling : callable(X) or None
     score : callable(z, parameters) -> float, default=None
-        Of the scores of these rows, member by member.
+        Takes the scores of these rows, member by member.
     tempered : bool, default=True
     """
 
@@ -266,18 +263,18 @@ class HeldOut(_ValidationRows):
 
 
 class _AtOnce:
-    """Scores of held-out rows, the members' in one product of stacks.
+    """Scores of held-out rows, of all members in one stacked product.
 
-    Of few rows, calling numpy for each member would take as long as training does.
+    With few rows, one call of numpy per member would take as long as training.
 
     Parameters
     ----------
     network : TwoLayerNetwork
     X : ndarray of shape (n, n_features)
     rows : list of ndarrays of int
-        The rows held out of each member; shorter lists are filled up with zeros.
+        The rows held out from each member; shorter lists are padded with rows of zeros.
     parameters : Parameters
-        Of the layout and dtype of those to come.
+        With the layout and dtype of those to be scored.
     """
 
     def __init__(self, network, X, rows, parameters):
@@ -305,39 +302,45 @@ class _AtOnce:
 
 
 class ValidationSet(_ValidationRows):
-    """Rows that no network learns from, scored by what a fit would keep.
+    """Validation rows for all members, scored by the network that a fit would return.
 
     Parameters
     ----------
     network : TwoLayerNetwork
     X : ndarray or CSR of shape (n_all, n_features)
     rows : ndarray of int or None
-        Those of X; None for all.
+        The validation rows in X; None for all of X.
     Y : ndarray of shape (n, n_outputs)
     sample_weight : ndarray of shape (n,) or None
     kept : callable(Parameters) -> Weights
-        The one network on the columns of X.
+        The network that a fit would return, for the columns of X.
     rescale : callable(z) -> z, or None
-        From the units of that network's scores to those of Y.
+        Converts the scores of that network to the units of Y.
     score : callable(z, parameters) -> float
     tempered : bool
+    inside : callable(X) or None
+        Applied to the rows first.
     """
 
     def __init__(
-        self, network, X, rows, Y, sample_weight, kept, rescale, score, tempered
+        self, network, X, rows, Y, sample_weight, kept, rescale, score, tempered, inside
     ):
         super().__init__(network.loss, Y, sample_weight, score, tempered)
         self.network, self.X, self.rows = network, X, rows
-        self.kept, self.rescale = kept, rescale
+        self.kept, self.rescale, self.inside = kept, rescale, inside
 
     def scores(self, parameters):
         """Scores of the rows, (n, n_outputs)."""
-        z = self.network.scores(self.kept(parameters), self.X, self.rows)
+        weights = self.kept(parameters)
+        z = self.network.scores(weights, self.X, self.rows, self.inside)
         return z if self.rescale is None else self.rescale(z)
 
 
 def _root(increasing, low, high):
-    """The root of an increasing function, from 1, to 1 %; or the bound next to it."""
+    """The root of an increasing function, to 1 %; or the bound closest to it.
+
+    The search starts at 1.
+    """
     x = 1.0
     value = increasing(x)
     if not np.isfinite(value) or value == 0:
@@ -353,8 +356,8 @@ def _root(increasing, low, high):
         if not np.isfinite(other_value):
             return x
     while abs(np.log(other / x)) > 0.01:
-        # Regula falsi on a logarithmic axis, with the Illinois rule: where the same end
-        # stays twice, its value counts half.
+        # Regula falsi on a logarithmic axis, with the Illinois rule: halve the value of
+        # an end that stays twice in a row.
         share = value / (value - other_value)
         share = min(max(share, 0.02), 0.98)
         middle = x * (other / x) ** share

@@ -1,8 +1,8 @@
-"""Batches of many rows, worked through in parts whose gradients add up.
+"""Large batches, processed in parts whose gradients are added up.
 
-What a step needs of memory then does not grow with the batch, and the hidden layer of a
-part stays in the cache: batch gradient descent on 100,000 rows of 50 columns takes a
-third of the time.
+So the memory of a step does not grow with the batch, and the hidden layer of a part
+stays in the cache: batch gradient descent on 100,000 rows of 50 columns takes a third
+of the time.
 """
 
 import numpy as np
@@ -11,14 +11,14 @@ from scipy import sparse
 from sklearn_bp._network.batches import Batches
 from sklearn_bp._network.kernel import add_up
 
-# Rows of a part, and of a batch above which it is worked through in parts: below that,
-# it takes as long either way.
+# Rows per part, and the batch size above which batches are processed in parts.  Below
+# it, both ways take the same time.
 PART_ROWS = 256
 LARGE_BATCH = 2048
 
 
 class LargeBatches:
-    """A network at work on large batches.
+    """Epochs over large batches.
 
     Parameters
     ----------
@@ -50,14 +50,15 @@ class LargeBatches:
         Parameters
         ----------
         order : ndarray of int of shape (n_rows,), or None
-            None: as they stand.
+            None for the order in the data.
         rate : float
         optimizer : Bound
 
         Returns
         -------
         total, squared_norms : float
-            Sums of the rows' losses, and of the steps' squared norms of the weights.
+            Sum of the loss over the rows, and of the squared norm of the weights over
+            the steps.
         """
         total = squared_norms = 0.0
         n = self.data.n_rows
@@ -76,7 +77,7 @@ class LargeBatches:
 
 
 def take_step(optimizer, gradient, n_rows, rate):
-    """A step of a bound optimizer; returns the squared norm of the weights before it.
+    """Take a step of a bound optimizer; return the squared norm of the weights before.
 
     Parameters
     ----------

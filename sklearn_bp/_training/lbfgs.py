@@ -1,8 +1,8 @@
 """Training on the whole data by L-BFGS, on scipy's minimizer.
 
-The same signature and result as the mini-batch solver; an iteration counts as
-an epoch.  It computes in float64 whatever the data's dtype, since line searches
-suffer from rounding; the kept weights have the dtype of the data.
+It has the signature and the result of the mini-batch solver; an iteration counts as
+an epoch.  It computes in float64 for any dtype of the data, because line searches
+suffer from rounding; the resulting weights have the dtype of the data.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from scipy.optimize import minimize
 from sklearn_bp._network.kernel import Objective
 from sklearn_bp._training.mini_batches import BestWeights, divergence
 
-# Their hidden layer stays in a second-level cache: 10 % faster than all at once.
+# The hidden layer of so many rows stays in a second-level cache, which takes 10 % less
+# time than all rows at once.
 BLOCK_ROWS = 256
 
 
@@ -24,11 +25,11 @@ class LBFGS:
     Parameters
     ----------
     tol : float
-        Ends when no component of the gradient is larger.
+        Training ends when no component of the gradient is larger.
     max_fun : int
-        Evaluations of loss and gradient at most.
+        Maximum number of evaluations of loss and gradient.
     rows_at_once : int
-        Rows that an evaluation takes at a time; no matter for the result.
+        Number of rows evaluated at a time; the result does not depend on it.
     """
 
     tol: float
@@ -36,7 +37,7 @@ class LBFGS:
     rows_at_once: int
 
     def train(self, network, data, state, plan):
-        """Train from `state`, which is changed, until `plan` says stop."""
+        """Train until `plan` says to stop; changes `state`."""
         dtype = state.parameters.flat.dtype
         parameters = state.parameters.astype(np.float64)
         state.parameters = parameters.astype(np.float64)  # of the last iterate
@@ -46,7 +47,7 @@ class LBFGS:
 
         def loss_and_gradient(x):
             nonlocal within
-            if not within:  # after the last iteration nothing is evaluated
+            if not within:  # the last iteration has no evaluation after it
                 within = True
                 plan.epoch_begins(state)
             parameters.flat[:] = x
@@ -91,12 +92,12 @@ class LBFGS:
             return watch.result(stopped_by or _reason(found))
 
     def _objective(self, network, parameters, data):
-        """What gives loss and gradient, as `_network.kernel.Objective` does."""
+        """The loss and its gradient: an object like `_network.kernel.Objective`."""
         return Objective(network, parameters, data, self.rows_at_once)
 
 
 def _reason(found):
-    """Why scipy's minimizer ended: "tol", or what kept it from converging."""
+    """Why scipy's minimizer ended: "tol", or why it did not converge."""
     if found.status == 0:
         return "tol"
     return f"status={found.status}: {found.message}"

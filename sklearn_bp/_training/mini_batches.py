@@ -1,7 +1,7 @@
-"""Training by mini-batches: one epoch, and epochs until something says stop.
+"""Training by mini-batches: one epoch, and epochs until a stopping rule applies.
 
-Knows no estimator and no option's name: it gets objects, works on a
-`TrainingState`, which is everything that continuing needs, and returns a
+This module knows no estimator and no names of options: it takes objects, changes a
+`TrainingState`, which holds everything needed to resume, and returns a
 `TrainingResult`.
 """
 
@@ -29,34 +29,34 @@ class DivergenceError(ValueError):
 
 
 class Measured(NamedTuple):
-    """What validation rows tell of parameters.
+    """Loss and score of parameters on validation rows.
 
     Attributes
     ----------
     loss : float
         The mean loss, without the penalty.
     score : float
-        Larger is better.
+        Larger values are better.
     """
 
     loss: float
     score: float
 
 
-# Of fields that follow from the solver, and are not written to a file.
+# Metadata of fields that follow from the solver and are not written to files.
 GIVEN = {"given": True}
 
 
 @dataclass
 class TrainingState:
-    """Everything that continuing needs.
+    """Everything needed to resume training.
 
     Attributes
     ----------
     parameters : Parameters
     patience : Patience
     average : Parameters or None
-        A running mean of `parameters`, if one is kept.
+        Running mean of `parameters`, if there is one.
     random_state : RandomState
         Draws the order of the rows.
     rate : float
@@ -64,26 +64,26 @@ class TrainingState:
     optimizer : dict or None
         The optimizer's own state; None before the first epoch.
     optimizer_type : type or None
-        The optimizer's class, which alone can read it.
+        Class of the optimizer that this state belongs to.
     schedule : object of `schedules` or None
-        The schedule that `rate` comes from.
+        Schedule that `rate` comes from.
     dropout_stream : ndarray of shape (4,) or None
-        Where the random numbers of dropout stand; None without dropout.
+        State of dropout's random numbers; None without dropout.
     order : ndarray of int or None
-        The last epoch's order of the rows.
+        Order of the rows in the last epoch.
     n_iter, t, n_steps : int
-        Epochs, rows and steps of the optimizer so far; the last counted only where
-        a running mean is kept, or the rate changes from step to step.
+        Epochs, rows and optimizer steps so far. Steps are only counted if there is a
+        running mean or the rate changes from step to step.
     loss_curve, validation_losses, validation_scores : list of float
-        A value an epoch; the last two only if there are validation rows.
+        One value per epoch; the last two are empty without validation rows.
     best : ndarray or None
-        The flat vector of the best epoch, if validation rows tell which it is.
+        Flat vector of the epoch that was best on the validation rows, if there are any.
     best_iter : int or None
         Its number, from 1.
     relaxed : bool
-        Whether the penalty has been dropped.
+        Whether the penalty was dropped.
     engine : str
-        What the last epoch ran on: "compiled" or "python".
+        Implementation that ran the last epoch: "compiled" or "python".
     """
 
     parameters: Parameters
@@ -109,22 +109,22 @@ class TrainingState:
 
     @property
     def dtype(self):
-        """What the optimizer computes in."""
+        """The dtype of the optimizer's arrays."""
         values = (self.optimizer or {}).values()
         return next(v.dtype for v in values if isinstance(v, np.ndarray))
 
     @property
     def chosen(self):
-        """The parameters that the last result had: the best epoch's, or `kept`."""
+        """The parameters of the last result: those of the best epoch, or `kept`."""
         return self.kept if self.best is None else self.parameters.like(self.best)
 
     @property
     def scaled(self):
-        """Whether `parameters` are kept, and have a scaling layer."""
+        """Whether there are `parameters`, with a scaling layer."""
         return self.parameters is not None and self.parameters.r is not None
 
     def copied(self):
-        """A state of its own, so that training from it leaves this one as it is."""
+        """A deep copy: training from it does not change this state."""
         return replace(
             self,
             parameters=_copy(self.parameters),
@@ -148,7 +148,7 @@ class TrainingState:
 
 
 def _copy(value):
-    """A copy of an array, a list or `Parameters`; a number, or None, as it is."""
+    """A copy of an array, a list or `Parameters`; anything else unchanged."""
     return value.copy() if hasattr(value, "copy") else value
 
 
@@ -159,33 +159,34 @@ def _copy_of_stream(random_state):
     drawn = random_state.get_state(legacy=False)
     if drawn["bit_generator"] != "MT19937":
         return copy.deepcopy(random_state)
-    other = np.random.RandomState(0)  # which a deepcopy seeds from the system's entropy
+    other = np.random.RandomState(0)  # deepcopy would read system entropy
     other.set_state(drawn)
     return other
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a solver is asked to do.
+    """When to stop, what to monitor, and whom to notify.
 
     Attributes
     ----------
     max_iter : int
-        Epochs at most.
+        Maximum number of epochs.
     loss_threshold : float
-        Stop once an epoch's loss is below.
+        Training stops after an epoch whose loss is below this.
     validate : callable(Parameters) -> Measured, or None
-        What validation rows tell.
+        Measures loss and score on validation rows.
     cost : callable(Measured) -> float, or None, default=None
-        What the patience watches, and the best epoch's weights are kept.  None: the
-        training loss, and the last epoch's.
+        The value that the patience monitors; training then returns the weights of the
+        best epoch. None: it monitors the training loss and returns the last weights.
     drops_penalty : bool, default=False
-        With `cost`, drop the penalty once the patience is used up, and go on from the
-        best weights, with half the patience and a tenth of its `tol`.
+        With `cost`, drop the penalty once the patience is used up, and continue from
+        the best weights, with half the patience and a tenth of its `tol`.
     observers : sequence of objects
-        Told of each epoch, by `epoch_begins(state)` and, once it is decided whether
-        training goes on, `epoch_ends(history, reason)`: the history is a `BestWeights`,
-        the reason is what ends training, or None. A true answer ends it too.
+        Notified of each epoch by `epoch_begins(state)` and, once it is decided whether
+        training continues, by `epoch_ends(history, reason)`. The history is a
+        `BestWeights`; the reason why training ends is None if it continues. If
+        `epoch_ends` returns True, training ends as well.
     """
 
     max_iter: int
@@ -207,13 +208,13 @@ class TrainingResult:
     Attributes
     ----------
     parameters : Parameters
-        The weights to keep; without a scaling layer, which is absorbed into them.
+        The resulting weights; they absorb the scaling layer if there was one.
     state : TrainingState
     best_iter : int
-        Number of the epoch, from 1, after which `parameters` stood.
+        Epoch, counted from 1, at whose end `parameters` were taken.
     reason : str
         "tol", "patience" (validation), "max_iter", "loss_threshold", "callback",
-        "interrupted", or what else ended it, in the solver's words.
+        "interrupted", or a message of the solver.
     """
 
     parameters: Parameters
@@ -233,11 +234,11 @@ class MiniBatches:
     batch_size : int
     shuffle : bool or "blocks"
     average : float, default=0
-        Epochs that a running mean of the weights reaches back; 0 for none.
+        Time constant, in epochs, of a running mean of the weights; 0 for none.
     dropout : float, default=0
-        Share of hidden units left out; if not 0, the state has a `dropout_stream`.
+        Fraction of hidden units dropped; if not 0, the state has a `dropout_stream`.
     penalty_rows : int or None, default=None
-        What the penalty of a step is divided by; None for the rows of its batch.
+        Divisor of the penalty in a step; None for the number of rows of its batch.
     """
 
     optimizer: Any
@@ -251,18 +252,18 @@ class MiniBatches:
 
     @property
     def rows_at_once(self):
-        """Rows that go through the network together."""
+        """Number of rows that pass through the network at a time."""
         return PART_ROWS if self.batch_size > LARGE_BATCH else self.batch_size
 
     def begin(self, state):
-        """Give a state this optimizer and schedule, if it has others or none."""
+        """Set optimizer and schedule of a state that has none, or other ones."""
         if state.optimizer_type is not type(self.optimizer):
             state.optimizer, state.optimizer_type = None, type(self.optimizer)
         if state.schedule != self.schedule:
             state.rate, state.schedule = self.schedule.learning_rate_init, self.schedule
 
     def train(self, network, data, state, plan):
-        """Train from `state`, which is changed, until `plan` says stop."""
+        """Train until `plan` says to stop; changes `state`."""
         self.begin(state)
         optimizer, pass_over_rows = self._bind(network, data, state)
 
@@ -287,11 +288,11 @@ class MiniBatches:
 
         result = run_epochs(epoch, on_plateau, state, plan)
         if not all(np.isfinite(np.sum(value)) for value in state.optimizer.values()):
-            raise divergence(state.n_iter)  # Adam's steps are 0 behind an infinite v
+            raise divergence(state.n_iter)  # an infinite v makes Adam's steps 0
         return result
 
     def _bind(self, network, data, state):
-        """The optimizer at work from `state`, and a function that trains an epoch."""
+        """An optimizer that continues from `state`, and a function for one epoch."""
         parameters = state.parameters
         if state.relaxed:
             data = replace(data, alpha=0.0)
@@ -306,25 +307,25 @@ class MiniBatches:
             optimizer = self.optimizer.bind(*own)
         if self.penalty_rows is not None:
             optimizer = penalizing(optimizer, self.penalty_rows)
-        steps_an_epoch = -(-data.n_rows // self.batch_size)
+        steps_per_epoch = -(-data.n_rows // self.batch_size)
         by_step = getattr(self.schedule, "by_step", None)
         if self.average or by_step:
             optimizer = counting(optimizer, state)
         if by_step:
-            optimizer = scheduled(optimizer, state, by_step(steps_an_epoch))
+            optimizer = scheduled(optimizer, state, by_step(steps_per_epoch))
         if self.average:
-            optimizer = averaging(optimizer, state, self.average * steps_an_epoch)
+            optimizer = averaging(optimizer, state, self.average * steps_per_epoch)
         return optimizer, self._passes(network, data, state, optimizer)
 
     def _is_compiled(self, network, data, parameters):
-        """Whether epochs run compiled."""
+        """Whether the extension runs the epochs."""
         own = self.optimizer, self.batch_size, self.dropout
         return self.batch_size <= LARGE_BATCH and _compiled.covered(
             network, data, parameters, *own
         )
 
     def _compiled_epochs(self, network, data, state):
-        """As `_bind`, by `_compiled`."""
+        """As `_bind`, with the extension."""
         n_steps = -(-data.n_rows // self.batch_size)
         by_step = getattr(self.schedule, "by_step", None)
         rate_of = by_step(n_steps) if by_step else None
@@ -363,8 +364,8 @@ class MiniBatches:
     def _draw_order(self, data, state):
         """The order of the rows in the next epoch, or None as they stand.
 
-        In a single batch it changes nothing but rounding; it is drawn all the same, so
-        that random numbers drawn later are MLPClassifier's.
+        With a single batch the order only affects rounding. It is drawn anyway, so
+        that later random numbers are those of MLPClassifier.
         """
         if self.shuffle == "blocks":
             state.order = next_block_order(data, state.random_state)
@@ -415,7 +416,7 @@ class MiniBatches:
 def bind_kernels(
     network: TwoLayerNetwork, data: Data, parameters, optimizer, batches, dropout
 ):
-    """A kernel for each length of a batch."""
+    """A kernel for each batch length."""
     is_sparse = sparse.issparse(data.X)
     return {
         b: network.bind(parameters, optimizer.target, b, is_sparse, dropout)
@@ -424,7 +425,7 @@ def bind_kernels(
 
 
 def drop_penalty(state):
-    """Go back to the best weights, to go on without penalty."""
+    """Return to the best weights, to continue without penalty."""
     state.relaxed = True
     for parameters in (state.parameters, state.average):
         if parameters is not None:
@@ -436,9 +437,9 @@ def drop_penalty(state):
 
 
 def penalizing(optimizer, penalty_rows):
-    """A bound optimizer whose penalty is that of batches of so many rows.
+    """A bound optimizer that divides the penalty by `penalty_rows` in all batches.
 
-    It sees batches of that length only: the gradients of others are scaled to it.
+    It treats each batch as one of that length, and gradients are scaled accordingly.
     """
     begin_step, finish_step = optimizer.begin, optimizer.finish
 
@@ -449,7 +450,7 @@ def penalizing(optimizer, penalty_rows):
         ), beta
 
     def finish(n_rows, rate):
-        # The loss counts the penalty once for each row.
+        # The loss counts the penalty once per row.
         return finish_step(penalty_rows, rate) * n_rows / penalty_rows
 
     return optimizer._replace(begin=begin, finish=finish)
@@ -467,7 +468,7 @@ def counting(optimizer, state):
 
 
 def scheduled(optimizer, state, rate_of):
-    """A counting optimizer whose rate is another in each step, and `state.rate`."""
+    """A counting optimizer whose rate, also `state.rate`, changes at each step."""
     begin_step, finish_step = optimizer.begin, optimizer.finish
 
     def begin(n_rows, _):
@@ -481,11 +482,11 @@ def scheduled(optimizer, state, rate_of):
 
 
 def averaging(optimizer, state, n_steps):
-    """A counting optimizer that keeps `state.average` too.
+    """A counting optimizer that updates `state.average` too.
 
-    The exponential moving average of the weights after each step (Polyak and
-    Juditsky 1992; Izmailov et al. 2018), with a time constant of `n_steps`, shorter at
-    the start of training.  It takes every so many steps only, 32 within that time.
+    It is an exponential moving average of the weights (Polyak and Juditsky 1992;
+    Izmailov et al. 2018) with a time constant of `n_steps`, shorter at the start of
+    training.  It is updated 32 times within that time, not at each step.
     """
     flat = state.parameters.flat
     axpy, scal = blas_for(flat.dtype).axpy, blas_for(flat.dtype).scal
@@ -506,7 +507,7 @@ def averaging(optimizer, state, n_steps):
 
 
 def averages(state, n_steps):
-    """Begin `state.average` if there is none; return steps per term, largest decay."""
+    """Start `state.average` if it is None; return steps per update, largest decay."""
     if state.average is None:
         state.average = state.parameters.copy()
     every = max(1, int(n_steps // 32))
@@ -519,8 +520,8 @@ def run_epoch(network, rate, blocks, kernels, optimizer):
     Returns
     -------
     total, squared_norms : float
-        Sums of the rows' losses, a row's from before the update that it takes part
-        in, and of the squared norms of the weights before each update.
+        Sums over the rows of the loss before the update that they take part in, and
+        over the updates of the squared norm of the weights before it.
     """
     total = squared_norms = 0.0
     begin, finish = optimizer.begin, optimizer.finish
@@ -538,18 +539,20 @@ def run_epoch(network, rate, blocks, kernels, optimizer):
 
 
 def run_epochs(epoch, on_plateau, state, plan):
-    """Epochs until the plan is fulfilled; interrupted, the last whole one counts.
+    """Train epoch by epoch until the plan says to stop.
+
+    If interrupted, return the result of the last complete epoch.
 
     Parameters
     ----------
     epoch : callable() -> float
         Trains for an epoch and returns its loss.
     on_plateau : callable() -> bool
-        Called when the patience is used up; true to go on all the same.
+        Called when the patience is used up; True to continue nevertheless.
     """
     watch = BestWeights(state, plan)
     try:
-        with np.errstate(all="ignore"):  # a loss that is not finite is an error
+        with np.errstate(all="ignore"):  # epoch_ends checks the loss
             for _ in range(plan.max_iter):
                 if plan.observers:
                     plan.epoch_begins(state)
@@ -569,14 +572,14 @@ def run_epochs(epoch, on_plateau, state, plan):
 
 
 class BestWeights:
-    """Records the history of a run: curves, best weights, the last whole epoch.
+    """Records the history of a run: curves, best weights, last complete epoch.
 
     Parameters
     ----------
     state : TrainingState
     plan : Plan
     dtype : dtype, default=None
-        Of the results; None for that of the parameters.
+        Dtype of the results; None for that of the parameters.
     """
 
     def __init__(self, state, plan, dtype=None):
@@ -615,15 +618,16 @@ class BestWeights:
         return state.loss_curve, state.validation_losses, state.validation_scores
 
     def tell(self, reason):
-        """Tell the observers of an epoch's end; return what ends training, or None.
+        """Notify the observers of the end of an epoch.
 
-        They look on after the decision, and may ask for an end themselves.
+        Returns the reason why training ends, or None. Observers are told the reason
+        of the stopping rules, and may stop training themselves.
         """
         asked = [o.epoch_ends(self, reason) for o in self.plan.observers]
         return "callback" if reason is None and any(asked) else reason
 
     def interrupted(self):
-        """The result as of the last whole epoch; with none, interrupt for good."""
+        """The result of the last complete epoch; KeyboardInterrupt if there is none."""
         state = self.state
         if self._last is None:
             raise KeyboardInterrupt
@@ -633,7 +637,7 @@ class BestWeights:
         return self.result("interrupted")
 
     def result(self, reason):
-        """The result: the best epoch's weights, or without validation the last's."""
+        """The result: the weights of the best epoch, or without validation the last."""
         state = self.state
         flat, best_iter = state.kept.flat, state.n_iter
         if state.best is not None and self.plan.cost is not None:
@@ -644,7 +648,7 @@ class BestWeights:
 
 
 def divergence(n_iter):
-    """The error for a run that left the finite numbers in epoch `n_iter`."""
+    """The error for a run whose loss or weights were not finite in epoch `n_iter`."""
     return DivergenceError(
         "Solver produced non-finite parameter weights. The input data may contain "
         f"large values and need to be preprocessed. (Training diverged in epoch "

@@ -1,4 +1,4 @@
-"""When to stop: patience, as a state machine that knows no network."""
+"""When to stop: patience, as a state machine that does not know the network."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ import numpy as np
 
 @dataclass
 class Patience:
-    """Counts the epochs that bring no improvement of at least `tol`.
+    """Counts the epochs in a row without an improvement of at least `tol`.
 
-    Takes costs, smaller being better; a score is passed as its negative.  NaN is
-    never an improvement.
+    Smaller costs are better; pass the negative of a score.  NaN is never an
+    improvement.
 
     Parameters
     ----------
     tol : float
     n_iter_no_change : int or inf
-        More than this many epochs in a row use the patience up.
+        The patience is used up after more than this many epochs in a row.
     """
 
     tol: float
@@ -25,7 +25,7 @@ class Patience:
     count: int = 0
 
     def update(self, cost):
-        """Take an epoch's cost; return whether it is the best so far."""
+        """Record the cost of an epoch; return whether it is the best so far."""
         self.count = 0 if cost <= self.best - self.tol else self.count + 1
         improved = bool(cost < self.best)
         if improved:

@@ -18,7 +18,7 @@ from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     members,
     most_members,
-    rows_a_round,
+    rows_per_round,
     rows_to_repeat,
     training_dtype,
 )
@@ -29,7 +29,7 @@ from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
-from sklearn_bp._tables.running import Running
+from sklearn_bp._tables.running import Running, without_wild
 from sklearn_bp._tables.statistics import (
     ColumnStatistics,
     TargetStatistics,
@@ -110,7 +110,7 @@ class PartitionedRows:
     dtype: Any = None
     importance_sample: Any = None
 
-    rows_per_batch = staticmethod(rows_a_round)
+    rows_per_batch = staticmethod(rows_per_round)
     repeat = False  # no stream
     rotation = None
     unscaled = None
@@ -261,7 +261,8 @@ class PartitionedRows:
         running, dtype = _joined(running, found, has_sparse, self.dtype)
         rows = replace(self, parts=parts)
         if start is None:
-            return Inputs(columns, running.scaling(dtype), running), rows
+            running, scaling = running.settled(dtype)
+            return Inputs(columns, scaling, running), rows
         head = n_dense if made_sparse else None
         return start.inputs.merged(columns, running, head, dtype), rows
 
@@ -524,18 +525,19 @@ def _stacked(tables):
 
 def _joined(running, found, has_sparse, dtype):
     """`Running` statistics from those of all partitions, and the columns' dtype."""
-    features, largest = None, None
+    features, largest, weights, wild = None, None, None, False
+    if found[0].spaced_weights is not None:
+        weights = np.concatenate([s.spaced_weights for s in found])
     if found[0].dense is not None:
         features = functools.reduce(ColumnStatistics.merged, [s.dense for s in found])
         columns = np.ascontiguousarray(np.concatenate([s.spaced for s in found]).T)
-        weights = None
-        if found[0].spaced_weights is not None:
-            weights = np.concatenate([s.spaced_weights for s in found])
-        features = features.with_quartiles(columns, weights)
+        features = features.with_quartiles(running.n_rows, columns, weights)
         dtype = columns.dtype if columns.dtype.kind != "f" else np.dtype(dtype)
     if has_sparse:
         largest = np.max([s.largest for s in found], axis=0)
-    return replace(running, features=features, largest=largest), dtype
+        rest = sparse.vstack([s.spaced_rest for s in found], format="csr")
+        largest, wild = without_wild(running.n_rows, largest, rest, weights)
+    return replace(running, features=features, largest=largest, wild=wild), dtype
 
 
 def _largest(known):

@@ -245,27 +245,31 @@ class Statistics(NamedTuple):
         The largest absolute value of each sparse column.
     spaced, spaced_weights : ndarray of shape (n, n_dense), ndarray of shape (n,)
         Evenly spaced rows and their weights.
+    spaced_rest : CSR of shape (n, n_sparse) or None
+        The sparse columns of these rows.
     """
 
     dense: Any
     largest: np.ndarray
     spaced: np.ndarray
+    spaced_rest: Any
     spaced_weights: Any
 
 
 def statistics(rows, n_dense, exponent, start, step):
     """The `Statistics` of the first `n_dense` columns, and of the sparse others."""
     X, nonzero, shares = rows.X, rows.nonzero, rows.shares(exponent)
-    largest = np.empty(0)
+    largest, spaced_rest = np.empty(0), None
     if sparse.issparse(X):
         rest = X[nonzero][:, n_dense:]
-        largest = largest_of(rest)
+        largest, spaced_rest = largest_of(rest), rest[start::step]
         X, nonzero = X[nonzero][:, :n_dense].toarray(), np.arange(len(nonzero))
     chosen, dense = None if len(nonzero) == len(X) else nonzero, None
     if X.shape[1]:
         dense = ColumnStatistics.of_facts(X, chosen, shares)
     spaced_weights = None if shares is None else shares[start::step]
-    return Statistics(dense, largest, X[nonzero[start::step]], spaced_weights)
+    spaced = X[nonzero[start::step]]
+    return Statistics(dense, largest, spaced, spaced_rest, spaced_weights)
 
 
 def formatted(rows, dense):

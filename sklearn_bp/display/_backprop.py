@@ -1,8 +1,13 @@
 """The network drawn with its activations and back-propagated errors."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
+from sklearn_bp._common.types import Array, MatrixLike
 from sklearn_bp._network.kernel import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.display._drawing import (
@@ -104,18 +109,18 @@ class BackpropDisplay:
     def __init__(
         self,
         *,
-        activations,
-        deltas,
-        weights,
-        gradients,
-        loss,
-        feature_names,
-        output_names,
-        target,
-        skip_weights=None,
-        skip_gradients=None,
-        centre=None,
-    ):
+        activations: list[Array],
+        deltas: list[Array],
+        weights: list[Array],
+        gradients: list[Array],
+        loss: float,
+        feature_names: Sequence[str],
+        output_names: Sequence[str],
+        target: Array,
+        skip_weights: Array | None = None,
+        skip_gradients: Array | None = None,
+        centre: Array | None = None,
+    ) -> None:
         self.activations = activations
         self.deltas = deltas
         self.weights = weights
@@ -129,7 +134,15 @@ class BackpropDisplay:
         self.centre = centre
 
     @classmethod
-    def from_estimator(cls, estimator, x, y, *, max_units=8, ax=None):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        x: MatrixLike,
+        y: ArrayLike,
+        *,
+        max_units: int = 8,
+        ax: Any = None,
+    ) -> Self:
         """Propagate one sample forward and its error back, and draw both.
 
         Parameters
@@ -159,8 +172,8 @@ class BackpropDisplay:
         X = estimator._check_features(_one_row(x))
         X = check_array(X, accept_sparse=True, dtype=np.float64)
         X = X.toarray() if hasattr(X, "toarray") else X
-        Y = _one_target(estimator, y)
-        network = estimator._fitted_network().network
+        Y, fitted = _one_target(estimator, y), estimator._fitted_network()
+        X, network = fitted.inside(X), fitted.network
         network.loss.check_targets(Y)
         coefs, intercepts = estimator.coefs_, estimator.intercepts_
         parameters = Parameters.pack(
@@ -186,7 +199,7 @@ class BackpropDisplay:
         )
         return display.plot(ax, max_units=max_units)
 
-    def plot(self, ax=None, *, max_units=8):
+    def plot(self, ax: Any = None, *, max_units: int = 8) -> Self:
         """Draw the network.
 
         Parameters
@@ -211,7 +224,8 @@ class BackpropDisplay:
         ax.set(xlim=(-0.55, 2.6), ylim=(-0.12 - arcs, 1.12 + arcs))
         ax.set_axis_off()
         places = [_places(len(units)) for units in self.shown_]
-        self.edges_, self.numbers_ = [], []
+        self.edges_: list[Any] = []
+        self.numbers_: list[list[Any]] = []
         for layer in (0, 1):
             self._draw_edges(layer, places)
         self.skip_edges_ = self._draw_arcs(places)
@@ -220,7 +234,7 @@ class BackpropDisplay:
         ax.set_title(self._title(), fontsize="medium")
         return self
 
-    def _most_contributing(self, max_units):
+    def _most_contributing(self, max_units: int) -> list[Array]:
         """Sorted indices of the units to draw, for each layer."""
         (x, a1, _), (W1, W2) = self.activations, self.weights
         outputs = np.argsort(-np.abs(self.deltas[1]), kind="stable")[:max_units]
@@ -231,7 +245,7 @@ class BackpropDisplay:
         inputs = np.argsort(-to_hidden, kind="stable")[:max_units]
         return [np.sort(inputs), np.sort(hidden), np.sort(outputs)]
 
-    def _draw_edges(self, layer, places):
+    def _draw_edges(self, layer: int, places: list[Array]) -> None:
         at = np.ix_(self.shown_[layer], self.shown_[layer + 1])
         weights, gradients = self.weights[layer][at], self.gradients[layer][at]
         ends = [
@@ -248,7 +262,7 @@ class BackpropDisplay:
                 numbers += _two_numbers(self.ax_, place, *pair)
         self.numbers_.append(numbers)
 
-    def _draw_arcs(self, places):
+    def _draw_arcs(self, places: list[Array]) -> Any:
         """The skip layer, above or below the hidden units, whichever is nearer."""
         if self.skip_weights is None:
             return None
@@ -262,7 +276,7 @@ class BackpropDisplay:
                 arcs.append(np.column_stack([2 * t, y]))
         return _draw_lines(self.ax_, arcs, weights.ravel(), "#cbbfae")
 
-    def _draw_units(self, layer, places):
+    def _draw_units(self, layer: int, places: Array) -> Any:
         from matplotlib.colors import LinearSegmentedColormap
 
         units, values = self.shown_[layer], self.activations[layer]
@@ -303,7 +317,7 @@ class BackpropDisplay:
                 )
         return nodes
 
-    def _draw_names(self, places):
+    def _draw_names(self, places: list[Array]) -> None:
         inputs, _, outputs = self.shown_
         beside = {"textcoords": "offset points", "va": "center", "fontsize": 8}
         for unit, y in zip(inputs, places[0], strict=True):
@@ -331,7 +345,7 @@ class BackpropDisplay:
             **above,
         )
 
-    def _title(self):
+    def _title(self) -> str:
         title = f"loss {self.loss:.3g}"
         if len(self.target) != len(self.output_names):  # otherwise it is beside each
             told = ", ".join(_number(float(value)) for value in self.target)
@@ -349,7 +363,7 @@ class BackpropDisplay:
         return title + "\n"
 
 
-def _one_row(x):
+def _one_row(x: MatrixLike) -> Any:
     """One sample as a table or matrix of one row."""
     if hasattr(x, "to_frame"):  # a row of a pandas table
         return x.to_frame().T.infer_objects()
@@ -360,7 +374,7 @@ def _one_row(x):
     return np.asarray(x).reshape(1, -1)
 
 
-def _one_target(estimator, y):
+def _one_target(estimator: Any, y: ArrayLike) -> Array:
     """One label or target as a matrix for the loss, float64."""
     targets = estimator._fitted.targets
     if not targets.labelled:
@@ -370,7 +384,7 @@ def _one_target(estimator, y):
     return targets.encode(np.asarray(y).reshape(1)).astype(np.float64)
 
 
-def _output_names(estimator, n_outputs):
+def _output_names(estimator: Any, n_outputs: int) -> list[str]:
     classes = getattr(estimator, "classes_", None)
     if classes is None:
         return [f"output {k}" for k in range(n_outputs)]
@@ -380,12 +394,12 @@ def _output_names(estimator, n_outputs):
     return [f"{kind} {label}" for label in classes]
 
 
-def _places(n):
+def _places(n: int) -> Array:
     """Vertical positions of n units."""
     return np.array([0.5]) if n == 1 else np.linspace(1, 0, n)
 
 
-def _clear_places(edges, ax):
+def _clear_places(edges: Any, ax: Any) -> list[Array]:
     """A place on each edge for two numbers, without overlap if possible.
 
     One edge after the other takes the first free place, or the one with least overlap.
@@ -405,7 +419,7 @@ def _clear_places(edges, ax):
     return taken
 
 
-def _draw_lines(ax, lines, weights, color="#9a9a9a"):
+def _draw_lines(ax: Any, lines: Any, weights: Array, color: str = "#9a9a9a") -> Any:
     """Edges whose width is the size of the weight; negative weights are dashed."""
     from matplotlib.collections import LineCollection
 
@@ -421,7 +435,7 @@ def _draw_lines(ax, lines, weights, color="#9a9a9a"):
     return edges
 
 
-def _number(value):
+def _number(value: float) -> str:
     """A short text for a number."""
     if value != 0 and not 1e-2 <= abs(value) < 1e4:
         mantissa, exponent = f"{value:.0e}".split("e")
@@ -430,7 +444,7 @@ def _number(value):
     return f"{value:.{digits}g}".replace("-", "−")
 
 
-def _two_numbers(ax, place, weight, gradient):
+def _two_numbers(ax: Any, place: Any, weight: float, gradient: float) -> list[Any]:
     """A weight, and below it the derivative with respect to it."""
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     style = {

@@ -1,11 +1,14 @@
 """Helpers of the displays. matplotlib is only imported when something is drawn."""
 
+from typing import Any
+
+from sklearn_bp._common.types import Array
 from sklearn_bp._estimators.base import BaseTwoLayer
 
 FORWARD, BACKWARD = "#1f5fa8", "#b3361e"
 
 
-def pyplot(display):
+def pyplot(display: Any) -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -16,7 +19,7 @@ def pyplot(display):
     return plt
 
 
-def two_layer(estimator, display):
+def two_layer(estimator: Any, display: str) -> BaseTwoLayer:
     """The fitted estimator, if it is from this package; TypeError otherwise."""
     if not isinstance(estimator, BaseTwoLayer) or not hasattr(estimator, "coefs_"):
         raise TypeError(
@@ -27,14 +30,14 @@ def two_layer(estimator, display):
     return estimator
 
 
-def hidden_activations(estimator, X):
+def hidden_activations(estimator: Any, X: Array) -> Array:
     """Activations a1, (n, n_hidden), of encoded rows."""
-    a1 = X @ estimator.coefs_[0] + estimator.intercepts_[0]
-    network = estimator._fitted_network().network
-    activate, _ = network.activation.bind(a1.shape, a1.dtype)
+    fitted = estimator._fitted_network()
+    a1 = fitted.inside(X) @ estimator.coefs_[0] + estimator.intercepts_[0]
+    activate, _ = fitted.network.activation.bind(a1.shape, a1.dtype)
     activate(a1)
     return a1
 
 
-def shortened(name, length=18):
+def shortened(name: str, length: int = 18) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,7 +1,11 @@
 """The input weights of hidden units."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import numpy as np
 
+from sklearn_bp._common.types import Array, MatrixLike
 from sklearn_bp.display._drawing import (
     BACKWARD,
     FORWARD,
@@ -64,7 +68,13 @@ class HiddenUnitsDisplay:
     <...HiddenUnitsDisplay object at ...>
     """
 
-    def __init__(self, *, weights, contributions, feature_names=None):
+    def __init__(
+        self,
+        *,
+        weights: Array,
+        contributions: Array,
+        feature_names: Sequence[str] | Array | None = None,
+    ) -> None:
         self.weights = weights
         self.contributions = contributions
         self.feature_names = feature_names
@@ -72,15 +82,15 @@ class HiddenUnitsDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: Any,
+        X: MatrixLike,
         *,
-        image_shape=None,
-        per_deviation=True,
-        n_units=16,
-        n_features=8,
-        ax=None,
-    ):
+        image_shape: tuple[int, int] | None = None,
+        per_deviation: bool = True,
+        n_units: int = 16,
+        n_features: int = 8,
+        ax: Any = None,
+    ) -> Self:
         """Draw the input weights of the units that contribute most.
 
         Parameters
@@ -135,7 +145,14 @@ class HiddenUnitsDisplay:
             ax, image_shape=image_shape, n_units=n_units, n_features=n_features
         )
 
-    def plot(self, ax=None, *, image_shape=None, n_units=16, n_features=8):
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        n_units: int = 16,
+        n_features: int = 8,
+    ) -> Self:
         """Draw the weights.
 
         Parameters
@@ -204,7 +221,7 @@ class HiddenUnitsDisplay:
         )
         return self
 
-    def _bars(self, ax, weights, n_features, largest):
+    def _bars(self, ax: Any, weights: Array, n_features: int, largest: float) -> None:
         """Bars of the largest weights, the largest on top."""
         chosen = np.argsort(-np.abs(weights), kind="stable")[:n_features]
         names = [f"x{j}" for j in chosen]

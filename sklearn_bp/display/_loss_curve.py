@@ -1,12 +1,16 @@
 """Loss and score against epochs."""
 
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
+from sklearn_bp._common.types import Array, MatrixLike
 from sklearn_bp.display._drawing import pyplot
 
 
-def _fitted_network(estimator):
+def _fitted_network(estimator: Any) -> Any:
     """The network inside searches, pipelines and target transformers."""
     while not hasattr(estimator, "coefs_"):
         if hasattr(estimator, "best_estimator_"):
@@ -20,7 +24,7 @@ def _fitted_network(estimator):
     return estimator
 
 
-def _lists(value, n):
+def _lists(value: Any, n: int) -> list[Any]:
     """One value per curve, from a list or from the value of a single curve."""
     if value is None:
         return [None] * n
@@ -81,12 +85,12 @@ class LossCurveDisplay:
     def __init__(
         self,
         *,
-        loss,
-        validation_loss=None,
-        validation_score=None,
-        best_iter=None,
-        name=None,
-    ):
+        loss: Any,
+        validation_loss: Any = None,
+        validation_score: Any = None,
+        best_iter: Any = None,
+        name: Any = None,
+    ) -> None:
         self.loss = loss
         self.validation_loss = validation_loss
         self.validation_score = validation_score
@@ -94,7 +98,14 @@ class LossCurveDisplay:
         self.name = name
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, name=None, log_scale="auto"):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        ax: Any = None,
+        name: Any = None,
+        log_scale: bool | str = "auto",
+    ) -> Self:
         """Draw the curves of one estimator, or of several in one picture.
 
         Parameters
@@ -144,17 +155,17 @@ class LossCurveDisplay:
     @classmethod
     def from_cv_results(
         cls,
-        cv_results,
-        estimator=None,
-        X=None,
-        y=None,
+        cv_results: dict[str, Any],
+        estimator: Any = None,
+        X: MatrixLike | None = None,
+        y: ArrayLike | None = None,
         *,
-        n_candidates=3,
-        metric="score",
-        ax=None,
-        name=None,
-        log_scale="auto",
-    ):
+        n_candidates: int = 3,
+        metric: str = "score",
+        ax: Any = None,
+        name: Any = None,
+        log_scale: bool | str = "auto",
+    ) -> Self:
         """Draw the curves of cross-validation folds, or of the best of a search.
 
         Parameters
@@ -214,7 +225,9 @@ class LossCurveDisplay:
             fitted, ax=ax, name=labels if name is None else name, log_scale=log_scale
         )
 
-    def plot(self, ax=None, *, name=None, log_scale="auto"):
+    def plot(
+        self, ax: Any = None, *, name: Any = None, log_scale: bool | str = "auto"
+    ) -> Self:
         """Draw the curves.
 
         Parameters
@@ -271,7 +284,13 @@ class LossCurveDisplay:
         self._label(ax, losses, losses_val, log_scale)
         return self
 
-    def _label(self, ax, losses, losses_val, log_scale):
+    def _label(
+        self,
+        ax: Any,
+        losses: list[Array],
+        losses_val: Any,
+        log_scale: bool | str,
+    ) -> None:
         if log_scale == "auto":
             drawn = [c for c in [*losses, *losses_val] if c is not None]
             log_scale = all(np.min(c) > 0 for c in drawn)
@@ -302,11 +321,11 @@ class LossCurveDisplay:
         )
 
 
-def _first_words(lines):
+def _first_words(lines: list[Any]) -> list[str]:
     return [line.get_label().removesuffix(", training loss") for line in lines]
 
 
-def _curves(network):
+def _curves(network: Any) -> tuple[Any, ...]:
     """Training loss, validation loss and score, and the position of the kept epoch."""
     if not hasattr(network, "loss_curve_"):
         raise ValueError(
@@ -323,13 +342,13 @@ def _curves(network):
     return loss, *curves, best_iter
 
 
-def _told(params):
+def _told(params: dict[str, Any]) -> str:
     """The parameters of a search as a text for the legend."""
     short = {name.rpartition("__")[2]: value for name, value in params.items()}
     return ", ".join(f"{name}={value}" for name, value in short.items())
 
 
-def _line(ax, curve, n_epochs, **style):
+def _line(ax: Any, curve: Any, n_epochs: int, **style: Any) -> Any:
     """A curve that ends at the last epoch; None if there is no curve."""
     if curve is None:
         return None
@@ -337,7 +356,7 @@ def _line(ax, curve, n_epochs, **style):
     return ax.plot(epochs, curve, **style)[0]
 
 
-def _marks(best_iter, lines, color):
+def _marks(best_iter: Any, lines: list[Any], color: str) -> list[Any]:
     """A dot at the kept epoch on each curve that includes it."""
     marks = []
     for line in lines:

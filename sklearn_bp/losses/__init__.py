@@ -23,15 +23,15 @@ class _Own(Loss):
 
     __wrapped__: Any
 
-    def __init__(self, loss):
+    def __init__(self, loss: Any) -> None:
         object.__setattr__(self, "__wrapped__", loss)
         for name in dir(Loss):
             if not name.startswith("__") and hasattr(loss, name):
                 object.__setattr__(self, name, getattr(loss, name))
 
 
-def as_loss(loss):
-    """The loss of a name in the regressor's table; an object as it is, or wrapped."""
+def as_loss(loss: Any) -> Loss:
+    """The loss for a name in the regressor's table; objects unchanged, or wrapped."""
     if isinstance(loss, str):
         return REGRESSOR_LOSSES[loss]
     if isinstance(loss, ClassLoss):
@@ -42,7 +42,7 @@ def as_loss(loss):
     return loss if isinstance(loss, Loss) else _Own(loss)
 
 
-def as_class_loss(loss, exclusive):
+def as_class_loss(loss: Any, exclusive: bool) -> ClassLoss:
     """The variant of a loss, given by name or as a `ClassLoss`, for classes that
     exclude each other or for independent scores.
     """

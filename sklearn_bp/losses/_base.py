@@ -1,4 +1,4 @@
-"""What losses have in common, and the constant scores of least loss.
+"""The base class of losses, and the constant scores of least loss.
 
 Arrays are (..., n_rows, n_scores) for scores z2 and predictions p, and (..., n_rows,
 n_targets) for targets y. Mostly n_scores = n_targets, but a loss may have several
@@ -45,12 +45,15 @@ or for independent scores (one for two classes, or one per label).
 The penalty on the weights is not part of the loss: it belongs to the network.
 """
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.optimize import minimize
 
 from sklearn_bp._common.option import Option
+from sklearn_bp._common.types import Array
 
 
 class Loss(Option):
@@ -70,7 +73,7 @@ class Loss(Option):
         With targets and predictions c times as large, the loss is c ** degree times as
         large.
     positive_only : bool
-        Whether all targets must be, or had better be, above 0.
+        Whether all targets must, or should, be above 0.
     logarithmic : bool
         Whether predictions are exp(z), so that dividing the targets by a unit shifts
         the scores by its logarithm.
@@ -95,26 +98,26 @@ class Loss(Option):
     of_mean: ClassVar[bool] = False
     formulas: ClassVar[tuple[str, ...]] = ()
 
-    def n_scores(self, n_targets):
+    def n_scores(self, n_targets: int) -> int:
         """Number of output units for this number of targets."""
         return n_targets
 
-    def forward(self, z):
+    def forward(self, z: Array) -> None:
         """Turn scores into predictions, in place."""
 
-    def backward(self, p, y, out):
+    def backward(self, p: Array, y: Array, out: Array) -> None:
         """Write the derivative of `value` with respect to the scores into `out`."""
         raise NotImplementedError
 
-    def value(self, p, y):
+    def value(self, p: Array, y: Array) -> Array:
         """The loss of each row, (..., n_rows)."""
         raise NotImplementedError
 
-    def bind(self, shape, dtype):
+    def bind(self, shape: tuple[int, ...], dtype: DTypeLike) -> Callable[[Array], None]:
         """`forward` for C-ordered arrays of this shape, with its own buffers."""
         return self.forward
 
-    def onnx(self, graph, z):
+    def onnx(self, graph: Any, z: str) -> str:
         """Append the nodes of the inverse link to an ONNX graph.
 
         For classes: of `proba`. Only needed for export, by losses with a `forward`.
@@ -132,10 +135,10 @@ class Loss(Option):
         """
         return z
 
-    def check_targets(self, y):
+    def check_targets(self, y: Array) -> None:
         """Raise a ValueError for targets, (n, n_targets), outside the domain."""
 
-    def best_constant(self, mean, margin):
+    def best_constant(self, mean: Array, margin: float) -> Array:
         """The constant scores of least loss for targets of this mean.
 
         `mean` is (n_targets,), float64. It is kept at least `margin` away from values
@@ -143,7 +146,7 @@ class Loss(Option):
         """
         return mean
 
-    def constant(self, Y, sample_weight, margin):
+    def constant(self, Y: Array, sample_weight: Array, margin: float) -> Array:
         """The constant scores of least loss, (n_scores,), found by a numerical search.
 
         Y is (n, n_targets), float64, sample_weight (n,).
@@ -151,7 +154,7 @@ class Loss(Option):
         shares = sample_weight / sample_weight.sum()
         start = self.best_constant(shares @ Y, margin)
 
-        def loss_and_gradient(scores):
+        def loss_and_gradient(scores: Array) -> tuple[float, Array]:
             P = np.tile(scores, (len(Y), 1))
             self.forward(P)
             error = np.empty_like(P)
@@ -162,15 +165,15 @@ class Loss(Option):
             found = minimize(loss_and_gradient, start, method="L-BFGS-B", jac=True)
         return found.x if np.isfinite([found.fun, *found.x]).all() else start
 
-    def predicted(self, p, n_targets):
-        """What `predict` returns, (n, n_targets) or (n, n_targets, several)."""
+    def predicted(self, p: Array, n_targets: int) -> Array:
+        """The value of `predict`, (n, n_targets) or (n, n_targets, several)."""
         return p
 
-    def spread(self, p, n_targets):
+    def spread(self, p: Array, n_targets: int) -> Array | None:
         """The predicted standard deviation, (n, n_targets), or None."""
         return None
 
-    def rescale(self, p, scale, shift):
+    def rescale(self, p: Array, scale: Array, shift: Array) -> None:
         """Turn predictions of y into predictions of y * scale + shift, in place.
 
         `scale` and `shift` are (n_targets,).
@@ -178,30 +181,35 @@ class Loss(Option):
         p *= scale
         p += shift
 
-    def targets_of_scores(self, n_targets):
+    def targets_of_scores(self, n_targets: int) -> Array:
         """The target of each score, (n_scores,); -1 where it is not linear in one."""
         return np.arange(n_targets)
 
-    def rescaled_scores(self, z, scale):
+    def rescaled_scores(self, z: Array, scale: Array) -> Array:
         """Scores, (n, n_scores), whose predictions are those of z times `scale`.
 
         `scale` is (n_targets,), 0 for a target about which nothing is known.
         """
         return z * scale
 
-    def interval_error(self, p, y):
+    def interval_error(self, p: Array, y: Array) -> Array:
         """Absolute distance of targets from predictions, (n, n_targets)."""
         return np.abs(self.predicted(p, y.shape[-1]) - y)
 
-    def interval(self, predicted, spread, width):
-        """Lower and upper target whose `interval_error` is `width`, (n_targets,)."""
+    def interval(
+        self, predicted: Array, spread: Any, width: Array
+    ) -> tuple[Array, Array]:
+        """Lower and upper target whose `interval_error` is `width`, (n_targets,).
+
+        `predicted` and `spread` come from the methods of these names.
+        """
         return predicted - width, predicted + width
 
-    def for_validation(self):
+    def for_validation(self) -> "Loss":
         """The loss used on validation rows."""
         return self
 
-    def bounded(self, largest):
+    def bounded(self, largest: Array) -> "Loss":
         """The loss to train with if targets are at most `largest`, (n_targets,)."""
         return self
 
@@ -212,7 +220,9 @@ CONSTANT_ROWS = 4096
 SEARCHED_ROWS = 20_000
 
 
-def best_constant(loss, Y, sample_weight=None):
+def best_constant(
+    loss: Any, Y: Array, sample_weight: Array | None = None
+) -> tuple[Array, float]:
     """The constant scores of least loss, and that loss: the baseline for any network.
 
     Parameters

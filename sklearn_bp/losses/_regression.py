@@ -4,6 +4,7 @@ See `losses._base` for the conventions.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
@@ -13,10 +14,12 @@ from scipy.special import xlogy
 
 from sklearn_bp._common import onnx_forms
 from sklearn_bp._common.option import check_number
+from sklearn_bp._common.types import Array
 from sklearn_bp.losses._base import Loss
 from sklearn_bp.losses._classification import (
     BinarySquaredError,
     CategoricalSquaredError,
+    ClassLoss,
 )
 
 __all__ = [
@@ -47,16 +50,16 @@ class SquaredError(Loss):
     degree = 2
     of_mean = True
 
-    def backward(self, p, y, out):
+    def backward(self, p: Array, y: Array, out: Array) -> None:
         np.subtract(p, y, out=out)
         n_outputs = out.shape[-1]
         if n_outputs > 1:
             out /= n_outputs
 
-    def value(self, p, y):
+    def value(self, p: Array, y: Array) -> Array:
         return 0.5 * np.square(p - y).mean(axis=-1)
 
-    def variant(self, exclusive):
+    def variant(self, exclusive: bool) -> ClassLoss:
         """`CategoricalSquaredError` or `BinarySquaredError`."""
         return CategoricalSquaredError() if exclusive else BinarySquaredError()
 
@@ -73,15 +76,15 @@ class AbsoluteError(Loss):
     scalable = True
     robust = True
 
-    def backward(self, p, y, out):
+    def backward(self, p: Array, y: Array, out: Array) -> None:
         np.subtract(p, y, out=out)
         np.sign(out, out=out)
         out /= out.shape[-1]
 
-    def value(self, p, y):
+    def value(self, p: Array, y: Array) -> Array:
         return np.abs(p - y).mean(axis=-1)
 
-    def constant(self, Y, sample_weight, margin):
+    def constant(self, Y: Array, sample_weight: Array, margin: float) -> Array:
         return weighted_quantiles(Y, sample_weight, [0.5])[:, 0]
 
 
@@ -113,15 +116,15 @@ class Huber(Loss):
     scalable: ClassVar[bool] = True
     robust: ClassVar[bool] = True
 
-    def check(self):
+    def check(self) -> None:
         check_number(self, "delta", 0, closed="neither")
 
-    def backward(self, p, y, out):
+    def backward(self, p: Array, y: Array, out: Array) -> None:
         np.subtract(p, y, out=out)
         np.clip(out, -self.delta, self.delta, out=out)
         out /= out.shape[-1]
 
-    def value(self, p, y):
+    def value(self, p: Array, y: Array) -> Array:
         r = np.abs(p - y)
         # r^2 / 2 up to d, from there d (r - d / 2): with c = min(r, d), c (r - c / 2).
         c = np.minimum(r, self.delta)
@@ -156,7 +159,7 @@ class Quantile(Loss):
     scalable: ClassVar[bool] = True
     robust: ClassVar[bool] = True
 
-    def check(self):
+    def check(self) -> None:
         levels = np.atleast_1d(np.asarray(self.quantile, dtype=object))
         numbers = all(
             isinstance(level, Real) and not isinstance(level, bool) for level in levels
@@ -174,30 +177,30 @@ class Quantile(Loss):
             )
 
     @property
-    def levels(self):
+    def levels(self) -> Array:
         """The quantiles, (n_quantiles,), float64."""
         return np.atleast_1d(np.asarray(self.quantile, np.float64))
 
     @property
-    def out_activation(self):  # type: ignore[override]
+    def out_activation(self) -> str:  # type: ignore[override]
         """Name of the inverse link: "cumulative_softplus" for several quantiles."""
         return "identity" if len(self.levels) == 1 else "cumulative_softplus"
 
-    def n_scores(self, n_targets):
+    def n_scores(self, n_targets: int) -> int:
         return n_targets * len(self.levels)
 
-    def _by_quantile(self, p):
+    def _by_quantile(self, p: Array) -> Array:
         """A view, (..., n_targets, n_quantiles)."""
         return p.reshape(*p.shape[:-1], -1, len(self.levels))
 
-    def forward(self, z):
+    def forward(self, z: Array) -> None:
         p = self._by_quantile(z)
         if p.shape[-1] > 1:
             steps = p[..., 1:]
             np.logaddexp(steps, 0, out=steps)
             np.cumsum(p, axis=-1, out=p)
 
-    def backward(self, p, y, out):
+    def backward(self, p: Array, y: Array, out: Array) -> None:
         p, error, y = self._by_quantile(p), self._by_quantile(out), y[..., np.newaxis]
         q = self.levels.astype(p.dtype)
         error[...] = (p > y) * (1 - q) - (p < y) * q
@@ -207,50 +210,52 @@ class Quantile(Loss):
             error[..., 1:] *= -np.expm1(-np.diff(p, axis=-1))
         out /= out.shape[-1]
 
-    def value(self, p, y):
+    def value(self, p: Array, y: Array) -> Array:
         r = y[..., np.newaxis] - self._by_quantile(p)
         q = self.levels.astype(p.dtype)
         return np.maximum(q * r, (q - 1) * r).mean(axis=(-2, -1))
 
-    def best_constant(self, mean, margin):
+    def best_constant(self, mean: Array, margin: float) -> Array:
         p = mean[:, np.newaxis] + np.arange(len(self.levels))
         return self._scores_of(p)
 
-    def constant(self, Y, sample_weight, margin):
+    def constant(self, Y: Array, sample_weight: Array, margin: float) -> Array:
         return self._scores_of(weighted_quantiles(Y, sample_weight, self.levels))
 
-    def targets_of_scores(self, n_targets):
+    def targets_of_scores(self, n_targets: int) -> Array:
         targets = np.full((n_targets, len(self.levels)), -1)
         targets[:, 0] = np.arange(n_targets)
         return targets.ravel()
 
-    def rescaled_scores(self, z, scale):
+    def rescaled_scores(self, z: Array, scale: Array) -> Array:
         p = z.copy()
         self.forward(p)
         p = self._by_quantile(p) * scale[:, np.newaxis]
         return np.array([self._scores_of(row) for row in p])
 
-    def _scores_of(self, p):
+    def _scores_of(self, p: Array) -> Array:
         """The scores of quantiles, (n_targets, n_quantiles); equal ones move apart."""
         steps = np.diff(p, axis=1)
         p = p.copy()
         p[:, 1:] = _softplus_inverse(np.maximum(steps, SMALLEST_STEP))
         return p.ravel()
 
-    def predicted(self, p, n_targets):
+    def predicted(self, p: Array, n_targets: int) -> Array:
         return p if np.ndim(self.quantile) == 0 else self._by_quantile(p)
 
-    def rescale(self, p, scale, shift):
+    def rescale(self, p: Array, scale: Array, shift: Array) -> None:
         p = self._by_quantile(p)
         p *= scale[:, np.newaxis]
         p += shift[:, np.newaxis]
 
-    def interval_error(self, p, y):
+    def interval_error(self, p: Array, y: Array) -> Array:
         """Distance beyond the outer quantiles (Romano, Patterson and Candes 2019)."""
         p = self._by_quantile(p)
         return np.maximum(p[..., 0] - y, y - p[..., -1])
 
-    def interval(self, predicted, spread, width):
+    def interval(
+        self, predicted: Array, spread: Any, width: Array
+    ) -> tuple[Array, Array]:
         if predicted.ndim == 2:
             return predicted - width, predicted + width
         most = np.finfo(np.float64).max
@@ -259,7 +264,7 @@ class Quantile(Loss):
         middle = lower / 2 + upper / 2  # a negative width could make the ends cross
         return np.minimum(lower, middle), np.maximum(upper, middle)
 
-    def onnx(self, graph, z):
+    def onnx(self, graph: Any, z: str) -> str:
         n_levels = len(self.levels)
         if n_levels == 1:
             return z
@@ -307,18 +312,18 @@ class GaussianNLL(Loss):
     degree: ClassVar[int] = 0
     relative_errors: ClassVar[bool] = True
 
-    def check(self):
+    def check(self) -> None:
         check_number(self, "min_std", 0, closed="neither")
 
-    def n_scores(self, n_targets):
+    def n_scores(self, n_targets: int) -> int:
         return 2 * n_targets
 
-    def forward(self, z):
+    def forward(self, z: Array) -> None:
         s = z[..., z.shape[-1] // 2 :]
         np.logaddexp(s, 0, out=s)
         s += self.min_std
 
-    def backward(self, p, y, out):
+    def backward(self, p: Array, y: Array, out: Array) -> None:
         k = y.shape[-1]
         m, s = p[..., :k], p[..., k:]
         of_mean, of_spread = out[..., :k], out[..., k:]
@@ -328,24 +333,24 @@ class GaussianNLL(Loss):
         of_spread *= -np.expm1(self.min_std - s)
         of_mean /= s
 
-    def value(self, p, y):
+    def value(self, p: Array, y: Array) -> Array:
         k = y.shape[-1]
         m, s = p[..., :k], p[..., k:]
         return (np.log(s) + 0.5 * np.square((m - y) / s)).sum(axis=-1)
 
-    def best_constant(self, mean, margin):
+    def best_constant(self, mean: Array, margin: float) -> Array:
         return np.append(mean, np.full(len(mean), _softplus_inverse(1.0)))
 
-    def constant(self, Y, sample_weight, margin):
+    def constant(self, Y: Array, sample_weight: Array, margin: float) -> Array:
         mean = np.average(Y, axis=0, weights=sample_weight)
         variance = np.average(np.square(Y - mean), axis=0, weights=sample_weight)
         s = np.sqrt(variance) - self.min_std
         return np.append(mean, _softplus_inverse(np.maximum(s, SMALLEST_STEP)))
 
-    def targets_of_scores(self, n_targets):
+    def targets_of_scores(self, n_targets: int) -> Array:
         return np.append(np.arange(n_targets), np.full(n_targets, -1))
 
-    def rescaled_scores(self, z, scale):
+    def rescaled_scores(self, z: Array, scale: Array) -> Array:
         """Spreads do not shrink: too small a spread makes steps of any length."""
         p = z.copy()
         self.forward(p)
@@ -354,27 +359,29 @@ class GaussianNLL(Loss):
         spreads = _softplus_inverse(np.maximum(s, SMALLEST_STEP))
         return np.concatenate([z[..., :k] * scale, spreads], axis=-1)
 
-    def predicted(self, p, n_targets):
+    def predicted(self, p: Array, n_targets: int) -> Array:
         return p[..., :n_targets]
 
-    def spread(self, p, n_targets):
+    def spread(self, p: Array, n_targets: int) -> Array | None:
         return p[..., n_targets:]
 
-    def rescale(self, p, scale, shift):
+    def rescale(self, p: Array, scale: Array, shift: Array) -> None:
         k = len(scale)
         p[..., :k] *= scale
         p[..., :k] += shift
         p[..., k:] *= scale
 
-    def interval_error(self, p, y):
+    def interval_error(self, p: Array, y: Array) -> Array:
         """In standard deviations (Lei et al. 2018, section 5.2)."""
         k = y.shape[-1]
         return np.abs(p[..., :k] - y) / p[..., k:]
 
-    def interval(self, predicted, spread, width):
+    def interval(
+        self, predicted: Array, spread: Array, width: Array
+    ) -> tuple[Array, Array]:
         return predicted - width * spread, predicted + width * spread
 
-    def onnx(self, graph, z):
+    def onnx(self, graph: Any, z: str) -> str:
         return z  # the mean; the graph does not give the spread
 
 
@@ -391,29 +398,29 @@ class Poisson(Loss):
     logarithmic = True
     of_mean = True
 
-    def best_constant(self, mean, margin):
+    def best_constant(self, mean: Array, margin: float) -> Array:
         return np.log(np.maximum(mean, margin))
 
-    def forward(self, z):
+    def forward(self, z: Array) -> None:
         np.exp(z, out=z)
 
-    def backward(self, p, y, out):
+    def backward(self, p: Array, y: Array, out: Array) -> None:
         np.subtract(p, y, out=out)
 
-    def value(self, p, y):
+    def value(self, p: Array, y: Array) -> Array:
         return (xlogy(y, y / p) - y + p).sum(axis=-1)
 
-    def bounded(self, largest):
+    def bounded(self, largest: Array) -> Loss:
         return _BoundedPoisson(largest) if type(self) is Poisson else self
 
-    def check_targets(self, y):
+    def check_targets(self, y: Array) -> None:
         if (y < 0).any():
             raise ValueError(
                 "Some targets are negative: loss='poisson' needs y >= 0. "
                 "Use loss='squared_error' for targets of either sign."
             )
 
-    def onnx(self, graph, z):
+    def onnx(self, graph: Any, z: str) -> str:
         return onnx_forms.bounded_exp(graph, z)
 
 
@@ -434,24 +441,24 @@ class Gamma(Loss):
     logarithmic = True
     of_mean = True
 
-    def best_constant(self, mean, margin):
+    def best_constant(self, mean: Array, margin: float) -> Array:
         return np.log(np.maximum(mean, np.finfo(float).tiny))
 
-    def forward(self, z):
+    def forward(self, z: Array) -> None:
         np.exp(z, out=z)
 
-    def backward(self, p, y, out):
+    def backward(self, p: Array, y: Array, out: Array) -> None:
         np.divide(y, p, out=out)
         np.subtract(1, out, out=out)
 
-    def value(self, p, y):
+    def value(self, p: Array, y: Array) -> Array:
         ratio = y / p
         return (ratio - np.log(ratio) - 1).sum(axis=-1)
 
-    def bounded(self, largest):
+    def bounded(self, largest: Array) -> Loss:
         return _BoundedGamma() if type(self) is Gamma else self
 
-    def check_targets(self, y):
+    def check_targets(self, y: Array) -> None:
         if (y <= 0).any():
             raise ValueError(
                 "Some targets are not positive: loss='gamma' needs y > 0. "
@@ -459,7 +466,7 @@ class Gamma(Loss):
                 "targets of either sign."
             )
 
-    def onnx(self, graph, z):
+    def onnx(self, graph: Any, z: str) -> str:
         return onnx_forms.bounded_exp(graph, z)
 
 
@@ -470,7 +477,7 @@ LARGEST_POISSON = 30.0
 LARGEST_GAMMA = 1000.0
 
 
-def _bounded_exp(z):
+def _bounded_exp(z: Array) -> None:
     """exp(z), in place, neither 0 nor infinite."""
     most = 700.0 if z.dtype == np.float64 else 80.0
     np.minimum(z, most, out=z)
@@ -486,18 +493,18 @@ class _BoundedPoisson(Poisson):
 
     most: Any
 
-    def __init__(self, largest):
+    def __init__(self, largest: Array) -> None:
         most = np.where(largest > 0, LARGEST_POISSON * largest, np.inf)
         object.__setattr__(self, "most", most.astype(largest.dtype))
 
-    def forward(self, z):
+    def forward(self, z: Array) -> None:
         _bounded_exp(z)
 
-    def backward(self, p, y, out):
+    def backward(self, p: Array, y: Array, out: Array) -> None:
         np.minimum(p, self.most, out=out)
         np.subtract(out, y, out=out)
 
-    def value(self, p, y):
+    def value(self, p: Array, y: Array) -> Array:
         most = self.most
         linear = np.where(p > most, most * (1 + np.log(np.maximum(p / most, 1))), p)
         return (xlogy(y, y / p) - y + linear).sum(axis=-1)
@@ -509,27 +516,29 @@ class _BoundedGamma(Gamma):
     delta2 = 1 - min(y / p, m), where m = LARGEST_GAMMA.
     """
 
-    def forward(self, z):
+    def forward(self, z: Array) -> None:
         _bounded_exp(z)
 
-    def backward(self, p, y, out):
+    def backward(self, p: Array, y: Array, out: Array) -> None:
         np.divide(y, p, out=out)
         np.minimum(out, LARGEST_GAMMA, out=out)
         np.subtract(1, out, out=out)
 
-    def value(self, p, y):
+    def value(self, p: Array, y: Array) -> Array:
         ratio, most = y / p, LARGEST_GAMMA
         log = np.log(ratio)
         linear = np.where(ratio > most, most * (1 + log - math.log(most)), ratio)
         return (linear - log - 1).sum(axis=-1)
 
 
-def _softplus_inverse(s):
+def _softplus_inverse(s: Any) -> Any:
     """The z of log(1 + exp(z)) = s > 0."""
     return s + np.log(-np.expm1(-s))
 
 
-def weighted_quantiles(Y, sample_weight, levels):
+def weighted_quantiles(
+    Y: Array, sample_weight: Array, levels: Sequence[float] | Array
+) -> Array:
     """Weighted quantiles of each column, (n_columns, n_levels): least pinball loss.
 
     The smallest value with at least this share of the weight at or below it; where the

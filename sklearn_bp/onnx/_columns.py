@@ -92,6 +92,14 @@ def filled(graph, features, columns):
     return _side_by_side(graph, parts)
 
 
+def inside(graph, X, limits, centre):
+    """X with the centre of its column for each value beyond the limits."""
+    low, high = limits
+    far = graph.node("Or", graph.node("Less", X, low), graph.node("Greater", X, high))
+    centre = np.zeros(len(low)) if centre is None else centre
+    return graph.node("Where", far, centre, X)
+
+
 def _of_numbers(graph, features, j, levels):
     """An indicator for each level of a numeric column, compared in float64."""
     if any(isinstance(level, str | bytes) for level in levels):

@@ -15,7 +15,7 @@ from skl2onnx.common.utils import (
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_bp.activations import as_activation
-from sklearn_bp.onnx._columns import Features, filled
+from sklearn_bp.onnx._columns import Features, filled, inside
 from sklearn_bp.onnx._forms import ACTIVATIONS, LINKS, written
 from sklearn_bp.onnx._graph import Graph
 
@@ -36,6 +36,8 @@ def _scores(graph, estimator, features):
         X = features.numbers(range(estimator.n_features_in_))
     else:
         X = filled(graph, features, columns)
+    if fitted.limits is not None:
+        X = inside(graph, X, fitted.limits, fitted.centre)
     W1, b1, W2, b2, V = fitted.weights
     z1 = graph.node("Add", graph.node("MatMul", X, W1), b1)
     given = fitted.activation_given

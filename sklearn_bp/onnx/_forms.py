@@ -1,15 +1,17 @@
 """Where the converters find the ONNX forms of activations and losses."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from sklearn_bp import activations, losses
+from sklearn_bp.onnx._graph import Graph
 
 
-def _own_form(graph, z, part):
+def _own_form(graph: Graph, z: str, part: Any) -> str:
     return part.onnx(graph, z)
 
 
-def _by_type(parts):
+def _by_type(parts: Iterable[Any]) -> dict[type, Any]:
     return {type(part): _own_form for part in parts}
 
 
@@ -21,7 +23,9 @@ for _variants in losses.CLASSIFIER_LOSSES.values():
     LINKS |= _by_type(_variants.values())
 
 
-def written(table, graph, z, part, name, given):
+def written(
+    table: dict[type, Any], graph: Graph, z: str, part: Any, name: str, given: Any
+) -> str:
     """Append the form of a part to a graph.
 
     Parameters
@@ -53,14 +57,14 @@ def written(table, graph, z, part, name, given):
     return part.onnx(graph, z)
 
 
-def _has_form(part):
+def _has_form(part: Any) -> bool:
     """Whether the method `onnx` describes the part's own `forward` and `proba`.
 
     A subclass that overrides one of these has no form until it overrides `onnx` too.
     """
     scopes = [getattr(part, "__dict__", {}), *map(vars, type(part).__mro__)]
 
-    def depth(name):
+    def depth(name: str) -> int:
         return next((i for i, scope in enumerate(scopes) if name in scope), len(scopes))
 
     return depth("onnx") <= min(depth("forward"), depth("proba"))

@@ -1,6 +1,9 @@
 """`Graph`: an ONNX graph under construction, to which parts append their nodes."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 from onnx import TensorProto
 
 _TENSORS = {
@@ -21,11 +24,17 @@ class Graph:
         The dtype of numbers in the graph: float32 or float64.
     """
 
-    def __init__(self, scope, container, dtype):
+    def __init__(self, scope: Any, container: Any, dtype: DTypeLike) -> None:
         self.scope, self.container = scope, container
         self.dtype = np.dtype(dtype)
 
-    def node(self, operator, *inputs, out=None, **attributes):
+    def node(
+        self,
+        operator: str,
+        *inputs: ArrayLike,
+        out: str | None = None,
+        **attributes: Any,
+    ) -> str:
         """Append a node and return the name of its result.
 
         Parameters
@@ -46,9 +55,10 @@ class Graph:
         self.container.add_node(operator, names, out, name=name, **attributes)
         return out
 
-    def constant(self, values, dtype=None):
+    def constant(self, values: ArrayLike, dtype: Any = None) -> str:
         """Add a constant in `dtype`, or in int64, bool or str; return its name."""
         name = self.scope.get_unique_variable_name("constant")
+        flat: Any
         if dtype is str:
             kind, values = TensorProto.STRING, np.array(values, object)
             flat = [value.encode("utf-8") for value in values.ravel()]
@@ -58,12 +68,14 @@ class Graph:
         self.container.add_initializer(name, kind, values.shape, flat)
         return name
 
-    def cast(self, value, dtype=None, out=None):
+    def cast(
+        self, value: str, dtype: DTypeLike | None = None, out: str | None = None
+    ) -> str:
         """Convert `value` to `dtype`, or to another."""
         to = _TENSORS[np.dtype(self.dtype if dtype is None else dtype)]
         return self.node("Cast", value, to=to, out=out)
 
-    def columns(self, value, indices):
+    def columns(self, value: str, indices: ArrayLike) -> str:
         """Select columns of a matrix."""
         indices = self.constant(indices, np.int64)
         return self.node("Gather", value, indices, axis=1)

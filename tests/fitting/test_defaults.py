@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._fitting.defaults import rows_a_batch, rows_a_round
+from sklearn_bp._fitting.defaults import rows_per_batch, rows_per_round
 
 
 @pytest.mark.parametrize(
-    ("rule", "least", "most"), [(rows_a_batch, 32, 256), (rows_a_round, 256, 8192)]
+    ("rule", "least", "most"), [(rows_per_batch, 32, 256), (rows_per_round, 256, 8192)]
 )
 def test_batches_are_the_power_of_two_nearest_to_a_67th(rule, least, most):
     powers = 2.0 ** np.arange(20)
@@ -68,6 +69,25 @@ def test_the_rate_of_sparse_wide_data(n, rate):
     y = X[:, :9].sum(axis=1) > 0
     model = TwoLayerClassifier(128, n_members=2, loss_threshold=1e9).fit(X, y)
     assert_allclose(model.learning_rate_init_, rate, rtol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [10, 50, 200])
+def test_the_penalty_is_that_of_batches_by_rows_whatever_their_length(batch_size):
+    """As `alpha_` says: given as a number, it leads to the same weights."""
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    settings = {"batch_size": batch_size, "n_members": 1, "early_stopping": False}
+    settings |= {"max_iter": 20, "random_state": 0, "learning_rate_init": 0.01}
+    fits = [TwoLayerRegressor(5, **settings)]
+    with pytest.warns(ConvergenceWarning):
+        fits[0].fit(X, X[:, 0])
+    assert_allclose(fits[0].alpha_, many(200) * batch_size / 32, rtol=1e-12)
+    for alpha in (fits[0].alpha_, 0.0):
+        fits.append(TwoLayerRegressor(5, alpha=alpha, **settings))
+        with pytest.warns(ConvergenceWarning):
+            fits[-1].fit(X, X[:, 0])
+    auto, given, without = (fit.predict(X) for fit in fits)
+    assert_allclose(auto, given, rtol=1e-4, atol=1e-5)
+    assert np.abs(auto - without).max() > 20 * np.abs(auto - given).max()
 
 
 def test_other_solvers_have_penalties_of_their_own():

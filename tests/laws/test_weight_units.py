@@ -94,6 +94,10 @@ def test_weights_of_rows():
         assert_array_equal(in_rows(np.array([0.6, 0.9, 0.0]), few), [2, 3, 0])
         assert_array_equal(in_rows(np.array([3.0, 0, 3]), few), [1, 0, 1])
         assert in_rows(np.full(3, 1e-320), few) is None
+    nearly = np.array([1, 2 + 1e-6])  # as rounding leaves them
+    assert_array_equal(in_rows(nearly, 100), [1, 2])
+    far = np.array([1, 2 + 4e-6])
+    assert_allclose(in_rows(far, 100), far / far.mean(), rtol=1e-12)
     uneven = RNG.exponential(size=50)
     uneven[:10] = 0
     assert_allclose(in_rows(uneven, 100).sum(), 40)

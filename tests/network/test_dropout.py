@@ -106,9 +106,9 @@ def test_masks(rate):
     next_mask = Dropout(rate, stream_of(np.random.RandomState(0))).bind(shape, float)
     masks = np.array([next_mask().copy() for _ in range(n_masks)])
     assert masks.min() == 0
-    assert_allclose(masks[masks > 0], 1 / (1 - rate), rtol=1e-2)  # rate is 2^-16 k
-    if rate < 0.99:
-        assert_allclose(masks.max(), 1 / (1 - rate), rtol=1e-4)
+    drawn = min(round(rate * 2**16), 2**16 - 1) / 2**16  # by 16 bits
+    assert_allclose(masks[masks > 0], 1 / (1 - drawn), rtol=1e-12)
+    assert_allclose(1 / (1 - drawn), 1 / (1 - rate), rtol=1e-4 if rate < 0.99 else 1e-2)
     deviation = np.sqrt(rate / (1 - rate))
     assert abs(masks.mean() - 1) < 5 * deviation / np.sqrt(masks.size)
     assert np.abs(masks.mean(axis=0) - 1).max() < 5 * deviation / np.sqrt(n_masks)

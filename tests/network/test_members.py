@@ -10,8 +10,14 @@ from scipy import sparse
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._fitting.defaults import members
 from sklearn_bp._network.batches import Data
-from sklearn_bp._network.kernel import Objective, TwoLayerNetwork, _outer_products
+from sklearn_bp._network.kernel import (
+    Objective,
+    TwoLayerNetwork,
+    _outer_products,
+    loss_and_gradient,
+)
 from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.lbfgs import LBFGS
 from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
 from sklearn_bp._training.patience import Patience
 from sklearn_bp.activations import ACTIVATIONS
@@ -84,6 +90,21 @@ def test_each_member_learns_as_if_alone(loss, optimizer, convert, skip):
             assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
     curves = [result.state.loss_curve for result in single]
     assert_allclose(together.state.loss_curve, np.mean(curves, axis=0), rtol=1e-12)
+
+
+@cases
+def test_the_loss_of_lbfgs_is_the_mean_of_the_members(loss):
+    network, X, Y, weights, parameters = problem(loss)
+    data = Data.weighted(X, Y, weights, alpha=0.3)
+    state = TrainingState(parameters, Patience(0, np.inf), np.random.RandomState(3))
+    plan = Plan(5, -np.inf, None)
+    result = LBFGS(1e-9, 1000, 256).train(network, data, state, plan)
+    assert result.state.n_iter == 5
+    losses = [
+        loss_and_gradient(network, alone(member), X, Y, weights, 0.3)[0]
+        for member in result.parameters.members()
+    ]
+    assert_allclose(result.state.loss_curve[-1], np.mean(losses), rtol=1e-12)
 
 
 @cases

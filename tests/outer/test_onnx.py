@@ -89,6 +89,20 @@ def assert_same(model, X, tolerance=None, sample=None):
 
 
 @over_dtypes
+def test_values_beyond_the_limits(dtype):
+    """They count as unknown in the graph too, from training on or not."""
+    rows = X.astype(dtype)
+    far = rows.copy()
+    far[0], far[1, 2], far[2, 1] = 1e6, -1e3, -1e5
+    for fitted_to in (rows, far):
+        for make, y in (
+            (TwoLayerClassifier, CLASSES["names"]),
+            (TwoLayerRegressor, TARGETS["two"]),
+        ):
+            assert_same(make(**BRIEF).fit(fitted_to, y), far, 1e-5)
+
+
+@over_dtypes
 @pytest.mark.parametrize("loss", [*CLASSIFIER_LOSSES, LogLoss(0.1)], ids=repr)
 @pytest.mark.parametrize("kind", CLASSES)
 def test_labels_and_probabilities(kind, loss, dtype):

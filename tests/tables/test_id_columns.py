@@ -83,6 +83,14 @@ def test_more_than_half_as_many_levels_as_rows_that_weigh(n_levels, warns):
     assert len(model.encoded_feature_names_) == 4 + (0 if warns else n_levels)
 
 
+def test_columns_of_50_levels_stay():
+    """As the documentation says: more than 50, and more than half of the rows."""
+    assert columns_kept(*table(n=90, n_levels=50)) == 2 + 50 + 2
+    X, y = table(n=90, n_levels=51)
+    with pytest.warns(UserWarning, match=LEFT_OUT):
+        TwoLayerClassifier(**QUICK).fit(X, y)
+
+
 def test_the_first_part_of_a_stream_does_not_decide():
     X, y = table()
     model = TwoLayerClassifier(**QUICK).partial_fit(X, y, classes=[0, 1])

@@ -16,6 +16,7 @@ from sklearn.neural_network import MLPRegressor
 from slow import slow_but
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp._tables.running import of_part
 from sklearn_bp._tables.statistics import POINTS, ColumnStatistics, TargetStatistics
 from sklearn_bp.losses import GaussianNLL, Quantile
 
@@ -331,6 +332,14 @@ def test_classes_of_a_stream(case):
     model = TwoLayerClassifier(random_state=0)
     stream(model, X, y, 100, 12, classes=["high", "low"])
     assert model.score(X, y) > whole.score(X, y) - 0.03
+
+
+def test_a_scaling_is_settled_again_after_a_twentieth_more_rows():
+    X = np.random.default_rng(0).uniform(-1, 1, size=(105, 2))
+    first = of_part(X[:100], None, 0)
+    _, scaling = first.settled(X.dtype)
+    for n, due in ((104, False), (105, True)):
+        assert first.merged(of_part(X[100:n], None, 0)).is_due(scaling) is due
 
 
 @pytest.mark.slow

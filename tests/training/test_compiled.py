@@ -387,7 +387,7 @@ def test_scores_by_columns_are_those_where_others_are_zero(k, scaling):
 
 @pytest.mark.parametrize("columns", [[(0, 6)], [(-1, 2)], [(2, 2)], [(3, 1)]])
 def test_columns_that_are_not_there_are_refused(columns):
-    with pytest.raises(ValueError, match="no range"):
+    with pytest.raises(ValueError, match="must be a range"):
         library.columns_as_c(columns, 1, D)
 
 
@@ -838,3 +838,19 @@ def test_interrupt_keeps_the_last_whole_epoch(n_threads, shared, monkeypatch):
     whole = clone(model).set_params(max_iter=n).fit(X, y)
     assert model.loss_curve_ == whole.loss_curve_
     assert_array_equal(model.coefs_[0], whole.coefs_[0])
+
+
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+def test_weights_that_decay_to_nothing_end_at_zero(engine, monkeypatch):
+    """Those of a column of zeros: 600 steps, each of which takes a tenth away."""
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
+    X = np.random.RandomState(0).normal(size=(40, 2)).astype(np.float32)
+    X[:, 0] = 0
+    settings = {"solver": SGD(0.0, False), "learning_rate_init": 0.1, "alpha": 10.0}
+    settings |= {"batch_size": 10, "max_iter": 150, "n_iter_no_change": 150}
+    settings |= {"hidden_layer_sizes": 5, "random_state": 0}
+    model = TwoLayerRegressor(**MLP_DEFAULTS | settings)
+    model.fit(X, X[:, 1])
+    assert model.engine_ == engine
+    assert (model.n_iter_, model.coefs_[0].dtype) == (150, np.float32)
+    assert_array_equal(model.coefs_[0][0], np.zeros(5))

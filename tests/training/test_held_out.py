@@ -488,6 +488,16 @@ def test_a_temperature_near_1_is_1(temperature, weighted):
         assert_allclose(found, temperature, rtol=0.011)
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_temperatures_within_2_percent_of_1_are_1(side, monkeypatch):
+    """Of whatever slope: of those that were found, the nearest to 1 do not count."""
+    for distance in (0.0, 0.0199, 0.0201, 0.1):
+        root = np.exp(side * distance)
+        monkeypatch.setattr(held_out_room, "_root", lambda *_, x=root: x)
+        expected = 1.0 if distance < 0.02 else 1 / root
+        assert held_out_room._temperature(None) == expected
+
+
 def test_only_log_losses_have_a_temperature():
     held_out, parameters, z, Y = held_out_of("regression", factor=30)
     assert held_out.temperature(parameters) == 1
@@ -561,17 +571,17 @@ def test_average(batch_size, optimizer, n_calls):
         result = solver.train(network, data, state, plan)
         state = result.state
 
-    steps_an_epoch = -(-n // batch_size)
-    within = 2 * steps_an_epoch  # the time constant, in steps
+    steps_per_epoch = -(-n // batch_size)
+    within = 2 * steps_per_epoch  # the time constant, in steps
     every = max(1, within // 32)
-    assert len(steps) == n_epochs * steps_an_epoch
+    assert len(steps) == n_epochs * steps_per_epoch
     mean, expected = parameters.flat.copy(), []
     for t, weights in enumerate(steps, 1):
         if t % every == 0:
             taken = t // every
             decay = min(np.exp(-every / within), taken / (taken + 3))
             mean = decay * mean + (1 - decay) * weights
-        if t % steps_an_epoch == 0:
+        if t % steps_per_epoch == 0:
             expected.append(mean)
     assert_allclose(seen, expected, rtol=1e-10, atol=1e-13)
     assert_allclose(result.parameters.flat, expected[-1], rtol=1e-10, atol=1e-13)
