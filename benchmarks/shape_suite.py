@@ -21,8 +21,11 @@ EPOCHS_OF_MANY_CLASSES = 2
 
 def shapes(options):
     """Fits with default parameters to data of unusual shapes, scored on other rows."""
-    wide = [(62, 2000), (72, 7000), (200, 2000), (60, 20_000), (500, 600)]
-    cases = {f"{n} x {d} dense": partial(factors, n, d) for n, d in wide}
+    wide = [(62, 2000), (72, 7000), (200, 2000), (60, 20_000)]
+    many = [(300, 150), (500, 600), (300, 1000), (1000, 1000)]
+    cases = {f"{n} x {d} dense": partial(factors, n, d) for n, d in wide + many}
+    for n, d in [(200, 2000), *many]:
+        cases[f"{n} x {d} dense, regression"] = partial(factors, n, d, of_classes=False)
     cases["1500 x 10000 text"] = partial(documents, 1500, 10_000)
     cases["800 x 5 and names"] = partial(named_rows, 800)
     cases["30000 rows, 3000 classes"] = partial(many_classes, 30_000, 3000)
@@ -80,13 +83,14 @@ def parted(X, y, n):
 
 
 @cache
-def factors(n, d, seed=0):
-    """Columns of a few factors and much noise, as of genes; two classes."""
+def factors(n, d, seed=0, of_classes=True):
+    """Columns of a few factors and much noise, as of genes; two classes, or numbers."""
     rng = np.random.default_rng(seed)
     F = rng.normal(size=(n + N_TEST, 12))
     loadings = rng.normal(size=(12, d)) * (rng.random(d) < 0.4)
     X = F @ loadings + 2 * rng.normal(size=(n + N_TEST, d))
-    return parted(X, (F[:, 0] + F[:, 1] * F[:, 2] > 0).astype(int), n)
+    y = F[:, 0] + F[:, 1] * F[:, 2]
+    return parted(X, (y > 0).astype(int) if of_classes else y, n)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Checks a built site: no broken link within it, nothing too wide or cut off.
+"""Checks a built site: no broken link within it, nothing too large, wide or cut off.
 
     python docs/check_site.py build/html [--browser chromium]
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 WIDTHS = (390, 1200)
+LARGEST_PAGE = 1_500_000  # bytes, with the pictures in it
 
 MEASURE = """<!doctype html><meta charset="utf-8"><pre id="result"></pre><script>
 const pages = PAGES, width = WIDTH, found = {};
@@ -101,6 +102,8 @@ def broken_links(site):
     faults = []
     for path, page in pages.items():
         name = path.relative_to(site)
+        if path.stat().st_size > LARGEST_PAGE:
+            faults.append(f"{name}: {path.stat().st_size} bytes")
         if not page.has_viewport:
             faults.append(f"{name}: no viewport")
         for link in page.links:

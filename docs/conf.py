@@ -30,6 +30,8 @@ PACKAGE = ROOT / "sklearn_bp"
 sys.path[:0] = [str(ROOT), str(DOCS)]
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import gallery_players  # noqa: E402
+
 import sklearn_bp  # noqa: E402
 
 project = "sklearn_bp"
@@ -69,6 +71,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"\.py$",  # all of them are run
     "within_subsection_order": "gallery_order.FirstToRead",
     "capture_repr": (),  # what is printed and drawn, and no objects
+    "image_scrapers": ("gallery_players.scraper", "matplotlib"),
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_signature": False,
@@ -89,6 +92,7 @@ html_sidebars = {
         "benchmarks",
         "coming_from",
         "faq",
+        "versions",
         "contributing",
         "changelog",
         "source/**",
@@ -133,13 +137,17 @@ PAGES = {
     r"\.\./CHANGELOG\.md": "changelog.md",
     r"\.\./benchmarks/README\.md": "benchmarks.md#repeating-them",
     r"\.\./examples/GALLERY_HEADER\.rst": "auto_examples/index.rst",
-    r"\.\./examples/(\w+)\.py": r"auto_examples/\1.rst",
+    r"\.\./examples/watch/GALLERY_HEADER\.rst": "auto_examples/watch/index.rst",
+    r"\.\./examples/([\w/]+)\.py": r"auto_examples/\1.rst",
 }
 
 
 def to_site_links(app, docname, source):
-    """Rewrite a page's links to the repository's files, and fill what is left open."""
-    text = source[0]
+    """Rewrite a page's links to the repository's files, and fill what is left open.
+
+    Players of the gallery move to their place.
+    """
+    text = gallery_players.placed(source[0])
     if os.fspath(app.env.doc2path(docname, base=False)).endswith(".md"):
         text = text.replace(
             "<!-- benchmarks/README.md -->",

@@ -8,6 +8,12 @@ FIRST = (
     "textbook_digits",
     "from_scratch",
     "gradient_check",
+    # of "Watch it learn"
+    "backpropagation_by_hand",
+    "two_moons",
+    "xor_hidden_layer",
+    "saturation",
+    "momentum",
 )
 
 

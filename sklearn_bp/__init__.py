@@ -8,13 +8,15 @@ from sklearn_bp import _compiled
 from sklearn_bp._estimators.classifier import TwoLayerClassifier
 from sklearn_bp._estimators.regressor import TwoLayerRegressor
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
+from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._training.mini_batches import DivergenceError
 
-__version__ = "0.1.0.dev0"
+__version__ = "1.0.0"
 
 __all__ = [
     "MLP_DEFAULTS",
     "DivergenceError",
+    "PiecewiseLinear",
     "TwoLayerClassifier",
     "TwoLayerRegressor",
     "show_versions",

@@ -2,7 +2,8 @@
 
 scikit-learn's three schedules have two methods: `after_epoch(rate, t)` returns the rate
 of the next epoch, where t is the number of training rows seen so far, and
-`on_plateau(rate)` a lower rate when the patience is used up, or None to stop.
+`on_plateau(rate)` a lower rate when the patience is used up, or None to stop. `varies`
+says whether the rate ever changes.
 
 All others change from step to step: `factor(step, n_steps)` multiplies the initial
 rate.  Steps count from 0, and n_steps is the number of steps in `max_iter` epochs;
@@ -13,7 +14,7 @@ too.  `Stepwise` turns either into rates.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sklearn_bp._common.option import Option, check_number
 
@@ -21,6 +22,8 @@ from sklearn_bp._common.option import Option, check_number
 @dataclass(frozen=True)
 class Constant:
     """The initial rate throughout."""
+
+    varies: ClassVar[bool] = False
 
     learning_rate_init: float
     power_t: float = 0.5
@@ -36,6 +39,8 @@ class Constant:
 class InverseScaling(Constant):
     """learning_rate_init / (t + 1) ** power_t after t rows."""
 
+    varies: ClassVar[bool] = True
+
     def after_epoch(self, rate: float, t: int) -> float:
         return self.learning_rate_init / (t + 1) ** self.power_t
 
@@ -43,6 +48,8 @@ class InverseScaling(Constant):
 @dataclass(frozen=True)
 class Adaptive(Constant):
     """Divided by 5 at each plateau; training ends once it is below 1e-6."""
+
+    varies: ClassVar[bool] = True
 
     def on_plateau(self, rate: float) -> float | None:
         return rate / 5 if rate > 1e-6 else None
@@ -124,6 +131,8 @@ class Stepwise:
     rule : object with `factor`, or callable(step) -> float
     n_epochs : int
     """
+
+    varies: ClassVar[bool] = True
 
     learning_rate_init: float
     rule: Any

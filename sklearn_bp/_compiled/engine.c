@@ -35,7 +35,6 @@ released while they run.  Whoever calls checks every pointer's length beforehand
 #endif
 
 #define FLUSH_EVERY 256    /* as of `optimizers` */
-#define SCALE_SPEED 3.0    /* as of `_parameters` */
 #define MEASURED_ROWS 256 /* as of `held_out` */
 #define SCORED_ROWS 256 /* a divisor of held_out.BLOCK_ROWS */
 #define DIRECT_PRODUCT 900000 /* `_blas.DIRECT_PRODUCT`, and some room */

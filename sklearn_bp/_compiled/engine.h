@@ -43,7 +43,7 @@ typedef struct {
     int64_t every, n_taken;            /* steps between two terms of the mean; t of it */
     int64_t is_double, Y_is_bytes, activation, loss, vector;
     Rule rule;
-    double alpha, longest;
+    double alpha, longest, scale_speed;
 } Training;
 
 typedef struct {

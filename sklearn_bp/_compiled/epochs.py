@@ -43,7 +43,7 @@ class Training(Job):
         "r r_first r_second r_average sums gemm",
         "row_stride column_stride d h k M size batch penalty_rows t every n_taken "
         "is_double Y_is_bytes activation loss vector optimizer",
-        "beta_1 beta_2 epsilon decay alpha longest",
+        "beta_1 beta_2 epsilon decay alpha longest scale_speed",
     )
 
 
@@ -97,7 +97,7 @@ class Epochs:
         self._job.set("columns", columns_as_c(columns, M, d))
         self._job.penalty_rows = penalty_rows or 0
         self._job.every, self._job.n_taken = every, n_taken
-        self._job.longest = longest
+        self._job.longest, self._job.scale_speed = longest, parameters.scale_speed
         self._bind_vectors(parameters, average)
         self._bind_rows()
         self._share_work(coupled=parameters.r is not None)

@@ -491,11 +491,11 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
     J->sums[SUMS * j + 1] += norm * b / S->rows_of_penalty;
 }
 
-/* s = 1 + SCALE_SPEED r. */
+/* s = 1 + scale_speed r. */
 static void N(find_scales)(const Training *J, REAL *s) {
     const REAL *r = J->r;
     for (int64_t i = 0; i < J->d; i++) {
-        REAL q = 1 + (REAL)SCALE_SPEED * r[i], size = q < 0 ? -q : q;
+        REAL q = 1 + (REAL)J->scale_speed * r[i], size = q < 0 ? -q : q;
         s[i] = size < SMALLEST_FACTOR ? SMALLEST_FACTOR : q;
     }
 }
@@ -505,7 +505,7 @@ static void N(move_scales)(const Training *J, const Step *S, REAL *slopes) {
     int64_t d = J->d;
     for (int64_t j = 1; j < J->M; j++)
         for (int64_t i = 0; i < d; i++) slopes[i] += slopes[j * d + i];
-    for (int64_t i = 0; i < d; i++) slopes[i] *= (REAL)SCALE_SPEED;
+    for (int64_t i = 0; i < d; i++) slopes[i] *= (REAL)J->scale_speed;
     N(moved)(&J->rule, J->r, slopes, 0, J->r_first, J->r_second, d, 0, S);
     if (S->flushes) {
         N(flush)(J->r, d);

@@ -86,7 +86,12 @@ class BaseTwoLayer(
         continues = hasattr(self, "coefs_") and (request.incremental or self.warm_start)
         if not continues or request.has_start:
             return None
-        curves = ("loss_curve_", "validation_loss_curve_", "validation_scores_")
+        curves = (
+            "loss_curve_",
+            "validation_loss_curve_",
+            "validation_scores_",
+            "data_loss_curve_",
+        )
         start = Start(
             self._fitted_network(),
             self._training_state,
@@ -147,7 +152,8 @@ class BaseTwoLayer(
         with np.errstate(over="ignore", invalid="ignore"):
             fitted, weights = self._fitted, self._weights()
             limits = getattr(self, "feature_limits_", None)
-            if limits is None or not is_clean(
+            replaces = limits is None or fitted.inputs.bins is not None
+            if replaces or not is_clean(
                 X, weights.W1.dtype, self, fitted.columns, limits
             ):
                 X, within = self._check_features(X), fitted.within(limits)
@@ -174,8 +180,11 @@ class BaseTwoLayer(
         if names is None:
             names = [f"x{j}" for j in range(self.n_features_in_)]
         if columns is None:
-            return np.array(names, dtype=object)
-        return columns.names(names)
+            names = np.array(names, dtype=object)
+        else:
+            names = columns.names(names)
+        bins = self._fitted.inputs.bins
+        return names if bins is None else np.append(names, bins.names(names))
 
     def _check_solver(self):
         if self.solver == "lbfgs":

@@ -13,6 +13,7 @@ from sklearn_bp._estimators.fit_batches import fit_batches, labels_of
 from sklearn_bp._fitting.parameters import OF_CLASSIFIER, store, with_names
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.class_targets import ClassTargets
+from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._tables.targets import check_labels, check_y_given
 from sklearn_bp._tables.values import unmasked
 from sklearn_bp._versions import available_if, with_callbacks
@@ -52,7 +53,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
       `validation_fraction`, `n_iter_no_change`, `tol`, `loss_threshold`,
       `temperature_scaling`;
     - ensemble: `n_members`;
-    - data: `standardize`, `categorical_features`, `class_weight`;
+    - data: `standardize`, `categorical_features`, `numeric_encoding`, `class_weight`;
     - for users of MLPClassifier: `power_t`, `momentum`, `nesterovs_momentum`, `beta_1`,
       `beta_2`, `epsilon`, `max_fun`.
 
@@ -85,11 +86,15 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Initial learning rate. 'auto' is 0.01 for up to 10 features and 0.01 sqrt(10 /
         n_features) for more, but at least 0.002. For wide data (see `standardize`) it
         is 0.03, or 0.02 if the data is sparse, times sqrt(400 / n_samples) from 400
-        rows on. Not used by 'lbfgs'.
+        rows on. For other dense data of more than 128 columns `fit` takes 0.01 with
+        `standardize` and an adaptive solver, and fewer epochs (see `max_iter`). Not
+        used by 'lbfgs'.
 
     max_iter : int or 'auto', default='auto'
         Maximum number of epochs; for 'lbfgs', of iterations. 'auto' is 400, and 200 for
-        fewer than 100 rows (60 for wide data); reaching it does not warn.
+        fewer than 100 rows (60 for wide data). Where `learning_rate_init` is 0.01 for
+        more than 128 columns, it is 1000 / sqrt(n_features), beyond 1,024 columns
+        32,000 / n_features, and at least 160 steps. Reaching it does not warn.
 
     random_state : int, RandomState instance or None, default=None
         Source of all random numbers: the starting weights, the validation split, the
@@ -117,8 +122,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     scaling_layer : bool, default=False
         Whether to learn a scale for each feature as well. The scale multiplies the
         weights of the feature to all hidden units, starts at 1, and is absorbed into
-        `coefs_` at the end. It moves three times as fast as a weight; `alpha` penalizes
-        the weights without it. Used only by the solvers whose steps do not depend on
+        `coefs_` at the end. It moves three times as fast as a weight, or nine times
+        where `max_iter` is lower for many columns; `alpha` penalizes the weights
+        without it. Used only by the solvers whose steps do not depend on
         the length of the gradient: 'adam', 'adamw', 'rmsprop'.
 
     solver : {...} or object, default='adam'
@@ -154,9 +160,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         patience start anew, so the data may be new.
 
     verbose : bool or int, default=False
-        Whether to print one line per epoch: the training loss, the loss and the score
-        on the validation rows, the learning rate, and the seconds so far. With an int
-        k, one line per k epochs.
+        Whether to print one line per epoch: the training loss without the penalty, the
+        penalty, the loss and the score on the validation rows, the learning rate if it
+        changes, and the seconds so far. With an int k, one line per k epochs.
 
     dropout : float in [0, 1), default=0.0
         Fraction of the hidden units that training leaves out, drawn anew for each row
@@ -206,8 +212,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many consecutive epochs without an
-        improvement of `tol`. 'auto' is 300 steps (80 for wide data), but at least 8
-        epochs.
+        improvement of `tol`. 'auto' is 300 steps (80 for wide data, none where
+        `max_iter` is lower for many columns), but at least 8 epochs.
 
     tol : float, default=1e-4
         Smallest improvement that counts: of the training loss or, with early stopping,
@@ -267,6 +273,18 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         'from_dtype', `fit` leaves out, with a warning, a column that has more than 50
         levels and more than half as many levels as rows: it is taken for the names of
         the rows.
+
+    numeric_encoding : 'auto', PiecewiseLinear or None, default='auto'
+        Whether the network sees numeric columns encoded by bins too: for each bin a
+        column that grows from 0 to 1 within it. A `PiecewiseLinear` adds the bins for
+        all ensemble members; None for no bins. With 'auto' a second training follows:
+        half as many networks of half the hidden units see the bins as well. Pairs of
+        them become further members, and held-out rows weight the two groups. This is
+        for `fit` on dense rows in memory: for 200 rows or more, up to 128 columns and
+        four million encoded numbers, the solvers 'adam' and 'adamw', and `n_members`,
+        `max_iter` and `early_stopping` left at 'auto'. `n_iter_` counts the epochs of
+        both trainings; the attributes of other 'auto' parameters are those of the
+        first. ``coefs_[0]`` has a row for each bin, see `encoded_feature_names_`.
 
     class_weight : dict, 'balanced', list of dicts or None, default=None
         Weights of the classes, {label: weight}; a class that is not named has weight 1.
@@ -383,7 +401,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     loss_curve_ : list of float
         Training loss of each epoch. With warm_start and partial_fit it also has earlier
-        epochs, at most 10,000 from before the last call; so do the two curves below.
+        epochs, at most 10,000 from before the last call; so do the curves below.
+
+    data_loss_curve_ : list of float or None
+        `loss_curve_` without the penalty, to compare with `validation_loss_curve_`. It
+        is shorter, or None, if earlier epochs were those of another package or version.
 
     validation_loss_curve_ : list of float or None
         Loss on the validation rows after each epoch, without the penalty, in the units
@@ -484,6 +506,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         # Data
         standardize: bool = True,
         categorical_features: str | ArrayLike | None = "from_dtype",
+        numeric_encoding: str | PiecewiseLinear | None = "auto",
         class_weight: dict[Any, float] | str | list[dict[int, float]] | None = None,
         # For users of MLPClassifier
         power_t: float = 0.5,

@@ -64,13 +64,14 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         gradient : ndarray of shape (n_samples, n_outputs, n_encoded) or \
                 (n_samples, n_encoded)
-            The latter if there is one output. n_encoded is the number of rows of
-            ``coefs_[0]``, whose names are `encoded_feature_names_`. The unit is that of
-            the scores over that of your column.
+            The latter if there is one output. n_encoded is the number of columns
+            after categories and missing values are encoded: the first
+            `encoded_feature_names_`, and all of them without `numeric_encoding`. The
+            unit is that of the scores over that of your column.
         """
         check_is_fitted(self)
         X = self._check_features(X)
-        k, d = self.n_outputs_, self.coefs_[0].shape[0]
+        k, d = self.n_outputs_, X.shape[1]
         gradient = np.empty((X.shape[0], k, d), self.coefs_[0].dtype)
         fitted = self._fitted_network()
         for part in parts(X.shape[0], PREDICT_ROWS):

@@ -10,11 +10,11 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_bp._fitting.defaults import resolve
-from sklearn_bp._fitting.fit import Fit
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._fitting.recipe import Recipe
 from sklearn_bp._fitting.request import Request
+from sklearn_bp._fitting.trainings import Fit
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.inputs import Inputs
 from sklearn_bp._training.mini_batches import TrainingResult, TrainingState
@@ -124,6 +124,11 @@ class MLPExchangeMixin:
             refuse(
                 "columns of categories or missing values. Encode and impute them "
                 "before this estimator, in a Pipeline, with categorical_features=None."
+            )
+        if fitted.inputs.bins is not None:
+            refuse(
+                "columns encoded by bins, which let a hidden unit bend at several "
+                "values of a column. Fit with numeric_encoding=None."
             )
         if is_classifier(self) and len(self.classes_) == 1:
             refuse(f"a network for a single class, {self.classes_[0]!r}.")

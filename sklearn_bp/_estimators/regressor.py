@@ -18,6 +18,7 @@ from sklearn_bp._fitting.parameters import OF_REGRESSOR, store, with_names
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.intervals import half_width
 from sklearn_bp._tables.metrics import d2_pinball
+from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._tables.real_targets import (
     RealTargets,
     overflows_in_squares,
@@ -62,7 +63,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     - early stopping and validation: `early_stopping`, `early_stopping_metric`,
       `validation_fraction`, `n_iter_no_change`, `tol`, `loss_threshold`;
     - ensemble: `n_members`;
-    - data: `standardize`, `categorical_features`, `extrapolation`;
+    - data: `standardize`, `categorical_features`, `numeric_encoding`, `extrapolation`;
     - for users of MLPRegressor: `power_t`, `momentum`, `nesterovs_momentum`, `beta_1`,
       `beta_2`, `epsilon`, `max_fun`.
 
@@ -102,11 +103,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Initial learning rate. 'auto' is 0.01 for up to 10 features and 0.01 sqrt(10 /
         n_features) for more, but at least 0.002. For wide data (see `standardize`) it
         is 0.03, or 0.02 if the data is sparse, times sqrt(400 / n_samples) from 400
-        rows on. Not used by 'lbfgs'.
+        rows on. For other dense data of more than 128 columns `fit` takes 0.01 with
+        `standardize` and an adaptive solver, and fewer epochs (see `max_iter`). Not
+        used by 'lbfgs'.
 
     max_iter : int or 'auto', default='auto'
         Maximum number of epochs; for 'lbfgs', of iterations. 'auto' is 400, and 200 for
-        fewer than 100 rows (60 for wide data); reaching it does not warn.
+        fewer than 100 rows (60 for wide data). Where `learning_rate_init` is 0.01 for
+        more than 128 columns, it is 500 / sqrt(n_features), beyond 1,024 columns
+        16,000 / n_features, and at least 160 steps. Reaching it does not warn.
 
     random_state : int, RandomState instance or None, default=None
         Source of all random numbers: the starting weights, the validation split, the
@@ -134,8 +139,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     scaling_layer : bool, default=True
         Whether to learn a scale for each feature as well. The scale multiplies the
         weights of the feature to all hidden units, starts at 1, and is absorbed into
-        `coefs_` at the end. It moves three times as fast as a weight; `alpha` penalizes
-        the weights without it. Used only by the solvers whose steps do not depend on
+        `coefs_` at the end. It moves three times as fast as a weight, or nine times
+        where `max_iter` is lower for many columns; `alpha` penalizes the weights
+        without it. Used only by the solvers whose steps do not depend on
         the length of the gradient: 'adam', 'adamw', 'rmsprop'.
 
     solver : {...} or object, default='adam'
@@ -171,9 +177,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         patience start anew, so the data may be new.
 
     verbose : bool or int, default=False
-        Whether to print one line per epoch: the training loss, the loss and the score
-        on the validation rows, the learning rate, and the seconds so far. With an int
-        k, one line per k epochs.
+        Whether to print one line per epoch: the training loss without the penalty, the
+        penalty, the loss and the score on the validation rows, the learning rate if it
+        changes, and the seconds so far. With an int k, one line per k epochs.
 
     dropout : float in [0, 1), default=0.0
         Fraction of the hidden units that training leaves out, drawn anew for each row
@@ -219,8 +225,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many consecutive epochs without an
-        improvement of `tol`. 'auto' is 300 steps, but at least 8 epochs; then half as
-        many without the penalty (see `alpha`).
+        improvement of `tol`. 'auto' is 300 steps (80 for wide data, none where
+        `max_iter` is lower for many columns), but at least 8 epochs; then half as many
+        without the penalty (see `alpha`).
 
     tol : float, default=1e-4
         Smallest improvement that counts: of the training loss or, with early stopping,
@@ -280,6 +287,18 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         'from_dtype', `fit` leaves out, with a warning, a column that has more than 50
         levels and more than half as many levels as rows: it is taken for the names of
         the rows.
+
+    numeric_encoding : 'auto', PiecewiseLinear or None, default='auto'
+        Whether the network sees numeric columns encoded by bins too: for each bin a
+        column that grows from 0 to 1 within it. A `PiecewiseLinear` adds the bins for
+        all ensemble members; None for no bins. With 'auto' a second training follows:
+        half as many networks of half the hidden units see the bins as well. Pairs of
+        them become further members, and held-out rows weight the two groups. This is
+        for `fit` on dense rows in memory: for 200 rows or more, up to 128 columns and
+        four million encoded numbers, the solvers 'adam' and 'adamw', and `n_members`,
+        `max_iter` and `early_stopping` left at 'auto'. `n_iter_` counts the epochs of
+        both trainings; the attributes of other 'auto' parameters are those of the
+        first. ``coefs_[0]`` has a row for each bin, see `encoded_feature_names_`.
 
     extrapolation : float or inf, default=0.05
         How far predictions may go beyond the range of the training targets, as a
@@ -398,7 +417,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     loss_curve_ : list of float
         Training loss of each epoch. With warm_start and partial_fit it also has earlier
-        epochs, at most 10,000 from before the last call; so do the two curves below.
+        epochs, at most 10,000 from before the last call; so do the curves below.
+
+    data_loss_curve_ : list of float or None
+        `loss_curve_` without the penalty, to compare with `validation_loss_curve_`. It
+        is shorter, or None, if earlier epochs were those of another package or version.
 
     validation_loss_curve_ : list of float or None
         Loss on the validation rows after each epoch, without the penalty, in the units
@@ -500,6 +523,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         # Data
         standardize: bool = True,
         categorical_features: str | ArrayLike | None = "from_dtype",
+        numeric_encoding: str | PiecewiseLinear | None = "auto",
         extrapolation: float = 0.05,
         # For users of MLPRegressor
         power_t: float = 0.5,
@@ -796,7 +820,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     def _spread(self, X: MatrixLike) -> NDArray[Any]:
         """The standard deviation that `predict` returns with `return_std`."""
-        std = self._targets().spread(np.array(self._member_scores(X)))
+        scores = np.array(self._member_scores(X))
+        std = self._targets().spread(scores, self._fitted.member_weights)
         if std is None:
             raise ValueError(
                 "return_std=True needs the predictions of several networks, and this "

@@ -8,6 +8,7 @@ that the held-out rows are the same, and then takes the state from the file.
 import os
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +91,7 @@ class Writer:
         check_place(path)
         self.path = target_of(path)  # absolute: the working directory may change
         self._written = None
+        self._second: Any = None  # what the file has of a second training
         lock = _lock(path)
         run.at_end(lock.release)
         if lock.is_held:
@@ -115,7 +117,25 @@ class Writer:
                 f"The checkpoint {path} belongs to another fit: {told}. Give this fit "
                 "another path, or delete the file to train from scratch."
             )
-        state, n_iter = content["state"], content["state"].n_iter
+        state = content["state"]
+        if state.first is not None:
+            if not _can_resume(state.first, training):
+                raise damaged(path)
+            # What ended the first training does not matter to the second.
+            training.state = _resumed(state.first, training)
+            training.ended, self._second = "patience", content
+            self._written = state.n_iter, content["reason"]
+            return
+        self._resume_from(state, content["reason"])
+
+    def goes_on(self):
+        """Resume the second training of the fit, if the file has a state of it."""
+        if self._second is not None:
+            self._resume_from(self._second["state"], self._second["reason"])
+
+    def _resume_from(self, state, reason):
+        path, training = self._told, self.run.training
+        n_iter = state.n_iter - (state.first.n_iter if state.first else 0)
         if n_iter > training.plan.max_iter:
             raise ValueError(
                 f"The checkpoint {path} already has {n_iter} epochs, more than "
@@ -124,14 +144,19 @@ class Writer:
             )
         if not _can_resume(state, training):
             raise damaged(path)
-        before, plan = training.state, training.plan
-        training.solver.begin(before)
-        given = {name: getattr(before, name) for name in given_fields(before)}
-        training.state = replace(state, **given)
+        plan = training.plan
+        training.state = _resumed(state, training)
         training.plan = replace(plan, max_iter=plan.max_iter - n_iter)
-        if content["reason"] in FINAL:
-            training.ended = content["reason"]
-        self._written = n_iter, content["reason"]
+        if reason in FINAL:
+            training.ended = reason
+        self._written = state.n_iter, reason
+
+
+def _resumed(state, training):
+    """A state from a file, with what follows from the parameters of the fit."""
+    training.solver.begin(training.state)
+    given = given_fields(training.state)
+    return replace(state, **{name: getattr(training.state, name) for name in given})
 
 
 def _lock(path):
@@ -169,6 +194,7 @@ def _checked(content, path):
             for text in texts.values()
         )
         and _is_whole(content["state"])
+        and _is_whole_first(content["state"])
     )
     if not sound:
         raise damaged(path)
@@ -178,7 +204,12 @@ def _checked(content, path):
 def _is_whole(state):
     """Whether all fields have the right types and agree with one another."""
     counts = state.n_iter, state.t, state.n_steps
-    curves = state.loss_curve, state.validation_losses, state.validation_scores
+    curves = (
+        state.loss_curve,
+        state.data_losses,
+        state.validation_losses,
+        state.validation_scores,
+    )
     patience, order, best = state.patience, state.order, state.best
     return (
         type(state.parameters) is Parameters
@@ -211,6 +242,18 @@ def _is_whole(state):
                 and 1 <= state.best_iter <= state.n_iter
             )
         )
+    )
+
+
+def _is_whole_first(state):
+    """Whether the state of the first training, if there is one, is sound."""
+    first = state.first
+    return first is None or (
+        type(first) is TrainingState
+        and _is_whole(first)
+        and first.first is None
+        and first.best is not None
+        and first.n_iter < state.n_iter
     )
 
 

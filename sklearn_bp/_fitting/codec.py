@@ -6,6 +6,7 @@ depend on where private classes live, skops has to trust only the type of the es
 and a field that a later version adds has its default.
 """
 
+import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
 from sklearn_bp._tables.levels import encoder_of
+from sklearn_bp._tables.piecewise_linear import Bins, PiecewiseLinear
 from sklearn_bp._tables.real_targets import RealTargets
 from sklearn_bp._tables.running import Running
 from sklearn_bp._tables.scaling import Scaling
@@ -46,6 +48,8 @@ def _public_parts():
 # The classes by their names in files; the names never change.
 PARTS: dict[str, Any] = {
     **dict(_public_parts()),
+    "PiecewiseLinear": PiecewiseLinear,
+    "Bins": Bins,
     "Columns": Columns,
     "Scaling": Scaling,
     "Running": Running,
@@ -74,6 +78,8 @@ def fields_of(part, given=True):
         own = {"categories": part.categories_[0]}
     elif isinstance(part, Parameters):
         own = {"flat": part.flat, "layout": list(part.layout)}
+        if part.member_weights is not None:
+            own["member_weights"] = part.member_weights
     elif isinstance(part, Inputs):
         own = part._asdict()
     else:
@@ -99,18 +105,25 @@ def part_of(name, own):
     if part is OneHotEncoder:
         return encoder_of(own["categories"])
     if part is Parameters:
-        return _parameters(own["flat"], own["layout"])
+        return _parameters(**own)
     return part(**own)
 
 
-def _parameters(flat, layout):
-    """`Parameters` with this layout; ValueError if the vector does not fit."""
+def _parameters(flat, layout, member_weights=None):
+    """`Parameters` with this layout; ValueError if the vectors do not fit."""
     kinds = [type(x) for x in layout]
-    if kinds != [int] * 4 + [bool] * 2 or min(layout[:4]) < 1:
+    known = kinds[:-1] == [int] * 4 + [bool] and kinds[-1] in (bool, float)
+    if not known or min(layout[:4]) < 1 or not 0 <= layout[-1] < math.inf:
         raise ValueError(f"{layout} is no layout.")
     if flat.dtype.kind != "f" or flat.shape != (Parameters.size(*layout),):
         raise ValueError(f"{flat.shape} is not the shape of parameters {layout}.")
-    return Parameters(flat, *layout)
+    if member_weights is not None and (
+        member_weights.dtype.kind != "f" or member_weights.shape != (layout[3],)
+    ):
+        raise ValueError(f"{member_weights.shape} is not the shape of member weights.")
+    found = Parameters(flat, *layout)
+    found.member_weights = member_weights
+    return found
 
 
 def plain(value):

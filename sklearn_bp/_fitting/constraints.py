@@ -5,6 +5,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.metrics import get_scorer_names
 
+from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
+
 
 class Number:
     """A number in an interval, open at infinity.
@@ -140,6 +142,21 @@ class MetricName:
             "'loss', 'score', one of sklearn.metrics.get_scorer_names(), or a function "
             "of (estimator, X, y)"
         )
+
+
+class NumericEncoding:
+    """The constraint of the parameter `numeric_encoding`."""
+
+    def admits(self, value):
+        if isinstance(value, str):
+            return value == "auto"
+        return isinstance(value, PiecewiseLinear)
+
+    def has_type(self, value):
+        return isinstance(value, str)
+
+    def __str__(self):
+        return "'auto', None or a PiecewiseLinear"
 
 
 def is_splitter(validation_fraction):

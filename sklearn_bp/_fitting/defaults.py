@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_bp.optimizers import decays
+from sklearn_bp._network.parameters import SCALE_SPEED
+from sklearn_bp.optimizers import adaptive, decays
 
 # With fewer training rows of non-zero weight than this, no row is held out and batches
 # are full.  Random draws would matter too much, and copies of a row should equal a
@@ -25,6 +26,22 @@ WIDE_PATIENCE = 80
 WIDE_RATE = 0.03
 SPARSE_WIDE_RATE = 0.02
 WIDE_RATE_ROWS = 400
+
+# The learning rate for columns that are encoded by bins as well, however many: most of
+# their values differ little from row to row.
+ENCODED_RATE = 0.01
+
+# Dense data of more columns than this that is not trained in the space of its rows has
+# rules of its own.  An epoch takes long there, and a step of Adam moves a hidden unit
+# far, so that few epochs are enough: at most EPOCHS_OF_MANY (of classes or not) over
+# the root of the number of columns, or over a 32nd of it if that is more, but no fewer
+# than STEPS_OF_MANY steps.  In so few steps the scales of features must move faster, to
+# tell the columns that count from the many others.
+MANY_COLUMNS = 128
+EPOCHS_OF_MANY = {True: 1000, False: 500}
+STEPS_OF_MANY = 160
+RATE_OF_MANY = 0.01
+SCALE_SPEED_OF_MANY = 9.0
 
 # n_members="auto": the number of ensemble members for a cost per row up to each key,
 # and the number beyond.  On ordinary tables eight members cost little, because calls to
@@ -125,6 +142,27 @@ def wide_rate(n_rows, is_sparse):
     return rate * min(1.0, math.sqrt(WIDE_RATE_ROWS / n_rows))
 
 
+def epochs_of_many(recipe, n_rows, n_features, of_classes):
+    """The most epochs for dense data of many columns; 0 where its rules do not apply.
+
+    They belong to the rate, to scaled features, and to steps that do not depend on the
+    length of the gradient.
+    """
+    scaled = recipe.standardize and adaptive(recipe.solver)
+    own_rate = recipe.learning_rate_init != "auto"
+    if n_features <= MANY_COLUMNS or n_rows < FEW_ROWS or own_rate or not scaled:
+        return 0
+    length = max(math.sqrt(n_features), n_features / 32)
+    return max(round(EPOCHS_OF_MANY[of_classes] / length), 1)
+
+
+def scale_speed(recipe, many):
+    """The speed of a scaling layer; 0 without one.  `many` as in `resolve`."""
+    if not recipe.learns_scales:
+        return 0.0
+    return SCALE_SPEED_OF_MANY if many else SCALE_SPEED
+
+
 def members(recipe, n_rows, n_features, row_length, n_outputs):
     """`n_members` of a new fit; "auto" depends on the cost of one row.
 
@@ -162,13 +200,16 @@ def resolve(
     by_rows=rows_per_batch,
     n_seen=None,
     wide=0.0,
+    encoded=False,
+    many=0,
 ):
     """The values of "auto" and "full" for a training set of this shape.
 
     `few` tells whether fewer than FEW_ROWS rows have non-zero weight.  `by_rows` is the
     rule for batch_size="by_rows".  `n_seen` is the number of rows of a stream so far.
     `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
-    0 otherwise.
+    0 otherwise.  `many` is the `epochs_of_many`; `encoded` tells whether columns are
+    encoded by bins too.
     """
     batch_size = recipe.batch_size
     if batch_size == "auto":
@@ -184,11 +225,15 @@ def resolve(
         max_iter = 400
         if few:
             max_iter = WIDE_EPOCHS if wide else 200
+        elif many:
+            max_iter = min(max(many, math.ceil(STEPS_OF_MANY / n_steps)), max_iter)
     if n_iter_no_change == "auto":
-        n_iter_no_change = max(8, math.ceil((WIDE_PATIENCE if wide else 300) / n_steps))
+        patience = 0 if many else WIDE_PATIENCE if wide else 300
+        n_iter_no_change = max(8, math.ceil(patience / n_steps))
     rate = recipe.learning_rate_init
     if rate == "auto":
-        rate = wide or starting_rate(n_features)
+        of_columns = ENCODED_RATE if encoded else starting_rate(n_features)
+        rate = wide or (RATE_OF_MANY if many else of_columns)
     penalty_rows = rows_per_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:
         alpha *= batch_size / penalty_rows  # the equivalent value

@@ -10,7 +10,7 @@ def parts(n, length):
 
 
 def activations(fitted, X):
-    """The hidden layer of encoded rows: activations, (n, n_hidden), and backward pass.
+    """The hidden layer of rows: activations, (n, n_hidden), and backward pass.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def activations(fitted, X):
     X : ndarray or CSR of shape (n, n_encoded)
     """
     W1, b1 = fitted.weights.W1, fitted.weights.b1
-    X = fitted.inside(X)
+    X = fitted.seen(X)
     a1 = np.asarray(X @ W1.astype(np.result_type(X.dtype, W1.dtype), copy=False)) + b1
     forward, backward = fitted.network.activation.bind(a1.shape, a1.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -29,6 +29,7 @@ def activations(fitted, X):
 def input_gradient(fitted, X):
     """Derivatives of the scores of encoded rows: (n, n_outputs, n_encoded)."""
     W1, _, W2, _, V = fitted.weights
+    bins = fitted.inputs.bins
     a1, backward = activations(fitted, X)
     gradient = np.empty((X.shape[0], W2.shape[1], len(W1)), a1.dtype)
     for k in range(W2.shape[1]):
@@ -38,6 +39,8 @@ def input_gradient(fitted, X):
     if V is not None:
         gradient += V.T
     known = fitted.inside(X)
+    if bins is not None:
+        gradient = bins.through(known, gradient)
     if known is not X:  # scores do not depend on values beyond the limits
         gradient[np.broadcast_to(_changed(known, X)[:, np.newaxis], gradient.shape)] = 0
     return gradient

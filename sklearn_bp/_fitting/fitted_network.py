@@ -38,6 +38,8 @@ class FittedNetwork:
         The parameter `categorical_features`.
     inputs : Inputs
     targets : ClassTargets or RealTargets
+    member_weights : ndarray of shape (n_members,) or None
+        The weights of the members' scores; None if `scores` are their plain mean.
     limits : ndarray of shape (2, n_encoded) or None
         The limits of the columns, see `_tables.limits`.  None, as for the weights, if
         an estimator keeps them.
@@ -50,12 +52,15 @@ class FittedNetwork:
     categorical_given: Any
     inputs: Inputs
     targets: Any
+    member_weights: Any = None
     limits: Any = None
 
     @classmethod
     def of(cls, parameters, dtype, recipe, inputs, targets):
         """The network of trained parameters on scaled columns; weights in `dtype`."""
-        weights = absorbed(parameters, dtype, inputs.scaling, targets.score_scaling)
+        weights = absorbed(
+            parameters, dtype, inputs.network_scaling, targets.score_scaling
+        )
         limits = inputs.limits
         if limits is not None:
             limits = limits.astype(weights.W1.dtype, copy=False)
@@ -67,6 +72,7 @@ class FittedNetwork:
             recipe.categorical_features,
             inputs,
             targets,
+            parameters.member_weights,
             limits,
         )
 
@@ -89,13 +95,22 @@ class FittedNetwork:
 
     def scores(self, X):
         """Scores of encoded rows, (n, n_outputs)."""
-        return self.network.scores(self.weights, X, scaling=self.within(self.limits))
+        return self.scores_by(self.weights, X)
+
+    def scores_by(self, weights, X):
+        """Scores of encoded rows by these `Weights`, (n, n_outputs)."""
+        return self.network.scores(weights, X, scaling=self.within(self.limits))
 
     def within(self, limits):
-        """What replaces values beyond limits: callable(X), or None without limits."""
+        """From encoded rows to those that the network sees: callable(X), or None.
+
+        Values beyond the limits are replaced, and the columns of bins added.
+        """
+        bins = self.inputs.bins
         if limits is None:
-            return None
-        return partial(inside, limits=limits, centre=self.centre)
+            return bins
+        replaced = partial(inside, limits=limits, centre=self.centre)
+        return replaced if bins is None else lambda X: bins(replaced(X))
 
     @property
     def centre(self):
@@ -104,23 +119,26 @@ class FittedNetwork:
 
     def inside(self, X):
         """Encoded rows without values beyond the limits; X itself if there are none."""
-        replaced = self.within(self.limits)
-        return X if replaced is None else replaced(X)
+        if self.limits is None:
+            return X
+        return inside(X, self.limits, self.centre)
+
+    def seen(self, X):
+        """Encoded rows as the network sees them; X itself if nothing changes."""
+        seen = self.within(self.limits)
+        return X if seen is None else seen(X)
 
     def member_scores(self, X):
         """Scores of each ensemble member, (n, n_outputs); their mean is `scores`."""
         members = self.parameters(np.float64, self.n_members).members()
         absorbed = (absorb_scalings(member, *self._scalings) for member in members)
-        network, within = self.network, self.within(self.limits)
-        return [
-            network.scores(weights.astype(self.dtype), X, scaling=within)
-            for weights in absorbed
-        ]
+        return [self.scores_by(weights.astype(self.dtype), X) for weights in absorbed]
 
     def parameters(self, dtype, n_members, scaled=False):
         """`Parameters` of members whose mean absorbed the scalings into the weights."""
         features, scores = self._scalings
-        found = packed(self.weights, dtype, n_members, features, scores, scaled)
+        own = self.member_weights if n_members == self.n_members else None
+        found = packed(self.weights, dtype, n_members, features, scores, scaled, own)
         if self.shifts is not None:
             pairs = zip((found.b2, found.V), self.shifts, strict=True)
             for values, shifts in pairs:
@@ -135,7 +153,7 @@ class FittedNetwork:
 
     @property
     def _scalings(self):
-        return self.inputs.scaling, self.targets.score_scaling
+        return self.inputs.network_scaling, self.targets.score_scaling
 
     def with_attributes(self, weights, estimator):
         """A copy with weights and public attributes that users may have changed."""
@@ -184,11 +202,15 @@ def absorb_scalings(weights, features, scores):
     return Weights(W1, b1, W2, b2, V)
 
 
-def packed(weights, dtype, n_members, features, scores, scaled=False):
+def packed(
+    weights, dtype, n_members, features, scores, scaled=False, member_weights=None
+):
     """`Parameters` on scaled columns of members whose mean are the weights."""
     W1, b1, W2, b2, V = weights
     if features is not None or scores is not None:
         if V is not None:
             V, b2 = separate_skip(V, b2, features, scores)
         (W1, W2), (b1, b2) = separate([W1, W2], [b1, b2], features, scores)
-    return Parameters.pack([W1, W2], [b1, b2], dtype, n_members, V, scaled)
+    return Parameters.pack(
+        [W1, W2], [b1, b2], dtype, n_members, V, scaled, member_weights
+    )

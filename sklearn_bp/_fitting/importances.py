@@ -80,7 +80,7 @@ def importances(fitted, basis, n_features):
     with np.errstate(over="ignore", invalid="ignore"):
         changes = _mean_slopes(fitted, basis["slopes"], basis["weights"]) * deviation
     d = len(changes)
-    origins = np.arange(d) if fitted.columns is None else fitted.columns.sources
+    origins = fitted.inputs.sources(d)
     total = np.bincount(origins, changes, minlength=n_features)
     if not np.isfinite(total).all():
         total = (~np.isfinite(total)).astype(np.float64)
@@ -112,7 +112,7 @@ def _some_rows(X, sample_weight, step_of):
 
 def _sample(fitted, X, sample_weight):
     """The basis of these rows."""
-    n, X = X.shape[0], fitted.inside(X)
+    n, encoded, X = X.shape[0], X, fitted.seen(X)
     weights = np.ones(n)
     if sample_weight is not None:
         weights = sample_weight * (n / sample_weight.sum())
@@ -124,7 +124,7 @@ def _sample(fitted, X, sample_weight):
         deviations = wide - mean
         deviations *= deviations
         squares = weights @ deviations
-    a1, backward = activations(fitted, X)
+    a1, backward = activations(fitted, encoded)
     slopes = np.ones_like(a1)
     backward(a1, slopes)
     return {

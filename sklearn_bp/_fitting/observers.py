@@ -69,16 +69,23 @@ class Run:
         return self
 
     def begin(self, training):
-        """Notify callbacks of the training; return it with their changes."""
+        """Notify callbacks of the training; return it with their changes.
+
+        For callbacks, a second training of the same fit goes on with the first.
+        """
         estimator = self.estimator
         if not listens(estimator):
             return training
         self.training = training
-        _RUNS[estimator] = self
-        self._task = estimator._init_callback_context(
-            max_subtasks=training.plan.max_iter
-        )
-        self._task.call_on_fit_task_begin(**self._given())
+        if self._task is not None:
+            for writer in self.writers.values():
+                writer.goes_on()
+        else:
+            _RUNS[estimator] = self
+            self._task = estimator._init_callback_context(
+                max_subtasks=training.plan.max_iter * training.n_trainings
+            )
+            self._task.call_on_fit_task_begin(**self._given())
         plan = self.training.plan
         self.training.plan = replace(plan, observers=(*plan.observers, self))
         return self.training

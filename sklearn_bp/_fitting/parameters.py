@@ -15,6 +15,7 @@ from sklearn_bp._fitting.constraints import (
     Fraction,
     MetricName,
     Number,
+    NumericEncoding,
     Part,
 )
 from sklearn_bp.activations import ACTIVATIONS
@@ -83,6 +84,7 @@ SHARED = {
     "skip_layer": Parameter(Boolean(), False),
     "scaling_layer": Parameter(Boolean(), False),
     "categorical_features": Parameter(None, None),
+    "numeric_encoding": Parameter(NumericEncoding(), None, True),
 }
 
 OF_CLASSIFIER = SHARED | {

@@ -1,5 +1,6 @@
 """Messages of a fit: the table of epochs, how training ended, what to do next."""
 
+import textwrap
 import time
 
 import numpy as np
@@ -26,78 +27,106 @@ def page_template():
     return SITE + PAGE if SITE else ""
 
 
+# Widths of the cells of a line; all of them make 79 columns.
+FIRST, CELL, LAST = 6, 13, 8
+
+
 class EpochTable:
     """Prints a table of the epochs, with a header before the first line.
+
+    Both losses are without the penalty, which has a column of its own, so that they can
+    be compared. What stays the same throughout has no column: no penalty, a constant
+    rate, a score that nothing asks for.
 
     Parameters
     ----------
     every : int
-        Prints the first epoch, every `every`-th, and the last.
-    columns : list of (str, callable(TrainingState) -> float)
-        Titles and values of further columns, after the loss.
+        Prints the first epoch, every `every`-th, the last before the penalty is
+        dropped, and the one that ends training.
+    penalized : bool
+        Whether there is a penalty.
+    validates : bool
+        Whether there are validation rows.
     header : bool, default=True
+    title : str, default=None
+        A line before the first epoch.
     """
 
-    def __init__(self, every, columns=(), header=True):
-        self.every, self.columns, self.header = every, columns, header
+    def __init__(self, every, penalized, validates, header=True, title=None):
+        self.every, self.penalized, self.validates = every, penalized, validates
+        self._header, self._title = header, title
         self._began: float | None = None
         self._rate = 0.0
+        self._relaxed = False
 
     def epoch_begins(self, state):
         self._rate = state.rate
         if self._began is None:
             self._began = time.perf_counter()
-            if self.header:
-                print(_line("epoch", [title for title, _ in self._cells(state)]))
+            if self._title is not None:
+                print(self._title)
+        if state.relaxed and not self._relaxed:
+            self._relaxed = True
+            print(
+                "The penalty is dropped: training goes on from the weights of epoch "
+                f"{state.best_iter}."
+            )
 
     def epoch_ends(self, history, reason):
         state = history.state
         if getattr(state.schedule, "by_step", None) is not None:
             self._rate = state.rate
-        if state.n_iter % self.every and state.n_iter > 1 and reason is None:
+        ends = reason is not None or state.relaxed != self._relaxed
+        if state.n_iter % self.every and state.n_iter > 1 and not ends:
             return
-        values = [f"{value(state):.6g}" for _, value in self._cells(state)]
-        print(_line(state.n_iter, values))
+        cells = self._cells(state)
+        if self._header:
+            print(_line("epoch", cells.keys()))
+            self._header = False
+        print(_line(state.n_iter, cells.values()))
 
     def _cells(self, state):
-        cells = [("loss", lambda state: state.loss_curve[-1]), *self.columns]
-        if state.schedule is not None:
-            cells.append(("rate", lambda state: self._rate))
-        cells.append(("seconds", lambda state: self._seconds()))
-        return cells
+        """Titles and texts of the columns after the epoch."""
+        loss = state.data_losses[-1]
+        values = {"train loss": loss}
+        if self.penalized:
+            values["penalty"] = state.loss_curve[-1] - loss
+        if self.validates:
+            values["valid loss"] = state.validation_losses[-1]
+            if not np.isnan(state.validation_scores).all():
+                values["valid score"] = state.validation_scores[-1]
+        if getattr(state.schedule, "varies", False):
+            values["rate"] = self._rate
+        cells = {title: f"{value:.5g}" for title, value in values.items()}
+        seconds = time.perf_counter() - (self._began or 0.0)
+        return cells | {"seconds": f"{seconds:.2f}"}
 
-    def _seconds(self):
-        return round(time.perf_counter() - (self._began or 0.0), 2)
 
-
-def epoch_tables(verbose, validates, header):
+def epoch_tables(verbose, penalized, validates, header, title=None):
     """The observers that print the epochs: one, or none without `verbose`.
 
     Parameters
     ----------
     verbose : bool or int
-    validates : bool
-        Whether there are validation rows.
-    header : bool
+    penalized, validates, header : bool
+    title : str, default=None
+        As in `EpochTable`.
     """
     if not verbose:
         return ()
-    columns = []
-    if validates:
-        columns = [
-            ("validation loss", lambda state: state.validation_losses[-1]),
-            ("validation score", lambda state: state.validation_scores[-1]),
-        ]
-    return (EpochTable(max(1, int(verbose)), columns, header),)
+    every = max(1, int(verbose))
+    return (EpochTable(every, penalized, validates, header, title),)
 
 
 def _line(first, rest):
     """A line of the table: titles or values."""
-    return f"{first:>6}" + "".join(f"{cell:>18}" for cell in rest)
+    *cells, last = rest
+    middle = "".join(f"{cell:>{CELL}}" for cell in cells)
+    return f"{first:>{FIRST}}{middle}{last:>{LAST}}"
 
 
 def ending(result):
-    """How training ended, in a sentence."""
+    """How training ended, in lines of at most 79 columns."""
     n_iter, best = result.state.n_iter, result.best_iter
     why = {
         "tol": "the loss no longer improves by tol",
@@ -107,8 +136,10 @@ def ending(result):
         "callback": "a callback requested it",
         "interrupted": "it was interrupted",
     }.get(result.reason, result.reason)
-    kept = "" if best == n_iter else f" The weights are those of epoch {best}."
-    return f"Ended after epoch {n_iter}: {why}.{kept}"
+    lines = textwrap.wrap(f"Ended after epoch {n_iter}: {why}.", 79)
+    if best != n_iter:
+        lines.append(f"The weights are those of epoch {best}.")
+    return "\n".join(lines)
 
 
 def warn_of(done, recipe):

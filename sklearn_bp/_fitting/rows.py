@@ -27,6 +27,7 @@ from sklearn.utils.validation import _num_samples
 from sklearn_bp._common.blas import blas_threads
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
+    epochs_of_many,
     most_members,
     rows_per_batch,
     rows_to_repeat,
@@ -211,6 +212,15 @@ class MemoryRows:
         inputs, X = start.inputs.continued(self.columns, X, self.part)
         return inputs, replace(self, X=X, columns=inputs.columns)
 
+    @property
+    def encodes_numbers(self):
+        """Whether rows of this kind and format can be encoded by bins."""
+        return not sparse.issparse(self.X) and self.rotation is None
+
+    def with_bins(self, inputs, n_bins):
+        """The inputs with bins of the numeric columns, between the rows' quantiles."""
+        return inputs.with_bins(self.X, self.part.shares, n_bins)
+
     def target_statistics(self, robust):
         """The `Running` statistics of the targets."""
         return of_targets(self.Y, self.part, robust)
@@ -226,10 +236,12 @@ class MemoryRows:
     def prepared(self, inputs, targets, start):
         """The rows as the solver gets them: scaled and, if they are wide, rotated."""
         recipe, dtype = self.recipe, self.training_dtype
-        X, scaling = _scaled(self.X, inputs.scaling, dtype)
+        X, scaling = inputs.for_network(self.X), inputs.network_scaling
+        X, scaling = _scaled(X, scaling, dtype)
         rotation = None
         request = self.request
-        if start is None and not (request.incremental or request.has_start):
+        again = request.incremental or request.has_start or start is not None
+        if not again and inputs.bins is None:
             n_units = recipe.n_hidden * most_members(recipe)
             if self._is_rotated(inputs.scaling, X.shape[1] * n_units):
                 own = self.X if sparse.issparse(self.X) else self.X[:]  # an array
@@ -273,7 +285,12 @@ class MemoryRows:
         if self.request.incremental and inputs.running is not None:
             n_seen = inputs.running.n_rows
         length = row_length(X)
-        return Settings.of(self, n_seen, length, n_outputs, wide_of)
+        many, is_sparse, encoded = 0, sparse.issparse(X), inputs.bins is not None
+        plain = self.rotation is None and not (is_sparse or encoded)
+        if plain and not self.request.incremental:
+            labelled = self.targets.labelled
+            many = epochs_of_many(self.recipe, n_seen, X.shape[1], labelled)
+        return Settings.of(self, n_seen, length, n_outputs, wide_of, encoded, many)
 
     # Training.
 
@@ -362,7 +379,7 @@ class View:
 
     def weights(self, parameters):
         """`Weights` of the network on the user's columns."""
-        scalings = self.inputs.scaling, self.targets.score_scaling
+        scalings = self.inputs.network_scaling, self.targets.score_scaling
         return absorbed(on_columns(parameters, self.rotation), self.dtype, *scalings)
 
     def estimator(self, parameters):
@@ -406,7 +423,7 @@ class View:
             targets.score_scaling,
             score,
             targets.tempers,
-            None if self.inputs.limits is None else self.inputs.scaling.inside,
+            self.inputs.replacing,
         )
 
 

@@ -11,6 +11,7 @@ from sklearn_bp._fitting.defaults import (
     penalty,
     resolve,
     rows_per_penalty,
+    scale_speed,
     wide_rate,
 )
 
@@ -35,6 +36,10 @@ class Settings:
         Whether early_stopping="auto" holds rows out.
     wide : float
         The learning rate for wide data; 0 for other data.
+    encoded : bool
+        Whether fit has columns encoded by bins.
+    many : int
+        The most epochs for dense data of many columns; 0 for other data.
     rows_per_batch : callable(n_rows) -> int
         The rule for batch_size="by_rows".
     """
@@ -48,10 +53,21 @@ class Settings:
     alpha: float
     holds_out: bool
     wide: float
+    encoded: bool
+    many: int
     rows_per_batch: Any
 
     @classmethod
-    def of(cls, rows, n_seen, row_length, n_outputs, wide_of=None):
+    def of(
+        cls,
+        rows,
+        n_seen,
+        row_length,
+        n_outputs,
+        wide_of=None,
+        encoded=False,
+        many=0,
+    ):
         """The settings for `MemoryRows` or `PartitionedRows`.
 
         Parameters
@@ -64,6 +80,10 @@ class Settings:
         wide_of : bool or None
             If the inputs are coordinates of wide data, whether the data is sparse; None
             otherwise.
+        encoded : bool
+            Whether columns are encoded by bins too.
+        many : int
+            From `epochs_of_many`.
         """
         recipe, n_rows, d = rows.recipe, rows.n_rows, rows.n_inputs
         wide = 0.0 if wide_of is None else wide_rate(n_rows, wide_of)
@@ -77,12 +97,19 @@ class Settings:
             penalty(recipe, n_seen, wide),
             not rows.request.incremental and holds_out(recipe, n_rows),
             wide,
+            encoded and not rows.request.incremental,
+            many,
             rows.rows_per_batch,
         )
 
     @property
     def few(self):
         return self.n_seen < FEW_ROWS
+
+    @property
+    def scale_speed(self):
+        """The speed of a new scaling layer; 0 without one."""
+        return scale_speed(self.recipe, self.many)
 
     def resolved(self, n_rows) -> Resolved:
         """The values of "auto" for this number of training rows."""
@@ -95,6 +122,8 @@ class Settings:
             self.rows_per_batch,
             self.n_seen if self.incremental else None,
             self.wide,
+            self.encoded,
+            self.many,
         )
 
     def penalty_rows(self, n_rows, batch_size):

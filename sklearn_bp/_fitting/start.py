@@ -37,7 +37,8 @@ class Start:
     n_iter, t : int
         Numbers of epochs and rows so far.
     curves : tuple of lists
-        Losses, validation losses and validation scores of the epochs so far.
+        Losses, validation losses, validation scores and losses without the penalty of
+        the epochs so far.
     importance_basis : dict or None
     """
 
@@ -74,6 +75,10 @@ class Start:
         known, asked = fitted.categorical_given, recipe.categorical_features
         if not np.array_equal(np.asarray(known, object), np.asarray(asked, object)):
             raise _cannot_continue("categorical_features", known, asked)
+        known, asked = self.inputs.bins is not None, recipe.numeric_encoding
+        if asked != "auto" and known == (asked is None):
+            told = "'auto' or a PiecewiseLinear" if known else "None or 'auto'"
+            raise _cannot_continue("numeric_encoding", _Told(told), asked)
         now = targets.for_fit(recipe).loss
         found = now.out_activation, now.n_scores(targets.n_targets)
         if found != (targets.loss.out_activation, fitted.n_outputs):
@@ -82,7 +87,9 @@ class Start:
 
     def resumed(self, recipe, incremental):
         """The `TrainingState` to continue from, for the earlier scalings."""
-        losses, validation_losses, validation_scores = map(_last, self.curves)
+        losses, validation_losses, validation_scores, data_losses = map(
+            _last, self.curves
+        )
         state = self.state if incremental else None
         if state is None:
             parameters = self._parameters(None, np.float64, recipe)
@@ -95,6 +102,7 @@ class Start:
                 loss_curve=losses,
                 validation_losses=validation_losses,
                 validation_scores=validation_scores,
+                data_losses=data_losses,
             )
         state = state.copied()
         dtype = state.dtype
@@ -116,6 +124,7 @@ class Start:
         state.loss_curve = losses
         state.validation_losses = validation_losses
         state.validation_scores = validation_scores
+        state.data_losses = data_losses
         if state.random_state is None:
             state.random_state = check_random_state(recipe.random_state)
         return state
@@ -212,11 +221,12 @@ class Start:
         origins = np.arange(d)
         if inputs.columns is not None:
             origins, _ = before.origins(inputs.columns)
+            origins = before.network_origins(origins)
         elif inputs.scaling is not None:
-            origins = np.arange(len(inputs.scaling.factor))
+            origins = np.arange(len(inputs.network_scaling.factor))
         return Reexpression(
-            Scalings.of(d, k, before.scaling, scored_by),
-            Scalings.of(len(origins), k, inputs.scaling, now),
+            Scalings.of(d, k, before.network_scaling, scored_by),
+            Scalings.of(len(origins), k, inputs.network_scaling, now),
             origins,
             before.fills(inputs.columns),
             before.running.n_rows if before.running else np.inf,
@@ -224,6 +234,12 @@ class Start:
             loss.degree,
             curved,
         )
+
+
+class _Told(str):
+    """Words for a value in an error."""
+
+    __repr__ = str.__str__
 
 
 def _cannot_continue(name, fitted, asked):
@@ -252,7 +268,7 @@ def fresh_state(settings, dtype, constant):
         recipe.activation_object.glorot_factor,
         n_members,
         recipe.skip_layer,
-        recipe.learns_scales,
+        settings.scale_speed,
     )
     if constant is not None:
         parameters.b2[...] = np.tile(constant, n_members)

@@ -181,7 +181,10 @@ class TwoLayerNetwork:
                 if p.V is not None:
                     z2[part] += x.astype(dtype, copy=False) @ p.V
 
-        shared_by(n_blocks, n * p.W1.size, score)
+        if n_blocks == 1:
+            score(0, 1)
+        else:
+            shared_by(n_blocks, n * p.W1.size, score)
         z2 += p.b2
         return z2
 

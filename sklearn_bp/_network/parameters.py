@@ -9,7 +9,7 @@ matrices, `penalized`, are one slice.  Optimizers work on the whole vector and d
 need to know its parts.  Gradients and moments have the same layout.
 
 With a scaling layer, r (n_features,) follows b2, and the kernel sees input weights
-s W1, row by row, with scales s = 1 + SCALE_SPEED r.  All members share the scales.
+s W1, row by row, with scales s = 1 + speed r.  All members share the scales.
 After training they are `absorbed`: s W1 replaces W1, and there is no r.
 
 Several networks side by side, the members, share the vector.  Their hidden layers are
@@ -24,8 +24,9 @@ import numpy as np
 
 from sklearn_bp._common.blas import blas_for
 
-# Scales change this many times as fast as weights, if the steps of the optimizer do not
-# depend on the length of the gradient, which is multiplied by this factor too.
+# The usual speed: scales change this many times as fast as weights, if the steps of the
+# optimizer do not depend on the length of the gradient, which is multiplied by this
+# factor too.
 SCALE_SPEED = 3.0
 
 
@@ -64,8 +65,11 @@ class Parameters:
     n_members : int, default=1
     skip : bool, default=False
         Whether there is a skip layer.
-    scaled : bool, default=False
-        Whether there is a scaling layer.
+    scaled : bool or float, default=False
+        The speed of a scaling layer, or whether there is one, of the usual speed.
+    member_weights : ndarray of shape (n_members,), default=None
+        The weights of the members in the one network that `mean` makes of them; None
+        for equal ones.
 
     Attributes
     ----------
@@ -75,6 +79,8 @@ class Parameters:
         n_outputs,)
     V : ndarray of shape (n_features, n_members * n_outputs) or None
     r : ndarray of shape (n_features,) or None
+    scale_speed : float
+        Of a scaling layer; 0 without one.
     penalized : ndarray, 1-D
         W1, W2 and V.
     unpenalized : tuple of two ndarrays, 1-D
@@ -90,8 +96,10 @@ class Parameters:
         n_members=1,
         skip=False,
         scaled=False,
+        member_weights=None,
     ):
         d, h, k = n_features, n_hidden * n_members, n_outputs
+        self.member_weights = member_weights
         self.shape = (n_features, n_hidden, n_outputs)
         self.n_members = n_members
         self.flat = flat
@@ -101,6 +109,9 @@ class Parameters:
         end = len(flat) - (d if scaled else 0)
         self.b2 = flat[end - n_members * k : end]
         self.r = flat[end:] if scaled else None
+        self.scale_speed = float(scaled)
+        if scaled and isinstance(scaled, bool):
+            self.scale_speed = SCALE_SPEED
         self.penalized = flat[h : end - len(self.b2)]
         self.unpenalized = self.b1, flat[end - len(self.b2) :]
         self.V = None
@@ -155,7 +166,16 @@ class Parameters:
         return self
 
     @classmethod
-    def pack(cls, coefs, intercepts, dtype, n_members=1, skip=None, scaled=False):
+    def pack(
+        cls,
+        coefs,
+        intercepts,
+        dtype,
+        n_members=1,
+        skip=None,
+        scaled=False,
+        member_weights=None,
+    ):
         """Copies of arrays in scikit-learn's shapes: the inverse of `unpack`.
 
         Several members share the hidden units equally.  `skip` is V, (n_features,
@@ -167,26 +187,87 @@ class Parameters:
         )
         self.W1[...], self.b1[...] = coefs[0], intercepts[0]
         self.W2[...] = coefs[1]
-        self.W2 *= n_members
         self.b2[...] = np.tile(intercepts[1], n_members)
         if skip is not None:
             self.V[...] = np.tile(skip, n_members)
+        if member_weights is None:
+            self.W2 *= n_members
+            return self
+        self.member_weights = member_weights
+        self._of_hidden(self.W2)[...] /= member_weights[:, np.newaxis, np.newaxis]
+        total = member_weights.sum()
+        self.b2 /= total
+        if skip is not None:
+            self.V /= total
         return self
+
+    @classmethod
+    def side_by_side(cls, first, second, member_weights):
+        """The members of two `Parameters` together, without scaling layers.
+
+        The second may have further features behind those of the first, whose members
+        have input weights of 0 there.
+        """
+        d, h, k = second.shape
+        n_members = first.n_members + second.n_members
+        skip = second.V is not None
+        self = cls.empty(d, h, k, second.flat.dtype, n_members, skip)
+        self.member_weights = member_weights
+        self.b1[...] = np.concatenate([first.b1, second.b1])
+        self.W2[...] = np.concatenate([first.W2, second.W2])
+        self.b2[...] = np.concatenate([first.b2, second.b2])
+        pairs = [(self.W1, first.W1, second.W1)]
+        if skip:
+            pairs.append((self.V, first.V, second.V))
+        for whole, left, right in pairs:
+            known, start = left.shape
+            whole[:known, :start], whole[known:, :start] = left, 0
+            whole[:, start:] = right
+        return self
+
+    def paired(self):
+        """The same with pairs of members as one each, whose scores are their mean."""
+        d, h, k = self.shape
+        n_members, V = self.n_members // 2, self.V
+        other = Parameters.empty(d, 2 * h, k, self.flat.dtype, n_members, V is not None)
+        other.W1[...], other.b1[...] = self.W1, self.b1
+        np.divide(self.W2, 2, out=other.W2)
+        pairs = self.b2.reshape(n_members, 2, k)
+        pairs.mean(axis=1, out=other.b2.reshape(n_members, k))
+        if V is not None:
+            pairs = V.reshape(d, n_members, 2, k)
+            other.V[...] = pairs.mean(axis=2).reshape(d, n_members * k)
+        return other
+
+    def _of_hidden(self, W2):
+        """Output weights by member, (n_members, n_hidden, n_outputs): a view."""
+        return W2.reshape(self.n_members, *self.shape[1:])
 
     def unpack(self):
         """Copies in scikit-learn's shapes: coefs, intercepts.
 
-        Several members become the one network whose scores are their mean: it has all
-        their hidden units, and their output weights divided by the number of members.
+        Several members become the one network whose scores are their mean, with
+        `member_weights`: it has all their hidden units, and their output weights times
+        the member's weight.
         """
         _, _, k = self.shape
-        b2 = self.b2.reshape(self.n_members, k).mean(axis=0)
-        return [self.W1.copy(), self.W2 / self.n_members], [self.b1.copy(), b2]
+        b2, weights = self.b2.reshape(self.n_members, k), self.member_weights
+        if weights is None:
+            b2, W2 = b2.mean(axis=0), self.W2 / self.n_members
+        else:
+            b2, W2 = (weights @ b2).astype(b2.dtype), self.W2.copy()
+            self._of_hidden(W2)[...] *= weights[:, np.newaxis, np.newaxis]
+        return [self.W1.copy(), W2], [self.b1.copy(), b2]
 
     def unpack_skip(self):
         """The skip layer of that one network, (n_features, n_outputs), or None."""
+        if self.V is None:
+            return None
         d, _, k = self.shape
-        return None if self.V is None else self.V.reshape(d, -1, k).mean(axis=1)
+        V, weights = self.V.reshape(d, -1, k), self.member_weights
+        if weights is None:
+            return V.mean(axis=1)
+        return np.einsum("dmk,m->dk", V, weights).astype(V.dtype)
 
     def shifts(self):
         """Members' b2 and V minus their means, which `unpack` returns.
@@ -197,10 +278,11 @@ class Parameters:
         V : ndarray of shape (n_features, n_members * n_outputs) or None
         """
         _, (_, b2) = self.unpack()
+        total = 1 if self.member_weights is None else self.member_weights.sum()
         V = None
         if self.V is not None:
-            V = self.V - np.tile(self.unpack_skip(), self.n_members)
-        return self.b2 - np.tile(b2, self.n_members), V
+            V = self.V - np.tile(self.unpack_skip() / total, self.n_members)
+        return self.b2 - np.tile(b2 / total, self.n_members), V
 
     def members(self):
         """The `Weights` of each member, as views."""
@@ -223,18 +305,21 @@ class Parameters:
     @property
     def layout(self):
         """(n_features, n_hidden, n_outputs, n_members, skip, scaled)."""
-        return *self.shape, self.n_members, self.V is not None, self.r is not None
+        return *self.shape, self.n_members, self.V is not None, self.scale_speed
 
     @property
     def scales(self):
         """The factors s of the features, (n_features,)."""
-        return np.ones(self.shape[0]) if self.r is None else 1 + SCALE_SPEED * self.r
+        if self.r is None:
+            return np.ones(self.shape[0])
+        return 1 + self.scale_speed * self.r
 
     def absorbed(self):
         """The same network without a scaling layer; self if it has none."""
         if self.r is None:
             return self
         absorbed = Parameters(self.flat[: -len(self.r)].copy(), *self.layout[:-1])
+        absorbed.member_weights = self.member_weights
         absorbed.W1 *= self.scales[:, np.newaxis]
         return absorbed
 
@@ -245,8 +330,10 @@ class Parameters:
         return other
 
     def like(self, flat):
-        """The same layout for another vector."""
-        return Parameters(flat, *self.layout)
+        """The same layout over another vector."""
+        other = Parameters(flat, *self.layout)
+        other.member_weights = self.member_weights
+        return other
 
     def copy(self):
         """A copy with its own vector."""
@@ -257,8 +344,8 @@ class Parameters:
         return self.like(self.flat.astype(dtype))
 
     def __reduce__(self):
-        """Copy and pickle the flat vector, so that views remain views of it."""
-        return Parameters, (self.flat, *self.layout)
+        """Copied and pickled by the flat vector: views stay views of it."""
+        return Parameters, (self.flat, *self.layout, self.member_weights)
 
     def squared_norm(self):
         """sum(W1 ** 2) + sum(W2 ** 2) + sum(V ** 2)."""

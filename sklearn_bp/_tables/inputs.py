@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._tables.digest import digest_of
+from sklearn_bp._tables.piecewise_linear import Bins
 from sklearn_bp._tables.running import TOLERANCE, Running, of_part, settled
 from sklearn_bp._tables.scaling import Scaling
 
@@ -78,11 +79,53 @@ class Inputs(NamedTuple):
     scaling : Scaling or None
     running : Running or None
         None for weights from elsewhere, without statistics of earlier rows.
+    bins : Bins or None
+        The bins of numeric columns, whose own columns follow all others.
     """
 
     columns: Any
     scaling: Any
     running: Any
+    bins: Any = None
+
+    def with_bins(self, X, sample_weight, n_bins):
+        """The inputs with bins between the quantiles of encoded rows.
+
+        Without bins if no column has enough values.
+        """
+        n_numeric = X.shape[1] if self.columns is None else len(self.columns.numeric)
+        if self.limits is not None:
+            X = self.scaling.inside(X)
+        return self._replace(bins=Bins.of(X, sample_weight, n_numeric, n_bins))
+
+    def for_network(self, X):
+        """Encoded rows with the columns of bins, not scaled yet.
+
+        Values beyond the limits are replaced first; without bins, by the scaling.
+        """
+        if self.bins is None:
+            return X
+        return self.bins(X if self.limits is None else self.scaling.inside(X))
+
+    @property
+    def replacing(self):
+        """From encoded rows to those that the network sees: callable(X), or None."""
+        if self.bins is not None:
+            return self.for_network
+        return None if self.limits is None else self.scaling.inside
+
+    @property
+    def network_scaling(self):
+        """The scaling of all that the network sees, or None."""
+        if self.bins is None or self.scaling is None:
+            return self.scaling
+        return self.bins.scaling(self.scaling)
+
+    def sources(self, n_seen):
+        """For each of the `n_seen` columns that the network sees, the user's column."""
+        known, n_bins = self.columns, self.bins.n_bins if self.bins else 0
+        found = np.arange(n_seen - n_bins) if known is None else known.sources
+        return found if self.bins is None else np.append(found, found[self.bins.column])
 
     @property
     def limits(self):
@@ -126,7 +169,8 @@ class Inputs(NamedTuple):
         if self.running is None or (part.repeats and columns is self.columns):
             return self, X
         if self.scaling is None:
-            return Inputs(columns, None, self.running.merged(part.running())), X
+            running = self.running.merged(part.running())
+            return self._replace(columns=columns, running=running), X
         n_dense = _n_dense(columns, X)
         found = part.features(X, n_dense, columns)
         after = self.merged(columns, found, n_dense, X.dtype)
@@ -147,17 +191,18 @@ class Inputs(NamedTuple):
         dtype : dtype
             The dtype of the encoded rows.
         """
-        running, scaling = self.running, self.scaling
+        running, scaling, bins = self.running, self.scaling, self.bins
         changed = columns is not self.columns
         if changed:
             origins, values = self.origins(columns)
+            bins = bins and bins.rearranged(origins)
             running = running.rearranged(origins, values, n_dense)
             scaling = _rearranged(scaling, origins, n_dense)
         running = running.merged(found)
         if changed or running.is_due(scaling):
             running, found = running.settled(dtype)
             scaling = settled(scaling, found)
-        return Inputs(columns, scaling, running)
+        return Inputs(columns, scaling, running, bins)
 
     def filled(self, X, n_dense):
         """The inputs with the medians of all rows so far, and X filled with them.
@@ -189,6 +234,12 @@ class Inputs(NamedTuple):
             d = len(self.scaling.factor) if columns is None else columns.n_encoded
             return np.arange(d), np.zeros(d)
         return columns.origins(self.columns)
+
+    def network_origins(self, origins):
+        """The same for all that the network sees; the bins never change."""
+        if self.bins is None:
+            return origins
+        return np.append(origins, np.arange(self.bins.n_bins) + self.bins.n_columns)
 
     def fills(self, columns):
         """The changes of the values that fill missing ones.

@@ -320,26 +320,35 @@ class RealTargets:
             margin = self.extrapolation * finite(known[1] - known[0])
             return finite(np.stack([known[0] - margin, known[1] + margin]))
 
-    def spread(self, scores):
+    def spread(self, scores, weights=None):
         """Standard deviation of the targets; None if a single network predicts none.
 
-        It is that of an equal mixture of the members' predictions: the root of the
-        variance of their means plus, if the loss has a variance, the mean of their
-        variances. Predictions are not limited by the range of the targets here, because
-        beyond it all members would agree.
+        It is that of a mixture of the members' predictions: the root of the variance
+        of their means plus, if the loss has a variance, the mean of their variances.
+        Predictions are not limited by the range of the targets here, because beyond it
+        all members would agree.
 
         Parameters
         ----------
         scores : ndarray of shape (n_members, n, n_outputs)
+        weights : ndarray of shape (n_members,), default=None
+            The members' shares of the mixture; None for equal ones.
         """
         p = self.predictions(scores)
         loss, n_targets = self.loss, self.n_targets_of(p)
         unit = powers_of_two(p)  # so that no square overflows
         p = p / unit
-        std = loss.predicted(p, n_targets).std(axis=0)
+        if weights is None:
+            weights = np.ones(len(p))
+        means = loss.predicted(p, n_targets)
+        shares = (weights / weights.sum()).astype(p.dtype)
+        shares = shares.reshape(-1, *[1] * (means.ndim - 1))
+        std = np.hypot.reduce(
+            np.sqrt(shares) * (means - (shares * means).sum(axis=0)), axis=0
+        )
         own = loss.spread(p, n_targets)
         if own is not None:
-            std = np.hypot(std, np.hypot.reduce(own, axis=0) / np.sqrt(len(p)))
+            std = np.hypot(std, np.hypot.reduce(np.sqrt(shares) * own, axis=0))
         elif len(p) == 1:
             return None
         with np.errstate(over="ignore"):

@@ -224,7 +224,9 @@ class Reexpression:
     def _empty(self, old, dtype):
         """Parameters of the new layout."""
         _, h, k, *rest = old.layout
-        return Parameters.empty(len(self.origins), h, k, dtype, *rest)
+        new = Parameters.empty(len(self.origins), h, k, dtype, *rest)
+        new.member_weights = old.member_weights
+        return new
 
     def _taken(self, old):
         """The parameters arranged by the new columns; 0 for added columns."""

@@ -563,6 +563,11 @@ def quantile_step(n, d):
     return -(-n // most)
 
 
+def columns_for_quantiles(X, sample_weight):
+    """Evenly spaced rows of X, as columns (d, n), and their weights or None."""
+    return _some_rows(X, None, sample_weight)
+
+
 def _some_rows(X, rows, sample_weight, most=None):
     """Evenly spaced rows for quantiles, as columns (d, n), and weights or None."""
     n, d = X.shape if rows is None else (len(rows), X.shape[1])

@@ -1,9 +1,9 @@
 """A scaling layer: a trainable scale for each feature, before the hidden layer.
 
-With input weights s_j W1_jm, where s_j = 1 + SCALE_SPEED r_j starts at 1, and G the
+With input weights s_j W1_jm, where s_j = 1 + speed r_j starts at 1, and G the
 gradient with respect to these products,
 
-    dL/dW1_jm = s_j G_jm        dL/dr_j = SCALE_SPEED sum_m W1_jm G_jm
+    dL/dW1_jm = s_j G_jm        dL/dr_j = speed sum_m W1_jm G_jm
 
 The network cannot express more than without it.  But Adam, whose steps have the same
 length for every weight, can scale a feature up or down as a whole.  Holzmüller,
@@ -16,8 +16,6 @@ optimizer r is one of the parameters.  `scaling_inputs` connects the two.
 """
 
 import numpy as np
-
-from sklearn_bp._network.parameters import SCALE_SPEED
 
 
 def scaling_inputs(optimizer, parameters):
@@ -39,7 +37,7 @@ def scaling_inputs(optimizer, parameters):
     G, slopes = optimizer.target.W1, optimizer.target.r
     scaled, s = np.empty_like(W1), np.empty_like(r)
     by_feature = s[:, np.newaxis]
-    speed, one = np.array(SCALE_SPEED, r.dtype), np.array(1, r.dtype)
+    speed, one = np.array(parameters.scale_speed, r.dtype), np.array(1, r.dtype)
     finish_step = optimizer.finish
 
     def scale():

@@ -135,8 +135,9 @@ class _ValidationRows:
         score = np.nan if self._score is None else self._score(z, parameters)
         return Measured(loss, score)
 
-    def _loss_at(self, z, T, compiled):
+    def _loss_at(self, z, T, compiled=None):
         """The loss of scores divided by a temperature; None for 1."""
+        compiled = compiled or self._compiled(z)
         if compiled is not None:
             return compiled(1.0 if T is None else 1 / T)[0]
         n_rows = max(1, BLOCK_SIZE // z.shape[1])
@@ -177,14 +178,15 @@ class _ValidationRows:
 
     def temperature(self, parameters):
         """The temperature that minimizes the loss; 1 unless it is a log-loss."""
-        z = self.scores(parameters)
-        return self._temperature_of(z, self._compiled(z))
+        return self._temperature_of(self.scores(parameters))
 
-    def _temperature_of(self, z, compiled):
+    def _temperature_of(self, z, compiled=None):
         loss = self._loss
         if not loss.tempered:
             return 1.0
         step = -(-z.size // TEMPERATURE_SIZE)
+        if step == 1:
+            compiled = compiled or self._compiled(z)
         if compiled is not None and step == 1:
             return _temperature(lambda inverse: compiled(inverse)[1])
         z, Y, weights = z[::step], self._Y[::step], self._weights[::step]
@@ -255,6 +257,10 @@ class HeldOut(_ValidationRows):
             self.network.scores(weights, self.X, rows, self.scaling, z[start:end])
         return z
 
+    def scores_in_order(self, parameters):
+        """The same in the order of the rows that are held out."""
+        return self.scores(parameters)[np.argsort(np.concatenate(self.rows))]
+
     def _are_few(self, parameters):
         d, h, _ = parameters.shape
         n_bytes = len(self._Y) * (d + h) * parameters.flat.itemsize
@@ -299,6 +305,33 @@ class _AtOnce:
             z2 += X @ p.V.reshape(d, n_members, k).transpose(1, 0, 2)
         z2 += p.b2.reshape(n_members, 1, k)
         return z2.reshape(-1, k)[self._rows]
+
+
+class Blend(_ValidationRows):
+    """Held-out rows with known scores, such as a mean over groups of members.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        The rows, in whatever order it pools them.
+    z : ndarray of shape (n, n_outputs)
+        Their scores, in the order of the training rows; as is all that follows.
+    """
+
+    def __init__(self, held_out, z):
+        order = np.argsort(np.concatenate(held_out.rows))
+        loss, weights = held_out._loss, held_out._weights[order]
+        tempered = held_out.tempered
+        super().__init__(loss, held_out._Y[order], weights, None, tempered)
+        self._z = z
+
+    def scores(self, parameters):
+        """The known scores."""
+        return self._z
+
+    def loss(self, temperature):
+        """Their mean loss, at a temperature."""
+        return self._loss_at(self._z, temperature)
 
 
 class ValidationSet(_ValidationRows):

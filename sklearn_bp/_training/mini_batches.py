@@ -76,6 +76,8 @@ class TrainingState:
         running mean or the rate changes from step to step.
     loss_curve, validation_losses, validation_scores : list of float
         One value per epoch; the last two are empty without validation rows.
+    data_losses : list of float
+        Loss of each epoch without the penalty.
     best : ndarray or None
         Flat vector of the epoch that was best on the validation rows, if there are any.
     best_iter : int or None
@@ -84,6 +86,8 @@ class TrainingState:
         Whether the penalty was dropped.
     engine : str
         Implementation that ran the last epoch: "compiled" or "python".
+    first : TrainingState or None
+        In the second training of a fit, how the first ended.
     """
 
     parameters: Parameters
@@ -106,6 +110,8 @@ class TrainingState:
     best_iter: int | None = None
     relaxed: bool = False
     engine: str = "python"
+    first: Any = None
+    data_losses: list = field(default_factory=list)
 
     @property
     def dtype(self):
@@ -139,6 +145,7 @@ class TrainingState:
             validation_losses=_copy(self.validation_losses),
             validation_scores=_copy(self.validation_scores),
             best=_copy(self.best),
+            data_losses=_copy(self.data_losses),
         )
 
     @property
@@ -268,11 +275,11 @@ class MiniBatches:
         optimizer, pass_over_rows = self._bind(network, data, state)
 
         def epoch():
-            loss = pass_over_rows()
+            losses = pass_over_rows()
             state.t += data.n_rows
             state.rate = self.schedule.after_epoch(state.rate, state.t)
             state.optimizer = optimizer.state()
-            return loss
+            return losses
 
         def on_plateau():
             nonlocal optimizer, pass_over_rows
@@ -357,7 +364,7 @@ class MiniBatches:
             state.rate = float(rates[-1])
             if self.average or by_step:
                 state.n_steps += n_steps
-            return self._mean_loss(data, state, total, squared_norms)
+            return self._mean_losses(data, state, total, squared_norms)
 
         return epochs, pass_over_rows
 
@@ -374,16 +381,17 @@ class MiniBatches:
         in_order = not self.shuffle or self.batch_size == data.n_rows
         return None if in_order else state.order
 
-    def _mean_loss(self, data, state, total, squared_norms):
-        """An epoch's loss, penalty included, from sums over rows and steps."""
-        if data.alpha:
-            total += 0.5 * data.alpha * squared_norms
-        return total / (data.n_rows * state.parameters.n_members)
+    def _mean_losses(self, data, state, total, squared_norms):
+        """An epoch's loss, with the penalty and without: from sums over its steps."""
+        n = data.n_rows * state.parameters.n_members
+        penalty = 0.5 * data.alpha * squared_norms if data.alpha else 0.0
+        return (total + penalty) / n, total / n
 
     def _passes(self, network, data, state, optimizer):
         """A function that trains for one pass over the rows.
 
-        It returns the mean loss, penalty included; of several members, of all.
+        It returns the mean loss, with the penalty and without; of several members, of
+        all.
         """
         parameters = state.parameters
         if parameters.r is not None:
@@ -408,7 +416,7 @@ class MiniBatches:
             total, squared_norms = sums
             if dropout is not None:
                 state.dropout_stream = dropout.epoch_ends()
-            return self._mean_loss(data, state, total, squared_norms)
+            return self._mean_losses(data, state, total, squared_norms)
 
         return pass_over_rows
 
@@ -545,8 +553,8 @@ def run_epochs(epoch, on_plateau, state, plan):
 
     Parameters
     ----------
-    epoch : callable() -> float
-        Trains for an epoch and returns its loss.
+    epoch : callable() -> (float, float)
+        Trains for an epoch and returns its loss, with the penalty and without.
     on_plateau : callable() -> bool
         Called when the patience is used up; True to continue nevertheless.
     """
@@ -556,7 +564,7 @@ def run_epochs(epoch, on_plateau, state, plan):
             for _ in range(plan.max_iter):
                 if plan.observers:
                     plan.epoch_begins(state)
-                watch.epoch_ends(epoch())
+                watch.epoch_ends(*epoch())
                 reason = None
                 if state.loss_curve[-1] < plan.loss_threshold:
                     reason = "loss_threshold"
@@ -589,10 +597,11 @@ class BestWeights:
         if plan.cost is None:
             state.best = state.best_iter = None
 
-    def epoch_ends(self, loss):
+    def epoch_ends(self, loss, data_loss):
         """Enter an epoch's loss; raise DivergenceError if it or a weight is not finite.
 
-        The loss is from before the last update, and a relu may swallow a NaN.
+        The loss is from before the last update, and a relu may swallow a NaN. The
+        second, of the data, is without the penalty.
         """
         state, parameters = self.state, self.state.kept
         if not (np.isfinite(loss) and np.isfinite(parameters.flat.sum())):
@@ -607,6 +616,7 @@ class BestWeights:
         improved = state.patience.update(cost)
         last = parameters.flat.copy()
         state.loss_curve.append(float(loss))
+        state.data_losses.append(float(data_loss))
         state.n_iter += 1
         if improved and plan.cost is not None:
             state.best, state.best_iter = last, state.n_iter
@@ -615,7 +625,12 @@ class BestWeights:
 
     def _curves(self):
         state = self.state
-        return state.loss_curve, state.validation_losses, state.validation_scores
+        return (
+            state.loss_curve,
+            state.data_losses,
+            state.validation_losses,
+            state.validation_scores,
+        )
 
     def tell(self, reason):
         """Notify the observers of the end of an epoch.

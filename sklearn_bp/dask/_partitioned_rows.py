@@ -114,6 +114,7 @@ class PartitionedRows:
     repeat = False  # no stream
     rotation = None
     unscaled = None
+    encodes_numbers = False
 
     def checked(self, recipe, start):
         """The rows as valid numbers; errors for invalid data."""

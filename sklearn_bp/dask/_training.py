@@ -129,8 +129,7 @@ class PartitionedMiniBatches(MiniBatches):
                 loss, gradient = added(sums)
                 squared_norms += take_step(optimizer, gradient, n_rows, rate)
                 total += loss
-            total += 0.5 * data.alpha * squared_norms
-            return total / (data.n_rows * parameters.n_members)
+            return self._mean_losses(data, state, total, squared_norms)
 
         return pass_over_rows
 

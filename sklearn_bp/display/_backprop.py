@@ -28,6 +28,7 @@ class BackpropDisplay:
 
     Use `from_estimator` to make one. Units show their activation and, below, their
     error delta, the derivative of the sample's loss with respect to the net input. The
+    larger an activation, the darker its unit; of inputs their scaled values count. The
     width of an edge is the size of its weight; negative weights are dashed. If there
     are few edges, each shows its weight and, below, the derivative of the loss with
     respect to it.
@@ -62,6 +63,10 @@ class BackpropDisplay:
     centre : ndarray of shape (n_features,), default=None
         Reference values of the inputs for choosing those that contribute most; None for
         0.
+
+    factor : ndarray of shape (n_features,), default=None
+        What scales an input's difference from `centre`; None for 1. Inputs are shaded
+        by their scaled values.
 
     Attributes
     ----------
@@ -120,6 +125,7 @@ class BackpropDisplay:
         skip_weights: Array | None = None,
         skip_gradients: Array | None = None,
         centre: Array | None = None,
+        factor: Array | None = None,
     ) -> None:
         self.activations = activations
         self.deltas = deltas
@@ -132,6 +138,7 @@ class BackpropDisplay:
         self.skip_weights = skip_weights
         self.skip_gradients = skip_gradients
         self.centre = centre
+        self.factor = factor
 
     @classmethod
     def from_estimator(
@@ -173,7 +180,7 @@ class BackpropDisplay:
         X = check_array(X, accept_sparse=True, dtype=np.float64)
         X = X.toarray() if hasattr(X, "toarray") else X
         Y, fitted = _one_target(estimator, y), estimator._fitted_network()
-        X, network = fitted.inside(X), fitted.network
+        X, network = fitted.seen(X), fitted.network
         network.loss.check_targets(Y)
         coefs, intercepts = estimator.coefs_, estimator.intercepts_
         parameters = Parameters.pack(
@@ -183,7 +190,7 @@ class BackpropDisplay:
         loss, gradient = loss_and_gradient(network, parameters, X, Y)
         p = network.scores(parameters.mean(), X)
         network.loss.forward(p)
-        scaling = estimator._fitted.inputs.scaling
+        scaling = estimator._fitted.inputs.network_scaling
         display = cls(
             activations=[X[0], hidden_activations(estimator, X)[0], p[0]],
             deltas=[gradient.b1, gradient.b2],
@@ -196,6 +203,7 @@ class BackpropDisplay:
             skip_weights=parameters.V,
             skip_gradients=gradient.V,
             centre=None if scaling is None else scaling.centre,
+            factor=None if scaling is None else scaling.factor,
         )
         return display.plot(ax, max_units=max_units)
 
@@ -236,14 +244,22 @@ class BackpropDisplay:
 
     def _most_contributing(self, max_units: int) -> list[Array]:
         """Sorted indices of the units to draw, for each layer."""
-        (x, a1, _), (W1, W2) = self.activations, self.weights
+        (_, a1, _), (W1, W2) = self.activations, self.weights
         outputs = np.argsort(-np.abs(self.deltas[1]), kind="stable")[:max_units]
         to_scores = np.abs(a1) * np.linalg.norm(W2, axis=1)
         hidden = np.argsort(-to_scores, kind="stable")[:max_units]
-        offset = x if self.centre is None else x - self.centre
-        to_hidden = np.abs(offset) * np.linalg.norm(W1[:, hidden], axis=1)
+        to_hidden = np.abs(self._offset()) * np.linalg.norm(W1[:, hidden], axis=1)
         inputs = np.argsort(-to_hidden, kind="stable")[:max_units]
         return [np.sort(inputs), np.sort(hidden), np.sort(outputs)]
+
+    def _offset(self) -> Array:
+        """The inputs from where their columns are centred."""
+        x = self.activations[0]
+        return x if self.centre is None else x - self.centre
+
+    def _scaled_inputs(self) -> Array:
+        """The inputs in units in which their sizes can be compared."""
+        return self._offset() if self.factor is None else self._offset() * self.factor
 
     def _draw_edges(self, layer: int, places: list[Array]) -> None:
         at = np.ix_(self.shown_[layer], self.shown_[layer + 1])
@@ -280,7 +296,7 @@ class BackpropDisplay:
         from matplotlib.colors import LinearSegmentedColormap
 
         units, values = self.shown_[layer], self.activations[layer]
-        shown = np.abs(values[units])
+        shown = np.abs(values if layer else self._scaled_inputs())[units]
         cmap = LinearSegmentedColormap.from_list("activation", ["white", "#9cc3ea"])
         nodes = self.ax_.scatter(
             np.full(len(units), layer),

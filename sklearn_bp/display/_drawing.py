@@ -31,9 +31,9 @@ def two_layer(estimator: Any, display: str) -> BaseTwoLayer:
 
 
 def hidden_activations(estimator: Any, X: Array) -> Array:
-    """Activations a1, (n, n_hidden), of encoded rows."""
+    """Activations a1, (n, n_hidden), of rows as the network sees them."""
     fitted = estimator._fitted_network()
-    a1 = fitted.inside(X) @ estimator.coefs_[0] + estimator.intercepts_[0]
+    a1 = X @ estimator.coefs_[0] + estimator.intercepts_[0]
     activate, _ = fitted.network.activation.bind(a1.shape, a1.dtype)
     activate(a1)
     return a1

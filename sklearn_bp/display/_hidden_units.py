@@ -127,7 +127,7 @@ class HiddenUnitsDisplay:
         X = X[:: -(-X.shape[0] // CONTRIBUTION_ROWS)]
         if hasattr(X, "toarray"):
             X = X.toarray()
-        X = X.astype(np.float64, copy=False)
+        X = estimator._fitted_network().seen(X.astype(np.float64, copy=False))
         W1, W2 = estimator.coefs_
         if estimator.out_activation_ == "softmax":
             W2 = W2 - W2.mean(axis=1, keepdims=True)

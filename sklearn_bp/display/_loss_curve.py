@@ -9,6 +9,8 @@ from sklearn.base import clone
 from sklearn_bp._common.types import Array, MatrixLike
 from sklearn_bp.display._drawing import pyplot
 
+TRAINING, WITH_PENALTY = "training loss", " with its penalty"
+
 
 def _fitted_network(estimator: Any) -> Any:
     """The network inside searches, pipelines and target transformers."""
@@ -34,7 +36,9 @@ def _lists(value: Any, n: int) -> list[Any]:
 class LossCurveDisplay:
     """Loss and score against epochs, with the kept epoch marked.
 
-    Use `from_estimator` or `from_cv_results` to make one.
+    Use `from_estimator` or `from_cv_results` to make one. Of this package's estimators
+    both losses are drawn without the penalty, so that you can compare them; the legend
+    says so where a training loss has the penalty in it, as MLPClassifier's has.
 
     Parameters
     ----------
@@ -50,6 +54,9 @@ class LossCurveDisplay:
 
     name : str or list of str, default=None
         Names of the estimators in the legend.
+
+    penalized : bool or list of bool, default=False
+        Whether `loss` includes the penalty, which `validation_loss` never does.
 
     Attributes
     ----------
@@ -90,12 +97,14 @@ class LossCurveDisplay:
         validation_score: Any = None,
         best_iter: Any = None,
         name: Any = None,
+        penalized: Any = False,
     ) -> None:
         self.loss = loss
         self.validation_loss = validation_loss
         self.validation_score = validation_score
         self.best_iter = best_iter
         self.name = name
+        self.penalized = penalized
 
     @classmethod
     def from_estimator(
@@ -140,7 +149,7 @@ class LossCurveDisplay:
         curves = [_curves(network) for network in networks]
         if name is None:
             name = [type(network).__name__ for network in networks]
-        loss, validation_loss, validation_score, best_iter = map(
+        loss, validation_loss, validation_score, best_iter, penalized = map(
             list, zip(*curves, strict=True)
         )
         display = cls(
@@ -149,6 +158,7 @@ class LossCurveDisplay:
             validation_score=validation_score,
             best_iter=best_iter,
             name=_lists(name, len(networks)),
+            penalized=penalized,
         )
         return display.plot(ax=ax, log_scale=log_scale)
 
@@ -256,6 +266,7 @@ class LossCurveDisplay:
             _lists(self.validation_score, n) if several else [self.validation_score]
         )
         kept = _lists(self.best_iter, n)
+        penalized = _lists(self.penalized or None, n)
         names = _lists(self.name if name is None else name, n)
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
@@ -267,12 +278,13 @@ class LossCurveDisplay:
         self.score_lines_, self.kept_ = [], []
         for i, loss in enumerate(losses):
             color, label = f"C{i % 10}", names[i] or f"estimator {i}"
+            suffix = WITH_PENALTY if penalized[i] else ""
             lines = [
                 _line(ax, loss, len(loss), color=color),
                 _line(ax, losses_val[i], len(loss), color=color, linestyle="--"),
                 _line(self.score_ax_, scores[i], len(loss), color=color, linestyle=":"),
             ]
-            kinds = ["training loss", "validation loss", "validation score"]
+            kinds = [f"{TRAINING}{suffix}", "validation loss", "validation score"]
             for line, kind in zip(lines, kinds, strict=True):
                 if line is not None:
                     line.set_label(f"{label}, {kind}" if n > 1 else kind)
@@ -322,11 +334,13 @@ class LossCurveDisplay:
 
 
 def _first_words(lines: list[Any]) -> list[str]:
-    return [line.get_label().removesuffix(", training loss") for line in lines]
+    return [line.get_label().replace(f", {TRAINING}", "") for line in lines]
 
 
 def _curves(network: Any) -> tuple[Any, ...]:
-    """Training loss, validation loss and score, and the position of the kept epoch."""
+    """Training loss, validation loss and score, the position of the kept epoch, and
+    whether the training loss includes the penalty.
+    """
     if not hasattr(network, "loss_curve_"):
         raise ValueError(
             f"{network!r} has no loss_curve_: fit it first. (MLPClassifier and "
@@ -336,10 +350,12 @@ def _curves(network: Any) -> tuple[Any, ...]:
     best_iter = getattr(network, "best_iter_", None)
     if best_iter is not None:  # the curve may include epochs of earlier fits
         best_iter += len(loss) - network.n_iter_
-    names = ("validation_loss_curve_", "validation_scores_")
+    names = ("data_loss_curve_", "validation_loss_curve_", "validation_scores_")
     curves = [getattr(network, name, None) for name in names]
-    curves = [None if c is None else np.asarray(c) for c in curves]
-    return loss, *curves, best_iter
+    data_loss, *curves = [None if c is None else np.asarray(c) for c in curves]
+    # An earlier version, or MLPClassifier, does not tell all of it.
+    penalized = data_loss is None or len(data_loss) < len(loss)
+    return loss if penalized else data_loss, *curves, best_iter, penalized
 
 
 def _told(params: dict[str, Any]) -> str:

@@ -92,6 +92,20 @@ def filled(graph, features, columns):
     return _side_by_side(graph, parts)
 
 
+def with_bins(graph, X, bins):
+    """The encoded columns, and those of the bins, computed in float64; see `Bins`."""
+
+    def constant(values):
+        return graph.constant(values, np.float64)
+
+    own = graph.cast(graph.columns(X, bins.column), np.float64)
+    places = graph.node("Sub", own, constant(bins.low))
+    places = graph.node("Div", places, constant(bins.width))
+    low, high = (constant(limits) for limits in bins.limits)
+    added = graph.node("Min", graph.node("Max", places, low), high)
+    return graph.node("Concat", X, graph.cast(added), axis=1)
+
+
 def inside(graph, X, limits, centre):
     """X with the centre of its column for each value beyond the limits."""
     low, high = limits

@@ -15,7 +15,7 @@ from skl2onnx.common.utils import (
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_bp.activations import as_activation
-from sklearn_bp.onnx._columns import Features, filled, inside
+from sklearn_bp.onnx._columns import Features, filled, inside, with_bins
 from sklearn_bp.onnx._forms import ACTIVATIONS, LINKS, written
 from sklearn_bp.onnx._graph import Graph
 
@@ -38,6 +38,8 @@ def _scores(graph, estimator, features):
         X = filled(graph, features, columns)
     if fitted.limits is not None:
         X = inside(graph, X, fitted.limits, fitted.centre)
+    if fitted.inputs.bins is not None:
+        X = with_bins(graph, X, fitted.inputs.bins)
     W1, b1, W2, b2, V = fitted.weights
     z1 = graph.node("Add", graph.node("MatMul", X, W1), b1)
     given = fitted.activation_given

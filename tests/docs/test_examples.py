@@ -325,7 +325,7 @@ def test_acyclic_network_tells_irises_and_refuses_cycles(capsys):
         )
 
 
-@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.py")), ids=lambda f: f.stem)
 def test_examples_open_with_a_title(file):
     # As Sphinx-Gallery wants it.
     first, title, line, blank, *_ = file.read_text(encoding="utf-8").split("\n")

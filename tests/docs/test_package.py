@@ -39,6 +39,10 @@ def test_version_stands_in_one_place():
     assert setup["metadata"]["version"] == "attr: sklearn_bp.__version__"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "version" not in project.get("project", {})
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, flags=re.M) == [
+        sklearn_bp.__version__
+    ]
     try:
         installed = importlib.metadata.version("sklearn-bp")
     except importlib.metadata.PackageNotFoundError:
@@ -46,10 +50,27 @@ def test_version_stands_in_one_place():
     assert installed == sklearn_bp.__version__
 
 
+def test_versions_page_says_what_the_package_says():
+    page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    table = page.split("## Supported versions")[1]
+    told = dict(re.findall(r"^\| ([\w-]+) \| (\d.*?) \|$", table, flags=re.M))
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    named = re.findall(r":: (3\.\d+)$", setup["metadata"]["classifiers"], flags=re.M)
+    assert told.pop("Python").split(", ") == named
+    assert setup["options"]["python_requires"] == f">={named[0]}"
+    required = setup["options"]["install_requires"].split()
+    assert [f"{name}>={told[name].split()[0]}" for name in told] == required
+    public = page.split("Public modules are")[1].split(".\n")[0]
+    modules = re.findall(r"`(?:sklearn_bp\.)?(\w+)`", public)
+    assert modules == MODULES
+
+
 def test_public_names():
     names = {
         "MLP_DEFAULTS",
         "DivergenceError",
+        "PiecewiseLinear",
         "TwoLayerClassifier",
         "TwoLayerRegressor",
         "show_versions",
@@ -89,6 +110,7 @@ def test_mlp_defaults(mlp, ours):
         "skip_layer": False,
         "scaling_layer": False,
         "categorical_features": None,
+        "numeric_encoding": None,
     }
 
 

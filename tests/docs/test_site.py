@@ -52,6 +52,12 @@ def test_missing_images_and_viewports_are_found(check_site, tmp_path):
     assert faults == ["a.html: gone.png: no such file", "b.html: no viewport"]
 
 
+def test_large_pages_are_found(check_site, tmp_path):
+    write(tmp_path, a="x" * 1_400_000, b="x" * 1_500_000)
+    (fault,), _ = check_site.broken_links(tmp_path.resolve())
+    assert fault == f"b.html: {1_500_000 + len(VIEWPORT)} bytes"
+
+
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 

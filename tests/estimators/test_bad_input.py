@@ -18,7 +18,7 @@ from scipy import sparse
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from sklearn_bp import DivergenceError
+from sklearn_bp import DivergenceError, PiecewiseLinear
 from sklearn_bp.activations import ACTIVATIONS, Tanh
 
 pytestmark = pytest.mark.filterwarnings(
@@ -223,6 +223,11 @@ PARAMETERS = {
         ([9], ValueError, r"must be in \[0, n_features - 1\]"),
         ([True], ValueError, "boolean mask must have shape"),
         (["a"], ValueError, "without feature names"),
+    ],
+    "numeric_encoding": [
+        ("bins", ValueError, "'auto', None or a PiecewiseLinear"),
+        (8, TypeError, "'auto', None or a PiecewiseLinear"),
+        (PiecewiseLinear, TypeError, "'auto', None or a PiecewiseLinear"),
     ],
     "average": [(2, TypeError, A_BOOL), (None, TypeError, A_BOOL)],
     "scaling_layer": [(0, TypeError, A_BOOL), (None, TypeError, A_BOOL)],

@@ -38,6 +38,7 @@ SHARED = {
     "skip_layer": True,
     "scaling_layer": True,
     "categorical_features": [0],
+    "numeric_encoding": None,
     "init": "glorot_uniform",
     "random_state": 5,
 }
@@ -232,6 +233,7 @@ GOING_ON = [
     ("categorical_features", REFUSED, regression(), [0]),
     ("categorical_features", REFUSED, regression(categorical_features=[0]), [1]),
     ("categorical_features", REFUSED, classification(), None),
+    ("numeric_encoding", STARTS, regression(), None),
     ("extrapolation", EFFECTIVE, regression(), 0.0),
     ("class_weight", EFFECTIVE, classification(), {0: 9}),
     ("temperature_scaling", EFFECTIVE, classification(**WATCHED), True),

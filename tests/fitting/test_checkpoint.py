@@ -370,7 +370,7 @@ def test_verbose_may_change(written, capsys):
     model = made("members", verbose=True).set_callbacks(Checkpoint(written))
     fit(model.set_params(max_iter=N_EPOCHS + 2), "members")
     header, *rows, _ = capsys.readouterr().out.splitlines()
-    assert header.split()[:2] == ["epoch", "loss"]
+    assert header.split()[:3] == ["epoch", "train", "loss"]
     assert [row.split()[0] for row in rows] == ["10", "11"]
 
 

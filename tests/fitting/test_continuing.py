@@ -464,6 +464,7 @@ def test_no_warm_start_starts_anew():
 def curves(model):
     return [
         model.loss_curve_,
+        model.data_loss_curve_,
         model.validation_loss_curve_ or [],
         model.validation_scores_ or [],
     ]

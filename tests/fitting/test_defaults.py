@@ -1,5 +1,7 @@
 """What "auto" stands for, as the parameters' descriptions and docs/defaults.md say."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -8,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._fitting.defaults import rows_per_batch, rows_per_round
+from sklearn_bp._fitting.start import fresh_state
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,7 @@ def many(n):
 RECIPE = {
     (99, 40): (1, 99, 0.01 * np.sqrt(10 / 40), 200, 300),
     (100, 5): (0.1, 32, 0.01, 400, 75),
-    (500, 300): (many(500), 32, 0.002, 400, 19),
+    (500, 128): (many(500), 32, 0.01 * np.sqrt(10 / 128), 400, 19),
     (3031, 40): (many(3031), 32, 0.005, 400, 8),
     (6064, 10): (many(6064), 64, 0.01, 400, 8),
     (6065, 11): (many(6065), 128, 0.01 * np.sqrt(10 / 11), 400, 8),
@@ -60,6 +63,72 @@ def test_the_recipe_of_a_fit(make, shape):
         model.n_iter_no_change_,
     )
     assert_allclose(found, RECIPE[shape], rtol=1e-12)
+
+
+# (rows, columns): epochs of a classifier and of a regressor
+EPOCHS_OF_MANY = {
+    (500, 129): (round(1000 / np.sqrt(129)), round(500 / np.sqrt(129))),
+    (500, 1024): (31, 16),
+    (500, 2048): (16, 10),  # 10 epochs of 16 steps
+    (101, 200): (71, 40),  # 40 epochs of 4 steps
+    (120, 599): (41, 40),
+}
+
+
+@pytest.mark.parametrize("shape", EPOCHS_OF_MANY, ids=str)
+@pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
+def test_the_recipe_of_many_columns(make, shape):
+    X = np.random.default_rng(0).normal(size=shape)
+    model = make(2, n_members=2, loss_threshold=1e9, random_state=0)
+    model.fit(X, X[:, 0] > 0)
+    found = (model.learning_rate_init_, model.max_iter_, model.n_iter_no_change_)
+    epochs = EPOCHS_OF_MANY[shape][make is TwoLayerRegressor]
+    assert_allclose(found, (0.01, epochs, 8), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"learning_rate_init": 0.003},
+        {"standardize": False},
+        {"solver": "sgd"},
+        {"solver": "lbfgs"},
+    ],
+    ids=str,
+)
+def test_the_recipe_of_many_columns_goes_as_a_whole(options):
+    """Few epochs need its rate, scaled columns, and steps of one length."""
+    X = np.random.default_rng(0).normal(size=(150, 300))
+    model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9, **options)
+    model.fit(X, X[:, 0])
+    assert model.max_iter_ == 400
+    assert model.learning_rate_init_ == options.get("learning_rate_init", 0.002)
+
+
+def test_scales_move_faster_among_many_columns(monkeypatch):
+    speeds = []
+
+    def recorded(*arguments):
+        state = fresh_state(*arguments)
+        speeds.append(state.parameters.scale_speed)
+        return state
+
+    monkeypatch.setattr("sklearn_bp._fitting.fit.fresh_state", recorded)
+    X = np.random.default_rng(0).integers(3, size=(150, 300)).astype(float)
+    make = partial(TwoLayerRegressor, 2, n_members=2, loss_threshold=1e9)
+    make().fit(X, X[:, 0])
+    make().fit(X[:, :128], X[:, 0])
+    make().partial_fit(X, X[:, 0])
+    make(scaling_layer=False).fit(X, X[:, 0])
+    TwoLayerClassifier(2, n_members=2, loss_threshold=1e9).fit(X, X[:, 0])
+    assert speeds == [9, 3, 3, 0, 0]
+
+
+def test_many_sparse_columns_keep_the_usual_recipe():
+    X = sparse.random_array((150, 300), density=0.1, rng=0, format="csr")
+    model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9)
+    model.fit(X, X[:, 0].toarray())
+    assert (model.learning_rate_init_, model.max_iter_) == (0.002, 400)
 
 
 @pytest.mark.parametrize(("n", "rate"), [(110, 0.02), (450, 0.02 * np.sqrt(400 / 450))])

@@ -1,17 +1,21 @@
 """What a fit tells people: the table of `verbose`, warnings, the link to the site."""
 
+import importlib
 import re
 import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from places import ROOT
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss
 from sklearn.utils import estimator_html_repr
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._fitting.reports import PAGE, next_step, next_step_of_lbfgs
+from sklearn_bp._fitting import reports
+from sklearn_bp._fitting.reports import next_step, next_step_of_lbfgs, page_template
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(130, 3))
@@ -30,19 +34,34 @@ def classifier(**options):
 
 def table(printed):
     """The columns of what was printed, by their titles, and the last line."""
-    header, *rows, last = printed.splitlines()
-    titles = re.split(r"\s{2,}", header.strip())
+    header, *lines = printed.splitlines()
+    assert all(len(line) < 80 for line in (header, *lines))
+    rows = [line for line in lines if line.lstrip()[:1].isdigit()]
+    titles = re.split(r"\s{2,}", header.strip().replace(" seconds", "  seconds"))
     assert {len(row) for row in rows} == {len(header)}
     columns = np.array([row.split() for row in rows], float).T
+    last = " ".join(lines[lines.index(rows[-1]) + 1 :])
     return dict(zip(titles, columns, strict=True)), last
 
 
-VALIDATION = ["validation loss", "validation score"]
+LOSSES = ["train loss", "penalty"]
+VALIDATION = ["valid loss", "valid score"]
+FALLING = {"solver": "sgd", "learning_rate": "invscaling", "power_t": 1.0}
 CASES = {
-    "sgd": ({"solver": "sgd"}, []),
-    "held out": ({"early_stopping": True}, VALIDATION),
-    "in turn": ({"early_stopping": "auto", "n_members": 2}, VALIDATION),
+    "sgd": ({"solver": "sgd"}, LOSSES),
+    "no penalty": ({"alpha": 0.0}, LOSSES[:1]),
+    "held out": ({"early_stopping": True}, LOSSES + VALIDATION),
+    "in turn": ({"early_stopping": "auto", "n_members": 2}, LOSSES + VALIDATION),
+    "all": (FALLING | {"early_stopping": True}, [*LOSSES, *VALIDATION, "rate"]),
 }
+DIGITS = 5e-5  # of five
+
+
+def assert_losses_are_told(columns, model):
+    """The loss and the penalty, which add up to what training minimizes."""
+    loss, penalty = columns["train loss"], columns["penalty"]
+    np.testing.assert_allclose(loss, model.data_loss_curve_, rtol=DIGITS)
+    np.testing.assert_allclose(loss + penalty, model.loss_curve_, rtol=DIGITS)
 
 
 @quiet
@@ -51,17 +70,16 @@ def test_table_of_epochs(case, capsys):
     options, extra = CASES[case]
     model = classifier(verbose=True, **options).fit(X, y)
     columns, last = table(capsys.readouterr().out)
-    assert list(columns) == ["epoch", "loss", *extra, "rate", "seconds"]
+    assert list(columns) == ["epoch", *extra, "seconds"]
     np.testing.assert_array_equal(columns["epoch"], np.arange(1, model.n_iter_ + 1))
-    np.testing.assert_allclose(columns["loss"], model.loss_curve_, rtol=1e-5)
-    np.testing.assert_array_equal(columns["rate"], model.learning_rate_init_)
+    assert_losses_are_told({"penalty": 0.0} | columns, model)
     assert (np.diff(columns["seconds"]) >= 0).all()
     curves = {
-        "validation score": model.validation_scores_,
-        "validation loss": model.validation_loss_curve_,
+        "valid score": model.validation_scores_,
+        "valid loss": model.validation_loss_curve_,
     }
-    for name in extra:
-        np.testing.assert_allclose(columns[name], curves[name], rtol=1e-5)
+    for name in set(curves) & set(columns):
+        np.testing.assert_allclose(columns[name], curves[name], rtol=DIGITS)
     assert last.startswith("Ended after epoch 7: max_iter is reached.")
     kept = re.search(r"The weights are those of epoch (\d+)\.$", last)
     assert model.best_iter_ == (int(kept[1]) if kept else 7)
@@ -74,11 +92,46 @@ def test_rates_are_those_of_the_epoch(capsys):
         return table(capsys.readouterr().out)[0]["rate"]
 
     # One step an epoch, so the rate of the step is that of the epoch.
-    falling = {"solver": "sgd", "learning_rate": "invscaling", "power_t": 1.0}
     t = 130 * np.arange(7)
-    np.testing.assert_allclose(rates(**falling), 0.001 / (t + 1), rtol=1e-5)
+    np.testing.assert_allclose(rates(**FALLING), 0.001 / (t + 1), rtol=DIGITS)
     by_step = rates(learning_rate=lambda step: 0.5**step)
-    np.testing.assert_allclose(by_step, 0.001 * 0.5 ** np.arange(7), rtol=1e-5)
+    np.testing.assert_allclose(by_step, 0.001 * 0.5 ** np.arange(7), rtol=DIGITS)
+
+
+def test_table_tells_where_the_penalty_is_dropped(capsys):
+    settings = {"hidden_layer_sizes": 5, "batch_size": 4, "tol": 0.05}
+    settings |= {"random_state": 0, "verbose": 1000}
+    model = TwoLayerRegressor(**settings).fit(X, SIGNAL)
+    printed = capsys.readouterr().out
+    columns, _ = table(printed)
+    penalties = np.subtract(model.loss_curve_, model.data_loss_curve_)
+    first = int(np.argmax(penalties == 0)) + 1  # the first epoch without
+    assert (penalties[first - 1 :] == 0).all()
+    np.testing.assert_array_equal(columns["epoch"], [1, first - 1, model.n_iter_])
+    assert (columns["penalty"][:-1] > 0).all()
+    assert columns["penalty"][-1] == 0
+    best = int(np.argmin(model.validation_loss_curve_[: first - 1])) + 1
+    line = printed.splitlines()[3]
+    assert line == (
+        f"The penalty is dropped: training goes on from the weights of epoch {best}."
+    )
+
+
+@quiet
+@pytest.mark.parametrize("solver", ["sgd", "adam", "lbfgs"])
+def test_losses_without_the_penalty_are_those_of_the_rows(solver):
+    """In one batch, of the network before the epoch; lbfgs: after."""
+    options = {"solver": solver, "alpha": 3.0, "batch_size": "full"}
+    curve = classifier(**options).fit(X, y).data_loss_curve_
+    for n in (2, 5):
+        model = classifier(**options, max_iter=n).fit(X, y)
+        loss = log_loss(y, model.predict_proba(X))
+        at = n - 1 if solver == "lbfgs" else n
+        np.testing.assert_allclose(curve[at], loss, rtol=1e-10)
+        if solver == "lbfgs":
+            square = sum(np.square(w).sum() for w in model.coefs_)
+            penalty = 3.0 * square / (2 * len(X))
+            np.testing.assert_allclose(model.loss_ - loss, penalty, rtol=1e-10)
 
 
 @quiet
@@ -96,8 +149,8 @@ def test_every_so_many_epochs(capsys):
 def test_table_of_lbfgs_has_no_rate(capsys):
     model = classifier(verbose=True, solver="lbfgs").fit(X, y)
     columns, last = table(capsys.readouterr().out)
-    assert list(columns) == ["epoch", "loss", "seconds"]
-    np.testing.assert_allclose(columns["loss"], model.loss_curve_, rtol=1e-5)
+    assert list(columns) == ["epoch", *LOSSES, "seconds"]
+    assert_losses_are_told(columns, model)
     assert last.startswith("Ended after epoch 7: status=1: STOP")
 
 
@@ -105,9 +158,10 @@ def test_partial_fit_continues_the_table(capsys):
     model = classifier(verbose=True)
     for _ in range(4):
         model.partial_fit(X, y, classes=[0, 1, 2])
-    columns, _ = table(capsys.readouterr().out + "and no last line")
+    columns, last = table(capsys.readouterr().out)
     np.testing.assert_array_equal(columns["epoch"], [1, 2, 3, 4])
-    np.testing.assert_allclose(columns["loss"], model.loss_curve_, rtol=1e-5)
+    assert_losses_are_told(columns, model)
+    assert last == ""
 
 
 def test_silence_is_the_default(capsys):
@@ -211,11 +265,29 @@ def test_advice_for_lbfgs():
 # The link to the site.
 
 
-def test_html_links_to_the_page_of_the_site(monkeypatch):
-    model = classifier()
-    assert model._get_doc_link() == ""
-    assert "TwoLayerClassifier</a>" not in estimator_html_repr(model)
+def pages_of_classes():
+    """The pages that the reference makes, by the full names of what they tell of."""
+    text = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
+    module, folder, pages = None, None, {}
+    for line in text.splitlines():
+        if found := re.match(r"\.\. currentmodule:: ([\w.]+)", line):
+            module, folder = found[1], None
+        elif found := re.match(r"   :toctree: (\w+)", line):
+            folder = found[1]
+        elif folder and (found := re.match(r"   (\w+)$", line)):
+            pages[f"{module}.{found[1]}"] = f"{folder}/{module}.{found[1]}.html"
+    return pages
+
+
+@pytest.mark.parametrize("module", ["sklearn_bp", "sklearn_bp.dask"])
+@pytest.mark.parametrize("name", ["TwoLayerClassifier", "TwoLayerRegressor"])
+def test_html_links_to_the_page_of_the_site(module, name, monkeypatch):
+    pytest.importorskip(module)
+    model = getattr(importlib.import_module(module), name)()
+    assert model._get_doc_link() == page_template() == ""  # there is no address yet
+    assert f"{name}</a>" not in estimator_html_repr(model)
     site = "https://site.example/"
-    monkeypatch.setattr(TwoLayerClassifier, "_doc_link_template", site + PAGE)
-    page = "https://site.example/api/sklearn_bp.TwoLayerClassifier.html"
+    monkeypatch.setattr(reports, "SITE", site)
+    monkeypatch.setattr(type(model), "_doc_link_template", page_template())
+    page = site + pages_of_classes()[f"{module}.{name}"]
     assert f'href="{page}"' in estimator_html_repr(model)

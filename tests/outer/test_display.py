@@ -13,6 +13,7 @@ from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -55,11 +56,11 @@ def test_curves_are_the_fitted_ones(default):
     (line,), (validation,) = display.lines_, display.validation_lines_
     epochs = np.arange(default.n_iter_) + 1
     assert_array_equal(line.get_xdata(), epochs)
-    assert_array_equal(line.get_ydata(), default.loss_curve_)
+    assert_array_equal(line.get_ydata(), default.data_loss_curve_)
     assert_array_equal(validation.get_xdata(), epochs)
     assert_array_equal(validation.get_ydata(), default.validation_loss_curve_)
     kept = default.best_iter_
-    curves = ("loss_curve_", "validation_loss_curve_", "validation_scores_")
+    curves = ("data_loss_curve_", "validation_loss_curve_", "validation_scores_")
     for mark, curve in zip(display.kept_[0], curves, strict=True):
         assert mark.get_xdata() == [kept]
         assert mark.get_ydata() == [getattr(default, curve)[kept - 1]]
@@ -100,7 +101,7 @@ def test_several_estimators_share_a_picture(default, stopped):
     assert display.ax_ is ax
     assert ax.get_yscale() == "linear"
     for line, network in zip(display.lines_, [default, stopped], strict=True):
-        assert_array_equal(line.get_ydata(), network.loss_curve_)
+        assert_array_equal(line.get_ydata(), network.data_loss_curve_)
     colors = [line.get_color() for line in display.lines_]
     assert len(set(colors)) == 2
     assert display.validation_lines_[0].get_color() == colors[0]
@@ -142,11 +143,34 @@ def test_networks_are_found_where_they_are_wrapped(default):
     mlp.fit(X, y)
     wrapped = [pipeline, regressor, mlp]
     display = LossCurveDisplay.from_estimator(wrapped)
-    curves = [default.loss_curve_, regressor.regressor_.loss_curve_, mlp.loss_curve_]
+    ours = (default, regressor.regressor_)
+    curves = [*(network.data_loss_curve_ for network in ours), mlp.loss_curve_]
     for line, curve in zip(display.lines_, curves, strict=True):
         assert_array_equal(line.get_ydata(), curve)
     assert display.kept_[2] == []  # MLPClassifier does not tell
-    assert "MLPClassifier" in texts(display.ax_.get_legend())
+    assert texts(display.ax_.get_legend())[:3] == [
+        "TwoLayerClassifier",
+        "TwoLayerRegressor",
+        "MLPClassifier with its penalty",
+    ]
+
+
+def test_the_legend_says_where_a_loss_has_its_penalty(default):
+    """MLPClassifier's has, and that of a fit that went on from one."""
+    settings = {"max_iter": 3, "warm_start": True, "random_state": 0}
+    with pytest.warns(ConvergenceWarning):
+        mlp = MLPClassifier(5, **settings).fit(X, y)
+    after = sklearn_bp.TwoLayerClassifier.from_mlp(mlp)
+    with pytest.warns(ConvergenceWarning):
+        after.fit(X, y)
+    assert len(after.data_loss_curve_) == 3
+    for network in (mlp, after):
+        display = LossCurveDisplay.from_estimator(network)
+        assert_array_equal(display.lines_[0].get_ydata(), network.loss_curve_)
+        label = texts(display.ax_.get_legend())[0]
+        assert label == "training loss with its penalty"
+    display = LossCurveDisplay.from_estimator(default)
+    assert texts(display.ax_.get_legend())[0] == "training loss"
 
 
 def test_folds_of_a_cross_validation():
@@ -154,7 +178,7 @@ def test_folds_of_a_cross_validation():
     results = cross_validate(network, X, y, cv=3, return_estimator=True)
     display = LossCurveDisplay.from_cv_results(results)
     for line, fitted in zip(display.lines_, results["estimator"], strict=True):
-        assert_array_equal(line.get_ydata(), fitted.loss_curve_)
+        assert_array_equal(line.get_ydata(), fitted.data_loss_curve_)
     assert texts(display.ax_.get_legend())[:3] == ["fold 0", "fold 1", "fold 2"]
 
 
@@ -171,7 +195,7 @@ def test_best_settings_of_a_search():
     best = search.best_params_["twolayerclassifier__alpha"]
     assert labels[0] == f"alpha={best}: {search.best_score_:.3g}"
     refitted = search.best_estimator_[-1]
-    assert_array_equal(display.lines_[0].get_ydata(), refitted.loss_curve_)
+    assert_array_equal(display.lines_[0].get_ydata(), refitted.data_loss_curve_)
     assert len(display.lines_) == 2
     assert not any("alpha=100" in label for label in labels)
     with pytest.raises(ValueError, match="return_estimator=True"):
@@ -367,6 +391,20 @@ def test_picture_shows_what_flows():
     assert "class 2\ntarget 0" in written
     assert "x3" in written
     assert display.ax_.get_title() == f"loss {display.loss:.3g}\n"
+
+
+def test_inputs_are_shaded_by_their_scaled_values():
+    """A column in other units looks the same."""
+    shades = []
+    for unit in (1.0, 1e4):
+        rows = X * [1, 1, unit, 1]
+        fitted = sklearn_bp.TwoLayerClassifier(4, n_members=1, random_state=0)
+        display = BackpropDisplay.from_estimator(fitted.fit(rows, y), rows[70], y[70])
+        shades.append(np.asarray(display.nodes_[0].get_array()))
+    assert_allclose(shades[0], shades[1], rtol=1e-6)
+    quartiles = np.quantile(X, [0.25, 0.5, 0.75], axis=0)
+    scaled = (X[70] - quartiles[1]) / (quartiles[2] - quartiles[0])
+    assert_allclose(shades[0], np.abs(scaled), rtol=1e-6)
 
 
 def test_numbers_on_edges_do_not_cover_each_other():

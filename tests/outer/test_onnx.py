@@ -19,7 +19,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklearn_bp.onnx
-from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import (
+    MLP_DEFAULTS,
+    PiecewiseLinear,
+    TwoLayerClassifier,
+    TwoLayerRegressor,
+)
 from sklearn_bp.activations import ACTIVATIONS, ELU, Activation, LeakyReLU, Tanh
 from sklearn_bp.losses import (
     CLASSIFIER_LOSSES,
@@ -108,6 +113,20 @@ def test_values_beyond_the_limits(dtype):
 def test_labels_and_probabilities(kind, loss, dtype):
     model = TwoLayerClassifier(loss=loss, **BRIEF).fit(X.astype(dtype), CLASSES[kind])
     assert_same(model, X.astype(dtype))
+
+
+@over_dtypes
+@pytest.mark.parametrize("offset", [0, 1e4])
+def test_columns_encoded_by_bins(offset, dtype):
+    wide = (np.repeat(X, 2, axis=0) + RNG.normal(size=(280, 4))).astype(dtype)
+    wide[:, 0] = wide[:, 0] ** 5 + offset
+    signal = np.repeat(SIGNAL, 2) > 0
+    for options in ({}, {"numeric_encoding": PiecewiseLinear(3)}):
+        model = TwoLayerClassifier(6, random_state=0, **options).fit(wide, signal)
+        assert model.coefs_[0].shape[0] > 4
+        tolerance = 1e-5 if dtype == np.float32 else None
+        assert_same(model, wide, tolerance)
+        assert_same(model, 3 * wide, tolerance)
 
 
 @over_dtypes

@@ -479,8 +479,7 @@ def test_a_temperature_near_1_is_1(temperature, weighted):
     weights = np.linspace(0.1, 2, 500) if weighted else None
     Y = expit(z / temperature)  # as sure as scores over this temperature are
     loss = CLASSIFIER_LOSSES["log_loss"][False]
-    rows = ValidationRows(loss, Y, weights, None, True)
-    found = rows._temperature_of(z, rows._compiled(z))
+    found = ValidationRows(loss, Y, weights, None, True)._temperature_of(z)
     if abs(temperature - 1) < 0.01:
         assert found == 1
     else:
@@ -731,7 +730,7 @@ def test_of_many_scores_some_tell_the_temperature(weighted, monkeypatch):
     loss = CLASSIFIER_LOSSES["log_loss"][True]
     rows = ValidationRows(loss, Y, weights, None, True)
     monkeypatch.setattr(held_out_room, "TEMPERATURE_SIZE", z.size // 4)
-    found = rows._temperature_of(z, rows._compiled(z))
+    found = rows._temperature_of(z)
     least, best = least_loss("multiclass", z, Y, weights)
     assert_allclose(found, best, rtol=0.1)
     values = plain_loss("multiclass", z / found, Y)

@@ -33,11 +33,11 @@ NETWORK = TwoLayerNetwork(ACTIVATIONS["tanh"], CLASSIFIER_LOSSES["log_loss"][Tru
 over_formats = pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
 
 
-def start(n_members=1, skip=False):
+def start(n_members=1, skip=False, scaled=True):
     """With scales that are not 1, so that they matter."""
     rng = np.random.RandomState(1)
     parameters = Parameters.draw(
-        (D, H, K), np.float64, glorot_uniform, rng, 6.0, n_members, skip, scaled=True
+        (D, H, K), np.float64, glorot_uniform, rng, 6.0, n_members, skip, scaled
     )
     assert_array_equal(parameters.scales, 1)
     parameters.r[...] = rng.uniform(-0.2, 0.2, D)
@@ -62,9 +62,18 @@ def batch_loss_and_gradient(parameters, rows):
     G = share * absorbed.W1
     total = parameters.like(np.append(share * absorbed.flat, np.empty(D)))
     total.W1[...] = parameters.scales[:, np.newaxis] * G
-    total.r[...] = SCALE_SPEED * (parameters.W1 * G).sum(axis=1)
+    total.r[...] = parameters.scale_speed * (parameters.W1 * G).sum(axis=1)
     total.penalized[...] += alpha * parameters.penalized
     return share * value + alpha / 2 * parameters.squared_norm(), total.flat
+
+
+def test_the_speed_of_scales():
+    usual, fast = start(), start(scaled=4.5)
+    assert (usual.scale_speed, fast.scale_speed) == (SCALE_SPEED, 4.5)
+    assert start(scaled=SCALE_SPEED).layout == usual.layout != fast.layout
+    for parameters in (fast, fast.copy(), pickle.loads(pickle.dumps(fast))):
+        assert_allclose(parameters.scales, 1 + 4.5 * fast.r, rtol=1e-15)
+    assert fast.absorbed().scale_speed == 0
 
 
 @pytest.mark.parametrize("n_members", [1, 3])
@@ -106,11 +115,15 @@ def descent(theta, rate):
 @pytest.mark.parametrize(
     ("optimizer", "rule"), [(Descent(), descent), (Adam(), reference.adam)]
 )
-@pytest.mark.parametrize(("n_members", "skip"), [(1, False), (3, False), (2, True)])
+@pytest.mark.parametrize(
+    ("n_members", "skip", "scaled"), [(1, False, True), (3, False, 9.0), (2, True, 2.0)]
+)
 @over_formats
-def test_optimizers_move_weights_and_scales(optimizer, rule, n_members, skip, convert):
+def test_optimizers_move_weights_and_scales(
+    optimizer, rule, n_members, skip, scaled, convert
+):
     """As the plain rule of update on the gradient by the chain rule, r and all."""
-    parameters = start(n_members, skip)
+    parameters = start(n_members, skip, scaled)
     plain = parameters.copy()
     update = rule([plain.flat], rate=0.02)
     for _ in range(5):
@@ -123,7 +136,8 @@ def test_optimizers_move_weights_and_scales(optimizer, rule, n_members, skip, co
         result.parameters.flat, plain.absorbed().flat, rtol=1e-8, atol=1e-11
     )
     assert result.parameters.r is None
-    assert np.abs(parameters.scales - start().scales).max() > 0.03
+    before = start(scaled=scaled)
+    assert np.abs(parameters.scales - before.scales).max() > 0.03
 
 
 def test_absorbed():

@@ -1,0 +1,224 @@
+"""Ensemble members that see the numeric columns encoded by bins as well.
+
+With numeric_encoding="auto" a fit trains twice.  The members of the first training see
+the columns, as ever.  Half as many networks of half the hidden units follow, which see
+the columns and their bins (`_tables.piecewise_linear`).  They are better at steps, at
+heavy tails and where most columns are noise, and worse at smooth functions of several
+columns.  Pairs of them become members of the usual size.  The scores are
+
+    z = w z_first + (1 - w) z_second
+
+and the rows that both have held out choose w; FIRM rows more speak for w = 1.  What
+remains is one network of all members on the columns and their bins; the members of the
+first training have input weights of 0 there.  If w = 1 is best, the network of the
+first training remains, on the columns alone.
+
+Epochs are counted on from the first training to the second.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sklearn_bp._fitting.defaults import MANY_COLUMNS
+from sklearn_bp._fitting.start import fresh_state
+from sklearn_bp._fitting.trainings import Fitting
+from sklearn_bp._network.dropout import stream_of
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
+from sklearn_bp._training.held_out import Blend, HeldOut, spawn
+from sklearn_bp.optimizers import adaptive
+
+# With numeric_encoding="auto": bins per column; fewest rows, and most numbers of the
+# encoded rows.
+BINS = 8
+FEWEST_ROWS = 200
+MOST_NUMBERS = 2**22
+
+# Rows that speak for the first group, besides those that are held out.
+FIRM = 50
+
+# Candidates for the weight of the first group.
+SHARES = np.linspace(0, 1, 21)
+
+# Reasons to end the first training that end the whole fit.
+FINAL = ("loss_threshold", "callback", "interrupted")
+
+
+def explicitly_encoded(recipe, rows, inputs):
+    """The inputs, with bins if the parameter numeric_encoding asks for them."""
+    given = recipe.numeric_encoding
+    if not isinstance(given, PiecewiseLinear):
+        return inputs
+    name = f"numeric_encoding={given!r}"
+    if rows.request.incremental:
+        raise ValueError(
+            f"{name} places its bins by all training rows: call fit first, from which "
+            "partial_fit goes on; or set numeric_encoding=None."
+        )
+    if not rows.encodes_numbers:
+        raise ValueError(
+            f"{name} is for dense rows in memory. Set numeric_encoding=None."
+        )
+    return rows.with_bins(inputs, given.n_bins)
+
+
+def following(fitting, training, result, constant):
+    """The second training, or None.
+
+    Parameters
+    ----------
+    fitting : Fitting
+        Of the first training.
+    training : Training
+        The first.
+    result : TrainingResult
+    constant : ndarray or None
+        The starting output intercepts.
+
+    Returns
+    -------
+    Training or None
+    """
+    if not is_encoded(fitting) or result.reason in FINAL:
+        return None
+    recipe, rows, targets = fitting.recipe, fitting.rows, fitting.targets
+    inputs = rows.with_bins(fitting.inputs, BINS)
+    if inputs.bins is None or rows.n_rows * inputs.bins.n_seen > MOST_NUMBERS:
+        return None
+    rows = rows.prepared(inputs, targets, None)
+    settings = _smaller(rows.settings(inputs, fitting.settings.shape[2]))
+    state = _fresh(settings, rows, constant, result.state)
+    data, validate = rows.hold_out(training.network, settings, state, inputs)
+    if recipe.dropout:
+        state.dropout_stream = stream_of(spawn(state.random_state))
+    own = recipe, settings, rows, inputs, targets, None, validate
+    second = SecondFitting(*own, fitting, result, training.resolved)
+    tol = training.state.patience.tol
+    if result.state.relaxed:
+        tol *= 10
+    return second.training(training.network, data, state, tol)
+
+
+def is_encoded(fitting):
+    """Whether numeric_encoding="auto" adds members to this fit."""
+    recipe, rows = fitting.recipe, fitting.rows
+    given = (
+        recipe.numeric_encoding,
+        recipe.n_members,
+        recipe.max_iter,
+        recipe.early_stopping,
+    )
+    return (
+        given == ("auto",) * 4
+        and bool(recipe.standardize)
+        and adaptive(recipe.solver)
+        and fitting.start is None
+        and not rows.request.has_start
+        and type(fitting.validate) is HeldOut
+        and len(fitting.validate.rows) > 1
+        and rows.n_rows >= FEWEST_ROWS
+        and rows.n_inputs <= MANY_COLUMNS
+        and rows.encodes_numbers
+    )
+
+
+def _smaller(settings):
+    """The settings of the second training: of fewer and smaller networks."""
+    d, h, k = settings.shape
+    n_members, odd = settings.n_members // 2, h % 2
+    if odd:  # pairs of halves would have another number of units
+        n_members //= 2
+    shape = d, h if odd else h // 2, k
+    return replace(settings, n_members=max(2, n_members), shape=shape)
+
+
+def _fresh(settings, rows, constant, before):
+    """The state of the second training, which counts on from that of the first."""
+    state = fresh_state(settings, rows.training_dtype, constant)
+    best = before.parameters.like(before.best)
+    state.first = replace(before, parameters=best, average=None)
+    state.n_iter, state.t = before.n_iter, before.t
+    state.loss_curve = before.loss_curve.copy()
+    state.data_losses = before.data_losses.copy()
+    state.validation_losses = before.validation_losses.copy()
+    state.validation_scores = before.validation_scores.copy()
+    return state
+
+
+@dataclass(frozen=True)
+class SecondFitting(Fitting):
+    """All that is known before the second training, and the outcome of the first.
+
+    Attributes
+    ----------
+    first : Fitting
+    of_first : TrainingResult
+    resolved : Resolved
+        The values of "auto" in the first training, which a fit reports.
+    """
+
+    title: ClassVar[str | None] = (
+        "A second training begins: networks that see numeric columns in bins too."
+    )
+
+    first: Any = None
+    of_first: Any = None
+    resolved: Any = None
+
+    def blend(self, result):
+        """How both trainings join.
+
+        Parameters
+        ----------
+        result : TrainingResult
+            Of the second training.
+
+        Returns
+        -------
+        share : float
+            The weight of the first group.
+        unit : float
+            Of the second group's scores, in those of the first.
+        targets : ClassTargets or RealTargets
+            Calibrated on the held-out rows.
+        """
+        p, q = self.of_first.parameters, result.parameters
+        targets = self.first.targets.calibrated(self.first.validate, p)
+        unit = temperature = 1.0
+        if targets.labelled:
+            temperature = targets.temperature
+            own = self.targets.calibrated(self.validate, q)
+            unit = temperature / own.temperature
+        z_first = self.first.validate.scores_in_order(p)
+        z_second = self.validate.scores_in_order(q) * unit
+
+        def mixed(share):
+            z = share * z_first + (1 - share) * z_second
+            return Blend(self.validate, z.astype(z_first.dtype, copy=False))
+
+        losses = [mixed(share).loss(temperature) for share in SHARES]
+        n, share = len(z_first), SHARES[np.argmin(losses)]
+        share = (n * share + FIRM) / (n + FIRM)
+        if not targets.labelled:
+            targets = self.targets.calibrated(mixed(share), None)
+        return share, unit, targets
+
+    def kept(self, result):
+        """Parameters of the members of both trainings, and calibrated targets."""
+        share, unit, targets = self.blend(result)
+        p, q = self.of_first.parameters, result.parameters
+        if q.shape[1] < p.shape[1]:
+            q = q.paired()
+        shares = share / p.n_members, (1 - share) * unit / q.n_members
+        member_weights = np.repeat(shares, [p.n_members, q.n_members])
+        return Parameters.side_by_side(p, q, member_weights), targets
+
+    def ended(self, result, resolved):
+        """The `Fit` of a TrainingResult, with the settings of the first training."""
+        share, _, _ = self.blend(result)
+        if share == 1:
+            first = replace(self.of_first, reason=result.reason)
+            return self.first.ended(first, self.resolved)
+        return super().ended(result, self.resolved)

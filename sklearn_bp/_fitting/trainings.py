@@ -1,0 +1,215 @@
+"""A training: all that is known before it, and the `Fit` that comes of it."""
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sklearn_bp._fitting import importances
+from sklearn_bp._fitting.fitted_network import FittedNetwork
+from sklearn_bp._fitting.reports import epoch_tables
+from sklearn_bp._tables.rotation import on_columns
+from sklearn_bp._training.mini_batches import BestWeights, Plan
+
+
+@dataclass
+class Training:
+    """A solver ready to train; `run` trains.
+
+    Attributes
+    ----------
+    solver : MiniBatches, LBFGS or their counterparts on partitions
+    network : TwoLayerNetwork
+    data : Data or PartitionedData
+    state : TrainingState
+    plan : Plan
+    threads : context manager
+        The context in which it trains, which limits the threads.
+    finished : callable(TrainingResult) -> Fit
+        Makes the `Fit` of a result.
+    resolved : Resolved
+        The values of "auto".
+    ended : str or None
+        Why training had already ended, if it resumes from the file of a finished fit.
+    reason : str or None
+        Why training ended, once that is known.
+    n_trainings : int
+        2 if another training may follow.
+    """
+
+    solver: Any
+    network: Any
+    data: Any
+    state: Any
+    plan: Any
+    threads: Any
+    finished: Any
+    resolved: Any
+    ended: str | None = None
+    reason: str | None = None
+    n_trainings: int = 1
+
+    def run(self):
+        """Train as planned; return the TrainingResult."""
+        state, plan = self.state, self.plan
+        if self.ended is not None:
+            result = BestWeights(state, plan).result(self.ended)
+        else:
+            with self.threads:
+                result = self.solver.train(self.network, self.data, state, plan)
+        self.reason = result.reason
+        return result
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Everything that is known before training and needed to make a `Fit`.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    settings : Settings
+    rows : MemoryRows or PartitionedRows
+    inputs : Inputs
+    targets : ClassTargets or RealTargets
+    start : Start or None
+    validate : callable(Parameters) -> Measured, or None
+    """
+
+    recipe: Any
+    settings: Any
+    rows: Any
+    inputs: Any
+    targets: Any
+    start: Any
+    validate: Any
+
+    title: ClassVar[str | None] = None  # of the table of epochs
+
+    def training(self, network, data, state, tol):
+        """The `Training` of a network on data, starting from a state."""
+        recipe, settings, validate = self.recipe, self.settings, self.validate
+        resolved = settings.resolved(data.n_rows)
+        incremental = settings.incremental
+        cost = None
+        if validate is not None and recipe.early_stopping:
+            cost = recipe.metric.cost
+        header = not incremental or state.n_iter == 0
+        plan = Plan(
+            max_iter=1 if incremental else resolved.max_iter,
+            loss_threshold=recipe.threshold,
+            validate=validate,
+            cost=cost,
+            drops_penalty=recipe.drops_penalty(self.targets, settings.alpha)
+            and not incremental,
+            observers=epoch_tables(
+                recipe.verbose,
+                bool(data.alpha),
+                validate is not None,
+                header,
+                self.title,
+            ),
+        )
+        state.patience.tol = tol
+        state.patience.n_iter_no_change = resolved.n_iter_no_change
+        penalty_rows = settings.penalty_rows(data.n_rows, resolved.batch_size)
+        solver = recipe.solver_for(data.n_rows, resolved, penalty_rows)
+        n_units = recipe.n_hidden * state.parameters.n_members
+        threads = self.rows.threads(solver, n_units)
+
+        def finished(result):
+            return self.ended(result, resolved)
+
+        solver = self.rows.adapted(solver)
+        own = network, data, state, plan, threads, finished, resolved
+        return Training(solver, *own)
+
+    def kept(self, result):
+        """Parameters on encoded columns, and calibrated targets."""
+        targets = self.targets.calibrated(self.validate, result.parameters)
+        return on_columns(result.parameters, self.rows.rotation), targets
+
+    def ended(self, result, resolved):
+        """The `Fit` of a TrainingResult."""
+        rows, recipe, start = self.rows, self.recipe, self.start
+        parameters, targets = self.kept(result)
+        found = parameters, rows.dtype, recipe, self.inputs, targets
+        fitted = FittedNetwork.of(*found)
+        X, sample_weight = rows.importance_rows()
+        basis = importances.basis(
+            fitted,
+            X,
+            sample_weight,
+            self.settings.incremental,
+            None if start is None else start.importance_basis,
+            result.state.n_iter,
+        )
+        watched = self.validate is not None and bool(recipe.early_stopping)
+        features, X = rows.features, rows.unscaled
+        return Fit(fitted, result, resolved, features, watched, basis, X)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The outcome of a fit, and the attributes that an estimator keeps.
+
+    Attributes
+    ----------
+    fitted : FittedNetwork
+    result : TrainingResult
+    resolved : Resolved
+    features : dict
+        The attributes that describe the user's columns.
+    watched : bool
+        Whether validation rows decide when to stop.
+    importance_basis : dict or None
+    unscaled : ndarray, CSR or None
+        The encoded features, if they are in memory and were not scaled.
+    """
+
+    fitted: FittedNetwork
+    result: Any
+    resolved: Any
+    features: dict
+    watched: bool
+    importance_basis: Any
+    unscaled: Any = None
+
+    def attributes(self):
+        """All fitted attributes except for the training state, a dict."""
+        result, state = self.result, self.result.state
+        found = self.features | self.fitted.attributes()
+        found |= {f"{name}_": value for name, value in self.resolved._asdict().items()}
+        best_score = None
+        if self.watched and state.validation_scores:
+            at = len(state.validation_scores) - 1 - (state.n_iter - result.best_iter)
+            best_score = state.validation_scores[at]
+        return found | {
+            "n_layers_": 3,
+            "n_members_": self.fitted.n_members,
+            "out_activation_": self.fitted.targets.loss.out_activation,
+            "n_iter_": state.n_iter,
+            "best_iter_": result.best_iter,
+            "stop_reason_": result.reason,
+            "engine_": state.engine,
+            "t_": state.t,
+            "loss_curve_": state.loss_curve,
+            "data_loss_curve_": state.data_losses or None,
+            "loss_": state.loss_curve[-1],
+            "best_loss_": None if self.watched else state.patience.best,
+            "validation_loss_curve_": state.validation_losses or None,
+            "validation_scores_": state.validation_scores or None,
+            "best_validation_score_": best_score,
+            "_importances": None,
+            "_importance_basis": self.importance_basis,
+        }
+
+    def kept_state(self, recipe):
+        """The training state that partial_fit keeps for its next call."""
+        state = self.result.state
+        if not isinstance(recipe.random_state, Integral):
+            state.random_state = None  # numpy's global one, or the user's own
+        elif state.order is not None:
+            state.order = state.order.astype(np.min_scalar_type(len(state.order)))
+        return state

@@ -1,0 +1,209 @@
+"""Piecewise-linear encoding of numeric columns, beside the columns themselves.
+
+A column x with bins between its quantiles e_0 < e_1 < ... < e_T becomes T further
+columns (Gorishniy, Rubachev and Babenko 2022, "On embeddings for numerical features in
+tabular deep learning")
+
+    v_t = clip((x - e_t-1) / (e_t - e_t-1), 0, 1)        t = 1, ..., T
+
+where the first bin has no lower limit and the last one no upper limit.  A hidden unit
+on these columns can bend at each quantile, so it learns steps, and what depends on few
+columns of many, from fewer rows than one on x alone.
+"""
+
+from dataclasses import dataclass, replace
+from numbers import Integral
+
+import numpy as np
+
+from sklearn_bp._common.option import Option, check_number
+from sklearn_bp._tables.scaling import Scaling
+from sklearn_bp._tables.statistics import columns_for_quantiles, quantiles
+
+# The factor of an added column minus its mean.
+FACTOR = 2.0
+
+# Numbers that are encoded at once.
+BLOCK_SIZE = 2**18
+
+
+@dataclass(frozen=True)
+class PiecewiseLinear(Option):
+    """Piecewise-linear encoding of numeric columns.
+
+    For ``numeric_encoding=PiecewiseLinear(n_bins=8)``: beside each numeric column, the
+    network sees columns that grow from 0 to 1 between two neighbouring quantiles of the
+    training rows, and are constant elsewhere. A column of fewer than three values, or
+    whose quantiles coincide, stays as it is.
+
+    Parameters
+    ----------
+    n_bins : int >= 2, default=8
+        The number of bins per column; fewer if quantiles coincide.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `n_bins` is not an integer of 2 or more.
+
+    References
+    ----------
+    Gorishniy, Rubachev and Babenko 2022, "On embeddings for numerical features in
+    tabular deep learning", section 3.2.
+
+    Examples
+    --------
+    >>> from sklearn_bp import PiecewiseLinear, TwoLayerRegressor
+    >>> model = TwoLayerRegressor(numeric_encoding=PiecewiseLinear(n_bins=4))
+    """
+
+    n_bins: int = 8
+
+    def check(self):
+        check_number(self, "n_bins", 2)
+        if not isinstance(self.n_bins, Integral):
+            raise TypeError(
+                "The 'n_bins' parameter of PiecewiseLinear must be an int. Got "
+                f"{self.n_bins!r} instead."
+            )
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The bins of the numeric columns, each of which adds a column.
+
+    Attributes
+    ----------
+    n_columns : int
+        Number of columns before the encoding.
+    column : ndarray of int, (n_bins,)
+        The column that each bin belongs to.
+    low, width : ndarray of float64, (n_bins,)
+        The lower limit of each bin, and its width.
+    means : ndarray of float64, (n_bins,)
+        The mean of each added column over the training rows; a float32 can hold it.
+    """
+
+    n_columns: int
+    column: np.ndarray
+    low: np.ndarray
+    width: np.ndarray
+    means: np.ndarray
+
+    @classmethod
+    def of(cls, X, sample_weight, n_numeric, n_bins):
+        """The bins of the first `n_numeric` columns of X, or None if there are none.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_columns)
+        sample_weight : ndarray of shape (n,) or None
+            None of them 0.
+        n_numeric : int
+        n_bins : int
+        """
+        if n_numeric == 0:
+            return None
+        columns, weights = columns_for_quantiles(X[:, :n_numeric], sample_weight)
+        levels = np.arange(1, n_bins) / n_bins
+        inner = quantiles(columns.copy(), weights, levels)
+        of_bins = []
+        for j, (own, found) in enumerate(zip(columns, inner.T, strict=True)):
+            e = np.unique([own.min(), *found, own.max()])
+            # Two bins at least: one would repeat the column.  Rounding errors of a
+            # constant are no bins either.
+            wide = np.diff(e) > 8 * np.finfo(np.float64).eps * np.abs(e).max()
+            if len(e) > 2 and wide.all() and len(np.unique(own)) > 2:
+                of_bins.append((np.full(len(e) - 1, j), e[:-1], np.diff(e)))
+        if not of_bins:
+            return None
+        column, low, width = (
+            np.concatenate(parts) for parts in zip(*of_bins, strict=True)
+        )
+        bins = cls(X.shape[1], column, low, width, np.zeros(len(column)))
+        means = np.average(bins.encode(columns.T), axis=0, weights=weights)
+        return replace(bins, means=means.astype(np.float32).astype(np.float64))
+
+    @property
+    def n_bins(self):
+        """The number of columns that are added."""
+        return len(self.column)
+
+    @property
+    def n_seen(self):
+        """The number of columns that the network sees."""
+        return self.n_columns + self.n_bins
+
+    @property
+    def limits(self):
+        """The smallest and the largest value of each added column, a pair."""
+        first = np.diff(self.column, prepend=-1) != 0
+        last = np.diff(self.column, append=-1) != 0
+        return np.where(first, -np.inf, 0.0), np.where(last, np.inf, 1.0)
+
+    def encode(self, X):
+        """The added columns for these rows, (n, n_bins), float64."""
+        values = self._places(X)
+        return np.clip(values, *self.limits, out=values)
+
+    def _places(self, X):
+        """Where each value stands in each bin of its column: 0 at the lower limit."""
+        values = X[:, self.column].astype(np.float64)
+        values -= self.low
+        values /= self.width
+        return values
+
+    def __call__(self, X):
+        """The columns and the added ones, (n, n_columns + n_bins), in the dtype of X.
+
+        Integers become float64.
+        """
+        dtype = X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
+        d = self.n_columns
+        out = np.empty((X.shape[0], d + self.n_bins), dtype)
+        length = max(1, BLOCK_SIZE // self.n_bins)
+        for rows in (slice(i, i + length) for i in range(0, X.shape[0], length)):
+            out[rows, :d] = X[rows]
+            out[rows, d:] = self.encode(X[rows])
+        return out
+
+    def through(self, X, gradient):
+        """Derivatives by the columns, from those by all that the network sees.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_columns)
+        gradient : ndarray of shape (n, n_outputs, n_columns + n_bins)
+
+        Returns
+        -------
+        ndarray of shape (n, n_outputs, n_columns)
+        """
+        values, (low, high) = self._places(X), self.limits
+        slopes = ((values >= low) & (values < high)) / self.width
+        found = gradient[..., : self.n_columns].copy()
+        by_bin = gradient[..., self.n_columns :] * slopes[:, np.newaxis]
+        first = np.flatnonzero(np.diff(self.column, prepend=-1))
+        found[..., self.column[first]] += np.add.reduceat(by_bin, first, axis=-1)
+        return found
+
+    def scaling(self, columns):
+        """The scaling of all columns: `columns`, then that of the added ones."""
+        factor = np.full(self.n_bins, FACTOR)
+        return Scaling(
+            np.append(columns.centre, self.means), np.append(columns.factor, factor)
+        )
+
+    def rearranged(self, origins):
+        """The same for rearranged columns, each of which stood at `origins` before."""
+        places = {int(j): i for i, j in enumerate(origins)}
+        column = np.array([places[j] for j in self.column.tolist()])
+        return replace(self, n_columns=len(origins), column=column)
+
+    def names(self, names):
+        """Names of the added columns, from those of the columns; ndarray of str."""
+        first = np.flatnonzero(np.diff(self.column, prepend=-1))
+        starts = np.repeat(first, np.diff(np.append(first, self.n_bins)))
+        numbers = np.arange(self.n_bins) - starts
+        pairs = zip(self.column, numbers, strict=True)
+        return np.array([f"{names[j]}_bin{t}" for j, t in pairs], dtype=object)

@@ -1,0 +1,368 @@
+"""numeric_encoding: members on encoded columns, and how they join the others."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import log_loss
+
+from sklearn_bp import (
+    MLP_DEFAULTS,
+    PiecewiseLinear,
+    TwoLayerClassifier,
+    TwoLayerRegressor,
+)
+from sklearn_bp._fitting.state_files import read
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._versions import HAS_CALLBACKS
+from sklearn_bp.callbacks import Checkpoint
+from sklearn_bp.initializers import INITIALIZERS
+
+IGNORED = f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
+pytestmark = pytest.mark.filterwarnings(IGNORED)
+needs_callbacks = pytest.mark.skipif(
+    not HAS_CALLBACKS, reason="scikit-learn before 1.9 has no callbacks"
+)
+
+RNG = np.random.default_rng(0)
+RNG_STATE = np.random.RandomState(0)
+X = RNG.normal(size=(260, 4))
+X[:, 3] = RNG.integers(0, 2, size=260)
+SIGNAL = 2 * (X[:, 0] > 0.3) + np.abs(X[:, 1]) + 0.1 * RNG.normal(size=260)
+LABELS = np.digitize(SIGNAL, [0.8, 1.9])
+KINDS = [(TwoLayerClassifier, LABELS), (TwoLayerRegressor, SIGNAL)]
+over_kinds = pytest.mark.parametrize(("kind", "y"), KINDS)
+SMALL = {"hidden_layer_sizes": 6, "random_state": 0}
+
+
+def scores(model, X=X):
+    if isinstance(model, TwoLayerClassifier):
+        return model.decision_function(X)
+    return model.predict(X)
+
+
+@over_kinds
+def test_scores_are_the_weighted_mean_of_two_groups(kind, y):
+    model = kind(**SMALL).fit(X, y)
+    weights = model._fitted.member_weights
+    assert model.n_members_ == len(weights) == 10
+    assert len(set(weights[:8])) == len(set(weights[8:])) == 1
+    members = np.array(model._member_scores(X))
+    mean = np.einsum("mnk,m->nk", members, weights)
+    assert_allclose(mean, model._scores(X), rtol=1e-6, atol=1e-6)
+    # The first eight do not see the bins.
+    n_bins = len(model.encoded_feature_names_) - 4
+    assert n_bins == 24
+    W1 = model.coefs_[0]
+    assert W1.shape == (28, 60)
+    assert_array_equal(W1[4:, :48], 0)
+    assert W1[4:, 48:].all(axis=0).any()
+    # Without them, up to one factor, they are the fit that sees the columns alone.
+    plain = kind(**SMALL, numeric_encoding=None).fit(X, y)
+    assert_allclose(W1[:4, :48], plain.coefs_[0], rtol=1e-12)
+    assert plain.n_iter_ < model.n_iter_
+    assert model.loss_curve_[: plain.n_iter_] == plain.loss_curve_
+
+
+@over_kinds
+def test_the_weights_are_chosen_by_held_out_rows(kind, y):
+    """The group with the lower held-out loss has the larger weight."""
+    steps = (X[:, 0] > 0.3) + 2.0 * (X[:, 1] > -0.5) + (X[:, 2] > 0)
+    smooth = X[:, 0] * X[:, 1] + X[:, 2] ** 2
+    shares = []
+    for signal in (steps, smooth):
+        target = signal if kind is TwoLayerRegressor else np.digitize(signal, [0.9, 2])
+        weights = kind(**SMALL).fit(X, target)._fitted.member_weights
+        first = weights[:8].sum()
+        shares.append(first / (first + weights[8:].sum()))
+    assert 0 < shares[0] < shares[1] < 1
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_pairs_of_networks_are_members(skip):
+    parameters = Parameters.draw(
+        (3, 4, 2), np.float64, INITIALIZERS["glorot_uniform"], RNG_STATE, 6, 4, skip
+    )
+    parameters.flat[:] = RNG.normal(size=parameters.flat.shape)
+    for one, other in zip(parameters.mean(), parameters.paired().mean(), strict=True):
+        if one is not None:
+            assert_allclose(other, one, rtol=1e-12)
+    first, second = parameters.paired().members()[0], parameters.members()[:2]
+    for name in ("b2", "V")[: 1 + skip]:
+        expected = np.mean([getattr(w, name) for w in second], axis=0)
+        assert_allclose(getattr(first, name), expected, rtol=1e-12)
+
+
+def test_networks_of_an_odd_number_of_units_keep_it():
+    model = TwoLayerRegressor(5, random_state=0).fit(X, SIGNAL)
+    assert model.n_members_ == 10
+    assert model.coefs_[0].shape == (28, 50)
+
+
+def noisy(n, seed=0):
+    """A few columns that count, among many that do not."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 24))
+    wide = 3 * (np.abs(X[:, 2]) < 0.5)
+    return X, np.sin(2 * X[:, 0]) * 2 + X[:, 1] ** 2 + wide + 0.3 * rng.normal(size=n)
+
+
+@pytest.mark.slow
+def test_columns_of_noise_cost_little():
+    X, y = noisy(1400)
+    settings = {"random_state": 0}
+    plain = TwoLayerRegressor(**settings, numeric_encoding=None).fit(X[:800], y[:800])
+    model = TwoLayerRegressor(**settings).fit(X[:800], y[:800])
+    assert plain.score(X[800:], y[800:]) < 0.7
+    assert model.score(X[800:], y[800:]) > 0.8
+    labels = np.digitize(y, [1, 3])
+    plain = TwoLayerClassifier(**settings, numeric_encoding=None)
+    losses = [
+        log_loss(labels[800:], m.fit(X[:800], labels[:800]).predict_proba(X[800:]))
+        for m in (plain, TwoLayerClassifier(**settings))
+    ]
+    assert losses[1] < 0.85 * losses[0]
+
+
+def test_where_auto_adds_no_members():
+    few = {"max_iter": 5, "n_members": 2}
+    cases = [
+        (MLP_DEFAULTS | {"max_iter": 3}, X),
+        ({"max_iter": 5}, X),
+        ({"n_members": 3}, X),
+        ({"early_stopping": True}, X),
+        ({"solver": "sgd"}, X),
+        ({"standardize": False}, X),
+        ({"numeric_encoding": None}, X),
+        (few, X),
+        ({}, X[:150]),
+        ({}, sparse.csr_array(X)),
+        ({}, X[:, 3:]),
+        ({"loss_threshold": 1e9}, X),
+    ]
+    for options, rows in cases:
+        model = TwoLayerRegressor(**SMALL | options)
+        model.fit(rows, SIGNAL[: rows.shape[0]])
+        assert model.coefs_[0].shape[0] == rows.shape[1], options
+        assert model._fitted.member_weights is None
+    stream = TwoLayerRegressor(**SMALL).partial_fit(X, SIGNAL)
+    assert stream.n_members_ == 8
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs", "sgd"])
+@over_kinds
+def test_an_encoding_of_ones_own_is_for_all_members(kind, y, solver):
+    settings = SMALL | {"solver": solver, "max_iter": 30, "n_members": 2}
+    model = kind(**settings, numeric_encoding=PiecewiseLinear(5)).fit(X, y)
+    assert model.coefs_[0].shape == (4 + 15, 12)
+    assert model.coefs_[0][4:].all()
+    assert clone(model).numeric_encoding == PiecewiseLinear(5)
+    model.set_params(numeric_encoding__n_bins=3).fit(X, y)
+    assert model.coefs_[0].shape == (4 + 9, 12)
+
+
+def test_bins_need_all_rows_and_dense_ones():
+    model = TwoLayerRegressor(**SMALL, numeric_encoding=PiecewiseLinear())
+    with pytest.raises(ValueError, match="call fit first, from which partial_fit"):
+        model.partial_fit(X, SIGNAL)
+    with pytest.raises(ValueError, match="is for dense rows in memory"):
+        model.fit(sparse.csr_array(X), SIGNAL)
+    model.fit(X, SIGNAL).partial_fit(X, SIGNAL)
+    model.set_params(numeric_encoding=None)
+    with pytest.raises(ValueError, match="fitted with numeric_encoding='auto' or a"):
+        model.partial_fit(X, SIGNAL)
+    plain = TwoLayerRegressor(**SMALL, numeric_encoding=None).fit(X, SIGNAL)
+    plain.set_params(numeric_encoding="auto").partial_fit(X, SIGNAL)
+    plain.set_params(numeric_encoding=PiecewiseLinear())
+    with pytest.raises(ValueError, match="fitted with numeric_encoding=None or 'auto'"):
+        plain.partial_fit(X, SIGNAL)
+
+
+def table():
+    """Categories, missing values, a column of two values; and the target's."""
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    frame.loc[::7, "b"] = np.nan
+    frame["e"] = np.array(["u", "v", "w"])[RNG.integers(0, 3, size=len(X))]
+    return frame
+
+
+@over_kinds
+def test_tables_are_encoded_too(kind, y):
+    frame = table()
+    model = kind(**SMALL).fit(frame, y)
+    names = model.encoded_feature_names_
+    assert list(names[:8]) == ["a", "b", "c", "d", "missingindicator_b"] + [
+        f"e_{level}" for level in "uvw"
+    ]
+    assert list(names[8:]) == [f"{c}_bin{t}" for c in "abc" for t in range(8)]
+    assert model.feature_importances_.shape == (5,)
+    assert model.feature_importances_[:2].sum() > 0.5
+    again = pickle.loads(pickle.dumps(model))
+    assert_array_equal(scores(again, frame), scores(model, frame))
+    # A level that is new to partial_fit moves the columns of the bins.
+    before = scores(model, frame)
+    new = frame.assign(e="x")
+    model.set_params(learning_rate_init=1e-12).partial_fit(new, y)
+    assert list(model.encoded_feature_names_[5:9]) == ["e_u", "e_v", "e_w", "e_x"]
+    assert_allclose(scores(model, frame), before, rtol=1e-5, atol=1e-5)
+
+
+@over_kinds
+def test_going_on_keeps_the_function(kind, y):
+    model = kind(**SMALL, learning_rate_init=1e-12).fit(X, y)
+    model = kind(**SMALL).fit(X, y)
+    before, weights = scores(model), model._fitted.member_weights
+    model.set_params(learning_rate_init=1e-12).partial_fit(X, y)
+    assert_allclose(scores(model), before, rtol=1e-5, atol=1e-5)
+    assert_array_equal(model._fitted.member_weights, weights)
+    far = X * [3, 1, 1, 1] + [5, 0, 0, 0]  # another scaling
+    for _ in range(3):
+        model.partial_fit(far, y)
+    assert_allclose(scores(model), before, rtol=1e-4, atol=1e-4)
+    # And rates that are no zero do no harm.
+    model = kind(**SMALL).fit(X, y)
+    good = model.score(X, y)
+    for i in range(100):
+        model.partial_fit(X[i : i + 1], y[i : i + 1])
+    assert model.score(X, y) > good - 0.05
+    model.set_params(warm_start=True).fit(X, y)
+    assert model.n_members_ == 10
+    assert model.score(X, y) > good - 0.05
+
+
+@over_kinds
+def test_derivatives_are_differences(kind, y):
+    model = (
+        kind(**SMALL, activation="tanh", extrapolation=np.inf)
+        if (kind is TwoLayerRegressor)
+        else kind(**SMALL, activation="tanh")
+    )
+    model.fit(X, y)
+    some, step = X[:20] + 1e-4, 1e-6
+    found = model.input_gradient(some).reshape(20, -1, 4)
+    for j in range(4):
+        ends = [some + sign * step * np.eye(4)[j] for sign in (1, -1)]
+        up, down = (model._scores(rows) for rows in ends)
+        assert_allclose(found[..., j], (up - down) / (2 * step), rtol=1e-4, atol=1e-6)
+
+
+def test_spread_is_that_of_the_weighted_mixture():
+    model = TwoLayerRegressor(**SMALL, extrapolation=np.inf).fit(X, SIGNAL)
+    mean, std = model.predict(X, return_std=True)
+    weights = model._fitted.member_weights
+    members = np.array(model._member_scores(X))[..., 0]
+    variance = weights @ (members - mean) ** 2
+    assert_allclose(std, np.sqrt(variance), rtol=1e-6)
+
+
+def test_intervals_hold_what_they_promise():
+    X, y = noisy(900, seed=3)
+    model = TwoLayerRegressor(random_state=0).fit(X[:500], y[:500])
+    low, high = model.predict_interval(X[500:], coverage=0.8).T
+    inside = np.mean((low <= y[500:]) & (y[500:] <= high))
+    assert abs(inside - 0.8) < 0.08
+
+
+def test_an_mlp_has_no_bins():
+    model = TwoLayerClassifier(**SMALL).fit(X, LABELS)
+    with pytest.raises(ValueError, match="Fit with numeric_encoding=None"):
+        model.to_mlp()
+
+
+def test_rows_of_weight_zero_are_absent():
+    wild = np.concatenate([X, np.full((5, 4), 1e20)])
+    weights = np.concatenate([np.full(260, 2.0), np.zeros(5)])
+    y = np.concatenate([SIGNAL, np.full(5, -1e20)])
+    model = TwoLayerRegressor(**SMALL).fit(wild, y, sample_weight=weights)
+    alone = TwoLayerRegressor(**SMALL).fit(X, SIGNAL, sample_weight=weights[:260])
+    assert_array_equal(model.predict(X), alone.predict(X))
+
+
+# Breaking off.
+
+
+class Breaking:
+    """Breaks a fit off in an epoch; counts epochs."""
+
+    def __init__(self, after=np.inf, error=None):
+        self.n_epochs, self.after, self.error = 0, after, error
+
+    def setup(self, estimator, context): ...
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context): ...
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name != "epoch":
+            return False
+        self.n_epochs += 1
+        if self.n_epochs >= self.after and self.error is not None:
+            raise self.error
+        return self.n_epochs >= self.after
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Fits without a break, and the epochs of their first training."""
+    found = {}
+    for kind, y in KINDS:
+        plain = kind(**SMALL, numeric_encoding=None).fit(X, y)
+        found[kind] = kind(**SMALL).fit(X, y), plain.n_iter_
+    return found
+
+
+@needs_callbacks
+@over_kinds
+def test_a_fit_that_is_broken_off_goes_on_to_the_same_bits(kind, y, whole, tmp_path):
+    unbroken, n_first = whole[kind]
+    path = tmp_path / "fit.ckpt"
+    n_second = unbroken.n_iter_ - n_first
+    for after in (n_first - 2, 1, 1, 1, n_second - 3):
+        model = kind(**SMALL).set_callbacks(
+            Checkpoint(path), Breaking(after, RuntimeError("power cut"))
+        )
+        with pytest.raises(RuntimeError, match="power cut"):
+            model.fit(X, y)
+    state = read(path)["state"]
+    assert state.first is not None
+    assert n_first < state.n_iter < unbroken.n_iter_
+    counter = Breaking()
+    model = kind(**SMALL).set_callbacks(counter, Checkpoint(path)).fit(X, y)
+    assert counter.n_epochs == unbroken.n_iter_ - state.n_iter
+    again = kind(**SMALL).set_callbacks(counter, Checkpoint(path)).fit(X, y)
+    assert counter.n_epochs == unbroken.n_iter_ - state.n_iter  # it was at its end
+    for other in (model, again):
+        assert other.loss_curve_ == unbroken.loss_curve_
+        assert other.validation_loss_curve_ == unbroken.validation_loss_curve_
+        assert other.best_iter_ == unbroken.best_iter_
+        for known, found in zip(unbroken.coefs_, other.coefs_, strict=True):
+            assert_array_equal(found, known)
+
+
+@needs_callbacks
+@over_kinds
+def test_a_stop_keeps_what_there_is(kind, y, whole):
+    unbroken, n_first = whole[kind]
+    # In the first training: the network on the columns alone.
+    model = kind(**SMALL).set_callbacks(Breaking(3)).fit(X, y)
+    assert (model.n_iter_, model.n_members_) == (3, 8)
+    assert model.stop_reason_ == "callback"
+    # In the second: both groups, weighted.
+    n_epochs = unbroken.n_iter_ - 1
+    model = kind(**SMALL).set_callbacks(Breaking(n_epochs)).fit(X, y)
+    assert (model.n_iter_, model.n_members_) == (n_epochs, 10)
+    assert model.stop_reason_ == "callback"
+    # Interrupted in the first epoch of the second: as if there were no second.
+    breaking = Breaking(n_first + 1, KeyboardInterrupt())
+    model = kind(**SMALL).set_callbacks(breaking)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model.fit(X, y)
+    assert model.stop_reason_ == "interrupted"
+    assert model.n_iter_ >= n_first
+    assert np.isfinite(scores(model)).all()

@@ -1,0 +1,137 @@
+"""Bins of numeric columns: laws of the encoding, whatever the columns."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_bp import PiecewiseLinear
+from sklearn_bp._tables.piecewise_linear import Bins
+from sklearn_bp._tables.scaling import Scaling
+
+
+def drawn(seed, n=60):
+    """Columns of several kinds, and weights."""
+    rng = np.random.default_rng(seed)
+    columns = [
+        rng.normal(size=n),
+        1e6 + rng.normal(size=n),
+        np.exp(3 * rng.normal(size=n)),
+        rng.integers(0, 4, size=n).astype(float),
+        rng.integers(0, 2, size=n).astype(float),
+        np.full(n, 7.0),
+        rng.normal(size=n) * (rng.uniform(size=n) < 0.3),
+    ]
+    return np.stack(columns, axis=1), rng.integers(1, 4, size=n)
+
+
+over_draws = given(st.integers(0, 10_000), st.integers(2, 12))
+
+
+@settings(max_examples=30, deadline=None)
+@over_draws
+def test_bins_of_a_column_add_up_to_it(seed, n_bins):
+    """sum_t width_t v_t = x - e_0, also beyond the training rows."""
+    X, _ = drawn(seed)
+    bins = Bins.of(X, None, X.shape[1], n_bins)
+    far = np.concatenate([X, 3 * X - 1, [X.min(axis=0) - 5, X.max(axis=0) + 5]])
+    V = bins.encode(far)
+    for j in np.unique(bins.column):
+        own = bins.column == j
+        total = V[:, own] @ bins.width[own] + bins.low[own][0]
+        assert_allclose(total, far[:, j], rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@over_draws
+def test_columns_of_few_values_have_no_bins(seed, n_bins):
+    X, _ = drawn(seed)
+    bins = Bins.of(X, None, X.shape[1], n_bins)
+    binned = set(bins.column.tolist())
+    assert {0, 1, 2} <= binned
+    assert not binned & {4, 5}
+    counts = np.unique(bins.column, return_counts=True)[1]
+    assert counts.min() >= 2
+    assert counts.max() <= n_bins
+    # Inside the training rows each value lies in [0, 1].
+    V = bins.encode(X)
+    assert V.min() >= 0
+    assert V.max() <= 1
+
+
+def test_without_columns_of_several_values_there_are_none():
+    X = np.stack([np.arange(20) % 2, np.full(20, 3)], axis=1).astype(float)
+    assert Bins.of(X, None, 2, 8) is None
+    assert Bins.of(np.random.default_rng(0).normal(size=(20, 2)), None, 0, 8) is None
+
+
+@settings(max_examples=30, deadline=None)
+@over_draws
+def test_whole_weights_are_repeated_rows(seed, n_bins):
+    X, weights = drawn(seed)
+    weighted = Bins.of(X, weights.astype(float), X.shape[1], n_bins)
+    repeated = Bins.of(np.repeat(X, weights, axis=0), None, X.shape[1], n_bins)
+    for name in ("column", "low", "width"):
+        assert_allclose(getattr(weighted, name), getattr(repeated, name), rtol=1e-12)
+    assert_allclose(weighted.means, repeated.means, rtol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@over_draws
+def test_bins_hold_equal_shares_of_the_rows(seed, n_bins):
+    x = np.random.default_rng(seed).normal(size=(n_bins * 10, 1)) ** 3
+    bins = Bins.of(x, None, 1, n_bins)
+    counts = np.histogram(x, [*bins.low, np.inf])[0]
+    assert np.abs(counts - 10).max() <= 1
+
+
+@settings(max_examples=20, deadline=None)
+@over_draws
+def test_slopes_are_differences(seed, n_bins):
+    X, _ = drawn(seed)
+    X = X[:, [0, 3, 4, 6]]
+    bins = Bins.of(X, None, X.shape[1], n_bins)
+    rng = np.random.default_rng(seed)
+    X = X + rng.uniform(0.001, 0.002, size=X.shape)  # not on a limit
+    weights = rng.normal(size=bins.n_seen)
+    step = 1e-7
+    found = bins.through(X, np.tile(weights, (len(X), 1, 1)))[:, 0]
+    for j in range(X.shape[1]):
+        moved = X.copy()
+        moved[:, j] += step
+        numeric = (bins(moved) @ weights - bins(X) @ weights) / step
+        assert_allclose(found[:, j], numeric, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_all_columns_and_their_bins(dtype):
+    X = drawn(0)[0].astype(dtype)
+    bins = Bins.of(X, None, 3, 5)
+    whole = bins(X)
+    assert whole.dtype == (dtype if np.dtype(dtype).kind == "f" else np.float64)
+    assert whole.shape == (len(X), bins.n_seen)
+    assert_array_equal(whole[:, : X.shape[1]], X)
+    assert_array_equal(whole[:, X.shape[1] :], bins.encode(X).astype(whole.dtype))
+    scaling = bins.scaling(Scaling.of_features(X))
+    scaled = scaling(whole)[:, X.shape[1] :]
+    assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
+    names = bins.names(list("abcdefg"))
+    assert names[0] == "a_bin0"
+    assert len(names) == len(set(names)) == bins.n_bins
+
+
+def test_bins_follow_rearranged_columns():
+    X, _ = drawn(3)
+    bins = Bins.of(X, None, X.shape[1], 6)
+    order = np.array([0, -1, 1, 2, 3, 4, 5, 6])  # a new column behind the first
+    wider = np.insert(X, 1, 0, axis=1)
+    assert_array_equal(bins.rearranged(order).encode(wider), bins.encode(X))
+
+
+@pytest.mark.parametrize(
+    ("n_bins", "error"), [(1, ValueError), (2.5, TypeError), ("8", TypeError)]
+)
+def test_bad_numbers_of_bins_are_refused(n_bins, error):
+    with pytest.raises(error, match="n_bins"):
+        PiecewiseLinear(n_bins)
