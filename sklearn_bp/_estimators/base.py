@@ -156,8 +156,7 @@ class BaseTwoLayer(
             if replaces or not is_clean(
                 X, weights.W1.dtype, self, fitted.columns, limits
             ):
-                X, within = self._check_features(X), fitted.within(limits)
-                return fitted.network.scores(weights, X, scaling=within)
+                return fitted.scores_by(weights, self._check_features(X), limits)
             return fitted.network.scores(weights, X)
 
     def _member_scores(self, X):

@@ -391,6 +391,10 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Number of epochs (iterations of 'lbfgs') of the last fit, or of all calls of
         partial_fit.
 
+    first_n_iter_ : int
+        Number of epochs before the second training of `numeric_encoding`; `n_iter_` if
+        there was none.
+
     best_iter_ : int
         Epoch, counted from 1, whose weights were kept: the best one by
         `early_stopping_metric`, or the last.

@@ -18,6 +18,9 @@ from sklearn_bp._tables.limits import inside
 from sklearn_bp._tables.scaling import absorb, absorb_skip, separate, separate_skip
 from sklearn_bp.activations import as_activation
 
+# From so many rows on it pays to look for units that do not see bins.
+MANY_ROWS = 64
+
 
 @dataclass(frozen=True)
 class FittedNetwork:
@@ -95,22 +98,40 @@ class FittedNetwork:
 
     def scores(self, X):
         """Scores of encoded rows, (n, n_outputs)."""
-        return self.scores_by(self.weights, X)
+        return self.scores_by(self.weights, X, self.limits)
 
-    def scores_by(self, weights, X):
-        """Scores of encoded rows by these `Weights`, (n, n_outputs)."""
-        return self.network.scores(weights, X, scaling=self.within(self.limits))
+    def scores_by(self, weights, X, limits):
+        """Scores of encoded rows by these `Weights`, (n, n_outputs).
+
+        Units that do not see bins, the first ones, need only the columns before them.
+        """
+        network, (n, d), bins = self.network, X.shape, self.inputs.bins
+        n_blind = 0
+        if bins is not None and n >= MANY_ROWS:
+            sees_bins = weights.W1[d:].any(axis=0)
+            n_blind = int(sees_bins.argmax()) if sees_bins.any() else 0
+        if n_blind == 0:
+            return network.scores(weights, X, scaling=self.within(limits))
+        blind, seeing = weights.split(n_blind, d)
+        z = network.scores(seeing, X, scaling=self.within(limits))
+        z += network.scores(blind, X, scaling=self._replacing(limits))
+        return z
 
     def within(self, limits):
         """From encoded rows to those that the network sees: callable(X), or None.
 
         Values beyond the limits are replaced, and the columns of bins added.
         """
-        bins = self.inputs.bins
+        bins, replaced = self.inputs.bins, self._replacing(limits)
+        if bins is None or replaced is None:
+            return replaced or bins
+        return lambda X: bins(replaced(X))
+
+    def _replacing(self, limits):
+        """What replaces values beyond the limits: callable(X), or None without any."""
         if limits is None:
-            return bins
-        replaced = partial(inside, limits=limits, centre=self.centre)
-        return replaced if bins is None else lambda X: bins(replaced(X))
+            return None
+        return partial(inside, limits=limits, centre=self.centre)
 
     @property
     def centre(self):
@@ -132,7 +153,8 @@ class FittedNetwork:
         """Scores of each ensemble member, (n, n_outputs); their mean is `scores`."""
         members = self.parameters(np.float64, self.n_members).members()
         absorbed = (absorb_scalings(member, *self._scalings) for member in members)
-        return [self.scores_by(weights.astype(self.dtype), X) for weights in absorbed]
+        dtype, limits = self.dtype, self.limits
+        return [self.scores_by(w.astype(dtype), X, limits) for w in absorbed]
 
     def parameters(self, dtype, n_members, scaled=False):
         """`Parameters` of members whose mean absorbed the scalings into the weights."""

@@ -190,6 +190,7 @@ class Fit:
             "n_members_": self.fitted.n_members,
             "out_activation_": self.fitted.targets.loss.out_activation,
             "n_iter_": state.n_iter,
+            "first_n_iter_": (state if state.first is None else state.first).n_iter,
             "best_iter_": result.best_iter,
             "stop_reason_": result.reason,
             "engine_": state.engine,

@@ -46,6 +46,16 @@ class Weights(NamedTuple):
         """All arrays that are not None."""
         return [w for w in self if w is not None]
 
+    def split(self, n_units, n_features):
+        """The first units on the first features, and the others: scores add up."""
+        W1, b1, W2, b2, V = self
+        blind = np.ascontiguousarray(W1[:n_features, :n_units])
+        seeing = np.ascontiguousarray(W1[:, n_units:])
+        return (
+            Weights(blind, b1[:n_units], W2[:n_units], np.zeros_like(b2)),
+            Weights(seeing, b1[n_units:], W2[n_units:], b2, V),
+        )
+
     def astype(self, dtype):
         """C-ordered arrays of a dtype; copies only if necessary."""
         W1, b1, W2, b2 = (np.asarray(w, dtype, order="C") for w in self[:4])

@@ -12,6 +12,7 @@ columns of many, from fewer rows than one on x alone.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from numbers import Integral
 
 import numpy as np
@@ -24,7 +25,7 @@ from sklearn_bp._tables.statistics import columns_for_quantiles, quantiles
 FACTOR = 2.0
 
 # Numbers that are encoded at once.
-BLOCK_SIZE = 2**18
+BLOCK_SIZE = 2**16
 
 
 @dataclass(frozen=True)
@@ -134,23 +135,28 @@ class Bins:
         """The number of columns that the network sees."""
         return self.n_columns + self.n_bins
 
-    @property
+    @cached_property
     def limits(self):
         """The smallest and the largest value of each added column, a pair."""
         first = np.diff(self.column, prepend=-1) != 0
         last = np.diff(self.column, append=-1) != 0
         return np.where(first, -np.inf, 0.0), np.where(last, np.inf, 1.0)
 
-    def encode(self, X):
-        """The added columns for these rows, (n, n_bins), float64."""
-        values = self._places(X)
-        return np.clip(values, *self.limits, out=values)
+    @cached_property
+    def _per_width(self):
+        return 1 / self.width
+
+    def encode(self, X, out=None):
+        """The added columns for these rows, (n, n_bins), float64 or in `out`."""
+        values, (low, high) = self._places(X), self.limits
+        np.maximum(values, low, out=values)
+        return np.minimum(values, high, out=values if out is None else out)
 
     def _places(self, X):
         """Where each value stands in each bin of its column: 0 at the lower limit."""
-        values = X[:, self.column].astype(np.float64)
+        values = X.take(self.column, axis=1).astype(np.float64, copy=False)
         values -= self.low
-        values /= self.width
+        values *= self._per_width
         return values
 
     def __call__(self, X):
@@ -159,12 +165,13 @@ class Bins:
         Integers become float64.
         """
         dtype = X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
-        d = self.n_columns
-        out = np.empty((X.shape[0], d + self.n_bins), dtype)
+        n, d = X.shape
+        out = np.empty((n, d + self.n_bins), dtype)
+        out[:, :d] = X
         length = max(1, BLOCK_SIZE // self.n_bins)
-        for rows in (slice(i, i + length) for i in range(0, X.shape[0], length)):
-            out[rows, :d] = X[rows]
-            out[rows, d:] = self.encode(X[rows])
+        for start in range(0, n, length):
+            rows = slice(start, start + length)
+            self.encode(X[rows], out[rows, d:])
         return out
 
     def through(self, X, gradient):
@@ -180,7 +187,7 @@ class Bins:
         ndarray of shape (n, n_outputs, n_columns)
         """
         values, (low, high) = self._places(X), self.limits
-        slopes = ((values >= low) & (values < high)) / self.width
+        slopes = ((values >= low) & (values < high)) * self._per_width
         found = gradient[..., : self.n_columns].copy()
         by_bin = gradient[..., self.n_columns :] * slopes[:, np.newaxis]
         first = np.flatnonzero(np.diff(self.column, prepend=-1))

@@ -58,6 +58,9 @@ class LossCurveDisplay:
     penalized : bool or list of bool, default=False
         Whether `loss` includes the penalty, which `validation_loss` never does.
 
+    restart : int or list of int, default=None
+        Last epoch of the first of two trainings, after which the curves are broken.
+
     Attributes
     ----------
     ax_ : matplotlib Axes
@@ -98,6 +101,7 @@ class LossCurveDisplay:
         best_iter: Any = None,
         name: Any = None,
         penalized: Any = False,
+        restart: Any = None,
     ) -> None:
         self.loss = loss
         self.validation_loss = validation_loss
@@ -105,6 +109,7 @@ class LossCurveDisplay:
         self.best_iter = best_iter
         self.name = name
         self.penalized = penalized
+        self.restart = restart
 
     @classmethod
     def from_estimator(
@@ -149,7 +154,7 @@ class LossCurveDisplay:
         curves = [_curves(network) for network in networks]
         if name is None:
             name = [type(network).__name__ for network in networks]
-        loss, validation_loss, validation_score, best_iter, penalized = map(
+        loss, validation_loss, validation_score, best_iter, penalized, restart = map(
             list, zip(*curves, strict=True)
         )
         display = cls(
@@ -159,6 +164,7 @@ class LossCurveDisplay:
             best_iter=best_iter,
             name=_lists(name, len(networks)),
             penalized=penalized,
+            restart=restart,
         )
         return display.plot(ax=ax, log_scale=log_scale)
 
@@ -265,7 +271,7 @@ class LossCurveDisplay:
         scores = (
             _lists(self.validation_score, n) if several else [self.validation_score]
         )
-        kept = _lists(self.best_iter, n)
+        kept, restarts = _lists(self.best_iter, n), _lists(self.restart, n)
         penalized = _lists(self.penalized or None, n)
         names = _lists(self.name if name is None else name, n)
         if ax is None:
@@ -279,10 +285,11 @@ class LossCurveDisplay:
         for i, loss in enumerate(losses):
             color, label = f"C{i % 10}", names[i] or f"estimator {i}"
             suffix = WITH_PENALTY if penalized[i] else ""
+            epochs = len(loss), restarts[i]
             lines = [
-                _line(ax, loss, len(loss), color=color),
-                _line(ax, losses_val[i], len(loss), color=color, linestyle="--"),
-                _line(self.score_ax_, scores[i], len(loss), color=color, linestyle=":"),
+                _line(ax, loss, *epochs, color=color),
+                _line(ax, losses_val[i], *epochs, color=color, linestyle="--"),
+                _line(self.score_ax_, scores[i], *epochs, color=color, linestyle=":"),
             ]
             kinds = [f"{TRAINING}{suffix}", "validation loss", "validation score"]
             for line, kind in zip(lines, kinds, strict=True):
@@ -338,8 +345,9 @@ def _first_words(lines: list[Any]) -> list[str]:
 
 
 def _curves(network: Any) -> tuple[Any, ...]:
-    """Training loss, validation loss and score, the position of the kept epoch, and
-    whether the training loss includes the penalty.
+    """Training loss, validation loss and score, the position of the kept epoch,
+    whether the training loss includes the penalty, and where the first of two trainings
+    ends.
     """
     if not hasattr(network, "loss_curve_"):
         raise ValueError(
@@ -348,14 +356,17 @@ def _curves(network: Any) -> tuple[Any, ...]:
         )
     loss = np.asarray(network.loss_curve_)
     best_iter = getattr(network, "best_iter_", None)
-    if best_iter is not None:  # the curve may include epochs of earlier fits
-        best_iter += len(loss) - network.n_iter_
+    earlier = len(loss) - network.n_iter_  # epochs of earlier fits
+    if best_iter is not None:
+        best_iter += earlier
+    restart = getattr(network, "first_n_iter_", network.n_iter_) + earlier
     names = ("data_loss_curve_", "validation_loss_curve_", "validation_scores_")
     curves = [getattr(network, name, None) for name in names]
     data_loss, *curves = [None if c is None else np.asarray(c) for c in curves]
     # An earlier version, or MLPClassifier, does not tell all of it.
     penalized = data_loss is None or len(data_loss) < len(loss)
-    return loss if penalized else data_loss, *curves, best_iter, penalized
+    restart = restart if restart < len(loss) else None
+    return loss if penalized else data_loss, *curves, best_iter, penalized, restart
 
 
 def _told(params: dict[str, Any]) -> str:
@@ -364,11 +375,18 @@ def _told(params: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in short.items())
 
 
-def _line(ax: Any, curve: Any, n_epochs: int, **style: Any) -> Any:
-    """A curve that ends at the last epoch; None if there is no curve."""
+def _line(ax: Any, curve: Any, n_epochs: int, restart: Any, **style: Any) -> Any:
+    """A curve that ends at the last epoch; None if there is no curve.
+
+    It is broken after the epoch `restart`.
+    """
     if curve is None:
         return None
-    epochs = np.arange(n_epochs - len(curve), n_epochs) + 1
+    epochs = np.arange(n_epochs - len(curve), n_epochs) + 1.0
+    if restart is not None:
+        at = np.searchsorted(epochs, restart + 0.5)
+        epochs = np.insert(epochs, at, restart + 0.5)
+        curve = np.insert(np.asarray(curve, float), at, np.nan)
     return ax.plot(epochs, curve, **style)[0]
 
 

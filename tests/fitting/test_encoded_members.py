@@ -21,6 +21,7 @@ from sklearn_bp._fitting.state_files import read
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._versions import HAS_CALLBACKS
 from sklearn_bp.callbacks import Checkpoint
+from sklearn_bp.display import LossCurveDisplay
 from sklearn_bp.initializers import INITIALIZERS
 
 IGNORED = f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -67,6 +68,20 @@ def test_scores_are_the_weighted_mean_of_two_groups(kind, y):
     assert_allclose(W1[:4, :48], plain.coefs_[0], rtol=1e-12)
     assert plain.n_iter_ < model.n_iter_
     assert model.loss_curve_[: plain.n_iter_] == plain.loss_curve_
+
+
+@pytest.mark.parametrize("skip_layer", [False, True])
+@over_kinds
+def test_few_rows_are_scored_as_many_are(kind, y, skip_layer):
+    """Of many rows, units that do not see the bins get the columns alone."""
+    model = kind(**SMALL, skip_layer=skip_layer).fit(X, y)
+    wild = X.copy()
+    wild[::9, 0] = 1e9
+    few = [scores(model, wild[i : i + 20]) for i in range(0, 260, 20)]
+    assert_allclose(np.concatenate(few), scores(model, wild), rtol=1e-9, atol=1e-9)
+    model.coefs_[0][4:] += 0.1  # as users may
+    few = [scores(model, wild[i : i + 20]) for i in range(0, 260, 20)]
+    assert_allclose(np.concatenate(few), scores(model, wild), rtol=1e-9, atol=1e-9)
 
 
 @over_kinds
@@ -266,6 +281,19 @@ def test_intervals_hold_what_they_promise():
     low, high = model.predict_interval(X[500:], coverage=0.8).T
     inside = np.mean((low <= y[500:]) & (y[500:] <= high))
     assert abs(inside - 0.8) < 0.08
+
+
+def test_curves_are_broken_between_the_trainings():
+    model = TwoLayerRegressor(**SMALL).fit(X, SIGNAL)
+    n = model.first_n_iter_
+    assert 0 < n < model.n_iter_
+    plain = TwoLayerRegressor(**SMALL, numeric_encoding=None).fit(X, SIGNAL)
+    assert plain.first_n_iter_ == plain.n_iter_ == n
+    display = LossCurveDisplay.from_estimator(model)
+    for line in (display.lines_[0], display.validation_lines_[0]):
+        epochs, values = line.get_data()
+        assert_array_equal(epochs[np.isnan(values)], [n + 0.5])
+        assert len(epochs) == model.n_iter_ + 1
 
 
 def test_an_mlp_has_no_bins():
