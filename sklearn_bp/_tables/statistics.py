@@ -422,17 +422,16 @@ def quantiles(columns, sample_weight, levels):
     """Quantiles of each of the columns, (d, n), as (n_levels, d), float64.
 
     The averaged inverse of the distribution function (Hyndman and Fan 1996, type 2),
-    so that integer weights, (n,) or (d, n), equal repeated rows.  It changes the order
-    of the columns' values.  Values of weight 0 do not count.
+    so that integer weights, (n,) or (d, n), equal repeated rows.  It sorts in place.
+    Values of weight 0 do not count.
     """
     levels = np.asarray(levels)
     d, n = columns.shape
     if sample_weight is None:
+        columns.sort(axis=1)
         at = levels * n
         upper = np.minimum(np.floor(at).astype(int), n - 1)
         lower = np.where(at == np.floor(at), np.maximum(upper - 1, 0), upper)
-        # A third to two thirds of the time of sorting.
-        columns.partition(np.unique([lower, upper]), axis=1)
         return _middles(columns[:, lower], columns[:, upper]).T
     found = np.empty((len(levels), d))
     by_column = np.broadcast_to(sample_weight, columns.shape)
