@@ -10,12 +10,16 @@ it, in the notation of `_network` and with the sample weights w,
     dL/dW1 = x^T  delta1        dL/db1 = 1^T delta1
 
 followed by a step of the optimizer in one pass, and by the running mean of the weights.
-A scaling layer multiplies x by s here, not W1.  `step.h` contains all of this, compiled
-for float and for double; the products use scipy's gemm.  Python draws the order of the
-rows and keeps all lasting state: parameters, optimizer state, curves.
+A scaling layer multiplies x by s here, not W1.  A member may see a range of the columns
+only: then x and W1 are those of this range, and the rest of W1 stays 0.  `step.h`
+contains all of this, compiled for float and for double; the products use scipy's gemm.
+Python draws the order of the rows and keeps all lasting state: parameters, optimizer
+state, curves.
 
 `covered` decides which fits run compiled.  All others, and all fits if the extension
-was not built, run the Python loop, which is the reference.
+was not built, run the Python loop, which is the reference.  For sparse rows, where
+passes over all weights take most of the time, only the step of the optimizer is
+compiled (`covers_steps`, `bound`).
 
 Here the parameters of each member are contiguous, one row per member.  Sums over
 members are taken in their order, and no result of a member depends on its thread, so
@@ -37,8 +41,18 @@ from sklearn_bp._compiled.library import (
     is_built,
     is_plain,
 )
+from sklearn_bp._compiled.steps import bound
 
-__all__ = ["Epochs", "Loss", "Scores", "covered", "is_asked_for", "is_built"]
+__all__ = [
+    "Epochs",
+    "Loss",
+    "Scores",
+    "bound",
+    "covered",
+    "covers_steps",
+    "is_asked_for",
+    "is_built",
+]
 
 OPTIMIZERS = (optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.RMSprop)
 
@@ -68,4 +82,22 @@ def covered(network, data, parameters, optimizer, batch_size, dropout):
         and data.Y.shape[1] == k
         and not hasattr(data.X, "tocsr")
         and max(d * batch_size, h * parameters.n_members, k * batch_size) <= MOST
+    )
+
+
+def covers_steps(data, parameters, optimizer):
+    """Whether an epoch in Python takes compiled steps: where rows are sparse.
+
+    Parameters
+    ----------
+    data : Data
+    parameters : Parameters
+    optimizer : object of `optimizers`
+    """
+    return (
+        is_asked_for()
+        and hasattr(getattr(data, "X", None), "tocsr")  # not of rows on a cluster
+        and type(optimizer) in OPTIMIZERS
+        and optimizer.clip_norm is None
+        and parameters.flat.dtype in DTYPES
     )
