@@ -10,11 +10,9 @@ it, in the notation of `_network` and with the sample weights w,
     dL/dW1 = x^T  delta1        dL/db1 = 1^T delta1
 
 followed by a step of the optimizer in one pass, and by the running mean of the weights.
-A scaling layer multiplies x by s here, not W1.  A member may see a range of the columns
-only: then x and W1 are those of this range, and the rest of W1 stays 0.  `step.h`
-contains all of this, compiled for float and for double; the products use scipy's gemm.
-Python draws the order of the rows and keeps all lasting state: parameters, optimizer
-state, curves.
+A scaling layer multiplies x by s here, not W1.  `step.h` contains all of this, compiled
+for float and for double; the products use scipy's gemm.  Python draws the order of the
+rows and keeps all lasting state: parameters, optimizer state, curves.
 
 `covered` decides which fits run compiled.  All others, and all fits if the extension
 was not built, run the Python loop, which is the reference.  For sparse rows, where

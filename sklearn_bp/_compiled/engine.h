@@ -28,7 +28,6 @@ typedef struct {
     const int64_t *order;          /* (n_rows,) rows in the order of training, or NULL */
     const double *rates;           /* a rate per step */
     const double *member_weights;  /* (M,): the weight of a row for a member */
-    const int64_t *columns;        /* (M, 2): the columns that a member sees, or NULL */
     /* The network: a row per member of b1 (h), W1 (d, h), W2 (h, k), b2 (k). */
     void *theta, *first, *second, *average; /* weights, moments, running mean or NULL */
     /* A scaling layer's r (d,), its moments and its running mean; or NULL. */
@@ -59,7 +58,6 @@ typedef struct {
     const int64_t *rows;    /* (n,): the rows held out, member by member; NULL where X has
                                just these, (n, d) in C order */
     const int64_t *starts;  /* (M + 1,): where those of a member begin */
-    const int64_t *columns; /* (M, 2): the columns that a member sees, or NULL */
     const void *b1, *W1, *W2, *b2; /* as `Parameters` has them: members side by side */
     void *scores;           /* (n, k) */
     const void *gemm;

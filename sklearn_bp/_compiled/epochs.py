@@ -14,7 +14,6 @@ from sklearn_bp._compiled.library import (
     Job,
     as_c,
     check_rows,
-    columns_as_c,
     engine,
     fields,
     gemm,
@@ -38,8 +37,7 @@ class Training(Job):
     """An epoch of training; its fields are those of engine.h."""
 
     _fields_ = fields(
-        "X Y row_weights folds order rates member_weights columns theta first second "
-        "average "
+        "X Y row_weights folds order rates member_weights theta first second average "
         "r r_first r_second r_average sums gemm",
         "row_stride column_stride d h k M size batch penalty_rows t every n_taken "
         "is_double Y_is_bytes activation loss vector optimizer",
@@ -65,9 +63,6 @@ class Epochs:
         Running mean of the weights.
     every, n_taken, longest : int, int, float
         Steps between its updates, steps so far, and its largest decay.
-    columns : sequence of (start, stop), one pair per member, or None
-        The columns of X that each member sees: its rows of W1. All other rows, with
-        their moments and average, are 0 and stay 0. None: all columns.
     """
 
     def __init__(
@@ -83,7 +78,6 @@ class Epochs:
         every=0,
         n_taken=0,
         longest=0.0,
-        columns=None,
     ):
         (d, h, k), M = parameters.shape, parameters.n_members
         self._data, self._dtype = data, parameters.flat.dtype
@@ -94,7 +88,6 @@ class Epochs:
         self._steps = -(-data.n_rows // batch_size)
         self._sums = np.zeros((M, SUMS))
         self._job = self._job_of(network, optimizer)
-        self._job.set("columns", columns_as_c(columns, M, d))
         self._job.penalty_rows = penalty_rows or 0
         self._job.every, self._job.n_taken = every, n_taken
         self._job.longest, self._job.scale_speed = longest, parameters.scale_speed

@@ -14,7 +14,6 @@ from sklearn_bp._compiled.library import (
     Job,
     as_c,
     check_rows,
-    columns_as_c,
     engine,
     fields,
     gemm,
@@ -42,7 +41,7 @@ class Scoring(Job):
     """Rows and the parameters that score them; its fields are those of engine.h."""
 
     _fields_ = fields(
-        "X rows starts columns b1 W1 W2 b2 scores gemm",
+        "X rows starts b1 W1 W2 b2 scores gemm",
         "row_stride column_stride d h k M is_double activation vector",
     )
 
@@ -69,11 +68,9 @@ class Scores:
     scaling : callable(X, out) or None
     dtype : dtype
         Dtype of the parameters.
-    columns : sequence of (start, stop), one pair per member, or None
-        The columns of X that each member sees. None: all columns.
     """
 
-    def __init__(self, network, X, rows, scaling, dtype, columns=None):
+    def __init__(self, network, X, rows, scaling, dtype):
         pooled = np.concatenate(rows).astype(np.int64)
         check_rows(pooled, X.shape[0])
         lengths = [len(r) for r in rows]
@@ -81,7 +78,6 @@ class Scores:
         self._rows: np.ndarray | None = pooled
         self._X, self._scaling, self._dtype = X, scaling, dtype
         self._job = Scoring(
-            columns=columns_as_c(columns, len(rows), X.shape[1]),
             gemm=gemm(dtype),
             d=X.shape[1],
             M=len(rows),

@@ -147,19 +147,3 @@ def check_rows(rows, n, what="row"):
         raise ValueError(
             f"Each {what} must be in 0 to {n - 1}. Got {rows.min()} to {rows.max()}."
         )
-
-
-def columns_as_c(columns, n_members, d):
-    """The columns that each member sees, (n_members, 2), or None for all of d columns.
-
-    Each pair is the first column and the one behind the last.
-    """
-    if columns is None:
-        return None
-    pairs = as_c(np.asarray(columns), np.int64, (n_members, 2))
-    for start, stop in pairs:
-        if not 0 <= start < stop <= d:
-            raise ValueError(
-                f"Columns must be a range within 0 to {d}. Got {start} to {stop}."
-            )
-    return pairs

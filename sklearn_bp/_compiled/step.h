@@ -386,18 +386,18 @@ static N(Desk) N(desk)(const Training *J, int64_t most, Buffers *buffers) {
 
 /* What rows `from` to `to` of the desk add to a member's gradient, and their loss.
 
-x are their columns that it sees, n_columns of them, and W1 and g_W1 the rows of these,
-g_W1 (and of several outputs g_W2) without values yet if is_first; `own` is what a row weighs for the member.
+The gradient of W1 (and of several outputs that of W2) has no values yet if is_first;
+`own` is what a row weighs for the member.
 */
-static double N(learn)(const Training *J, const N(Desk) *D, const REAL *x, int64_t from,
-                       int64_t to, int64_t y_stride, REAL own, int64_t n_columns,
-                       const REAL *theta, const REAL *W1, REAL *g_W1, int is_first) {
+static double N(learn)(const Training *J, const N(Desk) *D, int64_t from, int64_t to,
+                       int64_t y_stride, REAL own, const REAL *theta, int is_first) {
     int64_t d = J->d, h = J->h, k = J->k, n = to - from, W2_at = h + d * h;
-    const REAL *W2 = theta + W2_at, *b2 = W2 + h * k;
+    const REAL *x = D->x + from * d, *W1 = theta + h, *W2 = theta + W2_at, *b2 = W2 + h * k;
+    REAL *g_W1 = D->g + h;
     REAL *a1 = D->a1, *z2 = D->z2, *w = D->w, *g_W2 = D->g + W2_at, *g_b2 = g_W2 + h * k;
 
     /* forward: a1 = f(x W1 + b1), z2 = a1 W2 + b2 */
-    N(product)(J->gemm, x + from * d, d, 0, W1, h, 0, 0, a1, h, n, h, n_columns);
+    N(product)(J->gemm, x, d, 0, W1, h, 0, 0, a1, h, n, h, d);
     N(hidden)(J->activation, a1, theta, n, h, W2, b2[0], k == 1 ? z2 : NULL);
     if (k > 1) {
         for (int64_t c = 0; c < k; c++)
@@ -423,8 +423,7 @@ static double N(learn)(const Training *J, const N(Desk) *D, const REAL *x, int64
         N(product)(J->gemm, z2, n, 1, D->W2_T, h, 0, 0, D->delta1, h, n, h, k);
     }
     REAL *delta1 = N(hidden_error)(J->activation, D->delta1, a1, n, h, D->g, z2, W2, g_W2);
-    N(product)(J->gemm, x + from * d, d, 1, delta1, h, 0, !is_first, g_W1, h, n_columns, h,
-               n);
+    N(product)(J->gemm, x, d, 1, delta1, h, 0, !is_first, g_W1, h, d, h, n);
     return total;
 }
 
@@ -439,15 +438,11 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
     REAL *theta = (REAL *)J->theta + j * size, *v = (REAL *)J->second + j * size;
     REAL *m = J->first ? (REAL *)J->first + j * size : NULL;
     REAL *mean = J->average ? (REAL *)J->average + j * size : NULL;
-    /* The columns that it sees: rows of W1; all others are 0 and stay so. */
-    int64_t left = J->columns ? J->columns[2 * j] : 0;
-    int64_t n_columns = J->columns ? J->columns[2 * j + 1] - left : d;
-    int64_t W1_at = h + left * h, is_whole = n_columns == d;
-    REAL *W1 = theta + W1_at, *g_W1 = D->g + W1_at;
+    REAL *W1 = theta + h, *g_W1 = D->g + h;
     /* Its rows: all but those held out from it. */
     int64_t first = J->folds ? D->ends[j + 1] : 0, y_stride = J->folds ? 2 * b : b;
     int64_t n = J->folds ? b - (D->ends[j + 1] - D->ends[j]) : b;
-    int64_t part = rows_at_once(n, n_columns * h);
+    int64_t part = rows_at_once(n, d * h);
     double total = 0, norm = 0;
 
     if (k > 1)
@@ -458,25 +453,20 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
     memset(D->g, 0, sizeof(REAL) * h);
     memset(D->g + b2_at, 0, sizeof(REAL) * k);
     if (k == 1 || !n) memset(D->g + W2_at, 0, sizeof(REAL) * h * k);
-    if (!n) memset(g_W1, 0, sizeof(REAL) * n_columns * h);
+    if (!n) memset(g_W1, 0, sizeof(REAL) * d * h);
     for (int64_t i = first; i < first + n; i += part) {
         int64_t to = first + n - i < part ? first + n : i + part;
-        total += N(learn)(J, D, D->x + left, i, to, y_stride,
-                                 (REAL)J->member_weights[j], n_columns, theta, W1, g_W1,
-                                 i == first);
+        total += N(learn)(J, D, i, to, y_stride, (REAL)J->member_weights[j], theta,
+                          i == first);
     }
     if (slopes) {  /* x is s times the features, and so is dL/dW1 */
-        memset(slopes, 0, sizeof(REAL) * d);
-        for (int64_t i = 0; i < n_columns; i++)
-            slopes[left + i] = N(dot)(W1 + i * h, g_W1 + i * h, h) / s[left + i];
+        for (int64_t i = 0; i < d; i++)
+            slopes[i] = N(dot)(W1 + i * h, g_W1 + i * h, h) / s[i];
     }
 
     /* Pieces of theta: where they begin, how many numbers, whether penalized. */
-    int64_t pieces[4][3] = {{W1_at, (is_whole ? d * h + h * k : n_columns * h), 1},
-                            {W2_at, is_whole ? 0 : h * k, 1},
-                            {0, h, 0},
-                            {b2_at, k, 0}};
-    for (int p = 0; p < 4; p++) {
+    int64_t pieces[3][3] = {{h, d * h + h * k, 1}, {0, h, 0}, {b2_at, k, 0}};
+    for (int p = 0; p < 3; p++) {
         int64_t at = pieces[p][0], n = pieces[p][1];
         double squares = N(moved)(&J->rule, theta, D->g, at, m, v, n, (int)pieces[p][2], S);
         if (pieces[p][2]) norm += squares;
@@ -576,19 +566,14 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
     for (int64_t j = first; j < last; j++) {
         const REAL *W1 = (const REAL *)J->W1 + j * h, *W2 = (const REAL *)J->W2 + j * h * k;
         const REAL *b1 = (const REAL *)J->b1 + j * h, *b2 = (const REAL *)J->b2 + j * k;
-        int64_t low = J->columns ? J->columns[2 * j] : 0;
-        int64_t n_columns = J->columns ? J->columns[2 * j + 1] - low : d;
         for (int64_t i = J->starts[j]; i < J->starts[j + 1]; i += most) {
             int64_t b = J->starts[j + 1] - i < most ? J->starts[j + 1] - i : most;
-            int64_t x_stride = J->rows ? n_columns : d;
-            const REAL *x = J->rows ? copied : X + i * d + low;
+            const REAL *x = J->rows ? copied : X + i * d;
             REAL *RESTRICT z2 = (REAL *)J->scores + i * k;
             for (int64_t row = 0; J->rows && row < b; row++)
-                N(copy_row)(copied + row * n_columns,
-                            X + J->rows[i + row] * J->row_stride + low * J->column_stride,
-                            J->column_stride, NULL, n_columns);
-            N(product)(J->gemm, x, x_stride, 0, W1 + low * wide, wide, 0, 0, a1, h, b, h,
-                       n_columns);
+                N(copy_row)(copied + row * d, X + J->rows[i + row] * J->row_stride,
+                            J->column_stride, NULL, d);
+            N(product)(J->gemm, x, d, 0, W1, wide, 0, 0, a1, h, b, h, d);
             N(hidden)(J->activation, a1, b1, b, h, W2, b2[0], k == 1 ? z2 : NULL);
             if (k == 1) continue;
             N(product)(J->gemm, a1, h, 0, W2, k, 0, 0, z2, k, b, k, h);

@@ -8,8 +8,6 @@ import sys
 import threading
 import time
 from contextlib import redirect_stdout
-from functools import partial
-from operator import itemgetter
 from unittest.mock import Mock
 
 import numpy as np
@@ -288,115 +286,6 @@ def test_steps_of_sparse_rows_with_scales_equal_the_loop(optimizer, monkeypatch)
 
 def half_empty(X):
     return sparse.csr_matrix(X * (X > 0))
-
-
-# Members that see some columns only.
-
-VIEWS = [(0, 2), (1, 4), (3, 5)]
-
-
-def narrowed(flat, layout, columns):
-    """A vector of parameters where W1 is 0 outside each member's columns."""
-    flat = flat.copy()
-    members = Parameters(flat, *layout).members()
-    for member, (first, last) in zip(members, columns, strict=True):
-        member.W1[:first] = member.W1[last:] = 0
-    return flat
-
-
-def with_views(monkeypatch, columns):
-    epochs = partial(_compiled.Epochs, columns=columns)
-    monkeypatch.setattr(_compiled, "Epochs", epochs)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("folds", [False, True])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("task", ["squared error", "four classes"])
-def test_columns_of_a_member_equal_the_loop_where_others_are_zero(
-    task, optimizer, folds, weighted, monkeypatch
-):
-    """Each is a member of an ensemble that the loop trains on rows with zeros."""
-    options = {"task": task, "optimizer": optimizer, "folds": folds, "n_members": 3}
-    options |= {"weighted": weighted, "epochs": 60 if optimizer == "adam" else 10}
-    layout = (D, H, TASKS[task][1], 3)
-    start = np.random.RandomState(2).normal(size=Parameters.size(*layout)) / 3
-    start = narrowed(start, layout, VIEWS)
-    references = []
-    for first, last in VIEWS:
-        zeroed = np.zeros(D)
-        zeroed[first:last] = 1
-        change = partial(np.multiply, zeroed)
-        references.append(
-            trained("python", monkeypatch, change=change, start=start, **options).state
-        )
-    with_views(monkeypatch, VIEWS)
-    ours = trained("compiled", monkeypatch, start=start, **options).state
-    for parameters in (ours.parameters, ours.average):
-        assert_array_equal(parameters.flat, narrowed(parameters.flat, layout, VIEWS))
-    for name in ("m", "v", "velocity"):
-        if name in ours.optimizer:
-            moments = ours.optimizer[name]
-            assert_array_equal(moments, narrowed(moments, layout, VIEWS))
-    for j, reference in enumerate(references):
-        for kind in ("parameters", "average"):
-            one = getattr(ours, kind).members()[j]
-            other = getattr(reference, kind).members()[j]
-            for a, b in zip(one.arrays(), other.arrays(), strict=True):
-                assert_allclose(a, b, rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
-def test_scales_of_columns_that_one_member_sees_are_its_own(optimizer, monkeypatch):
-    columns, k = [(0, 2), (2, 5)], 4
-    layout = (D, H, k, 2, False, True)
-    start = np.random.RandomState(2).normal(size=Parameters.size(*layout)) / 3
-    start = narrowed(start, layout, columns)
-    options = {"scaled": True, "optimizer": optimizer}
-    alone = []
-    for j, (first, last) in enumerate(columns):
-        own = (last - first, H, k, 1, False, True)
-        weights = Parameters(start, *layout)
-        member, part = weights.members()[j], Parameters.empty(*own[:3], float, *own[3:])
-        part.W1[...], part.b1[...] = member.W1[first:last], member.b1
-        part.W2[...], part.b2[...] = member.W2, member.b2
-        part.r[...] = weights.r[first:last]
-        own = {"start": part.flat, "change": itemgetter(np.s_[:, first:last])}
-        alone.append(trained("python", monkeypatch, **own, **options).state.parameters)
-    with_views(monkeypatch, columns)
-    options |= {"start": start, "n_members": 2}
-    ours = trained("compiled", monkeypatch, **options).state.parameters
-    r = np.concatenate([part.r for part in alone])
-    assert_allclose(ours.r, r, rtol=1e-10, atol=1e-10)
-    for member, part, (first, last) in zip(ours.members(), alone, columns, strict=True):
-        assert_allclose(member.W1[first:last], part.W1, rtol=1e-10, atol=1e-10)
-        assert_allclose(member.W2, part.W2, rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("scaling", [None, lambda X, out: np.multiply(X, 2, out)])
-@pytest.mark.parametrize("k", [1, 3])
-def test_scores_by_columns_are_those_where_others_are_zero(k, scaling):
-    rng = np.random.RandomState(0)
-    X, rows = rng.normal(size=(N, D)), np.split(np.arange(N), [20, 45])
-    layout = (D, H, k, 3)
-    flat = rng.normal(size=Parameters.size(*layout))
-    network = TwoLayerNetwork(ACTIVATIONS["tanh"], REGRESSOR_LOSSES["squared_error"])
-    own = network, X, rows, scaling, X.dtype
-    scores = _compiled.Scores(*own, columns=VIEWS)(Parameters(flat, *layout))
-    zeroed = Parameters(narrowed(flat, layout, VIEWS), *layout)
-    assert_allclose(scores, _compiled.Scores(*own)(zeroed), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("columns", [[(0, 6)], [(-1, 2)], [(2, 2)], [(3, 1)]])
-def test_columns_that_are_not_there_are_refused(columns):
-    with pytest.raises(ValueError, match="must be a range"):
-        library.columns_as_c(columns, 1, D)
-
-
-@pytest.mark.parametrize("columns", [[(0, 5), (0, 5)], [(0, 5, 1)], [0, 5]])
-def test_columns_of_another_number_of_members_are_refused(columns):
-    with pytest.raises(ValueError, match="shape"):
-        library.columns_as_c(columns, 1, D)
 
 
 def read_only(X):
