@@ -72,11 +72,50 @@ def linear(task, seed):
     return make_pipeline(encoder(), StandardScaler(), model)
 
 
+def lightgbm(task, seed):
+    import lightgbm
+
+    kind = lightgbm.LGBMClassifier if task == CLASSES else lightgbm.LGBMRegressor
+    boosting = kind(n_jobs=1, random_state=seed, verbose=-1)
+    return make_pipeline(TextAsCategories(None), numbered_columns(), boosting)
+
+
+def xgboost(task, seed):
+    import xgboost
+
+    kind = xgboost.XGBClassifier if task == CLASSES else xgboost.XGBRegressor
+    boosting = kind(n_jobs=1, random_state=seed, enable_categorical=True)
+    return make_pipeline(TextAsCategories(None), numbered_columns(), boosting)
+
+
+def catboost(task, seed):
+    import catboost
+
+    classes = task == CLASSES
+    kind = catboost.CatBoostClassifier if classes else catboost.CatBoostRegressor
+    boosting = kind(
+        thread_count=1, random_seed=seed, verbose=False, allow_writing_files=False
+    )
+    return TextAsStrings(boosting)
+
+
 def realmlp(task, seed):
-    """pytabkit's RealMLP, which takes text but no missing numbers."""
+    return of_pytabkit("RealMLP_TD_S", task, seed)
+
+
+def tabm(task, seed):
+    return of_pytabkit("TabM_D", task, seed)
+
+
+def xrfm(task, seed):
+    return of_pytabkit("XRFM_D", task, seed)
+
+
+def of_pytabkit(name, task, seed):
+    """A model of pytabkit with its defaults: text as it is, numbers imputed."""
     pytabkit = quiet_pytabkit()
     kind = "Classifier" if task == CLASSES else "Regressor"
-    network = getattr(pytabkit, f"RealMLP_TD_S_{kind}")(
+    model = getattr(pytabkit, f"{name}_{kind}")(
         device="cpu", n_threads=1, random_state=seed
     )
     columns = make_column_transformer(
@@ -84,7 +123,7 @@ def realmlp(task, seed):
         ("passthrough", text_columns),
         verbose_feature_names_out=False,
     )
-    return make_pipeline(columns.set_output(transform="pandas"), network)
+    return make_pipeline(columns.set_output(transform="pandas"), model)
 
 
 @cache
@@ -120,17 +159,27 @@ def as_float(X):
     return X.astype(np.float64)
 
 
+def numbered_columns():
+    """Names that every library accepts: some refuse brackets or white space."""
+    return FunctionTransformer(
+        lambda X: X.set_axis([f"column_{i}" for i in range(X.shape[1])], axis=1)
+    )
+
+
 class TextAsCategories(TransformerMixin, BaseEstimator):
     """Text columns as pandas categories of their most frequent levels.
 
-    What the trees cannot take is left out. Rarer levels become missing values, for
-    no more than 255 levels are allowed. Columns without any value are dropped.
+    Rarer levels, and levels that the training rows lack, become missing values; None
+    keeps all levels of the training rows. Columns without any value are dropped.
     """
+
+    def __init__(self, most_levels=MOST_LEVELS):
+        self.most_levels = most_levels
 
     def fit(self, X, y=None):
         self.names_ = [name for name in X.columns if X[name].notna().any()]
         self.levels_ = {
-            name: sorted(X[name].value_counts().index[:MOST_LEVELS], key=str)
+            name: sorted(X[name].value_counts().index[: self.most_levels], key=str)
             for name in text_columns(X[self.names_])
         }
         return self
@@ -144,20 +193,62 @@ class TextAsCategories(TransformerMixin, BaseEstimator):
         )
 
 
+class TextAsStrings(BaseEstimator):
+    """A CatBoost model whose text columns are its categories.
+
+    It takes no missing categories, so an empty string stands for them.
+    """
+
+    def __init__(self, model):
+        self.model = model
+
+    def fit(self, X, y):
+        texts = text_columns(X)
+        self.model.fit(with_strings(X), y, cat_features=texts)
+        return self
+
+    @property
+    def classes_(self):
+        return self.model.classes_
+
+    def predict(self, X):
+        return self.model.predict(with_strings(X))
+
+    def predict_proba(self, X):
+        return self.model.predict_proba(with_strings(X))
+
+
+def with_strings(X):
+    texts = X[text_columns(X)].astype(object)
+    return X.assign(**texts.where(texts.notna(), "").map(str))
+
+
 RIVALS = {
     "ours": ours,
     "mlp": mlp,
     "mlp-raw": mlp_raw,
     "trees": trees,
     "linear": linear,
+    "lightgbm": lightgbm,
+    "xgboost": xgboost,
+    "catboost": catboost,
     "realmlp": realmlp,
+    "tabm": tabm,
+    "xrfm": xrfm,
 }
 """Rival's name -> function of task and seed that makes an unfitted estimator."""
 
-NEEDS = {"realmlp": "pytabkit"}
-"""Rival's name -> the package that it needs beyond scikit-learn's."""
+NEEDS = {
+    "lightgbm": ("lightgbm",),
+    "xgboost": ("xgboost",),
+    "catboost": ("catboost",),
+    "realmlp": ("pytabkit", "torch"),
+    "tabm": ("pytabkit", "torch"),
+    "xrfm": ("pytabkit", "torch", "xrfm"),
+}
+"""Rival's name -> the packages that it needs beyond scikit-learn's."""
 
-SLOW = ("realmlp",)
+SLOW = ("catboost", "realmlp", "tabm", "xrfm")
 """Rivals that a quick run leaves out unless it names them."""
 
 TITLES = {
@@ -166,7 +257,12 @@ TITLES = {
     "mlp-raw": "MLP, raw",
     "trees": "HistGradientBoosting",
     "linear": "logistic / ridge",
+    "lightgbm": "LightGBM",
+    "xgboost": "XGBoost",
+    "catboost": "CatBoost",
     "realmlp": "RealMLP-TD-S",
+    "tabm": "TabM",
+    "xrfm": "xRFM",
 }
 
 
@@ -174,8 +270,9 @@ def installed(names):
     """Those of the names whose packages are there; a line for each that is not."""
     present = []
     for name in names:
-        if name in NEEDS and find_spec(NEEDS[name]) is None:
-            print(f"skipped: {name}, for {NEEDS[name]} is not installed", flush=True)
+        missing = [need for need in NEEDS.get(name, ()) if find_spec(need) is None]
+        if missing:
+            print(f"skipped: {name}, for {missing[0]} is not installed", flush=True)
         else:
             present.append(name)
     return present
@@ -187,9 +284,7 @@ def versions_of(rival):
 
     Ours names its sources too: its version number does not change with every edit.
     """
-    packages = ["scikit-learn", "numpy", "scipy"]
-    if rival in NEEDS:
-        packages += [NEEDS[rival], "torch"]
+    packages = ["scikit-learn", "numpy", "scipy", *NEEDS.get(rival, ())]
     found = [f"{package} {version(package)}" for package in packages]
     if rival == "ours":
         found.insert(0, f"sklearn_bp {sklearn_bp.__version__} {sources_digest()}")

@@ -329,8 +329,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Intercepts of the hidden layer and of the output layer.
 
     skip_coef_ : ndarray of shape (n_features, n_outputs) or None
-        Weights from the features to the outputs, the mean over the ensemble members;
-        None without `skip_layer`.
+        Weights from the features, encoded as for `coefs_`, to the outputs: the mean
+        over the ensemble members; None without `skip_layer`.
 
     n_features_in_ : int
         Number of features seen during fit.
