@@ -60,7 +60,13 @@ setup(
             [FOLDER + "engine.c"],
             depends=[
                 FOLDER + name
-                for name in ("engine.h", "functions.h", "step.h", "variants.h")
+                for name in (
+                    "engine.h",
+                    "functions.h",
+                    "meeting.h",
+                    "step.h",
+                    "variants.h",
+                )
             ]
             + ["setup.py"],
             py_limited_api=LIMITED_API,

@@ -5,7 +5,7 @@ import sys
 import time
 import warnings
 
-from benchmarks import threads
+from benchmarks import threads, timing
 
 
 def main():
@@ -25,6 +25,7 @@ def main():
         "versions": report.versions(),
         "settings": {
             "threads": options.threads,
+            "clock": options.clock,
             "rounds": options.rounds,
             "quick": options.quick,
         },
@@ -33,7 +34,8 @@ def main():
     cases = {name: listed(name, SUITES[name], options) for name in options.suites}
     if not any(cases.values()):
         sys.exit(f"No case's name contains {options.only!r}.")
-    with threads.limited(options.threads, options.rivals):
+    limits = threads.limited(options.threads, options.rivals)
+    with limits, timing.clock(options.clock):
         for name in filter(cases.get, cases):
             rows = run(name, cases[name], options.rounds)
             results["rows"] += rows
@@ -72,6 +74,7 @@ def parse(arguments):
     add("--rivals", metavar="A,B", help="default: all that are installed")
     add("--rounds", type=int, metavar="N", help="default: 5; quick: 2")
     add("--threads", type=int, metavar="N", default=1, help="default: 1")
+    add("--clock", choices=list(timing.CLOCKS), default="wall", help="default: wall")
     add("--data", metavar="DIR", help="where mnist.npz is (X_train, y_train)")
     add("--out", metavar="FILE", help="write the results as JSON")
     add("--pictures", metavar="DIR", help="draw pictures")

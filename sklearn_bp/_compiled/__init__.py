@@ -15,7 +15,9 @@ for float and for double; the products use scipy's gemm.  Python draws the order
 rows and keeps all lasting state: parameters, optimizer state, curves.
 
 `covered` decides which fits run compiled.  All others, and all fits if the extension
-was not built, run the Python loop, which is the reference.
+was not built, run the Python loop, which is the reference.  For sparse rows, where
+passes over all weights take most of the time, only the step of the optimizer is
+compiled (`covers_steps`, `bound`).
 
 Here the parameters of each member are contiguous, one row per member.  Sums over
 members are taken in their order, and no result of a member depends on its thread, so
@@ -37,8 +39,18 @@ from sklearn_bp._compiled.library import (
     is_built,
     is_plain,
 )
+from sklearn_bp._compiled.steps import bound
 
-__all__ = ["Epochs", "Loss", "Scores", "covered", "is_asked_for", "is_built"]
+__all__ = [
+    "Epochs",
+    "Loss",
+    "Scores",
+    "bound",
+    "covered",
+    "covers_steps",
+    "is_asked_for",
+    "is_built",
+]
 
 OPTIMIZERS = (optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.RMSprop)
 
@@ -68,4 +80,22 @@ def covered(network, data, parameters, optimizer, batch_size, dropout):
         and data.Y.shape[1] == k
         and not hasattr(data.X, "tocsr")
         and max(d * batch_size, h * parameters.n_members, k * batch_size) <= MOST
+    )
+
+
+def covers_steps(data, parameters, optimizer):
+    """Whether an epoch in Python takes compiled steps: where rows are sparse.
+
+    Parameters
+    ----------
+    data : Data
+    parameters : Parameters
+    optimizer : object of `optimizers`
+    """
+    return (
+        is_asked_for()
+        and hasattr(getattr(data, "X", None), "tocsr")  # not of rows on a cluster
+        and type(optimizer) in OPTIMIZERS
+        and optimizer.clip_norm is None
+        and parameters.flat.dtype in DTYPES
     )

@@ -14,6 +14,7 @@ released while they run.  Whoever calls checks every pointer's length beforehand
 #include <Python.h>
 
 #include "engine.h"
+#include "meeting.h"
 
 #if defined(_MSC_VER)
 #define RESTRICT __restrict
@@ -27,14 +28,17 @@ released while they run.  Whoever calls checks every pointer's length beforehand
 #if defined(__GNUC__)
 #define AS_PRAGMA(text) _Pragma(#text)
 #define SIMD_SUM(name) AS_PRAGMA(omp simd reduction(+ : name))
+#define SIMD_SUMS(...) AS_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
 #else
 #define SIMD_SUM(name)
+#define SIMD_SUMS(...)
 #endif
 
 #define FLUSH_EVERY 256    /* as of `optimizers` */
 #define MEASURED_ROWS 256 /* as of `held_out` */
 #define SCORED_ROWS 256 /* a divisor of held_out.BLOCK_ROWS */
 #define DIRECT_PRODUCT 900000 /* `_blas.DIRECT_PRODUCT`, and some room */
+#define MOVED_AT_ONCE 4096 /* weights whose squares are added up in REAL */
 #define MOST_BUFFERS 20
 
 /* What a call has taken from malloc, each aligned to a cache line. */
@@ -65,6 +69,39 @@ static int64_t rows_at_once(int64_t n_rows, int64_t n_multiplications) {
     if (most >= n_rows || most < least) return n_rows > 0 ? n_rows : 1;
     n_parts = (n_rows + most - 1) / most;
     return (n_rows + n_parts - 1) / n_parts;
+}
+
+/* What all members do in one step. */
+typedef struct {
+    int64_t b, rows_of_penalty; /* rows of the batch, and what the penalty is divided by */
+    double rate, step;          /* step: Adam's rate, its moments' bias corrected */
+    double scale, shrink;       /* of a gradient, and of a weight in the penalty's */
+    double kept;                /* of the running mean */
+    int flushes, averages;
+} Step;
+
+/* What Adam's rate becomes in its step t, for moments without bias. */
+static double unbiased(const Rule *R, double rate, int64_t t) {
+    if (R->optimizer != ADAM) return rate;
+    return rate * sqrt(1 - pow(R->beta_2, t)) / (1 - pow(R->beta_1, t));
+}
+
+/* The step behind `steps` others of this epoch, on b rows. */
+static Step step_of(const Training *J, int64_t steps, int64_t b) {
+    int64_t t = J->t + steps + 1, n_taken = J->n_taken + steps + 1;
+    Step S = {.b = b, .rows_of_penalty = J->penalty_rows ? J->penalty_rows : b};
+    S.rate = J->rates[steps];
+    S.step = unbiased(&J->rule, S.rate, t);
+    S.scale = 1.0 / b;
+    S.shrink = J->alpha / S.rows_of_penalty;
+    S.flushes = t % FLUSH_EVERY == 0;
+    S.averages = J->every && n_taken % J->every == 0;
+    if (S.averages) {
+        double terms = (double)(n_taken / J->every);
+        S.kept = terms / (terms + 3);
+        if (S.kept > J->longest) S.kept = J->longest;
+    }
+    return S;
 }
 
 static ALWAYS_INLINE float root_float(float x) { return sqrtf(x); }
@@ -116,19 +153,46 @@ static PyObject *finished(Py_buffer *view, int failed) {
 }
 
 static PyObject *train(PyObject *self, PyObject *args) {
-    PyObject *object;
+    PyObject *object, *meeting;
     Py_buffer view;
     long long first, last, start, n_rows, steps;
     int failed;
     (void)self;
-    if (!PyArg_ParseTuple(args, "OLLLLL", &object, &first, &last, &start, &n_rows, &steps))
+    if (!PyArg_ParseTuple(args, "OLLLLLO", &object, &first, &last, &start, &n_rows, &steps,
+                          &meeting))
         return NULL;
     const Training *J = job_of(object, &view, sizeof(Training));
     if (!J) return NULL;
+    Meeting *T = J->r ? PyCapsule_GetPointer(meeting, "meeting") : NULL;
+    if (J->r && !T) {
+        PyBuffer_Release(&view);
+        return NULL;
+    }
     Py_BEGIN_ALLOW_THREADS
-    failed = DISPATCH(J, train, J, first, last, start, n_rows, steps);
+    if (T) failed = DISPATCH(J, train_together, J, first, last, start, n_rows, steps, T);
+    else failed = DISPATCH(J, train, J, first, last, start, n_rows, steps);
     Py_END_ALLOW_THREADS
     return finished(&view, failed);
+}
+
+static void close_capsule(PyObject *capsule) {
+    close_meeting(PyCapsule_GetPointer(capsule, "meeting"));
+}
+
+/* A meeting of n_threads threads at most, for one call of `train` by each of them. */
+static PyObject *meeting(PyObject *self, PyObject *args) {
+    long long M, n_threads, slope_bytes;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "LLL", &M, &n_threads, &slope_bytes)) return NULL;
+    if (M < 1 || slope_bytes < 1 || n_threads < 1 || (n_threads > 1 && !CAN_MEET)) {
+        PyErr_SetString(PyExc_ValueError, "No such meeting is possible.");
+        return NULL;
+    }
+    Meeting *T = open_meeting(M, n_threads, (size_t)slope_bytes);
+    if (!T) return PyErr_NoMemory();
+    PyObject *capsule = PyCapsule_New(T, "meeting", close_capsule);
+    if (!capsule) close_meeting(T);
+    return capsule;
 }
 
 static PyObject *score(PyObject *self, PyObject *args) {
@@ -161,6 +225,26 @@ static PyObject *measure(PyObject *self, PyObject *args) {
     return finished(&view, failed);
 }
 
+/* A step of an optimizer; the squared norm of the penalized weights before it. */
+static PyObject *move(PyObject *self, PyObject *args) {
+    PyObject *object;
+    Py_buffer view;
+    long long t, n_rows;
+    double rate, norm;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OLLd", &object, &t, &n_rows, &rate)) return NULL;
+    const Moving *J = job_of(object, &view, sizeof(Moving));
+    if (!J) return NULL;
+    Step S = {.b = n_rows, .rate = rate, .step = unbiased(&J->rule, rate, t), .scale = 1};
+    S.shrink = J->alpha / n_rows;
+    S.flushes = t % FLUSH_EVERY == 0;
+    Py_BEGIN_ALLOW_THREADS
+    norm = DISPATCH(J, move, J, &S);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&view);
+    return PyFloat_FromDouble(norm);
+}
+
 /* Between the layout of `Parameters`, members side by side, and one row per member. */
 static PyObject *reorder(PyObject *self, PyObject *args) {
     unsigned long long flat_, rows_;
@@ -189,6 +273,13 @@ static PyObject *reorder(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* Whether threads can take steps together. */
+static PyObject *can_meet(PyObject *self, PyObject *unused) {
+    (void)self;
+    (void)unused;
+    return PyBool_FromLong(CAN_MEET);
+}
+
 /* Whether this processor has the instructions of the second variant. */
 static PyObject *has_vector(PyObject *self, PyObject *unused) {
     int found = 0;
@@ -202,6 +293,9 @@ static PyObject *has_vector(PyObject *self, PyObject *unused) {
 
 static PyMethodDef functions[] = {
     {"train", train, METH_VARARGS, "Train members over some rows."},
+    {"meeting", meeting, METH_VARARGS, "For threads that take steps together."},
+    {"can_meet", can_meet, METH_NOARGS, "Whether a meeting may have several threads."},
+    {"move", move, METH_VARARGS, "A step of an optimizer, by a gradient."},
     {"score", score, METH_VARARGS, "Scores of the rows held out from members."},
     {"measure", measure, METH_VARARGS, "The loss of scores at a temperature."},
     {"reorder", reorder, METH_VARARGS, "From one layout of parameters to the other."},

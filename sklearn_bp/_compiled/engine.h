@@ -14,6 +14,12 @@ enum { IDENTITY, LOGISTIC, TANH, RELU };
 enum { SQUARED_ERROR, BINARY_LOG_LOSS, CATEGORICAL_LOG_LOSS };
 enum { SGD, NESTEROV, ADAM, RMSPROP };
 
+/* An optimizer: its code, and its hyperparameters as `settings` of epochs.py has them. */
+typedef struct {
+    int64_t optimizer;
+    double beta_1, beta_2, epsilon, decay;
+} Rule;
+
 typedef struct {
     /* The rows: X (n, d) by its strides, Y (n, k), and what follows from a row. */
     const void *X, *Y;
@@ -26,20 +32,31 @@ typedef struct {
     void *theta, *first, *second, *average; /* weights, moments, running mean or NULL */
     /* A scaling layer's r (d,), its moments and its running mean; or NULL. */
     void *r, *r_first, *r_second, *r_average;
-    double *totals, *norms; /* (M,): sums of losses, and of squared norms */
+    double *sums; /* (M, SUMS): the losses' sum, that of squared norms, and room, so that
+                     threads do not write to the same cache line */
     const void *gemm;
     int64_t row_stride, column_stride; /* of X, in numbers */
     int64_t d, h, k, M, size;          /* size of a member's row in theta */
     int64_t batch, penalty_rows;       /* penalty_rows: 0 for those of the batch */
     int64_t t;                         /* steps of the optimizer so far */
     int64_t every, n_taken;            /* steps between two terms of the mean; t of it */
-    int64_t is_double, Y_is_bytes, activation, loss, optimizer, vector;
-    double alpha, beta_1, beta_2, epsilon, decay, longest, scale_speed;
+    int64_t is_double, Y_is_bytes, activation, loss, vector;
+    Rule rule;
+    double alpha, longest, scale_speed;
 } Training;
 
 typedef struct {
+    void *theta, *g, *first, *second; /* (n,): weights, mean gradient, moments or NULL */
+    int64_t n, low, high;             /* weights from low to high are penalized */
+    int64_t is_double, vector;
+    Rule rule;
+    double alpha;
+} Moving;
+
+typedef struct {
     const void *X;
-    const int64_t *rows;    /* (n,): the rows held out, member by member */
+    const int64_t *rows;    /* (n,): the rows held out, member by member; NULL where X has
+                               just these, (n, d) in C order */
     const int64_t *starts;  /* (M + 1,): where those of a member begin */
     const void *b1, *W1, *W2, *b2; /* as `Parameters` has them: members side by side */
     void *scores;           /* (n, k) */
@@ -49,13 +66,14 @@ typedef struct {
 } Scoring;
 
 typedef struct {
-    const void *scores, *Y;   /* (n, k) */
+    const void *scores, *Y;   /* (n, k), both by the strides below */
     const double *weights;    /* (n,) */
     double *found;            /* per block of rows, the loss and its slope along 1 / T */
-    int64_t n, k, is_double, Y_is_bytes, loss, vector;
+    int64_t n, k, row_stride, column_stride, is_double, Y_is_bytes, loss, vector;
     double inverse;           /* 1 / T */
 } Measuring;
 
+#define SUMS 8
 #define SKLEARN_BP_OUT_OF_MEMORY 1
 
 #endif

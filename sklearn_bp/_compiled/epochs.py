@@ -26,6 +26,9 @@ from sklearn_bp._network.parameters import Parameters
 
 SGD, NESTEROV, ADAM, RMSPROP = range(4)
 
+# Sums that C accumulates per member, padded to a cache line (engine.h).
+SUMS = 8
+
 # Cost of updating a weight in a step, in multiplications.
 STEP_COST = 20
 
@@ -35,10 +38,10 @@ class Training(Job):
 
     _fields_ = fields(
         "X Y row_weights folds order rates member_weights theta first second average "
-        "r r_first r_second r_average totals norms gemm",
+        "r r_first r_second r_average sums gemm",
         "row_stride column_stride d h k M size batch penalty_rows t every n_taken "
-        "is_double Y_is_bytes activation loss optimizer vector",
-        "alpha beta_1 beta_2 epsilon decay longest scale_speed",
+        "is_double Y_is_bytes activation loss vector optimizer",
+        "beta_1 beta_2 epsilon decay alpha longest scale_speed",
     )
 
 
@@ -80,10 +83,10 @@ class Epochs:
         self._data, self._dtype = data, parameters.flat.dtype
         self._sizes = d, h, k, M
         self._size = (1 + d) * h + (h + 1) * k  # per member
-        self._state = _opened(optimizer, optimizer_state, parameters.flat)
+        self._state = opened(optimizer, optimizer_state, parameters.flat)
         self._batch_size = batch_size
         self._steps = -(-data.n_rows // batch_size)
-        self._totals, self._norms = np.zeros(M), np.zeros(M)
+        self._sums = np.zeros((M, SUMS))
         self._job = self._job_of(network, optimizer)
         self._job.penalty_rows = penalty_rows or 0
         self._job.every, self._job.n_taken = every, n_taken
@@ -98,8 +101,7 @@ class Epochs:
         shares = np.ones(M) if data.fold_means is None else 1 / data.fold_means
         return Training(
             member_weights=as_c(shares, np.float64, (M,)),
-            totals=self._totals,
-            norms=self._norms,
+            sums=self._sums,
             gemm=gemm(self._dtype),
             d=d,
             h=h,
@@ -112,7 +114,7 @@ class Epochs:
             loss=LOSSES[type(network.loss)],
             vector=has_vector(),
             alpha=data.alpha,
-            **_settings(optimizer),
+            **settings(optimizer),
         )
 
     def _bind_vectors(self, parameters, average):
@@ -147,13 +149,14 @@ class Epochs:
     def _share_work(self, coupled):
         """Choose the number of threads, and whether BLAS is limited to one.
 
-        Coupled members all move the scaling layer's scales at each step, so they
-        train in one thread.
+        Coupled members all move the scaling layer's scales at each step, so their
+        threads meet after each step.
         """
         d, h, _, M = self._sizes
         work = self._data.n_rows * 6 * self._size
         work += self._steps * STEP_COST * self._size
-        self._team = Team(1 if coupled or M * work < SHORT * SPEED else M)
+        alone = M * work < SHORT * SPEED or (coupled and not engine.can_meet())
+        self._team, self._meets = Team(1 if alone else M), coupled
         # The fit has limited BLAS already where all members together are small.
         product = self._batch_size * d * h
         small = M > 1 and product < MANY_THREADS <= M * product
@@ -210,7 +213,7 @@ class Epochs:
             As returned by `run_epoch`, summed over members.
         """
         job = self._job
-        self._totals[:] = self._norms[:] = 0
+        self._sums[:] = 0
         job.set("rates", as_c(rates, np.float64, (self._steps,)))
         job.t = self._state["t"]
         with one_blas_thread() if self._limits else nullcontext():
@@ -222,7 +225,8 @@ class Epochs:
             self._reorder(flat, rows, False)
         self._state["t"] += self._steps
         job.n_taken += self._steps
-        return float(self._totals.sum()), float(self._norms.sum())
+        total, squared_norms = self._sums[:, :2].sum(axis=0)
+        return float(total), float(squared_norms)
 
     def _train_in_place(self, order):
         n_rows, rows = self._data.n_rows, self._rows
@@ -255,10 +259,15 @@ class Epochs:
             step, start = step + block.n_batches, stop
 
     def _run(self, n_rows, step):
-        job = self._job
+        job, (d, _, _, M), meeting = self._job, self._sizes, None
+        if self._meets:
+            n_bytes = M * d * self._dtype.itemsize
+            meeting = engine.meeting(M, self._team.size, n_bytes)
         self._team.share(
-            self._sizes[3],
-            lambda first, last: engine.train(job, first, last, 0, n_rows, step),
+            M,
+            lambda first, last: engine.train(
+                job, first, last, 0, n_rows, step, meeting
+            ),
         )
 
     def _reorder(self, flat, rows, to_rows):
@@ -279,7 +288,7 @@ class Epochs:
         )
 
 
-def _settings(optimizer):
+def settings(optimizer):
     """The hyperparameters of an optimizer, as fields of a job."""
     if type(optimizer) is optimizers.SGD:
         rule = NESTEROV if optimizer.nesterovs_momentum else SGD
@@ -308,7 +317,7 @@ _KEPT: dict[Any, dict[str, Any]] = {
 }
 
 
-def _opened(optimizer, state, theta):
+def opened(optimizer, state, theta):
     """A copy of an optimizer's state with its scales multiplied in; or a new one."""
     opened: dict[str, Any] = {"t": 0 if state is None else state["t"]}
     for vector, scale in _KEPT[type(optimizer)].items():

@@ -1,11 +1,11 @@
 /* An epoch's steps, member by member: BLAS products and plain loops between them.
 
 Included once per REAL, with N(name) as that type's name.  The letters are those of
-`_network`, for the b rows of a batch that one member learns from:
+`_network`, for n rows of a batch that one member learns from:
 
-    a1 (b, h)      hidden layer            delta1 (b, h)   hidden error
-    z2 (k, b)      scores, one row per output, then in the same place
-    delta2 (k, b)  output error, times the weights of the rows
+    a1 (n, h)      hidden layer            delta1 (n, h)   hidden error
+    z2 (k, n)      scores, one row per output, then in the same place
+    delta2 (k, n)  output error, times the weights of the rows
 
 All matrices are in C order.
 */
@@ -49,12 +49,28 @@ static ALWAYS_INLINE REAL N(times_slope)(int activation, REAL a, REAL delta) {
     return delta;
 }
 
-/* a1 = f(a1 + b1); of a single output also z2 = a1 W2 + b2. */
+/* a1 = f(a1 + b1); of a single output also z2 = a1 W2 + b2.  Here and in what follows
+   four rows at a time share the loads of what is the same for all rows. */
 static ALWAYS_INLINE void N(hidden_layer)(int activation, REAL *RESTRICT a1,
                                           const REAL *RESTRICT b1, int64_t b, int64_t h,
                                           const REAL *RESTRICT W2, REAL b2,
                                           REAL *RESTRICT z2) {
-    for (int64_t i = 0; i < b; i++) {
+    int64_t i = 0;
+    for (; z2 && i + 4 <= b; i += 4) {
+        REAL *RESTRICT p = a1 + i * h, *RESTRICT q = p + h, *RESTRICT r = q + h;
+        REAL *RESTRICT t = r + h, sp = 0, sq = 0, sr = 0, st = 0;
+        SIMD_SUMS(sp, sq, sr, st)
+        for (int64_t u = 0; u < h; u++) {
+            REAL of_u = b1[u], to_u = W2[u];
+            p[u] = N(activated)(activation, p[u] + of_u);
+            q[u] = N(activated)(activation, q[u] + of_u);
+            r[u] = N(activated)(activation, r[u] + of_u);
+            t[u] = N(activated)(activation, t[u] + of_u);
+            sp += p[u] * to_u, sq += q[u] * to_u, sr += r[u] * to_u, st += t[u] * to_u;
+        }
+        z2[i] = b2 + sp, z2[i + 1] = b2 + sq, z2[i + 2] = b2 + sr, z2[i + 3] = b2 + st;
+    }
+    for (; i < b; i++) {
         REAL *RESTRICT row = a1 + i * h;
         for (int64_t u = 0; u < h; u++) row[u] = N(activated)(activation, row[u] + b1[u]);
         if (z2) z2[i] = b2 + N(dot)(row, W2, h);
@@ -70,46 +86,69 @@ static void N(hidden)(int64_t activation, REAL *a1, const REAL *b1, int64_t b, i
     }
 }
 
-/* delta1 = (delta2 W2^T) f'(z1) and dL/db1; of a single output, whose product this
-   multiplies out, also dL/dW2. Of several, delta1 comes as delta2 W2^T. */
+/* delta1 *= f'(z1), and what that adds to dL/db1; delta1 comes as delta2 W2^T. */
 static ALWAYS_INLINE void N(hidden_errors)(int activation, REAL *RESTRICT delta1,
                                            const REAL *RESTRICT a1, int64_t b, int64_t h,
                                            REAL *RESTRICT g_b1) {
-    memset(g_b1, 0, sizeof(REAL) * h);
-    for (int64_t i = 0; i < b; i++) {
+    int64_t i = 0;
+    for (; i + 4 <= b; i += 4) {
+        const REAL *RESTRICT a = a1 + i * h;
+        REAL *RESTRICT p = delta1 + i * h, *RESTRICT q = p + h, *RESTRICT r = q + h;
+        REAL *RESTRICT t = r + h;
+        for (int64_t u = 0; u < h; u++) {
+            p[u] = N(times_slope)(activation, a[u], p[u]);
+            q[u] = N(times_slope)(activation, a[u + h], q[u]);
+            r[u] = N(times_slope)(activation, a[u + 2 * h], r[u]);
+            t[u] = N(times_slope)(activation, a[u + 3 * h], t[u]);
+            g_b1[u] += (p[u] + q[u]) + (r[u] + t[u]);
+        }
+    }
+    for (; i < b; i++) {
         const REAL *RESTRICT a = a1 + i * h;
         REAL *RESTRICT delta = delta1 + i * h;
         for (int64_t u = 0; u < h; u++) {
-            REAL q = N(times_slope)(activation, a[u], delta[u]);
-            g_b1[u] += q;
-            delta[u] = q;
+            delta[u] = N(times_slope)(activation, a[u], delta[u]);
+            g_b1[u] += delta[u];
         }
     }
 }
+/* Of a single output: delta1 = (delta2 W2^T) f'(z1) in the place of a1, and what that
+   adds to dL/db1 and dL/dW2. */
 static ALWAYS_INLINE void N(hidden_errors_of_one)(
-    int activation, REAL *RESTRICT delta1, const REAL *RESTRICT a1, int64_t b, int64_t h,
-    REAL *RESTRICT g_b1, const REAL *RESTRICT delta2, const REAL *RESTRICT W2,
-    REAL *RESTRICT g_W2) {
-    memset(g_b1, 0, sizeof(REAL) * h);
-    memset(g_W2, 0, sizeof(REAL) * h);
-    for (int64_t i = 0; i < b; i++) {
-        const REAL *RESTRICT a = a1 + i * h;
-        REAL *RESTRICT delta = delta1 + i * h;
+    int activation, REAL *RESTRICT a1, int64_t b, int64_t h, REAL *RESTRICT g_b1,
+    const REAL *RESTRICT delta2, const REAL *RESTRICT W2, REAL *RESTRICT g_W2) {
+    int64_t i = 0;
+    for (; i + 4 <= b; i += 4) {
+        REAL *RESTRICT p = a1 + i * h, *RESTRICT q = p + h, *RESTRICT r = q + h;
+        REAL *RESTRICT t = r + h;
+        REAL ep = delta2[i], eq = delta2[i + 1], er = delta2[i + 2], et = delta2[i + 3];
+        for (int64_t u = 0; u < h; u++) {
+            REAL from_u = W2[u];
+            g_W2[u] += (ep * p[u] + eq * q[u]) + (er * r[u] + et * t[u]);
+            p[u] = N(times_slope)(activation, p[u], ep * from_u);
+            q[u] = N(times_slope)(activation, q[u], eq * from_u);
+            r[u] = N(times_slope)(activation, r[u], er * from_u);
+            t[u] = N(times_slope)(activation, t[u], et * from_u);
+            g_b1[u] += (p[u] + q[u]) + (r[u] + t[u]);
+        }
+    }
+    for (; i < b; i++) {
+        REAL *RESTRICT a = a1 + i * h;
         REAL error = delta2[i];
         for (int64_t u = 0; u < h; u++) {
-            REAL q = N(times_slope)(activation, a[u], error * W2[u]);
             g_W2[u] += error * a[u];
-            g_b1[u] += q;
-            delta[u] = q;
+            a[u] = N(times_slope)(activation, a[u], error * W2[u]);
+            g_b1[u] += a[u];
         }
     }
 }
-static void N(hidden_error)(int64_t activation, REAL *delta1, const REAL *a1, int64_t b,
-                            int64_t h, REAL *g_b1, const REAL *delta2, const REAL *W2,
-                            REAL *g_W2) {
+/* The hidden errors of both kinds: delta1 is NULL for a single output. */
+static REAL *N(hidden_error)(int64_t activation, REAL *delta1, REAL *a1, int64_t b,
+                             int64_t h, REAL *g_b1, const REAL *delta2, const REAL *W2,
+                             REAL *g_W2) {
 #define CASE(A) \
-    if (g_W2) N(hidden_errors_of_one)(A, delta1, a1, b, h, g_b1, delta2, W2, g_W2); \
-    else N(hidden_errors)(A, delta1, a1, b, h, g_b1); \
+    if (delta1) N(hidden_errors)(A, delta1, a1, b, h, g_b1); \
+    else N(hidden_errors_of_one)(A, a1, b, h, g_b1, delta2, W2, g_W2); \
     break;
     switch (activation) {
     case RELU: CASE(RELU)
@@ -118,6 +157,7 @@ static void N(hidden_error)(int64_t activation, REAL *delta1, const REAL *a1, in
     default: CASE(IDENTITY)
     }
 #undef CASE
+    return delta1 ? delta1 : a1;
 }
 
 /* -log p, finite also for p = 0; NaN stays. */
@@ -127,10 +167,12 @@ static ALWAYS_INLINE REAL N(minus_log)(REAL p) {
 
 /* From scores z2 (k, b) to the loss of each row, and to the errors delta2 (in z2).
 
-Y is (k, b); loss and spare are (b,).  Errors are not yet times the rows' weights.
+Y is (k, b), its rows y_stride numbers apart; loss and spare are (b,).  Errors are not
+yet times the rows' weights.
 */
 static void N(losses)(int64_t kind, REAL *RESTRICT z2, const REAL *RESTRICT Y,
-                      REAL *RESTRICT loss, REAL *RESTRICT spare, int64_t b, int64_t k) {
+                      int64_t y_stride, REAL *RESTRICT loss, REAL *RESTRICT spare,
+                      int64_t b, int64_t k) {
     if (kind == CATEGORICAL_LOG_LOSS) {
         for (int64_t i = 0; i < b; i++) spare[i] = z2[i];
         for (int64_t c = 1; c < k; c++) {
@@ -147,7 +189,7 @@ static void N(losses)(int64_t kind, REAL *RESTRICT z2, const REAL *RESTRICT Y,
         for (int64_t i = 0; i < b; i++) loss[i] = 0;
         for (int64_t c = 0; c < k; c++) {
             REAL *RESTRICT z = z2 + c * b;
-            const REAL *RESTRICT y = Y + c * b;
+            const REAL *RESTRICT y = Y + c * y_stride;
             for (int64_t i = 0; i < b; i++) {
                 REAL p = z[i] * spare[i];
                 loss[i] += p * y[i];
@@ -160,7 +202,7 @@ static void N(losses)(int64_t kind, REAL *RESTRICT z2, const REAL *RESTRICT Y,
     for (int64_t i = 0; i < b; i++) loss[i] = 0;
     for (int64_t c = 0; c < k; c++) {
         REAL *RESTRICT z = z2 + c * b;
-        const REAL *RESTRICT y = Y + c * b;
+        const REAL *RESTRICT y = Y + c * y_stride;
         if (kind == BINARY_LOG_LOSS) {
             for (int64_t i = 0; i < b; i++) {
                 REAL p = 1 / (1 + N(exp)(-z[i]));
@@ -227,20 +269,20 @@ static REAL N(sgd)(REAL *RESTRICT w, const REAL *RESTRICT g, REAL *RESTRICT v, i
 }
 
 /* What an optimizer does to n numbers; `penalized` are weights, not intercepts. */
-static REAL N(moved)(const Training *J, REAL *w, const REAL *g, int64_t at, REAL *m,
-                     REAL *v, int64_t n, int penalized, double scale, double shrink,
-                     double rate, double step) {
-    REAL s = (REAL)scale, p = penalized ? (REAL)shrink : 0, eps = (REAL)J->epsilon;
-    double betas[2] = {J->beta_1, J->beta_2};
+static REAL N(moved)(const Rule *R, REAL *w, const REAL *g, int64_t at, REAL *m, REAL *v,
+                     int64_t n, int penalized, const Step *S) {
+    REAL s = (REAL)S->scale, p = penalized ? (REAL)S->shrink : 0, eps = (REAL)R->epsilon;
+    double betas[2] = {R->beta_1, R->beta_2};
     if (!n) return 0;
     w += at, g += at, v += at;
-    if (J->optimizer == ADAM) {
-        REAL keep = penalized ? (REAL)(1 - rate * J->decay) : 1;
-        return N(adam)(w, g, m + at, v, n, s, p, keep, betas, (REAL)step, eps);
+    if (R->optimizer == ADAM) {
+        REAL keep = penalized ? (REAL)(1 - S->rate * R->decay) : 1;
+        return N(adam)(w, g, m + at, v, n, s, p, keep, betas, (REAL)S->step, eps);
     }
-    if (J->optimizer == RMSPROP)
-        return N(rmsprop)(w, g, v, n, s, p, J->beta_2, (REAL)rate, eps);
-    return N(sgd)(w, g, v, n, s, p, (REAL)J->beta_1, (REAL)rate, J->optimizer == NESTEROV);
+    if (R->optimizer == RMSPROP)
+        return N(rmsprop)(w, g, v, n, s, p, R->beta_2, (REAL)S->rate, eps);
+    return N(sgd)(w, g, v, n, s, p, (REAL)R->beta_1, (REAL)S->rate,
+                  R->optimizer == NESTEROV);
 }
 
 static void N(flush)(REAL *RESTRICT x, int64_t n) {
@@ -268,10 +310,12 @@ static void N(copy_row)(REAL *RESTRICT to, const REAL *RESTRICT from, int64_t st
 /* The b rows of a batch, sorted by the member that they are held out from.
 
 x is (b, d), y (k, b), w (b,); rows of member j are those from ends[j] to ends[j + 1].
+With folds all of them follow once more, y being (k, 2 b): so the rows that a member
+learns from, those behind and those before its own, are one run from ends[j + 1] on.
 */
 static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s, REAL *x,
                       REAL *y, REAL *w, int64_t *ends, int64_t *next) {
-    int64_t d = J->d, k = J->k;
+    int64_t d = J->d, k = J->k, y_stride = J->folds ? 2 * b : b;
     const REAL *X = J->X, *Y = J->Y, *row_weights = J->row_weights;
     const uint8_t *flags = J->Y;
     if (J->folds) {
@@ -285,160 +329,225 @@ static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s
         int64_t row = J->order ? J->order[start + i] : start + i;
         int64_t to = J->folds ? next[J->folds[row]]++ : i;
         N(copy_row)(x + to * d, X + row * J->row_stride, J->column_stride, s, d);
-        if (J->Y_is_bytes) for (int64_t c = 0; c < k; c++) y[c * b + to] = flags[row * k + c];
-        else for (int64_t c = 0; c < k; c++) y[c * b + to] = Y[row * k + c];
+        for (int64_t c = 0; c < k; c++)
+            y[c * y_stride + to] = J->Y_is_bytes ? (REAL)flags[row * k + c] : Y[row * k + c];
         w[to] = row_weights ? row_weights[row] : 1;
     }
+    if (!J->folds) return;
+    memcpy(x + b * d, x, sizeof(REAL) * b * d);
+    memcpy(w + b, w, sizeof(REAL) * b);
+    for (int64_t c = 0; c < k; c++)
+        memcpy(y + c * y_stride + b, y + c * y_stride, sizeof(REAL) * b);
+}
+
+/* A step on all of a vector, in parts whose squares add up without much rounding. */
+static double N(move)(const Moving *J, const Step *S) {
+    REAL *theta = J->theta, *m = J->first, *v = J->second;
+    double norm = 0;
+    for (int64_t at = 0, to; at < J->n; at = to) {
+        int64_t end = at < J->low ? J->low : at < J->high ? J->high : J->n;
+        int penalized = J->low <= at && at < J->high;
+        to = end - at < MOVED_AT_ONCE ? end : at + MOVED_AT_ONCE;
+        double squares = N(moved)(&J->rule, theta, J->g, at, m, v, to - at, penalized, S);
+        if (penalized) norm += squares;
+        if (!S->flushes) continue;
+        N(flush)(theta + at, to - at);
+        N(flush)(v + at, to - at);
+        if (m) N(flush)(m + at, to - at);
+    }
+    return norm;
+}
+
+/* Where a member's step is worked out; slopes are those of its loss along s. */
+typedef struct {
+    REAL *x, *y, *w_all, *a1, *delta1, *z2, *w, *loss, *spare, *g, *W2_T;
+    int64_t *ends, *next;
+} N(Desk);
+
+static N(Desk) N(desk)(const Training *J, int64_t most, Buffers *buffers) {
+    int64_t d = J->d, h = J->h, k = J->k;
+    int64_t copies = J->folds ? 2 : 1;
+    N(Desk) D;
+    D.x = take(buffers, sizeof(REAL) * copies * most * d);
+    D.y = take(buffers, sizeof(REAL) * copies * most * k);
+    D.w_all = take(buffers, sizeof(REAL) * copies * most);
+    D.a1 = take(buffers, sizeof(REAL) * most * h);
+    D.delta1 = k > 1 ? take(buffers, sizeof(REAL) * most * h) : NULL;
+    D.z2 = take(buffers, sizeof(REAL) * most * k);
+    D.w = take(buffers, sizeof(REAL) * most);
+    D.loss = take(buffers, sizeof(REAL) * most);
+    D.spare = take(buffers, sizeof(REAL) * most);
+    D.g = take(buffers, sizeof(REAL) * J->size);
+    D.W2_T = take(buffers, sizeof(REAL) * h * k);
+    D.ends = take(buffers, sizeof(int64_t) * (J->M + 1));
+    D.next = take(buffers, sizeof(int64_t) * (J->M + 1));
+    return D;
+}
+
+/* What rows `from` to `to` of the desk add to a member's gradient, and their loss.
+
+The gradient of W1 (and of several outputs that of W2) has no values yet if is_first;
+`own` is what a row weighs for the member.
+*/
+static double N(learn)(const Training *J, const N(Desk) *D, int64_t from, int64_t to,
+                       int64_t y_stride, REAL own, const REAL *theta, int is_first) {
+    int64_t d = J->d, h = J->h, k = J->k, n = to - from, W2_at = h + d * h;
+    const REAL *x = D->x + from * d, *W1 = theta + h, *W2 = theta + W2_at, *b2 = W2 + h * k;
+    REAL *g_W1 = D->g + h;
+    REAL *a1 = D->a1, *z2 = D->z2, *w = D->w, *g_W2 = D->g + W2_at, *g_b2 = g_W2 + h * k;
+
+    /* forward: a1 = f(x W1 + b1), z2 = a1 W2 + b2 */
+    N(product)(J->gemm, x, d, 0, W1, h, 0, 0, a1, h, n, h, d);
+    N(hidden)(J->activation, a1, theta, n, h, W2, b2[0], k == 1 ? z2 : NULL);
+    if (k > 1) {
+        for (int64_t c = 0; c < k; c++)
+            for (int64_t i = 0; i < n; i++) z2[c * n + i] = b2[c];
+        N(product)(J->gemm, D->W2_T, h, 0, a1, h, 1, 1, z2, n, k, n, h);
+    }
+    /* output error, and dL/db2 */
+    N(losses)(J->loss, z2, D->y + from, y_stride, D->loss, D->spare, n, k);
+    double total = 0;
+    for (int64_t i = 0; i < n; i++) w[i] = own * D->w_all[from + i];
+    SIMD_SUM(total)
+    for (int64_t i = 0; i < n; i++) total += (double)(w[i] * D->loss[i]);
+    for (int64_t c = 0; c < k; c++) {
+        REAL *RESTRICT delta2 = z2 + c * n, sum = 0;
+        for (int64_t i = 0; i < n; i++) delta2[i] *= w[i];
+        SIMD_SUM(sum)
+        for (int64_t i = 0; i < n; i++) sum += delta2[i];
+        g_b2[c] += sum;
+    }
+    /* hidden error, and the gradients */
+    if (k > 1) {
+        N(product)(J->gemm, a1, h, 1, z2, n, 1, !is_first, g_W2, k, h, k, n);
+        N(product)(J->gemm, z2, n, 1, D->W2_T, h, 0, 0, D->delta1, h, n, h, k);
+    }
+    REAL *delta1 = N(hidden_error)(J->activation, D->delta1, a1, n, h, D->g, z2, W2, g_W2);
+    N(product)(J->gemm, x, d, 1, delta1, h, 0, !is_first, g_W1, h, d, h, n);
+    return total;
+}
+
+/* A step of member j on the batch that lies on the desk.
+
+slopes (d,), or NULL, become the derivatives of its loss along the scales s.
+*/
+static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t j,
+                    const REAL *s, REAL *slopes) {
+    int64_t d = J->d, h = J->h, k = J->k, b = S->b, size = J->size;
+    int64_t W2_at = h + d * h, b2_at = W2_at + h * k;
+    REAL *theta = (REAL *)J->theta + j * size, *v = (REAL *)J->second + j * size;
+    REAL *m = J->first ? (REAL *)J->first + j * size : NULL;
+    REAL *mean = J->average ? (REAL *)J->average + j * size : NULL;
+    REAL *W1 = theta + h, *g_W1 = D->g + h;
+    /* Its rows: all but those held out from it. */
+    int64_t first = J->folds ? D->ends[j + 1] : 0, y_stride = J->folds ? 2 * b : b;
+    int64_t n = J->folds ? b - (D->ends[j + 1] - D->ends[j]) : b;
+    int64_t part = rows_at_once(n, d * h);
+    double total = 0, norm = 0;
+
+    if (k > 1)
+        /* BLAS takes small matrices best as they stand: 0.3 to 0.7 of the time that it
+           takes with W2 to be transposed, 8 % of a step of 5 classes */
+        for (int64_t u = 0; u < h; u++)
+            for (int64_t c = 0; c < k; c++) D->W2_T[c * h + u] = theta[W2_at + u * k + c];
+    memset(D->g, 0, sizeof(REAL) * h);
+    memset(D->g + b2_at, 0, sizeof(REAL) * k);
+    if (k == 1 || !n) memset(D->g + W2_at, 0, sizeof(REAL) * h * k);
+    if (!n) memset(g_W1, 0, sizeof(REAL) * d * h);
+    for (int64_t i = first; i < first + n; i += part) {
+        int64_t to = first + n - i < part ? first + n : i + part;
+        total += N(learn)(J, D, i, to, y_stride, (REAL)J->member_weights[j], theta,
+                          i == first);
+    }
+    if (slopes) {  /* x is s times the features, and so is dL/dW1 */
+        for (int64_t i = 0; i < d; i++)
+            slopes[i] = N(dot)(W1 + i * h, g_W1 + i * h, h) / s[i];
+    }
+
+    /* Pieces of theta: where they begin, how many numbers, whether penalized. */
+    int64_t pieces[3][3] = {{h, d * h + h * k, 1}, {0, h, 0}, {b2_at, k, 0}};
+    for (int p = 0; p < 3; p++) {
+        int64_t at = pieces[p][0], n = pieces[p][1];
+        double squares = N(moved)(&J->rule, theta, D->g, at, m, v, n, (int)pieces[p][2], S);
+        if (pieces[p][2]) norm += squares;
+        if (S->flushes) {
+            N(flush)(theta + at, n);
+            N(flush)(v + at, n);
+            if (m) N(flush)(m + at, n);
+        }
+        if (S->averages) N(take_mean)(mean + at, theta + at, n, S->kept);
+    }
+    J->sums[SUMS * j] += total;
+    J->sums[SUMS * j + 1] += norm * b / S->rows_of_penalty;
+}
+
+/* s = 1 + scale_speed r. */
+static void N(find_scales)(const Training *J, REAL *s) {
+    const REAL *r = J->r;
+    for (int64_t i = 0; i < J->d; i++) {
+        REAL q = 1 + (REAL)J->scale_speed * r[i], size = q < 0 ? -q : q;
+        s[i] = size < SMALLEST_FACTOR ? SMALLEST_FACTOR : q;
+    }
+}
+
+/* A step of r, by slopes (M, d), which are added up in the order of the members. */
+static void N(move_scales)(const Training *J, const Step *S, REAL *slopes) {
+    int64_t d = J->d;
+    for (int64_t j = 1; j < J->M; j++)
+        for (int64_t i = 0; i < d; i++) slopes[i] += slopes[j * d + i];
+    for (int64_t i = 0; i < d; i++) slopes[i] *= (REAL)J->scale_speed;
+    N(moved)(&J->rule, J->r, slopes, 0, J->r_first, J->r_second, d, 0, S);
+    if (S->flushes) {
+        N(flush)(J->r, d);
+        if (J->r_first) N(flush)(J->r_first, d);
+    }
+    if (S->averages) N(take_mean)(J->r_average, J->r, d, S->kept);
 }
 
 /* Members `first` to `last` over n_rows rows from `start`, `steps` of them before. */
 static int N(train)(const Training *J, int64_t first, int64_t last, int64_t start,
                     int64_t n_rows, int64_t steps) {
-    int64_t d = J->d, h = J->h, k = J->k, M = J->M, most = J->batch, dh = d * h;
-    int64_t W2_at = h + dh, b2_at = W2_at + h * k, n_parts, part;
     Buffers buffers = {0};
-    if (most > n_rows) most = n_rows;
-    REAL *x = take(&buffers, sizeof(REAL) * most * d);
-    REAL *a1 = take(&buffers, sizeof(REAL) * most * h);
-    REAL *delta1 = take(&buffers, sizeof(REAL) * most * h);
-    REAL *z2 = take(&buffers, sizeof(REAL) * most * k);
-    REAL *y_all = take(&buffers, sizeof(REAL) * most * k);
-    REAL *y_own = take(&buffers, sizeof(REAL) * most * k);
-    REAL *w_all = take(&buffers, sizeof(REAL) * most);
-    REAL *w = take(&buffers, sizeof(REAL) * most);
-    REAL *loss = take(&buffers, sizeof(REAL) * most);
-    REAL *spare = take(&buffers, sizeof(REAL) * most);
-    REAL *g = take(&buffers, sizeof(REAL) * J->size);
-    REAL *W2_T = take(&buffers, sizeof(REAL) * h * k);
-    REAL *s = J->r ? take(&buffers, sizeof(REAL) * d) : NULL;
-    REAL *slopes = J->r ? take(&buffers, sizeof(REAL) * d) : NULL;
-    int64_t *ends = take(&buffers, sizeof(int64_t) * (M + 1));
-    int64_t *next = take(&buffers, sizeof(int64_t) * (M + 1));
+    N(Desk) D = N(desk)(J, J->batch < n_rows ? J->batch : n_rows, &buffers);
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
-
     for (int64_t stop = start + n_rows; start < stop; start += J->batch, steps++) {
-        int64_t b = stop - start < J->batch ? stop - start : J->batch;
-        int64_t rows_of_penalty = J->penalty_rows ? J->penalty_rows : b;
-        int64_t t = J->t + steps + 1, n_taken = J->n_taken + steps + 1;
-        double rate = J->rates[steps], step = rate, decay = 0;
-        double scale = 1.0 / b, shrink = J->alpha / rows_of_penalty;
-        int flushes = t % FLUSH_EVERY == 0, averages = J->every && n_taken % J->every == 0;
-        if (J->optimizer == ADAM)
-            step *= sqrt(1 - pow(J->beta_2, t)) / (1 - pow(J->beta_1, t));
-        if (averages) {
-            double terms = (double)(n_taken / J->every);
-            decay = terms / (terms + 3);
-            if (decay > J->longest) decay = J->longest;
-        }
-        if (J->r) {
-            const REAL *r = J->r;
-            for (int64_t j = 0; j < d; j++) {
-                REAL q = 1 + (REAL)J->scale_speed * r[j], size = q < 0 ? -q : q;
-                s[j] = size < SMALLEST_FACTOR ? SMALLEST_FACTOR : q;
-                slopes[j] = 0;
-            }
-        }
-        N(gather)(J, start, b, s, x, y_all, w_all, ends, next);
-        for (int64_t j = first; j < last; j++) {
-            REAL *theta = (REAL *)J->theta + j * J->size, *m = NULL, *mean = NULL;
-            REAL *v = (REAL *)J->second + j * J->size;
-            REAL *b1 = theta, *W1 = theta + h, *W2 = theta + W2_at, *b2 = theta + b2_at;
-            if (J->first) m = (REAL *)J->first + j * J->size;
-            if (J->average) mean = (REAL *)J->average + j * J->size;
-            /* Its rows: those before, and those behind, the ones held out from it. */
-            int64_t low = b, high = b;
-            if (J->folds) low = ends[j], high = ends[j + 1];
-            int64_t n = b - (high - low), runs[2][2] = {{0, low}, {high, b}}, at;
-            const REAL *y = y_all;
-            REAL own = (REAL)J->member_weights[j];
-            if (n < b) {
-                for (int64_t c = 0; c < k; c++) {
-                    memcpy(y_own + c * n, y_all + c * b, sizeof(REAL) * low);
-                    memcpy(y_own + c * n + low, y_all + c * b + high,
-                           sizeof(REAL) * (b - high));
-                }
-                y = y_own;
-            }
-            for (int64_t i = 0; i < low; i++) w[i] = own * w_all[i];
-            for (int64_t i = high; i < b; i++) w[low + i - high] = own * w_all[i];
+        Step S = step_of(J, steps, stop - start < J->batch ? stop - start : J->batch);
+        N(gather)(J, start, S.b, NULL, D.x, D.y, D.w_all, D.ends, D.next);
+        for (int64_t j = first; j < last; j++) N(step)(J, &D, &S, j, NULL, NULL);
+    }
+    give_back(&buffers);
+    return 0;
+}
 
-            /* forward: a1 = f(x W1 + b1), z2 = a1 W2 + b2 */
-            for (int run = at = 0; run < 2; run++) {
-                int64_t length = runs[run][1] - runs[run][0];
-                part = rows_at_once(length, dh);
-                for (int64_t i = runs[run][0]; i < runs[run][1]; i += part) {
-                    n_parts = runs[run][1] - i < part ? runs[run][1] - i : part;
-                    N(product)(J->gemm, x + i * d, d, 0, W1, h, 0, 0, a1 + at * h, h,
-                               n_parts, h, d);
-                    at += n_parts;
-                }
-            }
-            N(hidden)(J->activation, a1, b1, n, h, W2, b2[0], k == 1 ? z2 : NULL);
-            if (k > 1 && n) {
-                for (int64_t c = 0; c < k; c++)
-                    for (int64_t i = 0; i < n; i++) z2[c * n + i] = b2[c];
-                /* BLAS takes small matrices best as they stand: 0.3 to 0.7 of the time
-                   that it takes with W2 to be transposed, 8 % of a step of 5 classes */
-                for (int64_t u = 0; u < h; u++)
-                    for (int64_t c = 0; c < k; c++) W2_T[c * h + u] = W2[u * k + c];
-                N(product)(J->gemm, W2_T, h, 0, a1, h, 1, 1, z2, n, k, n, h);
-            }
-            /* output error, and dL/db2 */
-            N(losses)(J->loss, z2, y, loss, spare, n, k);
-            double total = 0;
-            SIMD_SUM(total)
-            for (int64_t i = 0; i < n; i++) total += (double)(w[i] * loss[i]);
-            J->totals[j] += total;
-            for (int64_t c = 0; c < k; c++) {
-                REAL *RESTRICT delta2 = z2 + c * n, sum = 0;
-                for (int64_t i = 0; i < n; i++) delta2[i] *= w[i];
-                SIMD_SUM(sum)
-                for (int64_t i = 0; i < n; i++) sum += delta2[i];
-                g[b2_at + c] = sum;
-            }
-            /* hidden error, and the gradients */
-            if (k > 1 && n) {
-                N(product)(J->gemm, a1, h, 1, z2, n, 1, 0, g + W2_at, k, h, k, n);
-                N(product)(J->gemm, z2, n, 1, W2_T, h, 0, 0, delta1, h, n, h, k);
-            } else memset(g + W2_at, 0, sizeof(REAL) * h * k);
-            N(hidden_error)(J->activation, delta1, a1, n, h, g, z2, W2,
-                            k == 1 ? g + W2_at : NULL);
-            for (int run = at = 0; run < 2; run++) {
-                int64_t length = runs[run][1] - runs[run][0];
-                part = rows_at_once(length, dh);
-                for (int64_t i = runs[run][0]; i < runs[run][1]; i += part) {
-                    n_parts = runs[run][1] - i < part ? runs[run][1] - i : part;
-                    N(product)(J->gemm, x + i * d, d, 1, delta1 + at * h, h, 0, at > 0,
-                               g + h, h, d, h, n_parts);
-                    at += n_parts;
-                }
-            }
-            if (!at) memset(g + h, 0, sizeof(REAL) * dh);
-            if (J->r)  /* x is s times the features, and so is dL/dW1 */
-                for (int64_t i = 0; i < d; i++)
-                    slopes[i] += N(dot)(W1 + i * h, g + h + i * h, h) / s[i];
-
-            double norm = N(moved)(J, theta, g, h, m, v, dh + h * k, 1, scale, shrink,
-                                   rate, step);
-            J->norms[j] += norm * b / rows_of_penalty;
-            N(moved)(J, theta, g, 0, m, v, h, 0, scale, 0, rate, step);
-            N(moved)(J, theta, g, b2_at, m, v, k, 0, scale, 0, rate, step);
-            if (flushes) {
-                N(flush)(theta, J->size);
-                N(flush)(v, J->size);
-                if (m) N(flush)(m, J->size);
-            }
-            if (averages) N(take_mean)(mean, theta, J->size, decay);
+/* The same where members share feature scales: with the threads of a meeting. */
+static int N(train_together)(const Training *J, int64_t first, int64_t last, int64_t start,
+                             int64_t n_rows, int64_t steps, Meeting *T) {
+    int64_t d = J->d, n_steps = (n_rows + J->batch - 1) / J->batch, gathered = -1, now;
+    REAL *slopes = T->slopes;
+    Buffers buffers = {0};
+    N(Desk) D = N(desk)(J, J->batch < n_rows ? J->batch : n_rows, &buffers);
+    REAL *s = take(&buffers, sizeof(REAL) * d);
+    if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
+    int64_t seat = atomic_fetch_add(&T->n_seated.value, 1);
+    Step S = {0};
+    while (seat < T->n_seats && (now = atomic_load(&T->steps.value)) < n_steps) {
+        int64_t j = claim(T, now, first, last);
+        if (j < 0) {
+            wait_for_step(T, now, seat);
+            continue;
         }
-        if (J->r) {
-            for (int64_t j = 0; j < d; j++) slopes[j] *= (REAL)J->scale_speed;
-            N(moved)(J, J->r, slopes, 0, J->r_first, J->r_second, d, 0, scale, 0, rate,
-                     step);
-            if (flushes) {
-                N(flush)(J->r, d);
-                if (J->r_first) N(flush)(J->r_first, d);
-            }
-            if (averages) N(take_mean)(J->r_average, J->r, d, decay);
+        /* Until this member is done, the step is not, and neither J->r nor s move. */
+        if (gathered != now) {
+            int64_t at = now * J->batch, b = n_rows - at < J->batch ? n_rows - at : J->batch;
+            S = step_of(J, steps + now, b);
+            N(find_scales)(J, s);
+            N(gather)(J, start + at, b, s, D.x, D.y, D.w_all, D.ends, D.next);
+            gathered = now;
+        }
+        N(step)(J, &D, &S, j, s, slopes + j * d);
+        if (is_last(T, now)) {
+            N(move_scales)(J, &S, slopes);
+            begin_step(T, now + 1);
         }
     }
     give_back(&buffers);
@@ -451,7 +560,7 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
     const REAL *X = J->X;
     Buffers buffers = {0};
     while (most > 8 && most * d * h > DIRECT_PRODUCT) most /= 2;
-    REAL *x = take(&buffers, sizeof(REAL) * most * d);
+    REAL *copied = J->rows ? take(&buffers, sizeof(REAL) * most * d) : NULL;
     REAL *a1 = take(&buffers, sizeof(REAL) * most * h);
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
     for (int64_t j = first; j < last; j++) {
@@ -459,16 +568,17 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
         const REAL *b1 = (const REAL *)J->b1 + j * h, *b2 = (const REAL *)J->b2 + j * k;
         for (int64_t i = J->starts[j]; i < J->starts[j + 1]; i += most) {
             int64_t b = J->starts[j + 1] - i < most ? J->starts[j + 1] - i : most;
-            REAL *z2 = (REAL *)J->scores + i * k;
-            for (int64_t row = 0; row < b; row++)
-                N(copy_row)(x + row * d, X + J->rows[i + row] * J->row_stride,
+            const REAL *x = J->rows ? copied : X + i * d;
+            REAL *RESTRICT z2 = (REAL *)J->scores + i * k;
+            for (int64_t row = 0; J->rows && row < b; row++)
+                N(copy_row)(copied + row * d, X + J->rows[i + row] * J->row_stride,
                             J->column_stride, NULL, d);
             N(product)(J->gemm, x, d, 0, W1, wide, 0, 0, a1, h, b, h, d);
             N(hidden)(J->activation, a1, b1, b, h, W2, b2[0], k == 1 ? z2 : NULL);
             if (k == 1) continue;
+            N(product)(J->gemm, a1, h, 0, W2, k, 0, 0, z2, k, b, k, h);
             for (int64_t row = 0; row < b; row++)
-                memcpy(z2 + row * k, b2, sizeof(REAL) * k);
-            N(product)(J->gemm, a1, h, 0, W2, k, 0, 1, z2, k, b, k, h);
+                for (int64_t c = 0; c < k; c++) z2[row * k + c] += b2[c];
         }
     }
     give_back(&buffers);
@@ -478,11 +588,13 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
 /* The weighted loss of scores times 1 / T, and its derivative with respect to 1 / T: of
    blocks `first` to `last` of MEASURED_ROWS rows, to be added up. */
 static int N(measure)(const Measuring *J, int64_t first, int64_t last) {
-    int64_t k = J->k, most = MEASURED_ROWS;
+    int64_t k = J->k, most = MEASURED_ROWS, step = J->row_stride, wide = J->column_stride;
     const REAL *Z = J->scores, *Y = J->Y;
     const uint8_t *flags = J->Y;
     REAL inverse = (REAL)J->inverse;
+    double slopes[MEASURED_ROWS];
     Buffers buffers = {0};
+    REAL *z = take(&buffers, sizeof(REAL) * most * k);
     REAL *z2 = take(&buffers, sizeof(REAL) * most * k);
     REAL *y = take(&buffers, sizeof(REAL) * most * k);
     REAL *loss = take(&buffers, sizeof(REAL) * most);
@@ -491,21 +603,23 @@ static int N(measure)(const Measuring *J, int64_t first, int64_t last) {
     for (int64_t block = first; block < last; block++) {
         int64_t start = block * most, b = J->n - start < most ? J->n - start : most;
         double total = 0, slope = 0;
-        for (int64_t c = 0; c < k; c++)
-            for (int64_t i = 0; i < b; i++) {
-                int64_t at = (start + i) * k + c;
-                z2[c * b + i] = inverse * Z[at];
-                y[c * b + i] = J->Y_is_bytes ? (REAL)flags[at] : Y[at];
-            }
-        N(losses)(J->loss, z2, y, loss, spare, b, k);
-        for (int64_t i = 0; i < b; i++) {
-            double w = J->weights[start + i];
-            const REAL *RESTRICT z = Z + (start + i) * k;
-            double sum = 0;
-            for (int64_t c = 0; c < k; c++) sum += (double)z2[c * b + i] * z[c];
-            total += w * loss[i];
-            slope += w * sum;
+        for (int64_t c = 0; c < k; c++) {
+            int64_t at = start * step + c * wide;
+            N(copy_row)(z + c * b, Z + at, step, NULL, b);
+            if (!J->Y_is_bytes) N(copy_row)(y + c * b, Y + at, step, NULL, b);
+            else if (step == 1) for (int64_t i = 0; i < b; i++) y[c * b + i] = flags[at + i];
+            else for (int64_t i = 0; i < b; i++) y[c * b + i] = flags[at + i * step];
         }
+        for (int64_t i = 0; i < b * k; i++) z2[i] = inverse * z[i];
+        N(losses)(J->loss, z2, y, b, loss, spare, b, k);
+        for (int64_t i = 0; i < b; i++) slopes[i] = 0;
+        for (int64_t c = 0; c < k; c++) {
+            const REAL *RESTRICT error = z2 + c * b, *RESTRICT of_c = z + c * b;
+            for (int64_t i = 0; i < b; i++) slopes[i] += (double)error[i] * of_c[i];
+        }
+        const double *w = J->weights + start;
+        SIMD_SUMS(total, slope)
+        for (int64_t i = 0; i < b; i++) total += w[i] * loss[i], slope += w[i] * slopes[i];
         J->found[2 * block] = total;
         J->found[2 * block + 1] = slope;
     }

@@ -83,6 +83,8 @@ def following(fitting, training, result, constant):
     """
     if not is_encoded(fitting) or result.reason in FINAL:
         return None
+    if training.state.patience.tol == 0 < fitting.recipe.tol:
+        return None  # the best constant has no loss
     recipe, rows, targets = fitting.recipe, fitting.rows, fitting.targets
     inputs = rows.with_bins(fitting.inputs, BINS)
     if inputs.bins is None or rows.n_rows * inputs.bins.n_seen > MOST_NUMBERS:

@@ -404,8 +404,8 @@ def overflows_in_squares(y):
         y = np.asarray(y)
         if y.dtype.kind not in "iuf" or not y.size:
             return False
-    largest = np.abs(y).max()
-    return bool(largest > 1e100 or 0 < largest < 1e-100)
+    largest = float(np.abs(y).max())  # a float32 cannot hold what it is compared with
+    return largest > 1e100 or 0 < largest < 1e-100
 
 
 def powers_of_two(values, axis=None):

@@ -129,15 +129,17 @@ class _ValidationRows:
     def __call__(self, parameters):
         """Loss and score, `Measured`."""
         z = self.scores(parameters)
-        loss = self._loss_at(z, self._temperature_of(z) if self.tempered else None)
+        compiled = self._compiled(z)
+        T = self._temperature_of(z, compiled) if self.tempered else None
+        loss = self._loss_at(z, T, compiled)
         score = np.nan if self._score is None else self._score(z, parameters)
         return Measured(loss, score)
 
-    def _loss_at(self, z, T):
+    def _loss_at(self, z, T, compiled=None):
         """The loss of scores divided by a temperature; None for 1."""
-        compiled = self._compiled(z)
+        compiled = compiled or self._compiled(z)
         if compiled is not None:
-            return compiled(z, 1.0 if T is None else 1 / T)[0]
+            return compiled(1.0 if T is None else 1 / T)[0]
         n_rows = max(1, BLOCK_SIZE // z.shape[1])
         if len(z) <= n_rows:
             return float(self._weights @ self._values(z, T, self._Y))
@@ -159,14 +161,14 @@ class _ValidationRows:
         self._forwards[n](z)
 
     def _compiled(self, z):
-        """The compiled loss of all rows and its slope, `_compiled.Loss`, or None."""
+        """The compiled loss of scores and its slope, `_compiled.Loss.of`, or None."""
         if self._compiled_loss is None:
             self._compiled_loss = (
                 _compiled.Loss(self._loss, self._Y, self._weights, z.dtype)
                 if _compiled.Loss.cover(self._loss, self._Y, z)
                 else False
             )
-        return self._compiled_loss or None
+        return self._compiled_loss.of(z) if self._compiled_loss else None
 
     def errors(self, parameters):
         """Calibration residuals, (n, n_targets), in units of Y, and weights, (n,)."""
@@ -178,14 +180,15 @@ class _ValidationRows:
         """The temperature that minimizes the loss; 1 unless it is a log-loss."""
         return self._temperature_of(self.scores(parameters))
 
-    def _temperature_of(self, z):
+    def _temperature_of(self, z, compiled=None):
         loss = self._loss
         if not loss.tempered:
             return 1.0
         step = -(-z.size // TEMPERATURE_SIZE)
-        compiled = self._compiled(z) if step == 1 else None
-        if compiled is not None:
-            return _temperature(lambda inverse: compiled(z, inverse)[1])
+        if step == 1:
+            compiled = compiled or self._compiled(z)
+        if compiled is not None and step == 1:
+            return _temperature(lambda inverse: compiled(inverse)[1])
         z, Y, weights = z[::step], self._Y[::step], self._weights[::step]
         weighted_z = weights[:, np.newaxis] * z
         p, error = np.empty_like(z), np.empty_like(z)

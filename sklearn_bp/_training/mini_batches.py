@@ -307,7 +307,11 @@ class MiniBatches:
         state.engine = "compiled" if is_compiled else "python"
         if is_compiled:
             return self._compiled_epochs(network, data, state)
-        optimizer = self.optimizer.bind(parameters, data.alpha, state.optimizer)
+        own = parameters, data.alpha, state.optimizer
+        if _compiled.covers_steps(data, parameters, self.optimizer):
+            optimizer = _compiled.bound(self.optimizer, *own)
+        else:
+            optimizer = self.optimizer.bind(*own)
         if self.penalty_rows is not None:
             optimizer = penalizing(optimizer, self.penalty_rows)
         steps_per_epoch = -(-data.n_rows // self.batch_size)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,6 +107,15 @@ def test_rounds_alternate_the_order():
     assert len(row["rivals"]["ours"]["seconds"]) == 3
     assert row["difference"] == 0
     json.dumps(row)
+
+
+def test_cpu_time_leaves_out_what_others_take():
+    def sleep():
+        time.sleep(0.1)
+
+    with timing.clock("cpu"):
+        cpu = timing.time_once(sleep, 1)
+    assert cpu < 0.1 <= timing.time_once(sleep, 1)
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])

@@ -165,8 +165,11 @@ def test_where_auto_adds_no_members():
         model.fit(rows, SIGNAL[: rows.shape[0]])
         assert model.coefs_[0].shape[0] == rows.shape[1], options
         assert model._fitted.member_weights is None
-    stream = TwoLayerRegressor(**SMALL).partial_fit(X, SIGNAL)
-    assert stream.n_members_ == 8
+    for model in (
+        TwoLayerRegressor(**SMALL).partial_fit(X, SIGNAL),
+        TwoLayerRegressor(**SMALL).fit(X, np.ones(260)),
+    ):
+        assert model.n_members_ == 8
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs", "sgd"])

@@ -134,3 +134,12 @@ def test_a_plain_network_is_not_cut():
     """MLP_DEFAULTS: predictions are those of the network."""
     settings = MLP_DEFAULTS | {"loss": "poisson", "random_state": 0}
     assert TwoLayerRegressor(**settings).fit(X, ONE).target_range_ is None
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
+def test_targets_in_float32_are_scored_as_in_float64(unit):
+    rng = np.random.default_rng(0)
+    rows, targets = rng.normal(size=(40, 2)), rng.normal(size=40).astype("f4") * unit
+    model = TwoLayerRegressor(4, max_iter=20, random_state=0).fit(rows, targets)
+    narrow, wide = (model.score(rows, targets.astype(d)) for d in ("f4", "f8"))
+    assert_allclose(narrow, wide, rtol=1e-5)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import redirect_stdout
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -101,6 +102,8 @@ def trained(
     h=H,
     epochs=10,
     change=None,
+    start=None,
+    runs_on=None,
 ):
     """The result of ten epochs on drawn data, and the engine that it ran on."""
     monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
@@ -112,15 +115,16 @@ def trained(
     weights = rng.uniform(0.1, 3.0, size=n) if weighted else None
     if weighted == "with zeros":
         weights[: n // 3] = 0
-    layout = (d, h, k, n_members, False, scaled)
-    start = rng.normal(size=Parameters.size(*layout)) / 3
+    if change is not None:
+        X = change(X)
+    layout = (X.shape[1], h, k, n_members, False, scaled)
+    if start is None:
+        start = rng.normal(size=Parameters.size(*layout)) / 3
     state = TrainingState(
         Parameters(start.astype(dtype), *layout),
         Patience(1e-4, 3 if drops_penalty else 100),
         np.random.RandomState(1),
     )
-    if change is not None:
-        X = change(X)
     data = Data.weighted(X, Y, weights, 0.05)
     network = TwoLayerNetwork(ACTIVATIONS[activation], loss)
     validate = None
@@ -142,7 +146,7 @@ def trained(
     cost = None if validate is None else (lambda measured: measured.loss)
     plan = Plan(epochs, -np.inf, validate, cost, drops_penalty)
     result = solver.train(network, data, state, plan)
-    assert state.engine == engine
+    assert state.engine == (runs_on or engine)
     return result
 
 
@@ -246,6 +250,42 @@ def test_float32_equals_the_loop_to_its_rounding(task, n_members, monkeypatch):
     results = both(monkeypatch, dtype=np.float32, epochs=3, **options)
     assert results[0].parameters.flat.dtype == np.float32
     assert_allclose(*(r.parameters.flat for r in results), rtol=1e-3, atol=1e-4)
+
+
+# Sparse rows: the loop in Python, with compiled steps.
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"n_members": 3, "folds": True},
+        {"penalty_rows": 5, "weighted": True},
+        {"average": 0, "epochs": 60},
+        {"drops_penalty": True, "folds": True, "n_members": 3, "epochs": 40},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_steps_of_sparse_rows_equal_the_loop(optimizer, options, monkeypatch):
+    """Sixty epochs are 300 steps: small numbers have been flushed once by then."""
+    options = {"optimizer": optimizer, "runs_on": "python"} | options
+    bound = Mock(wraps=_compiled.bound)
+    monkeypatch.setattr(_compiled, "bound", bound)
+    results = both(monkeypatch, change=half_empty, **options)
+    assert bound.call_count == (2 if results[0].state.relaxed else 1)
+    assert_equal_results(*results)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
+def test_steps_of_sparse_rows_with_scales_equal_the_loop(optimizer, monkeypatch):
+    options = {"optimizer": optimizer, "scaled": True, "n_members": 3}
+    options |= {"change": half_empty, "runs_on": "python"}
+    assert_equal_results(*both(monkeypatch, **options))
+
+
+def half_empty(X):
+    return sparse.csr_matrix(X * (X > 0))
 
 
 def read_only(X):
@@ -448,17 +488,19 @@ def test_versions_tell_the_engine(monkeypatch):
 
 def test_jobs_of_another_size_are_refused():
     with pytest.raises(ValueError, match="A job of 8 bytes"):
-        library.engine.train(b"12345678", 0, 1, 0, 1, 0)
+        library.engine.train(b"12345678", 0, 1, 0, 1, 0, None)
 
 
 # From one engine to the other.
 
 
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "rmsprop"])
-def test_engines_take_over_from_each_other(solver, n_members, monkeypatch):
+def test_engines_take_over_from_each_other(solver, n_members, convert, monkeypatch):
     """Calls of partial_fit: on one engine to the same bits as fit, else to rounding."""
     X, y = small_problem()
+    X = convert(X)
     model = TwoLayerClassifier(
         4,
         solver=solver,
@@ -477,7 +519,7 @@ def test_engines_take_over_from_each_other(solver, n_members, monkeypatch):
             monkeypatch.setenv("SKLEARN_BP_ENGINE", name)
             for _ in range(2):
                 parts.partial_fit(X, y, classes=[0, 1])
-            assert parts.engine_ == name
+            assert parts.engine_ == ("python" if sparse.issparse(X) else name)
         weights[engines] = parts.coefs_[0]
     for name, engine in (("ccc", "compiled"), ("ppp", "python")):
         monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
@@ -526,17 +568,30 @@ def shared(monkeypatch):
     return use
 
 
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_same_bits_for_any_number_of_threads(dtype, shared, monkeypatch):
+def test_same_bits_for_any_number_of_threads(dtype, scaled, shared, monkeypatch):
+    """With scales threads meet at each step, and some of these sleep for others."""
     results = []
+    options = {"n_members": 5, "folds": True, "dtype": dtype, "n": 700}
     for n_threads in (1, 2, 3, 8):
         shared(n_threads)
-        options = {"n_members": 5, "folds": True, "dtype": dtype, "n": 700}
+        options["scaled"] = scaled
         results.append(trained("compiled", monkeypatch, **options))
     for result in results[1:]:
         assert_array_equal(result.parameters.flat, results[0].parameters.flat)
         assert result.state.loss_curve == results[0].state.loss_curve
         assert result.state.validation_losses == results[0].state.validation_losses
+
+
+def test_nobody_waits_for_a_thread_that_does_not_come(shared, monkeypatch):
+    """Whoever shares feature scales takes over the members of others."""
+    shared(4)
+    options = {"n_members": 5, "scaled": True}
+    whole = trained("compiled", monkeypatch, **options).parameters
+    monkeypatch.setattr(threads.Team, "share", lambda self, n, work: work(2, 3))
+    alone = trained("compiled", monkeypatch, **options).parameters
+    assert_array_equal(alone.flat, whole.flat)
 
 
 @pytest.mark.parametrize("kind", ["dense", "integers", "sparse"])
