@@ -94,7 +94,7 @@ def draw_dots(ax, dots):
         color = OURS if dot.rival == "ours" else THEIRS
         bar = [[dot.loss - dot.low], [dot.high - dot.loss]]
         ax.errorbar(dot.seconds, dot.loss, bar, fmt="o", ms=8, lw=1.5, color=color)
-    ax.margins(x=0.17, y=0.12)
+    ax.margins(x=0.15, y=0.12)
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -104,10 +104,10 @@ def draw_dots(ax, dots):
 
 
 def label_dots(ax, dots):
-    """Each name beside its dot, where it covers the least of all else."""
+    """Each name beside its dot, where it covers least; the best rival first."""
     frame = ax.get_window_extent()
     taken = [extent_of(ax, dot) for dot in dots]
-    for dot in dots:
+    for dot in sorted(dots, key=lambda dot: dot.loss):
         name = label(ax, dot)
 
         def covered(place, name=name):
