@@ -125,7 +125,8 @@ def test_scales_move_faster_among_many_columns(monkeypatch):
 
 
 def test_many_sparse_columns_keep_the_usual_recipe():
-    X = sparse.random_array((150, 300), density=0.1, rng=0, format="csr")
+    rng = np.random.default_rng(0)
+    X = sparse.csr_array(rng.normal(size=(150, 300)) * (rng.random((150, 300)) < 0.1))
     model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9)
     model.fit(X, X[:, 0].toarray())
     assert (model.learning_rate_init_, model.max_iter_) == (0.002, 400)
