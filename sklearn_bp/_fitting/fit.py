@@ -11,6 +11,7 @@ from sklearn_bp._fitting.trainings import Fitting
 from sklearn_bp._network.dropout import stream_of
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._training.held_out import spawn
+from sklearn_bp._training.mini_batches import DivergenceError
 
 
 def fit(recipe, rows, start, begin):
@@ -60,14 +61,16 @@ def fit(recipe, rows, start, begin):
     training.n_trainings = 2 if encoded_members.is_encoded(fitting) else 1
     training = begin(training)
     result = training.run()
-    second = encoded_members.following(fitting, training, result, constant)
-    if second is None:
-        return training.finished(result)
-    second = begin(second)
     try:
-        return second.finished(second.run())
-    except KeyboardInterrupt:  # before its first epoch had ended
-        return training.finished(replace(result, reason="interrupted"))
+        second = encoded_members.following(fitting, training, result, constant)
+        if second is not None:
+            second = begin(second)
+            return second.finished(second.run())
+    except KeyboardInterrupt:  # before an epoch of the second training had ended
+        result = replace(result, reason="interrupted")
+    except DivergenceError:  # of the second training alone
+        pass
+    return training.finished(result)
 
 
 def _best_constant(recipe, rows, loss):

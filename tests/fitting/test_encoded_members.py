@@ -1,6 +1,7 @@
 """numeric_encoding: members on encoded columns, and how they join the others."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,14 @@ from sklearn.metrics import log_loss
 
 from sklearn_bp import (
     MLP_DEFAULTS,
+    DivergenceError,
     PiecewiseLinear,
     TwoLayerClassifier,
     TwoLayerRegressor,
 )
+from sklearn_bp._fitting import encoded_members
 from sklearn_bp._fitting.state_files import read
+from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._versions import HAS_CALLBACKS
 from sklearn_bp.callbacks import Checkpoint
@@ -397,3 +401,27 @@ def test_a_stop_keeps_what_there_is(kind, y, whole):
     assert model.stop_reason_ == "interrupted"
     assert model.n_iter_ >= n_first
     assert np.isfinite(scores(model)).all()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(KeyboardInterrupt(), "interrupted"), (DivergenceError("far"), "max_iter")],
+)
+@pytest.mark.parametrize("place", ["start", "training"])
+def test_a_second_training_that_fails_costs_nothing(place, error, reason, monkeypatch):
+    plain = TwoLayerRegressor(**SMALL, numeric_encoding=None).fit(X, SIGNAL)
+    run = Training.run
+
+    def fail(*_):
+        raise error
+
+    if place == "start":
+        monkeypatch.setattr(encoded_members, "_fresh", fail)
+    else:
+        second = [run, fail]
+        monkeypatch.setattr(Training, "run", lambda self: second.pop(0)(self))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Training interrupted by user")
+        model = TwoLayerRegressor(**SMALL).fit(X, SIGNAL)
+    assert model.stop_reason_ == reason
+    assert_array_equal(model.predict(X), plain.predict(X))
