@@ -25,6 +25,7 @@ WIDE_EPOCHS = 60
 WIDE_PATIENCE = 80
 WIDE_RATE = 0.03
 SPARSE_WIDE_RATE = 0.02
+SPARSE_WIDE_STEPS = 4200  # at most, as an epoch of dense coordinates takes long
 WIDE_RATE_ROWS = 400
 
 # The learning rate for columns that are encoded by bins as well, however many: most of
@@ -202,6 +203,7 @@ def resolve(
     wide=0.0,
     encoded=False,
     many=0,
+    most_steps=math.inf,
 ):
     """The values of "auto" and "full" for a training set of this shape.
 
@@ -209,7 +211,7 @@ def resolve(
     rule for batch_size="by_rows".  `n_seen` is the number of rows of a stream so far.
     `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
     0 otherwise.  `many` is the `epochs_of_many`; `encoded` tells whether columns are
-    encoded by bins too.
+    encoded by bins too.  max_iter="auto" is for no more than `most_steps`.
     """
     batch_size = recipe.batch_size
     if batch_size == "auto":
@@ -227,6 +229,8 @@ def resolve(
             max_iter = WIDE_EPOCHS if wide else 200
         elif many:
             max_iter = min(max(many, math.ceil(STEPS_OF_MANY / n_steps)), max_iter)
+        if most_steps < math.inf:
+            max_iter = min(max_iter, math.ceil(most_steps / n_steps))
     if n_iter_no_change == "auto":
         patience = 0 if many else WIDE_PATIENCE if wide else 300
         n_iter_no_change = max(8, math.ceil(patience / n_steps))

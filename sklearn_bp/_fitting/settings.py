@@ -1,10 +1,12 @@
 """The values of "auto" in one fit, from the recipe and the size of the data."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from sklearn_bp._fitting.defaults import (
     FEW_ROWS,
+    SPARSE_WIDE_STEPS,
     Resolved,
     holds_out,
     members,
@@ -40,6 +42,8 @@ class Settings:
         Whether fit has columns encoded by bins.
     many : int
         The most epochs for dense data of many columns; 0 for other data.
+    most_steps : float
+        The most steps, whatever the epochs.
     rows_per_batch : callable(n_rows) -> int
         The rule for batch_size="by_rows".
     """
@@ -55,6 +59,7 @@ class Settings:
     wide: float
     encoded: bool
     many: int
+    most_steps: float
     rows_per_batch: Any
 
     @classmethod
@@ -99,6 +104,7 @@ class Settings:
             wide,
             encoded and not rows.request.incremental,
             many,
+            SPARSE_WIDE_STEPS if wide_of else math.inf,
             rows.rows_per_batch,
         )
 
@@ -124,6 +130,7 @@ class Settings:
             self.wide,
             self.encoded,
             self.many,
+            self.most_steps,
         )
 
     def penalty_rows(self, n_rows, batch_size):

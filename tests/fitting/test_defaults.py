@@ -139,6 +139,11 @@ def test_the_rate_of_sparse_wide_data(n, rate):
     y = X[:, :9].sum(axis=1) > 0
     model = TwoLayerClassifier(128, n_members=2, loss_threshold=1e9).fit(X, y)
     assert_allclose(model.learning_rate_init_, rate, rtol=1e-12)
+    assert model.max_iter_ == min(400, np.ceil(4200 / np.ceil(n / 32)))
+    model = TwoLayerClassifier(128, n_members=2, loss_threshold=1e9, max_iter=399)
+    assert model.fit(X, y).max_iter_ == 399
+    dense = TwoLayerClassifier(4, n_members=2, loss_threshold=1e9)
+    assert dense.fit(X.toarray(), y).max_iter_ == 400
 
 
 @pytest.mark.parametrize("batch_size", [10, 50, 200])
