@@ -111,7 +111,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Maximum number of epochs; for 'lbfgs', of iterations. 'auto' is 400, and 200 for
         fewer than 100 rows (60 for wide data). Where `learning_rate_init` is 0.01 for
         more than 128 columns, it is 500 / sqrt(n_features), beyond 1,024 columns
-        16,000 / n_features, and at least 160 steps. Reaching it does not warn.
+        16,000 / n_features, and at least 160 steps. For wide sparse data it is 4,200
+        steps, if these are fewer. Reaching it does not warn.
 
     random_state : int, RandomState instance or None, default=None
         Source of all random numbers: the starting weights, the validation split, the
@@ -359,7 +360,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         beyond this range by at most `extrapolation` times its width.
 
     feature_limits_ : ndarray of shape (2, n_encoded) or None
-        Lower and upper limit of each row of ``coefs_[0]``, in the units of its column.
+        Lower and upper limit of each encoded column, in its units: of the rows of
+        ``coefs_[0]`` without those for bins.
         A value beyond them counts as unknown, in training and in predictions: the
         centre of its column, as `standardize` has it, takes its place. The limits are
         far out, see `standardize`; set this attribute to None to lift them from

@@ -32,7 +32,7 @@ LARGEST = 8.0
 TAILS = 0.5 ** np.arange(2, 9)
 TAIL_LEVELS = (*TAILS, *(1 - TAILS))
 
-# With fewer rows a column has no limits.
+# A column with fewer rows has no limits.
 FEWEST_ROWS = 20
 
 # The least number of rows beyond E, if that is no more than a 16th of them.

@@ -16,6 +16,7 @@ from functools import cached_property
 from numbers import Integral
 
 import numpy as np
+from scipy import sparse
 
 from sklearn_bp._common.option import Option, check_number
 from sklearn_bp._tables.scaling import Scaling
@@ -162,8 +163,9 @@ class Bins:
     def __call__(self, X):
         """The columns and the added ones, (n, n_columns + n_bins), in the dtype of X.
 
-        Integers become float64.
+        Integers become float64, and sparse rows dense.
         """
+        X = X.toarray() if sparse.issparse(X) else X
         dtype = X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
         n, d = X.shape
         out = np.empty((n, d + self.n_bins), dtype)
@@ -179,13 +181,14 @@ class Bins:
 
         Parameters
         ----------
-        X : ndarray of shape (n, n_columns)
+        X : ndarray or CSR of shape (n, n_columns)
         gradient : ndarray of shape (n, n_outputs, n_columns + n_bins)
 
         Returns
         -------
         ndarray of shape (n, n_outputs, n_columns)
         """
+        X = X.toarray() if sparse.issparse(X) else X
         values, (low, high) = self._places(X), self.limits
         slopes = ((values >= low) & (values < high)) * self._per_width
         found = gradient[..., : self.n_columns].copy()

@@ -58,7 +58,7 @@ class LBFGS:
             within = False
             state.parameters.flat[:] = intermediate_result.x
             state.t += data.n_rows
-            watch.epoch_ends(*mean_losses(float(intermediate_result.fun)))
+            watch.epoch_ends(*_mean_losses(intermediate_result.fun, state, data))
             if state.loss_curve[-1] < plan.loss_threshold:
                 stopped_by = "loss_threshold"
             elif plan.cost is not None and state.patience.exhausted:
@@ -66,14 +66,6 @@ class LBFGS:
             stopped_by = watch.tell(stopped_by)
             if stopped_by is not None:
                 raise StopIteration
-
-        def mean_losses(total):
-            """The members' at the last iterate, with the penalty and without."""
-            n_members, penalty = parameters.n_members, 0.0
-            if data.alpha:
-                squared_norm = state.parameters.squared_norm()
-                penalty = 0.5 * data.alpha * squared_norm / data.n_rows
-            return total / n_members, (total - penalty) / n_members
 
         try:
             with np.errstate(all="ignore"):
@@ -96,7 +88,7 @@ class LBFGS:
                 raise divergence(state.n_iter)
             state.parameters.flat[:] = found.x
             if not state.loss_curve:  # the start was a minimum
-                loss, data_loss = mean_losses(float(found.fun))
+                loss, data_loss = _mean_losses(found.fun, state, data)
                 state.loss_curve.append(loss)
                 state.data_losses.append(data_loss)
             return watch.result(stopped_by or _reason(found))
@@ -104,6 +96,14 @@ class LBFGS:
     def _objective(self, network, parameters, data):
         """The loss and its gradient: an object like `_network.kernel.Objective`."""
         return Objective(network, parameters, data, self.rows_at_once)
+
+
+def _mean_losses(total, state, data):
+    """The mean loss over members at the last iterate, with and without the penalty."""
+    n_members, penalty = state.parameters.n_members, 0.0
+    if data.alpha:
+        penalty = 0.5 * data.alpha * state.parameters.squared_norm() / data.n_rows
+    return float(total) / n_members, (float(total) - penalty) / n_members
 
 
 def _reason(found):

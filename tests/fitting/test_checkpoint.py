@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from breaking import Breaking, needs_callbacks
 from made_up_files import packed, unpacked
 from places import environment
 from scipy import sparse
@@ -49,9 +50,6 @@ from sklearn_bp.schedules import Cosine
 
 IGNORED = f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
 pytestmark = pytest.mark.filterwarnings(IGNORED)
-needs_callbacks = pytest.mark.skipif(
-    not HAS_CALLBACKS, reason="scikit-learn before 1.9 has no callbacks"
-)
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(150, 4))
@@ -174,27 +172,6 @@ def state_of(model):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "fit.ckpt"
-
-
-class Breaking:
-    """Breaks a fit off after some epochs; counts them."""
-
-    def __init__(self, after=np.inf, error=None):
-        self.n_epochs, self.after, self.error = 0, after, error
-
-    def setup(self, estimator, context): ...
-
-    def teardown(self, estimator, context): ...
-
-    def on_fit_task_begin(self, estimator, context): ...
-
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name != "epoch":
-            return False
-        self.n_epochs += 1
-        if self.n_epochs >= self.after and self.error is not None:
-            raise self.error
-        return self.n_epochs >= self.after
 
 
 @needs_callbacks

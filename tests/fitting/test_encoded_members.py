@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from breaking import Breaking, needs_callbacks
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -23,16 +24,12 @@ from sklearn_bp._fitting import encoded_members
 from sklearn_bp._fitting.state_files import read
 from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._versions import HAS_CALLBACKS
 from sklearn_bp.callbacks import Checkpoint
 from sklearn_bp.display import LossCurveDisplay
 from sklearn_bp.initializers import INITIALIZERS
 
 IGNORED = f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
 pytestmark = pytest.mark.filterwarnings(IGNORED)
-needs_callbacks = pytest.mark.skipif(
-    not HAS_CALLBACKS, reason="scikit-learn before 1.9 has no callbacks"
-)
 
 RNG = np.random.default_rng(0)
 RNG_STATE = np.random.RandomState(0)
@@ -273,6 +270,27 @@ def test_derivatives_are_differences(kind, y):
         assert_allclose(found[..., j], (up - down) / (2 * step), rtol=1e-4, atol=1e-6)
 
 
+@over_kinds
+def test_sparse_rows_are_taken_as_dense_ones(kind, y):
+    sparse_X = sparse.csr_array(X)
+    model = kind(**SMALL).fit(X, y)
+    for n in (3, 260):
+        rows, same = sparse_X[:n], X[:n]
+        assert_allclose(scores(model, rows), scores(model, same), rtol=1e-12)
+        for method in ("transform", "input_gradient"):
+            found, expected = (getattr(model, method)(x) for x in (rows, same))
+            assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    model.feature_limits_ = None
+    assert_allclose(scores(model, sparse_X), scores(model, X), rtol=1e-12)
+    fits = [
+        kind(**SMALL, numeric_encoding=PiecewiseLinear()).fit(X, y, X_val=rows, y_val=y)
+        for rows in (X, sparse_X)
+    ]
+    assert fits[0].validation_loss_curve_ == fits[1].validation_loss_curve_
+    for rows in (sparse_X, X):
+        model.partial_fit(rows, y, X_val=rows, y_val=y)
+
+
 def test_spread_is_that_of_the_weighted_mixture():
     model = TwoLayerRegressor(**SMALL, extrapolation=np.inf).fit(X, SIGNAL)
     mean, std = model.predict(X, return_std=True)
@@ -319,27 +337,6 @@ def test_rows_of_weight_zero_are_absent():
 
 
 # Breaking off.
-
-
-class Breaking:
-    """Breaks a fit off in an epoch; counts epochs."""
-
-    def __init__(self, after=np.inf, error=None):
-        self.n_epochs, self.after, self.error = 0, after, error
-
-    def setup(self, estimator, context): ...
-
-    def teardown(self, estimator, context): ...
-
-    def on_fit_task_begin(self, estimator, context): ...
-
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name != "epoch":
-            return False
-        self.n_epochs += 1
-        if self.n_epochs >= self.after and self.error is not None:
-            raise self.error
-        return self.n_epochs >= self.after
 
 
 @pytest.fixture(scope="module")
