@@ -114,7 +114,9 @@ class Running:
         if features is not None:
             features = features.limited(self.n_rows)
             dense = Scaling.of_columns(dtype, features.filled())
-            features = replace(features, limits=None)  # the scaling has them
+            # The scaling has the limits; and what is merged has no quartiles.
+            three = self.features.three
+            features = replace(features, limits=None, three=three)
         if self.largest is not None:
             rest = Scaling.of_largest(self.largest, self.n_rows, self.wild)
         scaling = rest if dense is None else dense

@@ -174,11 +174,13 @@ class ColumnStatistics:
         return quantiles(values.T.copy(), weights.T, levels)
 
     def limited(self, n_rows):
-        """A copy with the limits of these `n_rows` rows; it may be merged."""
+        """A copy with the limits of these `n_rows` rows, and with known quartiles."""
         if self.limits is not None or n_rows < FEWEST_ROWS:
             return self
+        found = self._quantiles(LEVELS)
         values, _ = self._distribution()
-        return self._limited(n_rows, values.T, self._quantiles(LEVELS))
+        known = self._limited(n_rows, values.T, found)
+        return known if known.three is not None else replace(known, three=found[:3])
 
     def _limited(self, n_rows, columns, found):
         """A copy with limits, from values (d, n) and their quantiles at LEVELS.
