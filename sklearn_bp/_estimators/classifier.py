@@ -126,10 +126,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         networks that see bins (see `numeric_encoding`), and False for all others. The
         scale multiplies the weights of the feature to all hidden units, starts at 1,
         and is absorbed into `coefs_` at the end. It moves three times as fast as a
-        weight, or nine times where columns have bins, or where `max_iter` is lower for
-        many columns; `alpha` penalizes the weights without it. Used only by the solvers
-        whose steps do not depend on the length of the gradient: 'adam', 'adamw',
-        'rmsprop'.
+        weight; up to nine times where more than ten columns have bins, and nine times
+        where `max_iter` is lower for many columns; `alpha` penalizes the weights
+        without it. Used only by the solvers whose steps do not depend on the length of
+        the gradient: 'adam', 'adamw', 'rmsprop'.
 
     solver : {...} or object, default='adam'
         Optimizer. 'sgd' is mini-batch gradient descent with momentum, 'adam' the method

@@ -168,7 +168,9 @@ def scale_speed(recipe, many, n_binned):
     """The speed of a scaling layer; 0 without one.  See `resolve` for the others."""
     if not recipe.learns_scales(n_binned > 0):
         return 0.0
-    return FAST_SCALES if many or n_binned else SCALE_SPEED
+    if many:
+        return FAST_SCALES
+    return min(max(0.1 * n_binned, 1.0) * SCALE_SPEED, FAST_SCALES)
 
 
 def members(recipe, n_rows, n_features, row_length, n_outputs):

@@ -105,7 +105,18 @@ def test_the_recipe_of_many_columns_goes_as_a_whole(options):
     assert model.learning_rate_init_ == options.get("learning_rate_init", 0.002)
 
 
-def test_scales_move_faster_among_many_columns(monkeypatch):
+@pytest.mark.parametrize("n_columns", [1, 4])
+def test_the_penalty_grows_with_the_columns_in_bins(n_columns):
+    X = np.random.default_rng(0).normal(size=(150, n_columns))
+    X = np.column_stack([X, X[:, 0] > 0])  # two values have no bins
+    model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9)
+    model.set_params(numeric_encoding=PiecewiseLinear()).fit(X, X[:, 0])
+    assert_allclose(model.alpha_, many(150) * 1.5 * n_columns)
+    model.partial_fit(X, X[:, 0])
+    assert_allclose(model.alpha_, many(300))
+
+
+def test_scales_move_faster_among_many_columns_or_bins(monkeypatch):
     speeds = []
 
     def recorded(*arguments):
@@ -121,11 +132,12 @@ def test_scales_move_faster_among_many_columns(monkeypatch):
     make().partial_fit(X, X[:, 0])
     make(scaling_layer=False).fit(X, X[:, 0])
     make(numeric_encoding=PiecewiseLinear()).fit(X[:, :9], X[:, 0])
+    make(numeric_encoding=PiecewiseLinear()).fit(X[:, :20], X[:, 0])
     make = partial(TwoLayerClassifier, 2, n_members=2, loss_threshold=1e9)
     make().fit(X, X[:, 0])
     make(numeric_encoding=PiecewiseLinear()).fit(X[:, :9], X[:, 0])
     make(scaling_layer=True).fit(X[:, :9], X[:, 0])
-    assert speeds == [9, 3, 3, 0, 9, 0, 9, 3]
+    assert speeds == [9, 3, 3, 0, 3, 6, 0, 3, 3]
 
 
 def test_many_sparse_columns_keep_the_usual_recipe():
