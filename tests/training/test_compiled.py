@@ -339,6 +339,7 @@ def test_scales_of_sparse_features_equal_the_loop(
         "n_members": n_members,
         "folds": True,
         "scaled": True if n_members == 1 else 9.0,
+        "groups": None if n_members == 1 else 3,
     }
     assert_equal_results(*both(monkeypatch, change=half_empty, **options))
 
