@@ -28,8 +28,10 @@ from sklearn_bp._common.blas import blas_threads
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     epochs_of_many,
+    is_usual,
     most_members,
     rows_per_batch,
+    rows_per_short_batch,
     rows_to_repeat,
     training_dtype,
 )
@@ -286,11 +288,17 @@ class MemoryRows:
             n_seen = inputs.running.n_rows
         length = row_length(X)
         many, is_sparse, encoded = 0, sparse.issparse(X), inputs.bins is not None
-        plain = self.rotation is None and not (is_sparse or encoded)
-        if plain and not self.request.incremental:
-            labelled = self.targets.labelled
-            many = epochs_of_many(self.recipe, n_seen, X.shape[1], labelled)
-        return Settings.of(self, n_seen, length, n_outputs, wide_of, encoded, many)
+        usual, by_rows = False, None
+        if self.rotation is None and not self.request.incremental:
+            n_columns = X.shape[1] - (inputs.bins.n_seen if encoded else 0)
+            usual = is_usual(self.recipe, self.n_rows, n_columns)
+            if usual and not is_sparse:
+                by_rows = rows_per_short_batch
+            if not (is_sparse or encoded):
+                labelled = self.targets.labelled
+                many = epochs_of_many(self.recipe, n_seen, X.shape[1], labelled)
+        own = n_seen, length, n_outputs, wide_of, encoded, many, usual, by_rows
+        return Settings.of(self, *own)
 
     # Training.
 

@@ -44,6 +44,8 @@ class Settings:
         The most epochs for dense data of many columns; 0 for other data.
     most_steps : float
         The most steps, whatever the epochs.
+    usual : bool
+        From `is_usual`; False for partial_fit.
     rows_per_batch : callable(n_rows) -> int
         The rule for batch_size="by_rows".
     """
@@ -60,6 +62,7 @@ class Settings:
     encoded: bool
     many: int
     most_steps: float
+    usual: bool
     rows_per_batch: Any
 
     @classmethod
@@ -72,6 +75,8 @@ class Settings:
         wide_of=None,
         encoded=False,
         many=0,
+        usual=False,
+        by_rows=None,
     ):
         """The settings for `MemoryRows` or `PartitionedRows`.
 
@@ -89,6 +94,10 @@ class Settings:
             Whether columns are encoded by bins too.
         many : int
             From `epochs_of_many`.
+        usual : bool
+            From `is_usual`.
+        by_rows : callable(n_rows) -> int, default=None
+            The rule for batch_size="by_rows"; None for that of the rows.
         """
         recipe, n_rows, d = rows.recipe, rows.n_rows, rows.n_inputs
         wide = 0.0 if wide_of is None else wide_rate(n_rows, wide_of)
@@ -105,7 +114,8 @@ class Settings:
             encoded and not rows.request.incremental,
             many,
             SPARSE_WIDE_STEPS if wide_of else math.inf,
-            rows.rows_per_batch,
+            usual,
+            by_rows or rows.rows_per_batch,
         )
 
     @property
@@ -131,6 +141,7 @@ class Settings:
             self.encoded,
             self.many,
             self.most_steps,
+            self.usual,
         )
 
     def penalty_rows(self, n_rows, batch_size):
