@@ -161,7 +161,8 @@ def starting_rate(n_features):
 def is_usual(recipe, n_rows, n_columns):
     """Whether a fit from rows in memory is of the usual kind; see USUAL_ROWS."""
     scaled = recipe.standardize and adaptive(recipe.solver)
-    return bool(scaled and n_rows >= USUAL_ROWS and n_columns <= MANY_COLUMNS)
+    of_usual_size = n_rows >= USUAL_ROWS and n_columns <= MANY_COLUMNS
+    return bool(scaled and of_usual_size and holds_out(recipe, n_rows))
 
 
 def growth_of_rate(n_rows):
@@ -179,9 +180,8 @@ def shares_that_count(recipe, loss, n_rows):
     They are shares of the lowest held-out loss so far, with the penalty and without.
     Other losses may be negative, or their lowest value may not be 0.
     """
-    watched = recipe.early_stopping == "auto" and recipe.metric.is_loss
-    known = isinstance(loss, LogLoss | SquaredError)
-    if recipe.tol != "auto" or not (watched and known):
+    known = recipe.metric.is_loss and isinstance(loss, LogLoss | SquaredError)
+    if recipe.tol != "auto" or not known:
         return None
     share = min(max(SHARE_PER_ROW * n_rows, LEAST_SHARE), MOST_SHARE)
     return share, LEAST_SHARE
