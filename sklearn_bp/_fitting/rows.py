@@ -287,17 +287,18 @@ class MemoryRows:
         if self.request.incremental and inputs.running is not None:
             n_seen = inputs.running.n_rows
         length = row_length(X)
-        many, is_sparse, encoded = 0, sparse.issparse(X), inputs.bins is not None
+        many, is_sparse, bins = 0, sparse.issparse(X), inputs.bins
+        n_binned = 0 if bins is None else bins.n_binned
         usual, by_rows = False, None
         if self.rotation is None and not self.request.incremental:
-            n_columns = X.shape[1] - (inputs.bins.n_seen if encoded else 0)
+            n_columns = X.shape[1] if bins is None else bins.n_columns
             usual = is_usual(self.recipe, self.n_rows, n_columns)
             if usual and not is_sparse:
                 by_rows = rows_per_short_batch
-            if not (is_sparse or encoded):
+            if not (is_sparse or n_binned):
                 labelled = self.targets.labelled
                 many = epochs_of_many(self.recipe, n_seen, X.shape[1], labelled)
-        own = n_seen, length, n_outputs, wide_of, encoded, many, usual, by_rows
+        own = n_seen, length, n_outputs, wide_of, n_binned, many, usual, by_rows
         return Settings.of(self, *own)
 
     # Training.
@@ -314,6 +315,8 @@ class MemoryRows:
         X, Y, scaling = self.scaled
         weights, n_members = self.sample_weight, state.parameters.n_members
         data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
+        if inputs.bins is not None:
+            data = replace(data, groups=inputs.bins.groups)
         view = View(recipe, inputs, targets, self.dtype, self.features, self.rotation)
         if request.has_validation:
             return data, users_validation(view, network, request, self.feature_record)

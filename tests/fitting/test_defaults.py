@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import PiecewiseLinear, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._fitting.defaults import (
     rows_per_batch,
     rows_per_round,
@@ -119,7 +119,18 @@ def test_the_recipe_of_many_columns_goes_as_a_whole(options):
     assert model.learning_rate_init_ == options.get("learning_rate_init", 0.002)
 
 
-def test_scales_move_faster_among_many_columns(monkeypatch):
+@pytest.mark.parametrize("n_columns", [1, 4])
+def test_the_penalty_grows_with_the_columns_in_bins(n_columns):
+    X = np.random.default_rng(0).normal(size=(150, n_columns))
+    X = np.column_stack([X, X[:, 0] > 0])  # two values have no bins
+    model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9)
+    model.set_params(numeric_encoding=PiecewiseLinear()).fit(X, X[:, 0])
+    assert_allclose(model.alpha_, many(150) * 1.5 * n_columns)
+    model.partial_fit(X, X[:, 0])
+    assert_allclose(model.alpha_, many(300))
+
+
+def test_scales_move_faster_among_many_columns_or_bins(monkeypatch):
     speeds = []
 
     def recorded(*arguments):
@@ -134,8 +145,13 @@ def test_scales_move_faster_among_many_columns(monkeypatch):
     make().fit(X[:, :128], X[:, 0])
     make().partial_fit(X, X[:, 0])
     make(scaling_layer=False).fit(X, X[:, 0])
-    TwoLayerClassifier(2, n_members=2, loss_threshold=1e9).fit(X, X[:, 0])
-    assert speeds == [9, 3, 3, 0, 0]
+    make(numeric_encoding=PiecewiseLinear()).fit(X[:, :9], X[:, 0])
+    make(numeric_encoding=PiecewiseLinear()).fit(X[:, :20], X[:, 0])
+    make = partial(TwoLayerClassifier, 2, n_members=2, loss_threshold=1e9)
+    make().fit(X, X[:, 0])
+    make(numeric_encoding=PiecewiseLinear()).fit(X[:, :9], X[:, 0])
+    make(scaling_layer=True).fit(X[:, :9], X[:, 0])
+    assert speeds == [9, 3, 3, 0, 3, 6, 0, 3, 3]
 
 
 def test_many_sparse_columns_keep_the_usual_recipe():
@@ -229,3 +245,12 @@ def test_the_share_that_counts_grows_with_the_rows(n_rows, share):
     recipe = Recipe.of(TwoLayerRegressor())
     found = shares_that_count(recipe, SquaredError(), n_rows)
     assert_allclose(found, (share, 0.002), rtol=1e-12)
+
+
+def test_bins_count_as_the_columns_that_they_come_from():
+    X = np.random.default_rng(0).normal(size=(6100, 130))
+    make = partial(TwoLayerRegressor, 2, n_members=2, loss_threshold=1e9)
+    encoding = PiecewiseLinear(n_bins=3)
+    for n_columns, expected in ((100, (64, 5)), (130, (128, 8))):
+        model = make(numeric_encoding=encoding).fit(X[:, :n_columns], X[:, 0])
+        assert (model.batch_size_, model.n_iter_no_change_) == expected
