@@ -234,7 +234,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         gradient is this small. 'auto' is 1e-4; in a fit of the usual kind (see
         `early_stopping`), if loss='log_loss' is monitored, it is a share of the
         lowest loss so far on held-out rows: n_samples / 10^6, but at least a 500th and
-        at most a 200th. It is cut at 1e-4 / 3 and at 1e-3.
+        at most a 200th. It is cut at 1e-5 and at 1e-3.
 
     loss_threshold : float, default=None
         Training stops as soon as the loss of an epoch is below this value; None for no

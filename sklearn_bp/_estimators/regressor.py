@@ -249,7 +249,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         `early_stopping`), if loss='squared_error' is monitored, it is a share of the
         lowest loss so far on held-out rows: n_samples / 10^6, but at least a 500th and
         at most a 200th, and a 500th without the penalty (see `alpha`). It is cut at
-        1e-4 / 3 and at 1e-3.
+        1e-5 and at 1e-3.
 
     loss_threshold : float, default=None
         Training stops as soon as the loss of an epoch is below this value; None for no
