@@ -85,7 +85,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     learning_rate_init : float or 'auto', default='auto'
         Initial learning rate. 'auto' is 0.01 for up to 10 features and 0.01 sqrt(10 /
-        n_features) for more, but at least 0.002. For wide data (see `standardize`) it
+        n_features) for more, but at least 0.002. A fit of the usual kind (see
+        `early_stopping`) multiplies it by sqrt(n_samples / 1500), but by no less than 1
+        and no more than 1.5. For wide data (see `standardize`) it
         is 0.03, or 0.02 if the data is sparse, times sqrt(400 / n_samples) from 400
         rows on. For other dense data of more than 128 columns `fit` takes 0.01 with
         `standardize` and an adaptive solver, and fewer epochs (see `max_iter`). Not
@@ -141,9 +143,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows per mini-batch. 'by_rows' is the power of two nearest to a 67th of the
-        rows, from 32 to 256, and all rows if there are fewer than 100. 'auto' is
-        scikit-learn's min(200, n_samples). 'full' is all rows (batch gradient descent),
-        and 1 is stochastic gradient descent. Not used by 'lbfgs'.
+        rows, from 32 to 256, and all rows if there are fewer than 100; for dense X in a
+        fit of the usual kind (see `early_stopping`) half of it, but at least 32. 'auto'
+        is scikit-learn's min(200, n_samples). 'full' is all rows (batch gradient
+        descent), and 1 is stochastic gradient descent. Not used by 'lbfgs'.
 
     learning_rate : {...}, object or callable, default='constant'
         Schedule of the learning rate. 'invscaling' and 'adaptive' are for 'sgd', as in
@@ -199,6 +202,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
         False stops by the training loss.
 
+        A fit of the usual kind has 'auto' here, 300 or more rows and up to 128 columns,
+        `standardize`, and a solver whose steps do not depend on the length of the
+        gradient: 'adam', 'adamw', 'rmsprop'. The values of 'auto' of other parameters
+        differ then, so that it takes fewer steps.
+
         Rows passed to fit as `X_val` and `y_val` take the place of held-out rows; in
         partial_fit they are the only validation rows.
 
@@ -217,12 +225,16 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many consecutive epochs without an
         improvement of `tol`. 'auto' is 300 steps (80 for wide data, none where
-        `max_iter` is lower for many columns), but at least 8 epochs.
+        `max_iter` is lower for many columns), but at least 8 epochs, or 5 in a fit of
+        the usual kind (see `early_stopping`).
 
-    tol : float, default=1e-4
+    tol : float or 'auto', default='auto'
         Smallest improvement that counts: of the training loss or, with early stopping,
         of the validation metric. 'lbfgs' ends when the largest component of the
-        gradient is this small.
+        gradient is this small. 'auto' is 1e-4; in a fit of the usual kind (see
+        `early_stopping`), if loss='log_loss' is monitored, it is a share of the
+        lowest loss so far on held-out rows: n_samples / 10^6, but at least a 500th and
+        at most a 200th. It is cut at 1e-5 and at 1e-3.
 
     loss_threshold : float, default=None
         Training stops as soon as the loss of an epoch is below this value; None for no
@@ -508,7 +520,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         early_stopping_metric: str | Callable[..., float] = "loss",
         validation_fraction: float | object = 0.1,
         n_iter_no_change: float | str = "auto",
-        tol: float = 1e-4,
+        tol: float | str = "auto",
         loss_threshold: float | None = None,
         temperature_scaling: bool | str = "auto",
         # Ensemble

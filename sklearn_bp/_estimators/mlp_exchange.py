@@ -9,7 +9,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_bp._fitting.defaults import resolve
+from sklearn_bp._fitting.defaults import TOLERANCE, resolve
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._fitting.recipe import Recipe
@@ -250,6 +250,7 @@ def _mlp_parameters(model, kind):
         "learning_rate_init": model.learning_rate_init_,
         "max_iter": model.max_iter_,
         "n_iter_no_change": model.n_iter_no_change_,
+        "tol": TOLERANCE if model.tol == "auto" else model.tol,
         "loss": _loss_name(loss),
         "shuffle": bool(model.shuffle),
         "early_stopping": model.early_stopping is True,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_bp._network.parameters import SCALE_SPEED
+from sklearn_bp.losses import LogLoss, SquaredError
 from sklearn_bp.optimizers import adaptive, decays
 
 # With fewer training rows of non-zero weight than this, no row is held out and batches
@@ -15,6 +16,21 @@ FEW_ROWS = 100
 
 # Time constant of the weights' moving average, in epochs.
 AVERAGED_EPOCHS = 2
+
+# tol="auto", wherever the rules below do not apply.
+TOLERANCE = 1e-4
+
+# From this number of rows on, and for up to MANY_COLUMNS columns, a fit is of the usual
+# kind.  It takes few epochs: of short batches, at a rate that grows with the rows from
+# GROWTH_ROWS on, with a patience of five epochs if these are more than 300 steps.  An
+# improvement counts if it is a share of the loss on held-out rows, which grows with the
+# rows within these bounds.  Without the penalty the rate is lower, and so is the share.
+USUAL_ROWS = 300
+GROWTH_ROWS = 1500
+MOST_GROWTH = 1.5
+SHARE_PER_ROW = 1e-6
+LEAST_SHARE, MOST_SHARE = 0.002, 0.005
+RELAXED_RATE = 0.3
 
 # For wide data, which is trained in the space of its rows: the penalty and the epochs
 # with few rows, the patience in steps, the learning rates, and the number of rows above
@@ -91,6 +107,11 @@ def rows_per_batch(n_rows):
     return min(max(2 ** round(math.log2(n_rows / 67)), 32), 256)
 
 
+def rows_per_short_batch(n_rows):
+    """Half as many, from 32 to 128: for dense rows in a fit of the usual kind."""
+    return max(rows_per_batch(n_rows) // 2, 32)
+
+
 def rows_per_round(n_rows):
     """The same, but from 256 to 8192, for steps that are rounds over a cluster."""
     return min(max(2 ** round(math.log2(n_rows / 67)), 256), 8192)
@@ -142,6 +163,41 @@ def starting_rate(n_features):
     input by up to the rate times the sum of its features.
     """
     return min(max(0.01 * math.sqrt(10 / n_features), 0.002), 0.01)
+
+
+def is_usual(recipe, n_rows, n_columns):
+    """Whether a fit from rows in memory is of the usual kind; see USUAL_ROWS."""
+    scaled = recipe.standardize and adaptive(recipe.solver)
+    of_usual_size = n_rows >= USUAL_ROWS and n_columns <= MANY_COLUMNS
+    return bool(scaled and of_usual_size and holds_out(recipe, n_rows))
+
+
+def growth_of_rate(n_rows):
+    """The factor on the learning rate of usual fits.
+
+    The moving average is over more steps where there are more rows, and takes out more
+    of the noise of a higher rate.
+    """
+    return min(max(math.sqrt(n_rows / GROWTH_ROWS), 1.0), MOST_GROWTH)
+
+
+def shares_that_count(recipe, loss, n_rows):
+    """The smallest improvements that count in a usual fit, or None for `tol` itself.
+
+    They are shares of the lowest held-out loss so far, with the penalty and without.
+    Other losses may be negative, or their lowest value may not be 0.
+    """
+    known = recipe.metric.is_loss and isinstance(loss, LogLoss | SquaredError)
+    if recipe.tol != "auto" or not known:
+        return None
+    share = min(max(SHARE_PER_ROW * n_rows, LEAST_SHARE), MOST_SHARE)
+    return share, LEAST_SHARE
+
+
+def relaxed_rate(recipe):
+    """The factor on the rate of a usual fit once the penalty is dropped."""
+    own = recipe.learning_rate_init != "auto" or recipe.learning_rate != "constant"
+    return 1.0 if own else RELAXED_RATE
 
 
 def wide_rate(n_rows, is_sparse):
@@ -213,6 +269,7 @@ def resolve(
     n_binned=0,
     many=0,
     most_steps=math.inf,
+    usual=False,
 ):
     """The values of "auto" and "full" for a training set of this shape.
 
@@ -221,7 +278,7 @@ def resolve(
     `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
     0 otherwise.  `many` is the `epochs_of_many`; `n_binned` is the number of
     columns that are encoded by bins too.  max_iter="auto" is for no more than
-    `most_steps`.
+    `most_steps`; `usual` is from `is_usual`.
     """
     batch_size = recipe.batch_size
     if batch_size == "auto":
@@ -243,10 +300,12 @@ def resolve(
             max_iter = min(max_iter, math.ceil(most_steps / n_steps))
     if n_iter_no_change == "auto":
         patience = 0 if many else WIDE_PATIENCE if wide else 300
-        n_iter_no_change = max(8, math.ceil(patience / n_steps))
+        n_iter_no_change = max(5 if usual else 8, math.ceil(patience / n_steps))
     rate = recipe.learning_rate_init
     if rate == "auto":
         of_columns = ENCODED_RATE if n_binned else starting_rate(n_features)
+        if usual:
+            of_columns *= growth_of_rate(n_rows)
         rate = wide or (RATE_OF_MANY if many else of_columns)
     penalty_rows = rows_per_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:

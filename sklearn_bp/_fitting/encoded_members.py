@@ -86,7 +86,7 @@ def following(fitting, training, result, constant):
     """
     if not is_encoded(fitting) or result.reason in FINAL:
         return None
-    if training.state.patience.tol == 0 < fitting.recipe.tol:
+    if training.state.patience.tol == 0 < fitting.recipe.tolerance:
         return None  # the best constant has no loss
     recipe, rows, targets = fitting.recipe, fitting.rows, fitting.targets
     inputs = rows.with_bins(fitting.inputs, BINS)
@@ -103,7 +103,7 @@ def following(fitting, training, result, constant):
     own = recipe, settings, rows, inputs, targets, None, validate
     second = SecondFitting(*own, fitting, result, training.resolved)
     tol = training.state.patience.tol
-    if result.state.relaxed:
+    if result.state.relaxed and training.plan.shares is None:
         tol *= 10
     return second.training(training.network, data, state, tol)
 

@@ -64,7 +64,7 @@ SHARED = {
     "init": Parameter(Part(INITIALIZERS, (), function=True), "glorot_uniform"),
     "shuffle": Parameter(Boolean(also=("blocks",)), True),
     "random_state": Parameter(None, None),
-    "tol": Parameter(Number(Real, 0), 1e-4),
+    "tol": Parameter(Number(Real, 0, also=("auto",)), 1e-4),
     "verbose": Parameter(Boolean(or_int=True), False),
     "warm_start": Parameter(Boolean(), False),
     "momentum": Parameter(Number(Real, 0, 1, closed="both"), 0.9),

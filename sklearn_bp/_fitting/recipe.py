@@ -13,7 +13,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 
 from sklearn_bp._common.warn import warn_user
-from sklearn_bp._fitting.defaults import AVERAGED_EPOCHS
+from sklearn_bp._fitting.defaults import AVERAGED_EPOCHS, TOLERANCE
 from sklearn_bp._fitting.early_stopping import Metric
 from sklearn_bp._fitting.parameters import check_parameters, hidden_units, values_of
 from sklearn_bp._training.lbfgs import BLOCK_ROWS, LBFGS
@@ -108,6 +108,11 @@ class Recipe:
     def threshold(self):
         return -np.inf if self.loss_threshold is None else self.loss_threshold
 
+    @property
+    def tolerance(self):
+        """`tol`, or for "auto" the number that its rules start from."""
+        return TOLERANCE if self.tol == "auto" else self.tol
+
     def estimator(self):
         """A new estimator with these parameters, for data in memory."""
         return self.kind(**self.parameters)
@@ -129,7 +134,7 @@ class Recipe:
             See `MiniBatches`.
         """
         if self.solver == "lbfgs":
-            return LBFGS(self.tol, self.max_fun, min(BLOCK_ROWS, n_rows))
+            return LBFGS(self.tolerance, self.max_fun, min(BLOCK_ROWS, n_rows))
         if isinstance(self.batch_size, Integral) and self.batch_size > n_rows:
             warn_user(
                 f"Got batch_size={self.batch_size}, larger than the {n_rows} training "

@@ -28,8 +28,10 @@ from sklearn_bp._common.blas import blas_threads
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     epochs_of_many,
+    is_usual,
     most_members,
     rows_per_batch,
+    rows_per_short_batch,
     rows_to_repeat,
     training_dtype,
 )
@@ -302,11 +304,17 @@ class MemoryRows:
         length = row_length(X)
         many, is_sparse, bins = 0, sparse.issparse(X), inputs.bins
         n_binned = 0 if bins is None else bins.n_binned
-        plain = self.rotation is None and not (is_sparse or n_binned)
-        if plain and not self.request.incremental:
-            labelled = self.targets.labelled
-            many = epochs_of_many(self.recipe, n_seen, X.shape[1], labelled)
-        return Settings.of(self, n_seen, length, n_outputs, wide_of, n_binned, many)
+        usual, by_rows = False, None
+        if self.rotation is None and not self.request.incremental:
+            n_columns = X.shape[1] if bins is None else bins.n_columns
+            usual = is_usual(self.recipe, self.n_rows, n_columns)
+            if usual and not is_sparse:
+                by_rows = rows_per_short_batch
+            if not (is_sparse or n_binned):
+                labelled = self.targets.labelled
+                many = epochs_of_many(self.recipe, n_seen, X.shape[1], labelled)
+        own = n_seen, length, n_outputs, wide_of, n_binned, many, usual, by_rows
+        return Settings.of(self, *own)
 
     # Training.
 

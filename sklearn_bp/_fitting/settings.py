@@ -44,6 +44,8 @@ class Settings:
         The most epochs for dense data of many columns; 0 for other data.
     most_steps : float
         The most steps, whatever the epochs.
+    usual : bool
+        From `is_usual`; False for partial_fit.
     rows_per_batch : callable(n_rows) -> int
         The rule for batch_size="by_rows".
     """
@@ -60,6 +62,7 @@ class Settings:
     n_binned: int
     many: int
     most_steps: float
+    usual: bool
     rows_per_batch: Any
 
     @classmethod
@@ -72,6 +75,8 @@ class Settings:
         wide_of=None,
         n_binned=0,
         many=0,
+        usual=False,
+        by_rows=None,
     ):
         """The settings for `MemoryRows` or `PartitionedRows`.
 
@@ -89,6 +94,10 @@ class Settings:
             The number of columns that are encoded by bins too.
         many : int
             From `epochs_of_many`.
+        usual : bool
+            From `is_usual`.
+        by_rows : callable(n_rows) -> int, default=None
+            The rule for batch_size="by_rows"; None for that of the rows.
         """
         recipe, n_rows, d = rows.recipe, rows.n_rows, rows.n_inputs
         wide = 0.0 if wide_of is None else wide_rate(n_rows, wide_of)
@@ -106,7 +115,8 @@ class Settings:
             n_binned,
             many,
             SPARSE_WIDE_STEPS if wide_of else math.inf,
-            rows.rows_per_batch,
+            usual,
+            by_rows or rows.rows_per_batch,
         )
 
     @property
@@ -132,6 +142,7 @@ class Settings:
             self.n_binned,
             self.many,
             self.most_steps,
+            self.usual,
         )
 
     def penalty_rows(self, n_rows, batch_size):

@@ -100,7 +100,7 @@ class Start:
             parameters = self._parameters(None, np.float64, recipe)
             return TrainingState(
                 self._reinitialized(parameters, recipe, drawn=False),
-                Patience(recipe.tol, recipe.n_iter_no_change),
+                Patience(recipe.tolerance, recipe.n_iter_no_change),
                 check_random_state(recipe.random_state),
                 n_iter=self.n_iter if incremental else 0,
                 t=self.t,
@@ -279,7 +279,7 @@ def fresh_state(settings, dtype, constant):
     )
     if constant is not None:
         parameters.b2[...] = np.tile(constant, n_members)
-    patience = Patience(recipe.tol, recipe.n_iter_no_change)
+    patience = Patience(recipe.tolerance, recipe.n_iter_no_change)
     return TrainingState(parameters, patience, random_state)
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sklearn_bp._fitting import importances
+from sklearn_bp._fitting.defaults import relaxed_rate, shares_that_count
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.reports import epoch_tables
 from sklearn_bp._tables.rotation import on_columns
@@ -96,6 +97,10 @@ class Fitting:
         if validate is not None and recipe.early_stopping:
             cost = recipe.metric.cost
         header = not incremental or state.n_iter == 0
+        shares, rate = None, 1.0
+        if settings.usual:
+            rate = relaxed_rate(recipe)
+            shares = shares_that_count(recipe, network.loss, data.n_rows)
         plan = Plan(
             max_iter=1 if incremental else resolved.max_iter,
             loss_threshold=recipe.threshold,
@@ -103,6 +108,8 @@ class Fitting:
             cost=cost,
             drops_penalty=recipe.drops_penalty(self.targets, settings.alpha)
             and not incremental,
+            shares=shares,
+            relaxed_rate=rate,
             observers=epoch_tables(
                 recipe.verbose,
                 bool(data.alpha),

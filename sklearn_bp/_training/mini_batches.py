@@ -188,7 +188,14 @@ class Plan:
         best epoch. None: it monitors the training loss and returns the last weights.
     drops_penalty : bool, default=False
         With `cost`, drop the penalty once the patience is used up, and continue from
-        the best weights, with half the patience and a tenth of its `tol`.
+        the best weights, with half the patience and, without `shares`, a tenth of its
+        `tol`.
+    shares : (float, float) or None, default=None
+        The smallest improvement that counts, as a share of the lowest cost so far, with
+        the penalty and after it was dropped (`Patience.update`).
+    relaxed_rate : float, default=1
+        Factor on the learning rate once the penalty is dropped; for a rate that is
+        constant.
     observers : sequence of objects
         Notified of each epoch by `epoch_begins(state)` and, once it is decided whether
         training continues, by `epoch_ends(history, reason)`. The history is a
@@ -201,7 +208,13 @@ class Plan:
     validate: Callable[[Parameters], Measured] | None
     cost: Callable[[Measured], float] | None = None
     drops_penalty: bool = False
+    shares: tuple | None = None
+    relaxed_rate: float = 1.0
     observers: Sequence[Any] = ()
+
+    def share(self, state):
+        """The share of the lowest cost that counts as an improvement; 0 for none."""
+        return 0.0 if self.shares is None else self.shares[state.relaxed]
 
     def epoch_begins(self, state):
         for observer in self.observers:
@@ -272,7 +285,7 @@ class MiniBatches:
     def train(self, network, data, state, plan):
         """Train until `plan` says to stop; changes `state`."""
         self.begin(state)
-        optimizer, pass_over_rows = self._bind(network, data, state)
+        optimizer, pass_over_rows = self._bind(network, data, state, plan)
 
         def epoch():
             losses = pass_over_rows()
@@ -289,8 +302,8 @@ class MiniBatches:
                 return True
             if state.relaxed or not plan.drops_penalty or plan.cost is None:
                 return False
-            drop_penalty(state)
-            optimizer, pass_over_rows = self._bind(network, data, state)
+            drop_penalty(state, plan)
+            optimizer, pass_over_rows = self._bind(network, data, state, plan)
             return True
 
         result = run_epochs(epoch, on_plateau, state, plan)
@@ -298,15 +311,15 @@ class MiniBatches:
             raise divergence(state.n_iter)  # an infinite v makes Adam's steps 0
         return result
 
-    def _bind(self, network, data, state):
+    def _bind(self, network, data, state, plan):
         """An optimizer that continues from `state`, and a function for one epoch."""
-        parameters = state.parameters
+        parameters, factor = state.parameters, 1.0
         if state.relaxed:
-            data = replace(data, alpha=0.0)
+            data, factor = replace(data, alpha=0.0), plan.relaxed_rate
         is_compiled = self._is_compiled(network, data, parameters)
         state.engine = "compiled" if is_compiled else "python"
         if is_compiled:
-            return self._compiled_epochs(network, data, state)
+            return self._compiled_epochs(network, data, state, factor)
         own = parameters, data.alpha, state.optimizer
         if _compiled.covers_steps(data, parameters, self.optimizer):
             optimizer = _compiled.bound(self.optimizer, *own)
@@ -322,7 +335,7 @@ class MiniBatches:
             optimizer = scheduled(optimizer, state, by_step(steps_per_epoch))
         if self.average:
             optimizer = averaging(optimizer, state, self.average * steps_per_epoch)
-        return optimizer, self._passes(network, data, state, optimizer)
+        return optimizer, self._passes(network, data, state, optimizer, factor)
 
     def _is_compiled(self, network, data, parameters):
         """Whether the extension runs the epochs."""
@@ -331,7 +344,7 @@ class MiniBatches:
             network, data, parameters, *own
         )
 
-    def _compiled_epochs(self, network, data, state):
+    def _compiled_epochs(self, network, data, state, factor):
         """As `_bind`, with the extension."""
         n_steps = -(-data.n_rows // self.batch_size)
         by_step = getattr(self.schedule, "by_step", None)
@@ -356,12 +369,12 @@ class MiniBatches:
         def pass_over_rows():
             order = self._draw_order(data, state)
             if rate_of is None:
-                rates = np.full(n_steps, state.rate)
+                rates = np.full(n_steps, state.rate * factor)
             else:
                 first = state.n_steps
                 rates = np.array([rate_of(first + i) for i in range(n_steps)])
+                state.rate = float(rates[-1])
             total, squared_norms = epochs.epoch(order, rates)
-            state.rate = float(rates[-1])
             if self.average or by_step:
                 state.n_steps += n_steps
             return self._mean_losses(data, state, total, squared_norms)
@@ -387,11 +400,11 @@ class MiniBatches:
         penalty = 0.5 * data.alpha * squared_norms if data.alpha else 0.0
         return (total + penalty) / n, total / n
 
-    def _passes(self, network, data, state, optimizer):
+    def _passes(self, network, data, state, optimizer, factor):
         """A function that trains for one pass over the rows.
 
         It returns the mean loss, with the penalty and without; of several members, of
-        all.
+        all.  `factor` multiplies a constant rate.
         """
         parameters = state.parameters
         if parameters.r is not None:
@@ -409,10 +422,11 @@ class MiniBatches:
         def pass_over_rows():
             order = self._draw_order(data, state)
             if large is not None:
-                sums = large.epoch(order, state.rate, optimizer)
+                sums = large.epoch(order, state.rate * factor, optimizer)
             else:
                 blocks = batches.epoch(order)
-                sums = run_epoch(network, state.rate, blocks, kernels, optimizer)
+                rate = state.rate * factor
+                sums = run_epoch(network, rate, blocks, kernels, optimizer)
             total, squared_norms = sums
             if dropout is not None:
                 state.dropout_stream = dropout.epoch_ends()
@@ -432,7 +446,7 @@ def bind_kernels(
     }
 
 
-def drop_penalty(state):
+def drop_penalty(state, plan):
     """Return to the best weights, to continue without penalty."""
     state.relaxed = True
     for parameters in (state.parameters, state.average):
@@ -440,7 +454,8 @@ def drop_penalty(state):
             parameters.flat[:] = state.best
     patience = state.patience
     patience.count = 0
-    patience.tol /= 10
+    if plan.shares is None:
+        patience.tol /= 10
     patience.n_iter_no_change /= 2
 
 
@@ -613,7 +628,7 @@ class BestWeights:
             state.validation_scores.append(float(measured.score))
             if plan.cost is not None:
                 cost = plan.cost(measured)
-        improved = state.patience.update(cost)
+        improved = state.patience.update(cost, plan.share(state))
         last = parameters.flat.copy()
         state.loss_curve.append(float(loss))
         state.data_losses.append(float(data_loss))

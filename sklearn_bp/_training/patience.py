@@ -24,9 +24,16 @@ class Patience:
     best: float = np.inf
     count: int = 0
 
-    def update(self, cost):
-        """Record the cost of an epoch; return whether it is the best so far."""
-        self.count = 0 if cost <= self.best - self.tol else self.count + 1
+    def update(self, cost, share=0.0):
+        """Record the cost of an epoch; return whether it is the best so far.
+
+        With a `share`, what counts is an improvement by this share of the best cost so
+        far, but by no less than a tenth of `tol` and no more than ten times `tol`.
+        """
+        tol = self.tol
+        if share and np.isfinite(self.best):
+            tol = min(max(share * abs(self.best), tol / 10), 10 * tol)
+        self.count = 0 if cost <= self.best - tol else self.count + 1
         improved = bool(cost < self.best)
         if improved:
             self.best = cost

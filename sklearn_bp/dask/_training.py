@@ -100,7 +100,7 @@ class PartitionedMiniBatches(MiniBatches):
     resumes = False
     why_not = "of sklearn_bp.dask, its data is on a cluster and cannot be compared"
 
-    def _passes(self, network, data, state, optimizer):
+    def _passes(self, network, data, state, optimizer, factor):
         n_steps = -(-data.n_rows // self.batch_size)
         parameters = state.parameters
         if parameters.r is not None:
@@ -117,7 +117,7 @@ class PartitionedMiniBatches(MiniBatches):
 
         def pass_over_rows():
             total = squared_norms = 0.0
-            rate = state.rate
+            rate = state.rate * factor
             for step in range(n_steps):
                 per, n_rows = shares(step)
                 if n_rows == 0:

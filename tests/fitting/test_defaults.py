@@ -9,22 +9,34 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import PiecewiseLinear, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._fitting.defaults import rows_per_batch, rows_per_round
+from sklearn_bp._fitting.defaults import (
+    rows_per_batch,
+    rows_per_round,
+    rows_per_short_batch,
+    shares_that_count,
+)
+from sklearn_bp._fitting.recipe import Recipe
 from sklearn_bp._fitting.start import fresh_state
+from sklearn_bp.losses import SquaredError
 
 
 @pytest.mark.parametrize(
-    ("rule", "least", "most"), [(rows_per_batch, 32, 256), (rows_per_round, 256, 8192)]
+    ("rule", "per", "least", "most"),
+    [
+        (rows_per_batch, 67, 32, 256),
+        (rows_per_short_batch, 134, 32, 128),
+        (rows_per_round, 67, 256, 8192),
+    ],
 )
-def test_batches_are_the_power_of_two_nearest_to_a_67th(rule, least, most):
+def test_batches_are_the_power_of_two_nearest_to_a_share(rule, per, least, most):
     powers = 2.0 ** np.arange(20)
     powers = powers[(least <= powers) & (powers <= most)]
     rng = np.random.default_rng(0)
     for n in np.exp(rng.uniform(np.log(100), np.log(1e7), 500)).astype(int):
-        nearest = powers[np.argmin(np.abs(np.log(powers * 67 / n)))]
+        nearest = powers[np.argmin(np.abs(np.log(powers * per / n)))]
         assert rule(int(n)) == nearest
     for power in powers[:-1]:  # where one power of two gives way to the next
-        middle = int(67 * power * np.sqrt(2))
+        middle = int(per * power * np.sqrt(2))
         assert (rule(middle), rule(middle + 1)) == (power, 2 * power)
 
 
@@ -36,10 +48,12 @@ def many(n):
 RECIPE = {
     (99, 40): (1, 99, 0.01 * np.sqrt(10 / 40), 200, 300),
     (100, 5): (0.1, 32, 0.01, 400, 75),
+    (299, 40): (many(299), 32, 0.005, 400, 30),
     (500, 128): (many(500), 32, 0.01 * np.sqrt(10 / 128), 400, 19),
-    (3031, 40): (many(3031), 32, 0.005, 400, 8),
-    (6064, 10): (many(6064), 64, 0.01, 400, 8),
-    (6065, 11): (many(6065), 128, 0.01 * np.sqrt(10 / 11), 400, 8),
+    (1500, 40): (many(1500), 32, 0.005, 400, 7),
+    (3031, 40): (many(3031), 32, 0.005 * np.sqrt(3031 / 1500), 400, 5),
+    (6064, 10): (many(6064), 32, 0.015, 400, 5),
+    (6065, 11): (many(6065), 64, 0.015 * np.sqrt(10 / 11), 400, 5),
     # wide data
     (50, 300): (0.3, 50, 0.03, 60, 80),
     (110, 600): (many(110), 32, 0.03, 400, 20),
@@ -186,3 +200,57 @@ def test_other_solvers_have_penalties_of_their_own():
     for solver, alpha in (("lbfgs", 1), ("adamw", 0), ("sgd", many(150))):
         model = TwoLayerClassifier(2, solver=solver, loss_threshold=1e9, n_members=2)
         assert_allclose(model.fit(X, X[:, 0] > 0).alpha_, alpha, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (64, 0.015, 5)),
+        ({"solver": "rmsprop"}, (64, 0.015, 5)),
+        ({"solver": "sgd"}, (128, 0.01, 8)),
+        ({"standardize": False}, (128, 0.01, 8)),
+        ({"batch_size": 128}, (128, 0.015, 7)),
+        ({"learning_rate_init": 0.003}, (64, 0.003, 5)),
+        ({"n_iter_no_change": 9}, (64, 0.015, 9)),
+    ],
+    ids=str,
+)
+def test_the_usual_recipe_is_for_scaled_columns_and_steps_of_one_length(
+    options, expected
+):
+    X = np.random.default_rng(0).normal(size=(6100, 3))
+    model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9, **options)
+    model.fit(X, X[:, 0])
+    found = model.batch_size_, model.learning_rate_init_, model.n_iter_no_change_
+    assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_sparse_rows_keep_their_batches_and_streams_their_recipe():
+    X = np.random.default_rng(0).normal(size=(6100, 3))
+    make = partial(TwoLayerRegressor, 2, n_members=2, loss_threshold=1e9)
+    for model, expected in (
+        (make().fit(sparse.csr_array(X), X[:, 0]), (128, 0.015, 7)),
+        (make().partial_fit(X, X[:, 0]), (128, 0.01, 8)),
+        (make().fit(X, X[:, 0]).partial_fit(X, X[:, 0]), (256, 0.01, 13)),
+        (make(warm_start=True).fit(X, X[:, 0]).fit(X, X[:, 0]), (64, 0.015, 5)),
+    ):
+        found = model.batch_size_, model.learning_rate_init_, model.n_iter_no_change_
+        assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "share"), [(300, 0.002), (2000, 0.002), (3000, 0.003), (9000, 0.005)]
+)
+def test_the_share_that_counts_grows_with_the_rows(n_rows, share):
+    recipe = Recipe.of(TwoLayerRegressor())
+    found = shares_that_count(recipe, SquaredError(), n_rows)
+    assert_allclose(found, (share, 0.002), rtol=1e-12)
+
+
+def test_bins_count_as_the_columns_that_they_come_from():
+    X = np.random.default_rng(0).normal(size=(6100, 130))
+    make = partial(TwoLayerRegressor, 2, n_members=2, loss_threshold=1e9)
+    encoding = PiecewiseLinear(n_bins=3)
+    for n_columns, expected in ((100, (64, 5)), (130, (128, 8))):
+        model = make(numeric_encoding=encoding).fit(X[:, :n_columns], X[:, 0])
+        assert (model.batch_size_, model.n_iter_no_change_) == expected

@@ -76,7 +76,10 @@ def test_calls_of_partial_fit_keep_the_penalty():
 @pytest.mark.parametrize("average", [0, 2])
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_it_is_two_trainings_one_after_the_other(solver, average, dropout):
+@pytest.mark.parametrize(("shares", "slower"), [(None, 1.0), ((0.05, 0.02), 0.3)])
+def test_it_is_two_trainings_one_after_the_other(
+    solver, average, dropout, shares, slower
+):
     rng = np.random.RandomState(0)
     layout = (3, 4, 1, 2, False, solver == "adam")
     drawn = Parameters.draw(layout[:3], np.float64, he_normal, rng, 6.0, *layout[3:])
@@ -98,7 +101,14 @@ def test_it_is_two_trainings_one_after_the_other(solver, average, dropout):
         z = network.scores(parameters.mean(), X)
         return Measured(float(np.mean((z[:, 0] - SIGNAL) ** 2)), 0.0)
 
-    plan = Plan(100, -np.inf, validate, cost=lambda measured: measured.loss)
+    plan = Plan(
+        100,
+        -np.inf,
+        validate,
+        cost=lambda measured: measured.loss,
+        shares=shares,
+        relaxed_rate=slower,
+    )
     ours = descent.train(network, data, start(), replace(plan, drops_penalty=True))
 
     first = descent.train(network, data, start(), plan)
@@ -108,13 +118,18 @@ def test_it_is_two_trainings_one_after_the_other(solver, average, dropout):
     for parameters in (state.parameters, state.average):
         if parameters is not None:
             parameters.flat[:] = state.best
-    state.patience.count, state.patience.tol = 0, 0.001
-    state.patience.n_iter_no_change = 2
+    state.patience.count, state.patience.n_iter_no_change = 0, 2
+    if shares is None:
+        state.patience.tol = 0.001
+    else:
+        plan = replace(plan, shares=(shares[1], np.nan))
+    descent = replace(descent, schedule=Constant(0.02 * slower))
     second = descent.train(network, replace(data, alpha=0.0), state, plan)
     assert_array_equal(second.parameters.flat, ours.parameters.flat)
     assert_array_equal(second.state.parameters.flat, ours.state.parameters.flat)
     assert second.state.loss_curve == ours.state.loss_curve
     assert second.best_iter == ours.best_iter
+    assert ours.state.rate == 0.02  # partial_fit goes on at it
     assert ours.state.relaxed
     assert not first.state.relaxed
 
