@@ -655,6 +655,36 @@ def test_first_partial_fit_needs_all_classes():
     assert vars(model).keys() == make("classifier").get_params().keys()
 
 
+@pytest.mark.parametrize("classes", [[], np.array([], int), pd.Index([])])
+def test_classes_that_are_empty(classes):
+    says = "classes is empty: it must hold all labels of the stream"
+    assert_refused(
+        make("classifier"), says, X, LABELS, classes=classes, method="partial_fit"
+    )
+
+
+@pytest.mark.parametrize(
+    "as_dates",
+    [
+        lambda days: days.astype("M8[D]"),
+        lambda days: days.astype("m8[s]"),
+        lambda days: days.astype("M8[D]").astype(object),
+        lambda days: days.astype("M8[D]").tolist(),
+        lambda days: pd.Series(days.astype("M8[ns]")),
+        lambda days: pd.Series(days.astype("M8[ns]")).dt.tz_localize("UTC"),
+        lambda days: pd.Series(days.astype("M8[D]")).dt.to_period("D"),
+        lambda days: pd.DataFrame({"a": days.astype("M8[ns]")}),
+        lambda days: pl.Series(days.astype("M8[ms]")),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_targets_that_are_dates(as_dates, method):
+    y, says = as_dates(np.arange(len(X))), "y holds dates or times: turn them into num"
+    assert_refused(make("regressor"), says, X, y, method=method)
+    model = fitted("regressor")
+    assert_refused(model, says, X, TASKS["regressor"][1], X_val=X, y_val=y)
+
+
 @over_solvers
 def test_warm_start_with_other_classes(solver):
     model = fitted("classifier", solver=solver, warm_start=True)

@@ -196,6 +196,31 @@ def test_columns_of_any_size(n, scale):
         assert_allclose(ours, expected, atol=1e-4 if n == MANY else 1e-9)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_subnormal_columns_give_finite_weights(seed):
+    """At their best as other columns, otherwise as constants; new rows of any size."""
+    rng = np.random.default_rng(seed)
+    n, skip = int(rng.choice([40, 150, 260])), bool(rng.integers(2))
+    rows = rng.normal(size=(n, 3)) + rng.choice([0.0, 3.0])
+    y = 3 * rows[:, 0] + rows[:, 1]
+    unit = 10.0 ** rng.uniform(-320, -306)
+    column = rows * [unit, 1, 1]
+    column = [np.asarray, sparse.csr_matrix][rng.integers(2)](column)
+    solver = str(rng.choice(["adam", "sgd", "lbfgs"]))
+    options = {"solver": solver, "alpha": 0.0, "skip_layer": skip, "max_iter": 40}
+    model = sklearn_bp.TwoLayerRegressor(8, random_state=0, **options).fit(column, y)
+    for weights in (*model.coefs_, *model.intercepts_):
+        assert np.isfinite(weights).all()
+    plain = sklearn_bp.TwoLayerRegressor(8, random_state=0, **options).fit(rows, y)
+    without = sklearn_bp.TwoLayerRegressor(8, random_state=0, **options)
+    without.fit(rows * [0, 1, 1], y)
+    worst = min(plain.score(rows, y), without.score(rows * [0, 1, 1], y))
+    assert model.score(column, y) > worst - 0.1
+    if solver != "lbfgs":
+        model.partial_fit(column, y)
+        assert np.isfinite(model.predict(column)).all()
+
+
 # Columns in any order.
 
 
