@@ -103,14 +103,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Initial learning rate. 'auto' is 0.01 for up to 10 features and 0.01 sqrt(10 /
         n_features) for more, but at least 0.002. For wide data (see `standardize`) it
         is 0.03, or 0.02 if the data is sparse, times sqrt(400 / n_samples) from 400
-        rows on. For other dense data of more than 128 columns `fit` takes 0.01 with
-        `standardize` and an adaptive solver, and fewer epochs (see `max_iter`). Not
-        used by 'lbfgs'.
+        rows on. For other dense data of more than 128 columns, or of more than 20 with
+        eight rows for each, fewer than 1,000 rows and early stopping, `fit` takes 0.01
+        with `standardize` and an adaptive solver, and fewer epochs (see `max_iter`).
+        Not used by 'lbfgs'.
 
     max_iter : int or 'auto', default='auto'
         Maximum number of epochs; for 'lbfgs', of iterations. 'auto' is 400, and 200 for
         fewer than 100 rows (60 for wide data). Where `learning_rate_init` is 0.01 for
-        more than 128 columns, it is 500 / sqrt(n_features), beyond 1,024 columns
+        more than 20 or 128 columns, it is 500 / sqrt(n_features), beyond 1,024 columns
         16,000 / n_features, and at least 160 steps. For wide sparse data it is 4,200
         steps, if these are fewer. Reaching it does not warn.
 

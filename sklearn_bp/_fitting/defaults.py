@@ -38,7 +38,16 @@ ENCODED_RATE = 0.01
 # the root of the number of columns, or over a 32nd of it if that is more, but no fewer
 # than STEPS_OF_MANY steps.  In so few steps the scales of features must move faster, to
 # tell the columns that count from the many others.
+#
+# Regressions of few rows, but several per column, that hold rows out follow these rules
+# from fewer columns on.  A second training, on columns encoded by bins too, then has a
+# higher rate and fewer epochs.
 MANY_COLUMNS = 128
+MANY_COLUMNS_OF_FEW = 20
+FEW_FOR_COLUMNS = 1000
+ROWS_PER_COLUMN = 8
+ENCODED_RATE_OF_FEW = 0.03
+ENCODED_EPOCHS_OF_FEW = 80
 EPOCHS_OF_MANY = {True: 1000, False: 500}
 STEPS_OF_MANY = 160
 RATE_OF_MANY = 0.01
@@ -151,10 +160,24 @@ def epochs_of_many(recipe, n_rows, n_features, of_classes):
     """
     scaled = recipe.standardize and adaptive(recipe.solver)
     own_rate = recipe.learning_rate_init != "auto"
-    if n_features <= MANY_COLUMNS or n_rows < FEW_ROWS or own_rate or not scaled:
+    few = ROWS_PER_COLUMN * n_features <= n_rows < FEW_FOR_COLUMNS and not of_classes
+    few = few and recipe.early_stopping  # otherwise calls of partial_fit equal fit
+    most = MANY_COLUMNS_OF_FEW if few else MANY_COLUMNS
+    if n_features <= most or n_rows < FEW_ROWS or own_rate or not scaled:
         return 0
     length = max(math.sqrt(n_features), n_features / 32)
     return max(round(EPOCHS_OF_MANY[of_classes] / length), 1)
+
+
+def epochs_of_encoded(recipe, n_rows, n_columns, of_classes):
+    """The most epochs of the training on bins too; 0 where only its patience ends it.
+
+    `n_columns` are the columns without their bins.
+    """
+    if recipe.numeric_encoding != "auto":
+        return 0
+    many = epochs_of_many(recipe, n_rows, n_columns, of_classes)
+    return ENCODED_EPOCHS_OF_FEW if many else 0
 
 
 def scale_speed(recipe, many):
@@ -210,8 +233,9 @@ def resolve(
     `few` tells whether fewer than FEW_ROWS rows have non-zero weight.  `by_rows` is the
     rule for batch_size="by_rows".  `n_seen` is the number of rows of a stream so far.
     `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
-    0 otherwise.  `many` is the `epochs_of_many`; `encoded` tells whether columns are
-    encoded by bins too.  max_iter="auto" is for no more than `most_steps`.
+    0 otherwise.  `encoded` tells whether columns are encoded by bins too; `many` is the
+    `epochs_of_encoded` in that case, and the `epochs_of_many` otherwise.
+    max_iter="auto" is for no more than `most_steps`.
     """
     batch_size = recipe.batch_size
     if batch_size == "auto":
@@ -232,12 +256,14 @@ def resolve(
         if most_steps < math.inf:
             max_iter = min(max_iter, math.ceil(most_steps / n_steps))
     if n_iter_no_change == "auto":
-        patience = 0 if many else WIDE_PATIENCE if wide else 300
+        brief = many and not encoded
+        patience = 0 if brief else WIDE_PATIENCE if wide else 300
         n_iter_no_change = max(8, math.ceil(patience / n_steps))
     rate = recipe.learning_rate_init
     if rate == "auto":
+        of_few = ENCODED_RATE_OF_FEW if encoded else RATE_OF_MANY
         of_columns = ENCODED_RATE if encoded else starting_rate(n_features)
-        rate = wide or (RATE_OF_MANY if many else of_columns)
+        rate = wide or (of_few if many else of_columns)
     penalty_rows = rows_per_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:
         alpha *= batch_size / penalty_rows  # the equivalent value

@@ -27,6 +27,7 @@ from sklearn.utils.validation import _num_samples
 from sklearn_bp._common.blas import blas_threads
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
+    epochs_of_encoded,
     epochs_of_many,
     most_members,
     rows_per_batch,
@@ -285,11 +286,12 @@ class MemoryRows:
         if self.request.incremental and inputs.running is not None:
             n_seen = inputs.running.n_rows
         length = row_length(X)
-        many, is_sparse, encoded = 0, sparse.issparse(X), inputs.bins is not None
-        plain = self.rotation is None and not (is_sparse or encoded)
+        many, encoded = 0, inputs.bins is not None
+        plain = self.rotation is None and not sparse.issparse(X)
         if plain and not self.request.incremental:
-            labelled = self.targets.labelled
-            many = epochs_of_many(self.recipe, n_seen, X.shape[1], labelled)
+            n_columns = X.shape[1] - (inputs.bins.n_bins if encoded else 0)
+            rule = epochs_of_encoded if encoded else epochs_of_many
+            many = rule(self.recipe, n_seen, n_columns, self.targets.labelled)
         return Settings.of(self, n_seen, length, n_outputs, wide_of, encoded, many)
 
     # Training.

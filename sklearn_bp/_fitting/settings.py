@@ -41,7 +41,8 @@ class Settings:
     encoded : bool
         Whether fit has columns encoded by bins.
     many : int
-        The most epochs for dense data of many columns; 0 for other data.
+        The most epochs for dense data of many columns, see `epochs_of_many` and, if
+        encoded, `epochs_of_encoded`; 0 for other data.
     most_steps : float
         The most steps, whatever the epochs.
     rows_per_batch : callable(n_rows) -> int
@@ -88,7 +89,7 @@ class Settings:
         encoded : bool
             Whether columns are encoded by bins too.
         many : int
-            From `epochs_of_many`.
+            From `epochs_of_many` or `epochs_of_encoded`.
         """
         recipe, n_rows, d = rows.recipe, rows.n_rows, rows.n_inputs
         wide = 0.0 if wide_of is None else wide_rate(n_rows, wide_of)
@@ -115,7 +116,7 @@ class Settings:
     @property
     def scale_speed(self):
         """The speed of a new scaling layer; 0 without one."""
-        return scale_speed(self.recipe, self.many)
+        return scale_speed(self.recipe, self.many and not self.encoded)
 
     def resolved(self, n_rows) -> Resolved:
         """The values of "auto" for this number of training rows."""

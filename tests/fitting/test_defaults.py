@@ -117,11 +117,70 @@ def test_scales_move_faster_among_many_columns(monkeypatch):
     X = np.random.default_rng(0).integers(3, size=(150, 300)).astype(float)
     make = partial(TwoLayerRegressor, 2, n_members=2, loss_threshold=1e9)
     make().fit(X, X[:, 0])
-    make().fit(X[:, :128], X[:, 0])
+    make().fit(X[:, :20], X[:, 0])
     make().partial_fit(X, X[:, 0])
     make(scaling_layer=False).fit(X, X[:, 0])
     TwoLayerClassifier(2, n_members=2, loss_threshold=1e9).fit(X, X[:, 0])
     assert speeds == [9, 3, 3, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_regressions_of_few_rows_follow_them_from_fewer_columns_on(seed):
+    """Of fewer than 1,000 rows, but eight for each column."""
+    rng = np.random.default_rng(seed)
+    d = int(rng.integers(18, 24))
+    n = int(rng.choice([150, 8 * d - 1, 8 * d, 999, 1000]))
+    X = rng.normal(size=(n, d))
+    model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9).fit(X, X[:, 0])
+    follows = d > 20 and 8 * d <= n < 1000
+    epochs = round(500 / np.sqrt(d)) if follows else 400
+    rate = 0.01 if follows else 0.01 * np.sqrt(10 / d)
+    assert (model.max_iter_, model.learning_rate_init_) == (epochs, rate)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
+def test_calls_of_partial_fit_equal_a_fit_without_held_out_rows(make, seed):
+    """As the FAQ says, up to 128 columns."""
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.choice([60, 300, 999, 1100])), int(rng.choice([5, 30, 110, 128]))
+    n = max(n, d)  # not wide
+    X = rng.normal(size=(n, d))
+    y = X[:, 0] > 0 if make is TwoLayerClassifier else X[:, 0]
+    n_calls, options = 3, {"n_members": 2, "early_stopping": False, "tol": 0.0}
+    whole = make(4, max_iter=n_calls, random_state=seed, **options).fit(X, y)
+    parts = make(4, random_state=seed, **options)
+    classes = {"classes": [False, True]} if make is TwoLayerClassifier else {}
+    for _ in range(n_calls):
+        parts.partial_fit(X, y, **classes)
+    for one, other in zip(whole.coefs_, parts.coefs_, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("case", ["few", "classes", "20 columns", "a rate"])
+def test_the_second_training_of_few_rows_and_many_columns_is_brief(case, monkeypatch):
+    """At three times the rate, for 80 epochs, and with the usual speed of scales."""
+    found = []
+
+    def recorded(*arguments):
+        state, settings = fresh_state(*arguments), arguments[0]
+        own = settings.resolved(settings.n_rows)
+        speed = state.parameters.scale_speed
+        found.append((own.max_iter, own.learning_rate_init, speed))
+        return state
+
+    monkeypatch.setattr("sklearn_bp._fitting.encoded_members.fresh_state", recorded)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(220, 20 if case == "20 columns" else 21))
+    y, options = X[:, 0] + X[:, 1] ** 2, {"random_state": 0}
+    if case == "a rate":
+        options["learning_rate_init"] = 0.005
+    make = TwoLayerClassifier if case == "classes" else TwoLayerRegressor
+    make(8, **options).fit(X, (y > 1) if case == "classes" else y)
+    rate = options.get("learning_rate_init", 0.01)
+    speed = 0.0 if case == "classes" else 3.0
+    assert found == [(80, 0.03, speed) if case == "few" else (400, rate, speed)]
 
 
 def test_many_sparse_columns_keep_the_usual_recipe():
