@@ -134,8 +134,8 @@ def test_columns_of_noise_cost_little():
     settings = {"random_state": 0}
     plain = TwoLayerRegressor(**settings, numeric_encoding=None).fit(X[:800], y[:800])
     model = TwoLayerRegressor(**settings).fit(X[:800], y[:800])
-    assert plain.score(X[800:], y[800:]) < 0.7
-    assert model.score(X[800:], y[800:]) > 0.8
+    unexplained = [1 - m.score(X[800:], y[800:]) for m in (plain, model)]
+    assert unexplained[1] < min(0.75 * unexplained[0], 0.1)
     labels = np.digitize(y, [1, 3])
     plain = TwoLayerClassifier(**settings, numeric_encoding=None)
     losses = [
