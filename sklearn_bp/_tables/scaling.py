@@ -312,7 +312,7 @@ def absorb(coefs, intercepts, features=None, targets=None):
     W1, W2 = (w.astype(np.float64) for w in coefs)
     b1, b2 = (b.astype(np.float64) for b in intercepts)
     if features is not None:
-        W1 = _times_factor(W1, features)
+        _multiply(W1, features)
         if features.centre is not None:
             b1 -= features.centre @ W1
     if targets is not None:
@@ -353,19 +353,21 @@ def absorb_skip(skip, intercept, features=None, targets=None):
     if targets is not None:
         V *= _inverse(targets.factor)
     if features is not None:
-        V = _times_factor(V, features)
+        _multiply(V, features)
         if features.centre is not None:
             intercept = intercept - features.centre @ V
     return V, intercept
 
 
-def _times_factor(weights, features):
-    """The weights of each column times its factor; the largest number at most."""
-    factor = features.factor[:, np.newaxis]
-    if not features.factor.max(initial=0.0) > LARGE_FACTOR:
-        return weights * factor
+def _multiply(weights, features):
+    """Multiply the weights of each column by its factor, in place.
+
+    Products end at the largest number.
+    """
     with np.errstate(over="ignore"):
-        return np.nan_to_num(weights * factor, nan=np.nan)
+        weights *= features.factor[:, np.newaxis]
+    if features.factor.max(initial=0.0) > LARGE_FACTOR:
+        np.nan_to_num(weights, copy=False, nan=np.nan)
 
 
 def separate_skip(skip, intercept, features=None, targets=None):
