@@ -1,7 +1,7 @@
 /* What Python and C share: the job, and the codes in it.
 
-Every field takes eight bytes, so that no compiler puts gaps between them;
-`__init__.py` lists the same fields in the same order.  Lengths are in numbers, not
+Every field takes eight bytes, so that no compiler puts gaps between them; the Python
+modules list the same fields in the same order.  Lengths are in numbers, not
 bytes.  REAL is float or double, as `is_double` says.
 */
 #ifndef SKLEARN_BP_ENGINE_H
@@ -20,9 +20,20 @@ typedef struct {
     double beta_1, beta_2, epsilon, decay;
 } Rule;
 
+/* The rows X (n, d): dense by its strides, or, where indptr is not NULL, CSR. */
 typedef struct {
-    /* The rows: X (n, d) by its strides, Y (n, k), and what follows from a row. */
-    const void *X, *Y;
+    const void *X;            /* REAL; of a CSR its stored numbers */
+    const int64_t *indptr;    /* (n + 1,), or NULL */
+    const void *indices;      /* the columns of the stored numbers */
+    int64_t row_stride, column_stride; /* of a dense X, in numbers */
+    int64_t is_long;          /* whether indices are int64_t, not int32_t */
+    int64_t by_gemm;          /* whether rows of a CSR are copied as dense ones */
+} Features;
+
+typedef struct {
+    Features features;
+    /* What else belongs to a row: Y (n, k), and what follows. */
+    const void *Y;
     const void *row_weights;       /* REAL (n,), or NULL */
     const int32_t *folds;          /* (n,): the member that a row is held out from, or NULL */
     const int64_t *order;          /* (n_rows,) rows in the order of training, or NULL */
@@ -32,17 +43,17 @@ typedef struct {
     void *theta, *first, *second, *average; /* weights, moments, running mean or NULL */
     /* A scaling layer's r (d,), its moments and its running mean; or NULL. */
     void *r, *r_first, *r_second, *r_average;
+    const int32_t *groups; /* (d,): the group of each scale, or NULL */
     double *sums; /* (M, SUMS): the losses' sum, that of squared norms, and room, so that
                      threads do not write to the same cache line */
     const void *gemm;
-    int64_t row_stride, column_stride; /* of X, in numbers */
-    int64_t d, h, k, M, size;          /* size of a member's row in theta */
+    int64_t d, h, k, M, n_groups, size; /* size of a member's row in theta */
     int64_t batch, penalty_rows;       /* penalty_rows: 0 for those of the batch */
     int64_t t;                         /* steps of the optimizer so far */
     int64_t every, n_taken;            /* steps between two terms of the mean; t of it */
     int64_t is_double, Y_is_bytes, activation, loss, vector;
     Rule rule;
-    double alpha, longest, scale_speed;
+    double alpha, longest, scale_speed, together;
 } Training;
 
 typedef struct {
@@ -54,15 +65,14 @@ typedef struct {
 } Moving;
 
 typedef struct {
-    const void *X;
+    Features features;
     const int64_t *rows;    /* (n,): the rows held out, member by member; NULL where X has
                                just these, (n, d) in C order */
     const int64_t *starts;  /* (M + 1,): where those of a member begin */
     const void *b1, *W1, *W2, *b2; /* as `Parameters` has them: members side by side */
     void *scores;           /* (n, k) */
     const void *gemm;
-    int64_t row_stride, column_stride, d, h, k, M;
-    int64_t is_double, activation, vector;
+    int64_t d, h, k, M, is_double, activation, vector;
 } Scoring;
 
 typedef struct {

@@ -215,8 +215,23 @@ class MemoryRows:
 
     @property
     def encodes_numbers(self):
-        """Whether rows of this kind and format can be encoded by bins."""
-        return not sparse.issparse(self.X) and self.rotation is None
+        """Whether rows of this kind and format can be encoded by bins.
+
+        Of a CSR, where `Columns` made it, so that its first columns are full numbers.
+        """
+        full = self.columns is not None and self.columns.n_dense(self.X)
+        return (full or not sparse.issparse(self.X)) and self.rotation is None
+
+    @property
+    def n_full(self):
+        """Number of columns that all rows store."""
+        full = 0 if self.columns is None else self.columns.n_dense(self.X)
+        return full or self.n_inputs
+
+    @property
+    def n_stored(self):
+        """Number of values that the rows store as the solver gets them."""
+        return self.n_rows * row_length(self.scaled[0])
 
     def with_bins(self, inputs, n_bins):
         """The inputs with bins of the numeric columns, between the rows' quantiles."""
@@ -286,13 +301,14 @@ class MemoryRows:
         if self.request.incremental and inputs.running is not None:
             n_seen = inputs.running.n_rows
         length = row_length(X)
-        many, encoded = 0, inputs.bins is not None
+        many, bins = 0, inputs.bins
+        n_binned = 0 if bins is None else bins.n_binned
         plain = self.rotation is None and not sparse.issparse(X)
         if plain and not self.request.incremental:
-            n_columns = X.shape[1] - (inputs.bins.n_bins if encoded else 0)
-            rule = epochs_of_encoded if encoded else epochs_of_many
+            n_columns = X.shape[1] - (bins.n_bins if n_binned else 0)
+            rule = epochs_of_encoded if n_binned else epochs_of_many
             many = rule(self.recipe, n_seen, n_columns, self.targets.labelled)
-        return Settings.of(self, n_seen, length, n_outputs, wide_of, encoded, many)
+        return Settings.of(self, n_seen, length, n_outputs, wide_of, n_binned, many)
 
     # Training.
 
@@ -308,6 +324,8 @@ class MemoryRows:
         X, Y, scaling = self.scaled
         weights, n_members = self.sample_weight, state.parameters.n_members
         data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
+        if inputs.bins is not None:
+            data = replace(data, groups=inputs.bins.groups)
         view = View(recipe, inputs, targets, self.dtype, self.features, self.rotation)
         if request.has_validation:
             return data, users_validation(view, network, request, self.feature_record)
