@@ -59,7 +59,7 @@ N_RANDOM, N_INNER, N_OUTER = 20, 5, 3
 
 
 def tables(folder=None, max_rows=600):
-    """(name, X, y, is it a classification?) of each table of a folder, or of own_sets."""
+    """(name, X, y, of_classes) of each table of a folder, or of own_sets."""
     if folder is None:
         yield from own_sets()
         return

@@ -106,6 +106,9 @@ class Run:
             reconstruction_attributes=lambda: self._fitted(history, reason),
         )
 
+    def training_ends(self, state):
+        """Callbacks are notified in `__exit__`, because another training may follow."""
+
     def __exit__(self, failure, *_):
         if self._task is None:
             self._end()

@@ -193,7 +193,8 @@ class Plan:
         Notified of each epoch by `epoch_begins(state)` and, once it is decided whether
         training continues, by `epoch_ends(history, reason)`. The history is a
         `BestWeights`; the reason why training ends is None if it continues. If
-        `epoch_ends` returns True, training ends as well.
+        `epoch_ends` returns True, training ends as well. `training_ends(state)` follows
+        the last complete epoch, however training ended.
     """
 
     max_iter: int
@@ -206,6 +207,10 @@ class Plan:
     def epoch_begins(self, state):
         for observer in self.observers:
             observer.epoch_begins(state)
+
+    def training_ends(self, state):
+        for observer in self.observers:
+            observer.training_ends(state)
 
 
 @dataclass
