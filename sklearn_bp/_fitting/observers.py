@@ -71,7 +71,7 @@ class Run:
     def begin(self, training):
         """Notify callbacks of the training; return it with their changes.
 
-        For callbacks, a second training of the same fit goes on with the first.
+        For callbacks, a second training of the same fit continues the first.
         """
         estimator = self.estimator
         if not listens(estimator):

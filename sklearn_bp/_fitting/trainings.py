@@ -1,4 +1,4 @@
-"""A training: all that is known before it, and the `Fit` that comes of it."""
+"""A training: everything that is known before it, and the `Fit` that results."""
 
 from dataclasses import dataclass
 from numbers import Integral

@@ -59,7 +59,7 @@ def indicators(encoder, column):
 
 
 def name_rows(encoder, levels):
-    """Whether levels identify nearly every row, and so are useless for other rows.
+    """Whether levels identify nearly every row, so that they do not help on other rows.
 
     Parameters
     ----------

@@ -173,7 +173,7 @@ def _copy_of_stream(random_state):
 
 @dataclass(frozen=True)
 class Plan:
-    """When to stop, what to monitor, and whom to notify.
+    """The rules for stopping, the metric to monitor, and the observers.
 
     Attributes
     ----------
@@ -395,8 +395,8 @@ class MiniBatches:
     def _passes(self, network, data, state, optimizer):
         """A function that trains for one pass over the rows.
 
-        It returns the mean loss, with the penalty and without; of several members, of
-        all.
+        It returns the mean loss over the rows, and over several members, with the
+        penalty and without it.
         """
         parameters = state.parameters
         if parameters.r is not None:

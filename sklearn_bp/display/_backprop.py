@@ -28,10 +28,10 @@ class BackpropDisplay:
 
     Use `from_estimator` to make one. Units show their activation and, below, their
     error delta, the derivative of the sample's loss with respect to the net input. The
-    larger an activation, the darker its unit; of inputs their scaled values count. The
-    width of an edge is the size of its weight; negative weights are dashed. If there
-    are few edges, each shows its weight and, below, the derivative of the loss with
-    respect to it.
+    larger an activation, the darker its unit; inputs are shaded by their scaled values.
+    The width of an edge is the size of its weight; negative weights are dashed. If
+    there are few edges, each shows its weight and, below, the derivative of the loss
+    with respect to it.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ class BackpropDisplay:
         Weights of a skip layer, and the derivatives of the loss with respect to them.
 
     centre : ndarray of shape (n_features,), default=None
-        Reference values of the inputs for choosing those that contribute most; None for
-        0.
+        Reference values of the inputs, for choosing the inputs that contribute most;
+        None for 0.
 
     factor : ndarray of shape (n_features,), default=None
-        What scales an input's difference from `centre`; None for 1. Inputs are shaded
-        by their scaled values.
+        Factor that scales an input's difference from `centre`; None for 1. Inputs are
+        shaded by their scaled values.
 
     Attributes
     ----------

@@ -36,9 +36,9 @@ def _lists(value: Any, n: int) -> list[Any]:
 class LossCurveDisplay:
     """Loss and score against epochs, with the kept epoch marked.
 
-    Use `from_estimator` or `from_cv_results` to make one. Of this package's estimators
-    both losses are drawn without the penalty, so that you can compare them; the legend
-    says so where a training loss has the penalty in it, as MLPClassifier's has.
+    Use `from_estimator` or `from_cv_results` to make one. For this package's
+    estimators, both losses are drawn without the penalty, so that you can compare them.
+    The legend says so if a training loss includes the penalty, as MLPClassifier's does.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ class LossCurveDisplay:
         ax.grid(alpha=0.3)
         if len(losses) == 1:
             drawn = [*self.lines_, *self.validation_lines_, *self.score_lines_]
-            marks = self.kept_[0][:1]  # all look alike
+            marks = self.kept_[0][:1]  # all look the same
             handles = [line for line in [*drawn, *marks] if line is not None]
         else:  # dashes and dots are explained once, in grey
             handles = list(self.lines_)
@@ -363,7 +363,7 @@ def _curves(network: Any) -> tuple[Any, ...]:
     names = ("data_loss_curve_", "validation_loss_curve_", "validation_scores_")
     curves = [getattr(network, name, None) for name in names]
     data_loss, *curves = [None if c is None else np.asarray(c) for c in curves]
-    # An earlier version, or MLPClassifier, does not tell all of it.
+    # Earlier versions and MLPClassifier lack some of these.
     penalized = data_loss is None or len(data_loss) < len(loss)
     restart = restart if restart < len(loss) else None
     return loss if penalized else data_loss, *curves, best_iter, penalized, restart

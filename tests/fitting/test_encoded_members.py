@@ -187,9 +187,9 @@ def test_an_encoding_of_ones_own_is_for_all_members(kind, y, solver):
 
 def test_bins_need_all_rows_and_dense_ones():
     model = TwoLayerRegressor(**SMALL, numeric_encoding=PiecewiseLinear())
-    with pytest.raises(ValueError, match="call fit first, from which partial_fit"):
+    with pytest.raises(ValueError, match="call fit first, and continue with partial_fit"):
         model.partial_fit(X, SIGNAL)
-    with pytest.raises(ValueError, match="is for dense rows in memory"):
+    with pytest.raises(ValueError, match="needs dense rows in memory"):
         model.fit(sparse.csr_array(X), SIGNAL)
     model.fit(X, SIGNAL).partial_fit(X, SIGNAL)
     model.set_params(numeric_encoding=None)

@@ -134,7 +134,7 @@ def test_what_is_no_part_stays():
 
 
 def test_parts_of_later_versions_are_refused():
-    with pytest.raises(ValueError, match="'Warp' is no part of this version"):
+    with pytest.raises(ValueError, match="'Warp' is not a part of this version"):
         restored({"__part__": "Warp"})
 
 
