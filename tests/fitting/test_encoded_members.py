@@ -187,7 +187,7 @@ def test_an_encoding_of_ones_own_is_for_all_members(kind, y, solver):
 
 def test_bins_need_all_rows_and_dense_ones():
     model = TwoLayerRegressor(**SMALL, numeric_encoding=PiecewiseLinear())
-    with pytest.raises(ValueError, match="call fit first, and continue with partial_fit"):
+    with pytest.raises(ValueError, match="call fit first, and continue with"):
         model.partial_fit(X, SIGNAL)
     with pytest.raises(ValueError, match="needs dense rows in memory"):
         model.fit(sparse.csr_array(X), SIGNAL)
