@@ -728,7 +728,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             Labels as in `classes_`; for labels an indicator matrix of ints.
         """
         z2 = self._scores(X)
-        return self._fitted.targets.decode(z2)
+        labels: NDArray[Any] = self._fitted.targets.decode(z2)
+        return labels
 
     def score(
         self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
@@ -751,7 +752,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         check_y_given(y, self)
         self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
         sample_weight = unmasked(sample_weight, "sample_weight")
-        return super().score(X, check_labels(y, warn=False), sample_weight)
+        score: float = super().score(X, check_labels(y, warn=False), sample_weight)
+        return score
 
     def decision_function(self, X: MatrixLike) -> NDArray[Any]:
         """Raw scores z2 of the output layer.
@@ -799,7 +801,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         -------
         log_p : ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
         """
-        return np.log(self.predict_proba(X))
+        log_p: NDArray[Any] = np.log(self.predict_proba(X))
+        return log_p
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

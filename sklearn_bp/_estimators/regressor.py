@@ -809,13 +809,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         loss = self._fitted.targets.loss if hasattr(self, "coefs_") else None
         if not isinstance(loss, Quantile):
             if not overflows_in_squares(y):
-                return super().score(X, y, sample_weight)
+                score: float = super().score(X, y, sample_weight)
+                return score
             Y = check_regression_targets(y, np.float64)
             check_consistent_length(X, Y)
             sample_weight = check_sample_weight(sample_weight, len(Y))
             unit = powers_of_two(Y, axis=0)
             P = self.predict(X).reshape(Y.shape) / unit
-            return r2_score(Y / unit, P, sample_weight=sample_weight)
+            score = r2_score(Y / unit, P, sample_weight=sample_weight)
+            return score
         P = self.predict(X)
         Y = check_regression_targets(y, np.float64)
         check_consistent_length(X, Y)
@@ -824,12 +826,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     def _targets(self) -> RealTargets:
         """The `RealTargets`, with `target_range_` as it is by now."""
-        return self._fitted.targets.with_attributes(self)
+        targets: RealTargets = self._fitted.targets.with_attributes(self)
+        return targets
 
     def _spread(self, X: MatrixLike) -> NDArray[Any]:
         """The standard deviation that `predict` returns with `return_std`."""
         scores = np.array(self._member_scores(X))
-        std = self._targets().spread(scores, self._fitted.member_weights)
+        std: NDArray[Any] | None = self._targets().spread(
+            scores, self._fitted.member_weights
+        )
         if std is None:
             raise ValueError(
                 "return_std=True needs the predictions of several networks, and this "
