@@ -61,7 +61,7 @@ def test_versions_page_says_what_the_package_says():
     assert setup["options"]["python_requires"] == f">={named[0]}"
     required = setup["options"]["install_requires"].split()
     assert [f"{name}>={told[name].split()[0]}" for name in told] == required
-    public = page.split("Public modules are")[1].split(".\n")[0]
+    public = page.split("The public modules are")[1].split(".\n")[0]
     modules = re.findall(r"`(?:sklearn_bp\.)?(\w+)`", public)
     assert modules == MODULES
 
