@@ -1,4 +1,4 @@
-"""What every test stands on: fixed random numbers and one BLAS thread."""
+"""Fixtures of all tests: fixed random numbers and one BLAS thread."""
 
 import numpy as np
 import pytest
@@ -14,5 +14,5 @@ def _one_blas_thread():
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    """random_state=None draws from numpy's global numbers: scikit-learn's checks do."""
+    """random_state=None draws from numpy's global state, as in scikit-learn's checks."""
     np.random.seed(0)

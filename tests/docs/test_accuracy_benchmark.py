@@ -1,4 +1,4 @@
-"""The accuracy benchmark's own laws; nothing here judges how good any rival is."""
+"""Laws of the accuracy benchmark; no test judges how good a rival is."""
 
 import json
 import sys
@@ -336,7 +336,7 @@ def test_tables_below_a_folder(tmp_path, outer):
 
 
 def test_cells_of_a_table(tmp_path):
-    """Rows without a target go; empty cells are missing; text stays text."""
+    """Rows without a target are dropped; empty cells are missing; text stays text."""
     (tmp_path / "t.csv").write_text(CSV)
     (table,) = load_tables(tmp_path)
     assert table.task == CLASSES
@@ -394,7 +394,7 @@ def test_folds_share_the_rows_and_keep_the_classes():
 
 
 def raw_table(n=120, task=CLASSES):
-    """Text, truth values and missing cells; the target is plain to see in them."""
+    """Text, booleans and missing cells, which determine the target."""
     rng = np.random.default_rng(0)
     size, warm = rng.normal(size=n), rng.random(n) > 0.5
     town = rng.choice(["Aachen", "Bonn", "Celle"], n)
@@ -519,7 +519,7 @@ def test_digest_of_the_sources_covers_what_is_compiled(name, tmp_path):
 
 @pytest.fixture
 def cheap(monkeypatch):
-    """Rivals that cost nothing, a clock that stands; counts the fits."""
+    """Rivals that cost nothing, and a clock that stands still; counts the fits."""
     fits = SimpleNamespace(n=0, stop_at=None)
 
     def constant(task, seed):
@@ -705,7 +705,7 @@ def test_predictions_that_are_not_finite_are_an_error(monkeypatch):
 
 
 def test_the_program_writes_results_and_tables(tmp_path, capsys):
-    """With the cheapest real rivals; the Markdown is what is printed."""
+    """With the cheapest real rivals; the Markdown equals the printed text."""
     out = tmp_path / "new" / "iris.jsonl"
     arguments = ["--quick", "--only", "iris", "--rivals", "linear,ours"]
     accuracy.main([*arguments, "--out", str(out)])

@@ -1,4 +1,4 @@
-"""The package as such: version, public names, documentation of parameters."""
+"""The package as a whole: version, public names, documentation of parameters."""
 
 import ast
 import configparser
@@ -269,7 +269,7 @@ NEEDS = {"dask": ("dask", "distributed"), "onnx": ("skl2onnx", "onnx")}
 
 
 def python(code, *absent):
-    """What a new process prints, in which some packages are not installed."""
+    """The output of a new process in which some packages are not installed."""
     hide = f"""
 import importlib.abc, sys, warnings
 
@@ -355,7 +355,7 @@ assert not {set(NEEDS)} & set(dir(sklearn_bp))
 
 
 def texts():
-    """All that users read: pages, hints in the code, and examples."""
+    """Everything that users read: pages, hints in the code, and examples."""
     for folder in ("sklearn_bp", "docs", "examples", "benchmarks"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".py", ".md", ".rst", ".txt"):

@@ -1,4 +1,4 @@
-"""Types: what is public is annotated, and users' scripts are checked by them."""
+"""Types: public names are annotated, and mypy checks users' scripts with them."""
 
 import importlib
 import inspect
@@ -211,7 +211,7 @@ def test_the_package_says_that_it_is_typed():
 
 
 def check(script, tmp_path, *more):
-    """What mypy says of a script."""
+    """The output of mypy for a script."""
     pytest.importorskip("mypy")
     file = tmp_path / "script.py"
     file.write_text(script, encoding="utf-8")
@@ -281,7 +281,7 @@ def test_parts_are_checked_strictly(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_parts_run(monkeypatch):
-    """What the script's types promise is true."""
+    """The script's types hold when it runs."""
     pytest.importorskip("matplotlib").use("agg")
     pytest.importorskip("skl2onnx")
     names = {"__name__": "script"}

@@ -1,4 +1,4 @@
-"""What a fit tells people: the table of `verbose`, warnings, the link to the site."""
+"""The messages of a fit: the table of `verbose`, warnings, the link to the site."""
 
 import importlib
 import re
@@ -35,7 +35,7 @@ def classifier(**options):
 
 
 def table(printed):
-    """The columns of what was printed, by their titles, and the last line."""
+    """The columns of the printed table, by their titles, and the last line."""
     header, *lines = printed.splitlines()
     assert all(len(line) < 80 for line in (header, *lines))
     rows = [line for line in lines if line.lstrip()[:1].isdigit()]
@@ -291,7 +291,7 @@ def test_advice_by_the_features(kind):
 
 @pytest.mark.parametrize("regression", [False, True])
 def test_advice_leads_on(regression):
-    """Who follows it gets what the warning said was missing."""
+    """Following the advice gives the missing convergence."""
     estimator = TwoLayerRegressor if regression else TwoLayerClassifier
     target = SIGNAL if regression else y
     settings = {"hidden_layer_sizes": 5, "random_state": 0, "solver": "sgd"}
@@ -347,7 +347,7 @@ def test_advice_for_lbfgs():
 
 
 def pages_of_classes():
-    """The pages that the reference makes, by the full names of what they tell of."""
+    """The pages of the reference, by the full names of their objects."""
     text = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
     module, folder, pages = None, None, {}
     for line in text.splitlines():
