@@ -14,5 +14,5 @@ def _one_blas_thread():
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    """random_state=None draws from numpy's global state, as in scikit-learn's checks."""
+    """random_state=None uses numpy's global state, as scikit-learn's checks do."""
     np.random.seed(0)
