@@ -166,6 +166,9 @@ def draw(found, picture):
         ylabel="log-loss, geometric mean",
         title="Raw tables, nothing set",
     )
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("{x:.2g}")
     ax.margins(0.3)
     ax.grid(alpha=0.3, which="both")
     figure.savefig(picture, dpi=100)
