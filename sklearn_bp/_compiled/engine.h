@@ -32,17 +32,18 @@ typedef struct {
     void *theta, *first, *second, *average; /* weights, moments, running mean or NULL */
     /* A scaling layer's r (d,), its moments and its running mean; or NULL. */
     void *r, *r_first, *r_second, *r_average;
+    const int32_t *groups; /* (d,): the group of each scale, or NULL */
     double *sums; /* (M, SUMS): sums of losses and of squared norms, and padding, so that
                      no two threads write to the same cache line */
     const void *gemm;
     int64_t row_stride, column_stride; /* of X, in numbers */
-    int64_t d, h, k, M, size;          /* size of a member's row in theta */
+    int64_t d, h, k, M, n_groups, size; /* size of a member's row in theta */
     int64_t batch, penalty_rows;       /* penalty_rows: 0 for those of the batch */
     int64_t t;                         /* steps of the optimizer so far */
     int64_t every, n_taken;            /* steps between updates of the mean; steps so far */
     int64_t is_double, Y_is_bytes, activation, loss, vector;
     Rule rule;
-    double alpha, longest, scale_speed;
+    double alpha, longest, scale_speed, together;
 } Training;
 
 typedef struct {

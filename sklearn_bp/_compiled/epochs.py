@@ -22,7 +22,7 @@ from sklearn_bp._compiled.library import (
     targets_as_c,
 )
 from sklearn_bp._network.batches import Batches
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import TOGETHER, Parameters
 
 SGD, NESTEROV, ADAM, RMSPROP = range(4)
 
@@ -38,10 +38,10 @@ class Training(Job):
 
     _fields_ = fields(
         "X Y row_weights folds order rates member_weights theta first second average "
-        "r r_first r_second r_average sums gemm",
-        "row_stride column_stride d h k M size batch penalty_rows t every n_taken "
-        "is_double Y_is_bytes activation loss vector optimizer",
-        "beta_1 beta_2 epsilon decay alpha longest scale_speed",
+        "r r_first r_second r_average groups sums gemm",
+        "row_stride column_stride d h k M n_groups size batch penalty_rows t every "
+        "n_taken is_double Y_is_bytes activation loss vector optimizer",
+        "beta_1 beta_2 epsilon decay alpha longest scale_speed together",
     )
 
 
@@ -130,6 +130,11 @@ class Epochs:
             "second": state["v"] if "v" in state else state["velocity"],
         }
         self._copies = []
+        if parameters.r is not None and self._data.groups is not None:
+            groups = as_c(self._data.groups, np.int32, (d,))
+            job.n_groups, job.together = groups.max() + 1, TOGETHER
+            check_rows(groups, job.n_groups, "group")
+            job.set("groups", groups)
         for name, flat in vectors.items():
             if flat is None:
                 continue

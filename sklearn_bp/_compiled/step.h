@@ -491,11 +491,17 @@ static void N(find_scales)(const Training *J, REAL *s) {
     }
 }
 
-/* A step of r along the slopes (M, d), which are added up in the order of the members. */
-static void N(move_scales)(const Training *J, const Step *S, REAL *slopes) {
+/* A step of r along the slopes (M, d), which are added up in the order of the members.
+   `sums` has space for one number per group. */
+static void N(move_scales)(const Training *J, const Step *S, REAL *slopes, REAL *sums) {
     int64_t d = J->d;
     for (int64_t j = 1; j < J->M; j++)
         for (int64_t i = 0; i < d; i++) slopes[i] += slopes[j * d + i];
+    if (J->groups) {
+        for (int64_t g = 0; g < J->n_groups; g++) sums[g] = 0;
+        for (int64_t i = 0; i < d; i++) sums[J->groups[i]] += slopes[i];
+        for (int64_t i = 0; i < d; i++) slopes[i] += (REAL)J->together * sums[J->groups[i]];
+    }
     for (int64_t i = 0; i < d; i++) slopes[i] *= (REAL)J->scale_speed;
     N(moved)(&J->rule, J->r, slopes, 0, J->r_first, J->r_second, d, 0, S);
     if (S->flushes) {
@@ -528,6 +534,7 @@ static int N(train_together)(const Training *J, int64_t first, int64_t last, int
     Buffers buffers = {0};
     N(Desk) D = N(desk)(J, J->batch < n_rows ? J->batch : n_rows, &buffers);
     REAL *s = take(&buffers, sizeof(REAL) * d);
+    REAL *sums = J->groups ? take(&buffers, sizeof(REAL) * J->n_groups) : NULL;
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
     int64_t seat = atomic_fetch_add(&T->n_seated.value, 1);
     Step S = {0};
@@ -547,7 +554,7 @@ static int N(train_together)(const Training *J, int64_t first, int64_t last, int
         }
         N(step)(J, &D, &S, j, s, slopes + j * d);
         if (is_last(T, now)) {
-            N(move_scales)(J, &S, slopes);
+            N(move_scales)(J, &S, slopes, sums);
             begin_step(T, now + 1);
         }
     }

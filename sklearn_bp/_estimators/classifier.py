@@ -74,7 +74,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Strength of the L2 regularization: the penalty alpha / 2 (||W1||^2 + ||W2||^2)
         on the weights, not on the intercepts. The penalty is divided by the number of
         rows, or by the sum of the sample weights; in a step of 'sgd' or 'adam', by the
-        rows of the batch. 'auto' is 0.1 (100 / n_samples)^1.5; it is 1 for fewer than
+        rows of the batch. 'auto' is 0.1 (100 / n_samples)^1.5, times 1.5 per column in
+        bins for networks that see bins (see `numeric_encoding`); it is 1 for fewer than
         100 rows (0.3 for wide data, see `standardize`) and for 'lbfgs', and 0 for
         'adamw'. 'auto' is independent of `batch_size` and of the unit of the sample
         weights: it is multiplied by the rows per batch over those of
@@ -120,13 +121,15 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         does: the network is then a linear model plus the sum of the hidden units.
         The direct weights start at 0, and `alpha` applies to them.
 
-    scaling_layer : bool, default=False
-        Whether to learn a scale for each feature as well. The scale multiplies the
-        weights of the feature to all hidden units, starts at 1, and is absorbed into
-        `coefs_` at the end. It moves three times as fast as a weight, or nine times
+    scaling_layer : bool or 'auto', default='auto'
+        Whether to learn a scale for each feature as well. 'auto' is True for the
+        networks that see bins (see `numeric_encoding`), and False for all others. The
+        scale multiplies the weights of the feature to all hidden units, starts at 1,
+        and is absorbed into `coefs_` at the end. It moves three times as fast as a
+        weight; up to nine times where more than ten columns have bins, and nine times
         where `max_iter` is lower for many columns; `alpha` penalizes the weights
-        without it. Used only by the solvers whose steps do not depend on
-        the length of the gradient: 'adam', 'adamw', 'rmsprop'.
+        without it. Used only by the solvers whose steps do not depend on the length of
+        the gradient: 'adam', 'adamw', 'rmsprop'.
 
     solver : {...} or object, default='adam'
         Optimizer. 'sgd' is mini-batch gradient descent with momentum, 'adam' the method
@@ -491,7 +494,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         activation: str | object = "relu",
         init: str | Callable[..., Any] = "he_normal",
         skip_layer: bool = False,
-        scaling_layer: bool = False,
+        scaling_layer: bool | str = "auto",
         solver: str | object = "adam",
         batch_size: int | str = "by_rows",
         learning_rate: str | object = "constant",

@@ -28,9 +28,15 @@ SPARSE_WIDE_RATE = 0.02
 SPARSE_WIDE_STEPS = 4200  # at most, as an epoch of dense coordinates takes long
 WIDE_RATE_ROWS = 400
 
-# The learning rate for columns that are encoded by bins as well, however many: most of
-# their values differ little from row to row.
+# The speed of scaling layers that have to tell columns that count from many others in
+# few steps.
+FAST_SCALES = 9.0
+
+# For columns that are encoded by bins as well: the learning rate, however many columns,
+# as most of their values differ little from row to row; and the factor of the penalty
+# per column, as the more there are, the more of them may fit noise.
 ENCODED_RATE = 0.01
+ENCODED_PENALTY = 1.5
 
 # Dense data of more columns than this that is not trained in the space of its rows has
 # rules of its own.  An epoch takes long there, and a step of Adam moves a hidden unit
@@ -42,7 +48,6 @@ MANY_COLUMNS = 128
 EPOCHS_OF_MANY = {True: 1000, False: 500}
 STEPS_OF_MANY = 160
 RATE_OF_MANY = 0.01
-SCALE_SPEED_OF_MANY = 9.0
 
 # n_members="auto": the number of ensemble members for a cost per row up to each key,
 # and the number beyond.  On ordinary tables eight members cost little, because calls to
@@ -91,8 +96,10 @@ def rows_per_round(n_rows):
     return min(max(2 ** round(math.log2(n_rows / 67)), 256), 8192)
 
 
-def penalty(recipe, n_rows, wide=0.0):
-    """`alpha` for this number of rows, including held-out rows; `wide` as in `resolve`.
+def penalty(recipe, n_rows, wide=0.0, n_binned=0):
+    """`alpha` for this number of rows, including held-out rows.
+
+    `wide` and `n_binned` are as in `resolve`.
 
     A step divides alpha by the rows of its batch.  A penalty helps more with fewer
     rows; if no rows are held out, it is the only regularization.
@@ -103,7 +110,7 @@ def penalty(recipe, n_rows, wide=0.0):
         return 0.0
     if n_rows < FEW_ROWS or recipe.solver == "lbfgs":
         return WIDE_PENALTY if wide else 1.0
-    return 0.1 * (100 / n_rows) ** 1.5
+    return 0.1 * (100 / n_rows) ** 1.5 * max(1.0, ENCODED_PENALTY * n_binned)
 
 
 def rows_per_penalty(recipe, n_rows, few, batch_size, by_rows=rows_per_batch):
@@ -157,11 +164,13 @@ def epochs_of_many(recipe, n_rows, n_features, of_classes):
     return max(round(EPOCHS_OF_MANY[of_classes] / length), 1)
 
 
-def scale_speed(recipe, many):
-    """The speed of a scaling layer; 0 without one.  `many` as in `resolve`."""
-    if not recipe.learns_scales:
+def scale_speed(recipe, many, n_binned):
+    """The speed of a scaling layer; 0 without one.  See `resolve` for the others."""
+    if not recipe.learns_scales(n_binned > 0):
         return 0.0
-    return SCALE_SPEED_OF_MANY if many else SCALE_SPEED
+    if many:
+        return FAST_SCALES
+    return min(max(0.1 * n_binned, 1.0) * SCALE_SPEED, FAST_SCALES)
 
 
 def members(recipe, n_rows, n_features, row_length, n_outputs):
@@ -201,7 +210,7 @@ def resolve(
     by_rows=rows_per_batch,
     n_seen=None,
     wide=0.0,
-    encoded=False,
+    n_binned=0,
     many=0,
     most_steps=math.inf,
 ):
@@ -210,8 +219,9 @@ def resolve(
     `few` tells whether fewer than FEW_ROWS rows have non-zero weight.  `by_rows` is the
     rule for batch_size="by_rows".  `n_seen` is the number of rows of a stream so far.
     `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
-    0 otherwise.  `many` is the `epochs_of_many`; `encoded` tells whether columns are
-    encoded by bins too.  max_iter="auto" is for no more than `most_steps`.
+    0 otherwise.  `many` is the `epochs_of_many`; `n_binned` is the number of
+    columns that are encoded by bins too.  max_iter="auto" is for no more than
+    `most_steps`.
     """
     batch_size = recipe.batch_size
     if batch_size == "auto":
@@ -236,7 +246,7 @@ def resolve(
         n_iter_no_change = max(8, math.ceil(patience / n_steps))
     rate = recipe.learning_rate_init
     if rate == "auto":
-        of_columns = ENCODED_RATE if encoded else starting_rate(n_features)
+        of_columns = ENCODED_RATE if n_binned else starting_rate(n_features)
         rate = wide or (RATE_OF_MANY if many else of_columns)
     penalty_rows = rows_per_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:

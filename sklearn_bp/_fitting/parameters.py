@@ -82,7 +82,7 @@ SHARED = {
     "average": Parameter(Boolean(), False),
     "dropout": Parameter(Number(Real, 0, 1), 0.0),
     "skip_layer": Parameter(Boolean(), False),
-    "scaling_layer": Parameter(Boolean(), False),
+    "scaling_layer": Parameter(Boolean(also=("auto",)), False),
     "categorical_features": Parameter(None, None),
     "numeric_encoding": Parameter(NumericEncoding(), None, True),
 }

@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 
 from sklearn_bp._common.warn import warn_user
@@ -83,10 +84,15 @@ class Recipe:
         """Whether categories and missing values are allowed."""
         return bool(self.standardize or self.categorical_features is not None)
 
-    @property
-    def learns_scales(self):
-        """Whether there is a scaling layer and a solver that supports it."""
-        return bool(self.scaling_layer) and adaptive(self.solver)
+    def learns_scales(self, encoded):
+        """Whether there is a scaling layer and a solver that supports it.
+
+        `encoded` tells whether columns are encoded by bins too.
+        """
+        wanted = self.scaling_layer
+        if wanted == "auto":
+            wanted = encoded or not issubclass(self.kind, ClassifierMixin)
+        return bool(wanted) and adaptive(self.solver)
 
     @property
     def counts_rows(self):

@@ -285,12 +285,13 @@ class MemoryRows:
         if self.request.incremental and inputs.running is not None:
             n_seen = inputs.running.n_rows
         length = row_length(X)
-        many, is_sparse, encoded = 0, sparse.issparse(X), inputs.bins is not None
-        plain = self.rotation is None and not (is_sparse or encoded)
+        many, is_sparse, bins = 0, sparse.issparse(X), inputs.bins
+        n_binned = 0 if bins is None else bins.n_binned
+        plain = self.rotation is None and not (is_sparse or n_binned)
         if plain and not self.request.incremental:
             labelled = self.targets.labelled
             many = epochs_of_many(self.recipe, n_seen, X.shape[1], labelled)
-        return Settings.of(self, n_seen, length, n_outputs, wide_of, encoded, many)
+        return Settings.of(self, n_seen, length, n_outputs, wide_of, n_binned, many)
 
     # Training.
 
@@ -306,6 +307,8 @@ class MemoryRows:
         X, Y, scaling = self.scaled
         weights, n_members = self.sample_weight, state.parameters.n_members
         data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
+        if inputs.bins is not None:
+            data = replace(data, groups=inputs.bins.groups)
         view = View(recipe, inputs, targets, self.dtype, self.features, self.rotation)
         if request.has_validation:
             return data, users_validation(view, network, request, self.feature_record)

@@ -38,8 +38,8 @@ class Settings:
         Whether early_stopping="auto" holds rows out.
     wide : float
         The learning rate for wide data; 0 for other data.
-    encoded : bool
-        Whether fit has columns encoded by bins.
+    n_binned : int
+        The number of columns that fit encodes by bins too.
     many : int
         The most epochs for dense data of many columns; 0 for other data.
     most_steps : float
@@ -57,7 +57,7 @@ class Settings:
     alpha: float
     holds_out: bool
     wide: float
-    encoded: bool
+    n_binned: int
     many: int
     most_steps: float
     rows_per_batch: Any
@@ -70,7 +70,7 @@ class Settings:
         row_length,
         n_outputs,
         wide_of=None,
-        encoded=False,
+        n_binned=0,
         many=0,
     ):
         """The settings for `MemoryRows` or `PartitionedRows`.
@@ -85,13 +85,14 @@ class Settings:
         wide_of : bool or None
             If the inputs are coordinates of wide data, whether the data is sparse; None
             otherwise.
-        encoded : bool
-            Whether columns are encoded by bins too.
+        n_binned : int
+            The number of columns that are encoded by bins too.
         many : int
             From `epochs_of_many`.
         """
         recipe, n_rows, d = rows.recipe, rows.n_rows, rows.n_inputs
         wide = 0.0 if wide_of is None else wide_rate(n_rows, wide_of)
+        n_binned = 0 if rows.request.incremental else n_binned
         return cls(
             recipe,
             rows.request.incremental,
@@ -99,10 +100,10 @@ class Settings:
             n_seen,
             (d, recipe.n_hidden, n_outputs),
             members(recipe, n_rows, d, row_length, n_outputs),
-            penalty(recipe, n_seen, wide),
+            penalty(recipe, n_seen, wide, n_binned),
             not rows.request.incremental and holds_out(recipe, n_rows),
             wide,
-            encoded and not rows.request.incremental,
+            n_binned,
             many,
             SPARSE_WIDE_STEPS if wide_of else math.inf,
             rows.rows_per_batch,
@@ -115,7 +116,7 @@ class Settings:
     @property
     def scale_speed(self):
         """The speed of a new scaling layer; 0 without one."""
-        return scale_speed(self.recipe, self.many)
+        return scale_speed(self.recipe, self.many, self.n_binned)
 
     def resolved(self, n_rows) -> Resolved:
         """The values of "auto" for this number of training rows."""
@@ -128,7 +129,7 @@ class Settings:
             self.rows_per_batch,
             self.n_seen if self.incremental else None,
             self.wide,
-            self.encoded,
+            self.n_binned,
             self.many,
             self.most_steps,
         )

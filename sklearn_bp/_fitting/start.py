@@ -54,6 +54,11 @@ class Start:
         return self.fitted.inputs
 
     @property
+    def is_encoded(self):
+        """Whether columns are encoded by bins too."""
+        return self.inputs.bins is not None
+
+    @property
     def targets(self):
         return self.fitted.targets
 
@@ -106,7 +111,7 @@ class Start:
             )
         state = state.copied()
         dtype = state.dtype
-        if state.scaled != recipe.learns_scales:
+        if state.scaled != recipe.learns_scales(self.is_encoded):
             state.parameters = state.average = state.optimizer = None
             state.best = state.best_iter = None
         state.parameters = self._reinitialized(
@@ -141,7 +146,9 @@ class Start:
         n_members = members_to_continue_with(recipe, self.fitted.n_members)
         if len(self.fitted.weights.b1) % n_members:
             n_members = self.fitted.n_members  # `continued` raises if they do not fit
-        return self.fitted.parameters(dtype, n_members, recipe.learns_scales)
+        return self.fitted.parameters(
+            dtype, n_members, recipe.learns_scales(self.is_encoded)
+        )
 
     def _reinitialized(self, parameters, recipe, drawn=True):
         """The parameters, re-initialized if no column has varied so far.

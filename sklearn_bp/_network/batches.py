@@ -60,6 +60,9 @@ class Data:
     fold_means : ndarray of shape (n_members,) or None
         For each member, the sum of the weights of its training rows divided by the
         number of all rows; the member's weights are divided by it.
+    groups : ndarray of int of shape (n_features,) or None
+        For each feature, the number of its group: the scales of a group move together
+        in part (`feature_scales`).
     """
 
     X: Any
@@ -70,6 +73,7 @@ class Data:
     scaling: Any = None
     folds: Any = None
     fold_means: Any = None
+    groups: Any = None
 
     @property
     def n_rows(self):

@@ -29,6 +29,9 @@ from sklearn_bp._common.blas import blas_for
 # factor too.
 SCALE_SPEED = 3.0
 
+# Share of the sum over a group of features in the step of each scale of the group.
+TOGETHER = 1 / 3
+
 
 class Weights(NamedTuple):
     """The arrays that predictions need, in scikit-learn's shapes.

@@ -132,9 +132,19 @@ class Bins:
         return len(self.column)
 
     @property
+    def n_binned(self):
+        """The number of columns that have bins."""
+        return len(np.unique(self.column))
+
+    @property
     def n_seen(self):
         """The number of columns that the network sees."""
         return self.n_columns + self.n_bins
+
+    @property
+    def groups(self):
+        """For each column that the network sees, the column that it comes from."""
+        return np.append(np.arange(self.n_columns), self.column)
 
     @cached_property
     def limits(self):

@@ -432,8 +432,10 @@ def quantiles(columns, sample_weight, levels):
     if sample_weight is None:
         columns.sort(axis=1)
         at = levels * n
-        upper = np.minimum(np.floor(at).astype(int), n - 1)
-        lower = np.where(at == np.floor(at), np.maximum(upper - 1, 0), upper)
+        # As with weights: 7/12 of 12 rows are 7 rows, whatever the rounding.
+        lower = np.ceil(at * (1 - 1e-12)).astype(int) - 1
+        upper = np.floor(at * (1 + 1e-12)).astype(int)
+        lower, upper = np.maximum(lower, 0), np.minimum(upper, n - 1)
         return _middles(columns[:, lower], columns[:, upper]).T
     found = np.empty((len(levels), d))
     by_column = np.broadcast_to(sample_weight, columns.shape)

@@ -11,14 +11,23 @@ Grinsztajn and Steinwart 2024, "Better by default: strong pre-tuned MLPs and boo
 trees on tabular data", use such a layer and its faster rate.  After training, W1
 absorbs it.
 
+Of features in groups, such as the bins of a column, r_j takes its step by
+
+    dL/dr_j + TOGETHER sum_i dL/dr_i        i in the group of j
+
+so that a column that does not count loses all of its bins, and one that counts keeps
+them.
+
 Kernel and optimizer are not aware of it: the kernel sees s W1 in a buffer, and for the
 optimizer r is one of the parameters.  `scaling_inputs` connects the two.
 """
 
 import numpy as np
 
+from sklearn_bp._network.parameters import TOGETHER
 
-def scaling_inputs(optimizer, parameters):
+
+def scaling_inputs(optimizer, parameters, groups=None):
     """A bound optimizer that learns scales, and the parameters that the kernel sees.
 
     Parameters
@@ -27,6 +36,8 @@ def scaling_inputs(optimizer, parameters):
         An adaptive optimizer, bound to `parameters`.
     parameters : Parameters
         With r.
+    groups : ndarray of int of shape (n_features,) or None
+        As in `Data`.
 
     Returns
     -------
@@ -47,6 +58,8 @@ def scaling_inputs(optimizer, parameters):
 
     def finish(n_rows, rate):
         np.vecdot(W1, G, out=slopes)
+        if groups is not None:
+            slopes[...] += TOGETHER * np.bincount(groups, slopes)[groups]
         np.multiply(slopes, speed, slopes)
         np.multiply(G, by_feature, G)
         squared_norm = finish_step(n_rows, rate)

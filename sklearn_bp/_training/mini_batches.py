@@ -400,7 +400,7 @@ class MiniBatches:
         """
         parameters = state.parameters
         if parameters.r is not None:
-            optimizer, parameters = scaling_inputs(optimizer, parameters)
+            optimizer, parameters = scaling_inputs(optimizer, parameters, data.groups)
         dropout = Dropout(self.dropout, state.dropout_stream) if self.dropout else None
         large, b = None, self.batch_size
         if b > LARGE_BATCH:

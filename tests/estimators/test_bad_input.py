@@ -230,7 +230,11 @@ PARAMETERS = {
         (PiecewiseLinear, TypeError, "'auto', None or a PiecewiseLinear"),
     ],
     "average": [(2, TypeError, A_BOOL), (None, TypeError, A_BOOL)],
-    "scaling_layer": [(0, TypeError, A_BOOL), (None, TypeError, A_BOOL)],
+    "scaling_layer": [
+        (0, TypeError, A_BOOL),
+        (None, TypeError, A_BOOL),
+        ("yes", ValueError, "'auto'"),
+    ],
     "skip_layer": [(1, TypeError, A_BOOL), ("yes", TypeError, A_BOOL)],
     "dropout": [
         (1.0, ValueError, A_FLOAT + r" \[0, 1\)"),
@@ -1063,8 +1067,6 @@ def outputs(model, features, y, odd):
 
 @settings(
     max_examples=150,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(problems())

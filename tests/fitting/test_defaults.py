@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import PiecewiseLinear, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._fitting.defaults import rows_per_batch, rows_per_round
 from sklearn_bp._fitting.start import fresh_state
 
@@ -105,7 +105,18 @@ def test_the_recipe_of_many_columns_goes_as_a_whole(options):
     assert model.learning_rate_init_ == options.get("learning_rate_init", 0.002)
 
 
-def test_scales_move_faster_among_many_columns(monkeypatch):
+@pytest.mark.parametrize("n_columns", [1, 4])
+def test_the_penalty_grows_with_the_columns_in_bins(n_columns):
+    X = np.random.default_rng(0).normal(size=(150, n_columns))
+    X = np.column_stack([X, X[:, 0] > 0])  # two values have no bins
+    model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9)
+    model.set_params(numeric_encoding=PiecewiseLinear()).fit(X, X[:, 0])
+    assert_allclose(model.alpha_, many(150) * 1.5 * n_columns)
+    model.partial_fit(X, X[:, 0])
+    assert_allclose(model.alpha_, many(300))
+
+
+def test_scales_move_faster_among_many_columns_or_bins(monkeypatch):
     speeds = []
 
     def recorded(*arguments):
@@ -120,8 +131,13 @@ def test_scales_move_faster_among_many_columns(monkeypatch):
     make().fit(X[:, :128], X[:, 0])
     make().partial_fit(X, X[:, 0])
     make(scaling_layer=False).fit(X, X[:, 0])
-    TwoLayerClassifier(2, n_members=2, loss_threshold=1e9).fit(X, X[:, 0])
-    assert speeds == [9, 3, 3, 0, 0]
+    make(numeric_encoding=PiecewiseLinear()).fit(X[:, :9], X[:, 0])
+    make(numeric_encoding=PiecewiseLinear()).fit(X[:, :20], X[:, 0])
+    make = partial(TwoLayerClassifier, 2, n_members=2, loss_threshold=1e9)
+    make().fit(X, X[:, 0])
+    make(numeric_encoding=PiecewiseLinear()).fit(X[:, :9], X[:, 0])
+    make(scaling_layer=True).fit(X[:, :9], X[:, 0])
+    assert speeds == [9, 3, 3, 0, 3, 6, 0, 3, 3]
 
 
 def test_many_sparse_columns_keep_the_usual_recipe():

@@ -135,14 +135,14 @@ def test_columns_of_noise_cost_little():
     plain = TwoLayerRegressor(**settings, numeric_encoding=None).fit(X[:800], y[:800])
     model = TwoLayerRegressor(**settings).fit(X[:800], y[:800])
     assert plain.score(X[800:], y[800:]) < 0.7
-    assert model.score(X[800:], y[800:]) > 0.8
+    assert model.score(X[800:], y[800:]) > 0.9
     labels = np.digitize(y, [1, 3])
     plain = TwoLayerClassifier(**settings, numeric_encoding=None)
     losses = [
         log_loss(labels[800:], m.fit(X[:800], labels[:800]).predict_proba(X[800:]))
         for m in (plain, TwoLayerClassifier(**settings))
     ]
-    assert losses[1] < 0.85 * losses[0]
+    assert losses[1] < 0.5 * losses[0]
 
 
 def test_where_auto_adds_no_members():

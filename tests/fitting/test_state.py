@@ -81,7 +81,7 @@ arrays = st.sampled_from(["f4", "f8", "i8", "u8", "u1", "?"]).flatmap(
 scalars = st.floats(width=32).map(np.float32) | st.integers(0, 9).map(np.int64)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.recursive(
         numbers | arrays | scalars,

@@ -328,7 +328,7 @@ def problems(draw):
     return kind, X, y, options, weights
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(problems())
 def test_random_settings_agree(problem):
     assert_twins(*problem)

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_bp import PiecewiseLinear
 from sklearn_bp._tables.piecewise_linear import Bins
 from sklearn_bp._tables.scaling import Scaling
+from sklearn_bp._tables.statistics import quantiles
 
 
 def drawn(seed, n=60):
@@ -29,7 +30,7 @@ def drawn(seed, n=60):
 over_draws = given(st.integers(0, 10_000), st.integers(2, 12))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @over_draws
 def test_bins_of_a_column_add_up_to_it(seed, n_bins):
     """sum_t width_t v_t = x - e_0, also beyond the training rows."""
@@ -43,7 +44,7 @@ def test_bins_of_a_column_add_up_to_it(seed, n_bins):
         assert_allclose(total, far[:, j], rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @over_draws
 def test_columns_of_few_values_have_no_bins(seed, n_bins):
     X, _ = drawn(seed)
@@ -66,7 +67,7 @@ def test_without_columns_of_several_values_there_are_none():
     assert Bins.of(np.random.default_rng(0).normal(size=(20, 2)), None, 0, 8) is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @over_draws
 def test_whole_weights_are_repeated_rows(seed, n_bins):
     X, weights = drawn(seed)
@@ -77,7 +78,18 @@ def test_whole_weights_are_repeated_rows(seed, n_bins):
     assert_allclose(weighted.means, repeated.means, rtol=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=200)
+@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 24))
+def test_quantiles_of_whole_weights_are_those_of_repeated_rows(seed, n, parts):
+    """Also where a level is a whole number of rows, but not of its floats."""
+    rng = np.random.default_rng(seed)
+    x, weights = rng.normal(size=(1, n)), rng.integers(1, 4, size=n)
+    levels = np.arange(parts + 1) / parts
+    repeated = quantiles(np.repeat(x, weights, axis=1), None, levels)
+    assert_array_equal(quantiles(x, weights.astype(float), levels), repeated)
+
+
+@settings(max_examples=20)
 @over_draws
 def test_bins_hold_equal_shares_of_the_rows(seed, n_bins):
     x = np.random.default_rng(seed).normal(size=(n_bins * 10, 1)) ** 3
@@ -86,7 +98,7 @@ def test_bins_hold_equal_shares_of_the_rows(seed, n_bins):
     assert np.abs(counts - 10).max() <= 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @over_draws
 def test_slopes_are_differences(seed, n_bins):
     X, _ = drawn(seed)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import redirect_stdout
+from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
@@ -28,6 +29,7 @@ from sklearn_bp import (
 from sklearn_bp._common import threads
 from sklearn_bp._common.blas import one_blas_thread
 from sklearn_bp._compiled import library
+from sklearn_bp._compiled.epochs import Epochs
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters
@@ -104,6 +106,7 @@ def trained(
     change=None,
     start=None,
     runs_on=None,
+    groups=None,
 ):
     """The result of ten epochs on drawn data, and the engine that it ran on."""
     monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
@@ -126,6 +129,8 @@ def trained(
         np.random.RandomState(1),
     )
     data = Data.weighted(X, Y, weights, 0.05)
+    if groups is not None:
+        data = replace(data, groups=np.arange(X.shape[1]) % groups)
     network = TwoLayerNetwork(ACTIVATIONS[activation], loss)
     validate = None
     if folds:
@@ -213,9 +218,23 @@ def test_feature_scales_equal_the_loop(task, optimizer, n_members, monkeypatch):
         "optimizer": optimizer,
         "n_members": n_members,
         "folds": True,
+        "groups": None if n_members == 1 else 3,
     }
     speed = True if n_members == 1 else 9.0
     assert_equal_results(*both(monkeypatch, scaled=speed, **options))
+
+
+@pytest.mark.parametrize("groups", [[0, -1, 0], [0, 1]])
+def test_groups_of_scales_are_checked(groups):
+    parameters = Parameters(
+        np.zeros(Parameters.size(3, 2, 1, 1, False, 1.0)), 3, 2, 1, 1, False, 1.0
+    )
+    data = replace(
+        Data(np.zeros((4, 3)), np.zeros((4, 1)), None, 0.0), groups=np.array(groups)
+    )
+    network = TwoLayerNetwork(ACTIVATIONS["relu"], TASKS["squared error"][0])
+    with pytest.raises(ValueError, match=r"Each group|has shape"):
+        Epochs(network, data, parameters, Adam(), None, 2)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The scaling layer: a trainable scale for each feature, absorbed into the weights."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy import sparse
 import sklearn_bp
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
-from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
+from sklearn_bp._network.parameters import SCALE_SPEED, TOGETHER, Parameters
 from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
 from sklearn_bp._training.patience import Patience
 from sklearn_bp.activations import ACTIVATIONS
@@ -44,10 +45,10 @@ def start(n_members=1, skip=False, scaled=True):
     return parameters
 
 
-def train(parameters, optimizer, rows):
+def train(parameters, optimizer, rows, groups=None):
     state = TrainingState(parameters, Patience(0, np.inf), np.random.RandomState(2))
     solver = MiniBatches(optimizer, Constant(0.02), 8, shuffle=False)
-    data = Data.weighted(rows, Y, WEIGHTS, ALPHA)
+    data = replace(Data.weighted(rows, Y, WEIGHTS, ALPHA), groups=groups)
     plan = Plan(5, -np.inf, None, lambda state: None)
     return solver.train(NETWORK, data, state, plan)
 
@@ -89,6 +90,24 @@ def test_gradient_against_differences(n_members):
     slope = (values[0] - values[1]) / (2 * step)
     _, gradient = batch_loss_and_gradient(parameters, rows)
     assert_allclose(gradient @ direction, slope, rtol=1e-6)
+
+
+@over_formats
+def test_scales_of_a_group_move_together_in_part(convert):
+    """Each by its own derivative and a share of the sum over its group."""
+    groups = np.array([2, 0, 2, 1])
+    parameters = start(n_members=2, scaled=9.0)
+    plain = parameters.copy()
+    for _ in range(5):
+        for first in range(0, N, 8):
+            rows = np.arange(first, first + 8)
+            step = plain.like(batch_loss_and_gradient(plain, rows)[1].copy())
+            own = step.r.copy()
+            for j, group in enumerate(groups):
+                step.r[j] += TOGETHER * own[groups == group].sum()
+            plain.flat[...] -= 0.02 * step.flat
+    train(parameters, Descent(), convert(X), groups)
+    assert_allclose(parameters.flat, plain.flat, rtol=1e-8, atol=1e-11)
 
 
 class Descent(Optimizer):
