@@ -14,9 +14,14 @@ A scaling layer multiplies x by s here, not W1.  `step.h` contains all of this, 
 for float and for double; the products use scipy's gemm.  Python draws the order of the
 rows and keeps all lasting state: parameters, optimizer state, curves.
 
+Of sparse rows, x W1 is for each row the sum of the rows of W1 at its stored numbers,
+times these; and x^T delta1 for each feature such a sum of rows of delta1, just before
+the step that takes it.  Where many numbers are stored (`takes_gemm`), rows are copied
+as dense ones instead.
+
 `covered` decides which fits run compiled.  All others, and all fits if the extension
-was not built, run the Python loop, which is the reference.  For sparse rows, where
-passes over all weights take most of the time, only the step of the optimizer is
+was not built, run the Python loop, which is the reference.  If it has sparse rows,
+where passes over all weights take most of the time, the step of the optimizer is still
 compiled (`covers_steps`, `bound`).
 
 Here the parameters of each member are contiguous, one row per member.  Sums over
@@ -38,6 +43,8 @@ from sklearn_bp._compiled.library import (
     is_asked_for,
     is_built,
     is_plain,
+    is_readable,
+    numbers_at_once,
 )
 from sklearn_bp._compiled.steps import bound
 
@@ -67,7 +74,8 @@ def covered(network, data, parameters, optimizer, batch_size, dropout):
     batch_size : int
     dropout : float
     """
-    d, h, k = parameters.shape
+    _, h, k = parameters.shape
+    dtype = parameters.flat.dtype
     return (
         is_asked_for()
         and is_plain(network)
@@ -75,16 +83,17 @@ def covered(network, data, parameters, optimizer, batch_size, dropout):
         and optimizer.clip_norm is None
         and not dropout
         and parameters.V is None
-        and parameters.flat.dtype in DTYPES
+        and dtype in DTYPES
         and isinstance(getattr(data, "Y", None), np.ndarray)
         and data.Y.shape[1] == k
-        and not hasattr(data.X, "tocsr")
-        and max(d * batch_size, h * parameters.n_members, k * batch_size) <= MOST
+        and is_readable(data.X, data.scaling)
+        and numbers_at_once(data.X, batch_size, h, dtype) <= MOST
+        and max(h * parameters.n_members, k * batch_size) <= MOST
     )
 
 
 def covers_steps(data, parameters, optimizer):
-    """Whether an epoch in Python takes compiled steps: where rows are sparse.
+    """Whether an epoch in Python has compiled steps: where rows are sparse.
 
     Parameters
     ----------

@@ -37,9 +37,10 @@ the GIL while they run.  Callers must check the length behind every pointer.
 #define FLUSH_EVERY 256    /* as in `optimizers` */
 #define MEASURED_ROWS 256 /* as in `held_out` */
 #define SCORED_ROWS 256 /* a divisor of held_out.BLOCK_ROWS */
-#define DIRECT_PRODUCT 900000 /* a little less than `blas.DIRECT_PRODUCT` */
-#define MOVED_AT_ONCE 4096 /* number of weights whose squares are added in REAL */
-#define MOST_BUFFERS 20
+#define DIRECT_PRODUCT 900000 /* `_blas.DIRECT_PRODUCT`, and some room */
+#define MOVED_AT_ONCE 4096 /* weights whose squares are added up in REAL */
+#define STORED_AT_ONCE 256 /* numbers of a sparse row */
+#define MOST_BUFFERS 24
 
 /* The buffers that a call has allocated, each aligned to a cache line. */
 typedef struct {
@@ -102,6 +103,22 @@ static Step step_of(const Training *J, int64_t steps, int64_t b) {
         if (S.kept > J->longest) S.kept = J->longest;
     }
     return S;
+}
+
+/* Whether products take the stored numbers of sparse rows. */
+static int is_stored(const Features *F) { return F->indptr && !F->by_gemm; }
+
+/* The most numbers that a batch of sparse rows stores, among n_rows from `start`. */
+static int64_t most_stored(const Training *J, int64_t start, int64_t n_rows) {
+    const int64_t *indptr = J->features.indptr;
+    int64_t most = 0, found = 0;
+    for (int64_t i = 0; i < n_rows; i++) {
+        int64_t row = J->order ? J->order[start + i] : start + i;
+        if (i % J->batch == 0) found = 0;
+        found += indptr[row + 1] - indptr[row];
+        if (found > most) most = found;
+    }
+    return most;
 }
 
 static ALWAYS_INLINE float root_float(float x) { return sqrtf(x); }

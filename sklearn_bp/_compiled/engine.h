@@ -1,8 +1,8 @@
 /* Structures that Python and C share: the jobs, and the codes in them.
 
-Every field takes eight bytes, so that no compiler puts gaps between them;
-`epochs.py`, `held_out.py` and `steps.py` list the same fields in the same order.  Lengths
-are in numbers, not bytes.  REAL is float or double, as `is_double` says.
+Every field takes eight bytes, so that no compiler puts gaps between them; the Python
+modules list the same fields in the same order.  Lengths are in numbers, not
+bytes.  REAL is float or double, as `is_double` says.
 */
 #ifndef SKLEARN_BP_ENGINE_H
 #define SKLEARN_BP_ENGINE_H
@@ -20,9 +20,20 @@ typedef struct {
     double beta_1, beta_2, epsilon, decay;
 } Rule;
 
+/* The rows X (n, d): dense by its strides, or, where indptr is not NULL, CSR. */
 typedef struct {
-    /* The rows: X (n, d) with its strides, Y (n, k), and data of each row. */
-    const void *X, *Y;
+    const void *X;            /* REAL; of a CSR its stored numbers */
+    const int64_t *indptr;    /* (n + 1,), or NULL */
+    const void *indices;      /* the columns of the stored numbers */
+    int64_t row_stride, column_stride; /* of a dense X, in numbers */
+    int64_t is_long;          /* whether indices are int64_t, not int32_t */
+    int64_t by_gemm;          /* whether rows of a CSR are copied as dense ones */
+} Features;
+
+typedef struct {
+    Features features;
+    /* What else belongs to a row: Y (n, k), and what follows. */
+    const void *Y;
     const void *row_weights;       /* REAL (n,), or NULL */
     const int32_t *folds;          /* (n,): the member that a row is held out from, or NULL */
     const int64_t *order;          /* (n_rows,) rows in the order of training, or NULL */
@@ -36,7 +47,6 @@ typedef struct {
     double *sums; /* (M, SUMS): sums of losses and of squared norms, and padding, so that
                      no two threads write to the same cache line */
     const void *gemm;
-    int64_t row_stride, column_stride; /* of X, in numbers */
     int64_t d, h, k, M, n_groups, size; /* size of a member's row in theta */
     int64_t batch, penalty_rows;       /* penalty_rows: 0 for those of the batch */
     int64_t t;                         /* steps of the optimizer so far */
@@ -55,15 +65,14 @@ typedef struct {
 } Moving;
 
 typedef struct {
-    const void *X;
-    const int64_t *rows;    /* (n,): the held-out rows, member by member; NULL if X has
-                               only these rows, (n, d) in C order */
-    const int64_t *starts;  /* (M + 1,): the position of each member's first row */
-    const void *b1, *W1, *W2, *b2; /* in the layout of `Parameters`: members side by side */
+    Features features;
+    const int64_t *rows;    /* (n,): the rows held out, member by member; NULL where X has
+                               just these, (n, d) in C order */
+    const int64_t *starts;  /* (M + 1,): where those of a member begin */
+    const void *b1, *W1, *W2, *b2; /* as `Parameters` has them: members side by side */
     void *scores;           /* (n, k) */
     const void *gemm;
-    int64_t row_stride, column_stride, d, h, k, M;
-    int64_t is_double, activation, vector;
+    int64_t d, h, k, M, is_double, activation, vector;
 } Scoring;
 
 typedef struct {

@@ -10,6 +10,7 @@ from sklearn_bp._common.blas import MANY_THREADS, one_blas_thread
 from sklearn_bp._common.threads import SHORT, SPEED, Team
 from sklearn_bp._compiled.library import (
     ACTIVATIONS,
+    FEATURES,
     LOSSES,
     Job,
     as_c,
@@ -18,10 +19,14 @@ from sklearn_bp._compiled.library import (
     fields,
     gemm,
     has_vector,
+    is_csr,
+    set_dense,
+    set_sparse,
     strides_of,
+    takes_gemm,
     targets_as_c,
 )
-from sklearn_bp._network.batches import Batches
+from sklearn_bp._network.batches import Batches, row_length
 from sklearn_bp._network.parameters import TOGETHER, Parameters
 
 SGD, NESTEROV, ADAM, RMSPROP = range(4)
@@ -36,11 +41,11 @@ STEP_COST = 20
 class Training(Job):
     """An epoch of training; its fields are those of engine.h."""
 
-    _fields_ = fields(
-        "X Y row_weights folds order rates member_weights theta first second average "
+    _fields_ = FEATURES + fields(
+        "Y row_weights folds order rates member_weights theta first second average "
         "r r_first r_second r_average groups sums gemm",
-        "row_stride column_stride d h k M n_groups size batch penalty_rows t every "
-        "n_taken is_double Y_is_bytes activation loss vector optimizer",
+        "d h k M n_groups size batch penalty_rows t every n_taken "
+        "is_double Y_is_bytes activation loss vector optimizer",
         "beta_1 beta_2 epsilon decay alpha longest scale_speed together",
     )
 
@@ -157,29 +162,30 @@ class Epochs:
         Coupled members all move the scaling layer's scales at each step, so their
         threads meet after each step.
         """
-        d, h, _, M = self._sizes
-        work = self._data.n_rows * 6 * self._size
+        (_, h, k, M), length = self._sizes, row_length(self._data.X)
+        work = self._data.n_rows * 6 * ((1 + length) * h + (h + 1) * k)
         work += self._steps * STEP_COST * self._size
         alone = M * work < SHORT * SPEED or (coupled and not engine.can_meet())
         self._team, self._meets = Team(1 if alone else M), coupled
         # The fit has limited BLAS already where all members together are small.
-        product = self._batch_size * d * h
+        product = self._batch_size * length * h
         small = M > 1 and product < MANY_THREADS <= M * product
         self._limits = self._team.size > 1 or small
 
     def _bind_rows(self):
         """Let C read X and Y in place, or the blocks that Python fills."""
         data, job, dtype = self._data, self._job, self._dtype
-        d, _, k, M = self._sizes
+        _, h, k, M = self._sizes
         self._batches: Any = None
-        strides = strides_of(data.X, dtype)
-        if data.scaling is not None or strides is None:
+        n, strides = data.X.shape[0], strides_of(data.X, dtype)
+        if is_csr(data.X):
+            set_sparse(job, data.X, dtype)
+            job.by_gemm = takes_gemm(data.X, h, dtype)
+        elif data.scaling is not None or strides is None:
             self._batches = Batches(data, self._batch_size, dtype, M, k)
-            job.row_stride, job.column_stride = d, 1
             return
-        n = data.X.shape[0]
-        job.set("X", data.X)
-        job.row_stride, job.column_stride = strides
+        else:
+            set_dense(job, data.X, strides)
         self._set_targets(data.Y, n)
         if data.weights is not None:
             job.set("row_weights", as_c(data.weights, dtype, (n,)))
@@ -254,7 +260,8 @@ class Epochs:
             if data.rows is not None:
                 rows = data.rows[rows]
             n = stop - start
-            job.set("X", as_c(block.X, self._dtype, (n, self._sizes[0])))
+            d = self._sizes[0]
+            set_dense(job, as_c(block.X, self._dtype, (n, d)), (d, 1))
             self._set_targets(block.Y, n)
             if data.weights is not None:
                 job.set("row_weights", as_c(data.weights[rows], self._dtype, (n,)))

@@ -9,6 +9,7 @@ from sklearn_bp._common.threads import SHORT, SPEED, Team
 from sklearn_bp._compiled.library import (
     ACTIVATIONS,
     DTYPES,
+    FEATURES,
     LOSSES,
     MOST,
     Job,
@@ -19,11 +20,17 @@ from sklearn_bp._compiled.library import (
     gemm,
     has_vector,
     is_asked_for,
+    is_csr,
     is_plain,
+    is_readable,
+    numbers_at_once,
+    set_dense,
+    set_sparse,
     strides_of,
+    takes_gemm,
     targets_as_c,
 )
-from sklearn_bp._network.batches import SMALL_BYTES
+from sklearn_bp._network.batches import SMALL_BYTES, row_length
 
 # Rows copied at a time: a multiple of the rows that `score` of step.h takes at a time,
 # so that products are rounded as for rows read in place.
@@ -40,9 +47,9 @@ MANY_SCORES = 50_000
 class Scoring(Job):
     """Rows and the parameters that score them; its fields are those of engine.h."""
 
-    _fields_ = fields(
-        "X rows starts b1 W1 W2 b2 scores gemm",
-        "row_stride column_stride d h k M is_double activation vector",
+    _fields_ = FEATURES + fields(
+        "rows starts b1 W1 W2 b2 scores gemm",
+        "d h k M is_double activation vector",
     )
 
 
@@ -62,7 +69,7 @@ class Scores:
     Parameters
     ----------
     network : TwoLayerNetwork
-    X : ndarray or `SomeRows` of shape (n, n_features)
+    X : ndarray, CSR or `SomeRows` of shape (n, n_features)
     rows : list of ndarrays of int
         The rows held out from each member.
     scaling : callable(X, out) or None
@@ -85,22 +92,29 @@ class Scores:
             activation=ACTIVATIONS[type(network.activation)],
             vector=has_vector(),
         )
-        self._in_place = scaling is None and strides_of(X, dtype) is not None
-        if self._in_place and len(pooled) * X[:1].nbytes <= GATHERED_BYTES:
+        self._is_csr = is_csr(X)
+        self._in_place = self._is_csr or (
+            scaling is None and strides_of(X, dtype) is not None
+        )
+        if self._is_csr:
+            set_sparse(self._job, X, dtype)
+        elif self._in_place and len(pooled) * X[:1].nbytes <= GATHERED_BYTES:
             self._X, self._rows = X[pooled], None
         self._n, self._team = len(pooled), None
 
     @staticmethod
-    def cover(network, X, parameters):
+    def cover(network, X, scaling, parameters):
         """Whether scores with such parameters are compiled."""
-        d, h, _ = parameters.shape
+        _, h, _ = parameters.shape
+        dtype = parameters.flat.dtype
         return (
             is_asked_for()
             and is_plain(network)
             and parameters.V is None
-            and parameters.flat.dtype in DTYPES
-            and not hasattr(X, "tocsr")
-            and max(BLOCK_ROWS * d, h * parameters.n_members) <= MOST
+            and dtype in DTYPES
+            and is_readable(X, scaling)
+            and numbers_at_once(X, BLOCK_ROWS, h, dtype) <= MOST
+            and h * parameters.n_members <= MOST
         )
 
     def __call__(self, parameters):
@@ -110,6 +124,7 @@ class Scores:
         if (d, parameters.n_members) != (job.d, M):
             raise ValueError("The parameters have another layout.")
         job.h, job.k = h, k
+        job.by_gemm = self._is_csr and takes_gemm(self._X, h, dtype)
         for name, shape in (
             ("b1", (M * h,)),
             ("W1", (d, M * h)),
@@ -128,13 +143,13 @@ class Scores:
         job = self._job
         if rows is None:
             X = as_c(X, self._dtype, (int(starts[-1]), job.d))
-        job.set("X", X)
-        job.row_stride, job.column_stride = strides_of(X, self._dtype)
+        if not self._is_csr:
+            set_dense(job, X, strides_of(X, self._dtype))
         job.set("rows", rows)
         job.set("starts", starts)
         job.set("scores", scores)
         if self._team is None:
-            work = self._n * job.d * job.h
+            work = self._n * row_length(self._X) * job.h
             self._team = Team(1 if work < SHORT * SPEED else job.M)
         with nullcontext() if self._team.size == 1 else one_blas_thread():
             self._team.share(

@@ -7,7 +7,8 @@ Included once per REAL, with N(name) as that type's name.  The letters are those
     z2 (k, n)      scores, one row per output, then in the same place
     delta2 (k, n)  output error, times the weights of the rows
 
-All matrices are in C order.
+All matrices are in C order.  Sparse rows have two forms here: copied as dense rows, or
+as their stored numbers (`Stored`), of which all products are sums of matrix rows.
 */
 
 typedef void (*N(gemm_t))(char *, char *, int *, int *, int *, REAL *, REAL *, int *,
@@ -268,13 +269,14 @@ static REAL N(sgd)(REAL *RESTRICT w, const REAL *RESTRICT g, REAL *RESTRICT v, i
     return norm;
 }
 
-/* A step of an optimizer on n numbers; `penalized` for weights, not for intercepts. */
+/* What an optimizer does to n numbers from `at` on, of which g is the gradient;
+   `penalized` are weights, not intercepts. */
 static REAL N(moved)(const Rule *R, REAL *w, const REAL *g, int64_t at, REAL *m, REAL *v,
                      int64_t n, int penalized, const Step *S) {
     REAL s = (REAL)S->scale, p = penalized ? (REAL)S->shrink : 0, eps = (REAL)R->epsilon;
     double betas[2] = {R->beta_1, R->beta_2};
     if (!n) return 0;
-    w += at, g += at, v += at;
+    w += at, v += at;
     if (R->optimizer == ADAM) {
         REAL keep = penalized ? (REAL)(1 - S->rate * R->decay) : 1;
         return N(adam)(w, g, m + at, v, n, s, p, keep, betas, (REAL)S->step, eps);
@@ -298,7 +300,7 @@ static void N(take_mean)(REAL *RESTRICT mean, const REAL *RESTRICT w, int64_t n,
     for (int64_t i = 0; i < n; i++) mean[i] = keep * mean[i] + take * w[i];
 }
 
-/* Copy a row of a matrix, times s unless s is NULL. */
+/* A row of a matrix, or another run of numbers, times s if there is one. */
 static void N(copy_row)(REAL *RESTRICT to, const REAL *RESTRICT from, int64_t stride,
                         const REAL *RESTRICT s, int64_t d) {
     if (stride != 1 && s) for (int64_t j = 0; j < d; j++) to[j] = s[j] * from[j * stride];
@@ -307,17 +309,167 @@ static void N(copy_row)(REAL *RESTRICT to, const REAL *RESTRICT from, int64_t st
     else memcpy(to, from, sizeof(REAL) * d);
 }
 
+/* The numbers that a sparse row stores from `at` on, times s, and their columns. */
+static void N(copy_stored)(REAL *RESTRICT to, int32_t *RESTRICT columns,
+                           const Features *F, int64_t at, int64_t n,
+                           const REAL *RESTRICT s) {
+    const REAL *x = (const REAL *)F->X + at;
+    if (F->is_long)
+        for (int64_t e = 0; e < n; e++)
+            columns[e] = (int32_t)((const int64_t *)F->indices + at)[e];
+    else memcpy(columns, (const int32_t *)F->indices + at, sizeof(int32_t) * n);
+    if (s) for (int64_t e = 0; e < n; e++) to[e] = s[columns[e]] * x[e];
+    else memcpy(to, x, sizeof(REAL) * n);
+}
+
+/* A row of features (d,), times s if there is one. */
+static void N(copy_features)(REAL *RESTRICT to, const Features *F, int64_t row,
+                             const REAL *RESTRICT s, int64_t d) {
+    const REAL *X = F->X;
+    if (!F->indptr) {
+        N(copy_row)(to, X + row * F->row_stride, F->column_stride, s, d);
+        return;
+    }
+    memset(to, 0, sizeof(REAL) * d);
+    for (int64_t e = F->indptr[row]; e < F->indptr[row + 1]; e++) {
+        int64_t j = F->is_long ? ((const int64_t *)F->indices)[e]
+                               : ((const int32_t *)F->indices)[e];
+        to[j] += s ? s[j] * X[e] : X[e];
+    }
+}
+
+/* to (h,) += the sum of n rows of a matrix, row at[i] + shift times x[i]: a sparse row
+   times a matrix. */
+static void N(add_rows)(REAL *RESTRICT to, const REAL *RESTRICT matrix, int64_t stride,
+                        int64_t shift, const int32_t *RESTRICT at,
+                        const REAL *RESTRICT x, int64_t n, int64_t h) {
+    int64_t e = 0;
+#define ROW(i) (matrix + (at[e + (i)] + shift) * stride)
+    for (; e + 8 <= n; e += 8) {
+        const REAL *RESTRICT m0 = ROW(0), *RESTRICT m1 = ROW(1), *RESTRICT m2 = ROW(2);
+        const REAL *RESTRICT m3 = ROW(3), *RESTRICT m4 = ROW(4), *RESTRICT m5 = ROW(5);
+        const REAL *RESTRICT m6 = ROW(6), *RESTRICT m7 = ROW(7);
+        REAL x0 = x[e], x1 = x[e + 1], x2 = x[e + 2], x3 = x[e + 3];
+        REAL x4 = x[e + 4], x5 = x[e + 5], x6 = x[e + 6], x7 = x[e + 7];
+        for (int64_t u = 0; u < h; u++)
+            to[u] += ((x0 * m0[u] + x1 * m1[u]) + (x2 * m2[u] + x3 * m3[u])) +
+                     ((x4 * m4[u] + x5 * m5[u]) + (x6 * m6[u] + x7 * m7[u]));
+    }
+    for (; e + 4 <= n; e += 4) {
+        const REAL *RESTRICT m0 = ROW(0), *RESTRICT m1 = ROW(1), *RESTRICT m2 = ROW(2);
+        const REAL *RESTRICT m3 = ROW(3);
+        REAL x0 = x[e], x1 = x[e + 1], x2 = x[e + 2], x3 = x[e + 3];
+        for (int64_t u = 0; u < h; u++)
+            to[u] += (x0 * m0[u] + x1 * m1[u]) + (x2 * m2[u] + x3 * m3[u]);
+    }
+    for (; e + 2 <= n; e += 2) {
+        const REAL *RESTRICT m0 = ROW(0), *RESTRICT m1 = ROW(1);
+        REAL x0 = x[e], x1 = x[e + 1];
+        for (int64_t u = 0; u < h; u++) to[u] += x0 * m0[u] + x1 * m1[u];
+    }
+    for (; e < n; e++) {
+        const REAL *RESTRICT m0 = ROW(0);
+        REAL x0 = x[e];
+        for (int64_t u = 0; u < h; u++) to[u] += x0 * m0[u];
+    }
+#undef ROW
+}
+
+/* The stored numbers of a batch of sparse rows, row by row and once more feature by
+   feature: those of row i stand from starts[i] to stops[i], those of feature j from
+   of_feature[j] to of_feature[j + 1], by row. */
+typedef struct {
+    REAL *x, *x_by_feature;
+    int32_t *columns, *rows;
+    int64_t *starts, *stops, *of_feature;
+} N(Stored);
+
+/* Where a member's step is worked out.
+
+`g` has the gradient of b1, then of W1, then, from g_W2 on, of W2 and b2.  With stored
+numbers W1 is stepped in parts of so many features, and g has room for one of them.
+*/
+typedef struct {
+    REAL *x, *y, *w_all, *a1, *delta1, *z2, *w, *loss, *spare, *g, *g_W2, *W2_T;
+    int64_t *ends, *next, part;
+    N(Stored) stored;
+} N(Desk);
+
+/* For batches of `most` rows, out of n_rows from `start`. */
+static N(Desk) N(desk)(const Training *J, int64_t most, int64_t start, int64_t n_rows,
+                       Buffers *buffers) {
+    int64_t d = J->d, h = J->h, k = J->k;
+    int64_t copies = J->folds ? 2 : 1;
+    N(Desk) D = {0};
+    D.part = d;
+    if (!is_stored(&J->features)) {
+        D.x = take(buffers, sizeof(REAL) * copies * most * d);
+    } else {
+        int64_t n = most_stored(J, start, n_rows);
+        D.part = h < MOVED_AT_ONCE ? MOVED_AT_ONCE / h : 1;
+        if (D.part > d) D.part = d;
+        D.stored.x = take(buffers, sizeof(REAL) * n);
+        D.stored.x_by_feature = take(buffers, sizeof(REAL) * n);
+        D.stored.columns = take(buffers, sizeof(int32_t) * n);
+        D.stored.rows = take(buffers, sizeof(int32_t) * n);
+        D.stored.starts = take(buffers, sizeof(int64_t) * most);
+        D.stored.stops = take(buffers, sizeof(int64_t) * most);
+        D.stored.of_feature = take(buffers, sizeof(int64_t) * (d + 1));
+    }
+    D.y = take(buffers, sizeof(REAL) * copies * most * k);
+    D.w_all = take(buffers, sizeof(REAL) * copies * most);
+    D.a1 = take(buffers, sizeof(REAL) * most * h);
+    D.delta1 = k > 1 ? take(buffers, sizeof(REAL) * most * h) : NULL;
+    D.z2 = take(buffers, sizeof(REAL) * most * k);
+    D.w = take(buffers, sizeof(REAL) * most);
+    D.loss = take(buffers, sizeof(REAL) * most);
+    D.spare = take(buffers, sizeof(REAL) * most);
+    D.g = take(buffers, sizeof(REAL) * (h + D.part * h + h * k + k));
+    D.W2_T = take(buffers, sizeof(REAL) * h * k);
+    D.ends = take(buffers, sizeof(int64_t) * (J->M + 1));
+    D.next = take(buffers, sizeof(int64_t) * (J->M + 1));
+    if (!buffers->failed) D.g_W2 = D.g + h + D.part * h;
+    return D;
+}
+
+/* The stored numbers of n rows feature by feature. */
+static void N(turn)(const N(Stored) *T, int64_t n, int64_t d) {
+    int64_t *RESTRICT of_feature = T->of_feature, before = 0;
+    memset(of_feature, 0, sizeof *of_feature * (d + 1));
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t e = T->starts[i]; e < T->stops[i]; e++)
+            of_feature[T->columns[e]]++;
+    /* how many there are, then where they begin, then, once they are filled, end */
+    for (int64_t j = 0; j < d; j++) {
+        int64_t found = of_feature[j];
+        of_feature[j] = before;
+        before += found;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t e = T->starts[i]; e < T->stops[i]; e++) {
+            int64_t to = of_feature[T->columns[e]]++;
+            T->rows[to] = (int32_t)i;
+            T->x_by_feature[to] = T->x[e];
+        }
+    memmove(of_feature + 1, of_feature, sizeof *of_feature * d);
+    of_feature[0] = 0;
+}
+
 /* The b rows of a batch, sorted by the member that they are held out from.
 
-x is (b, d), y (k, b), w (b,); the rows held out from member j are from ends[j] to
-ends[j + 1].  With folds, all rows follow a second time, and y is (k, 2 b).  So the rows
-that member j learns from, after and before its held-out ones, are contiguous from
-ends[j + 1] on.
+x is (b, d), y (k, b), w (b,); rows of member j are those from ends[j] to ends[j + 1].
+With folds all of them follow once more, y being (k, 2 b): so the rows that a member
+learns from, those behind and those before its own, are one run from ends[j + 1] on.
+Stored numbers are there once: row i + b is row i.
 */
-static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s, REAL *x,
-                      REAL *y, REAL *w, int64_t *ends, int64_t *next) {
-    int64_t d = J->d, k = J->k, y_stride = J->folds ? 2 * b : b;
-    const REAL *X = J->X, *Y = J->Y, *row_weights = J->row_weights;
+static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s,
+                      const N(Desk) *D) {
+    int64_t d = J->d, k = J->k, y_stride = J->folds ? 2 * b : b, n_stored = 0;
+    int64_t *RESTRICT ends = D->ends, *RESTRICT next = D->next;
+    const Features *F = &J->features;
+    const N(Stored) *T = &D->stored;
+    const REAL *Y = J->Y, *row_weights = J->row_weights;
+    REAL *x = D->x, *y = D->y, *w = D->w_all;
     const uint8_t *flags = J->Y;
     if (J->folds) {
         memset(ends, 0, sizeof *ends * (J->M + 1));
@@ -329,13 +481,22 @@ static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s
     for (int64_t i = 0; i < b; i++) {
         int64_t row = J->order ? J->order[start + i] : start + i;
         int64_t to = J->folds ? next[J->folds[row]]++ : i;
-        N(copy_row)(x + to * d, X + row * J->row_stride, J->column_stride, s, d);
+        if (x) {
+            N(copy_features)(x + to * d, F, row, s, d);
+        } else {
+            int64_t n = F->indptr[row + 1] - F->indptr[row];
+            T->starts[to] = n_stored;
+            T->stops[to] = n_stored + n;
+            N(copy_stored)(T->x + n_stored, T->columns + n_stored, F, F->indptr[row], n, s);
+            n_stored += n;
+        }
         for (int64_t c = 0; c < k; c++)
             y[c * y_stride + to] = J->Y_is_bytes ? (REAL)flags[row * k + c] : Y[row * k + c];
         w[to] = row_weights ? row_weights[row] : 1;
     }
+    if (!x) N(turn)(T, b, d);
     if (!J->folds) return;
-    memcpy(x + b * d, x, sizeof(REAL) * b * d);
+    if (x) memcpy(x + b * d, x, sizeof(REAL) * b * d);
     memcpy(w + b, w, sizeof(REAL) * b);
     for (int64_t c = 0; c < k; c++)
         memcpy(y + c * y_stride + b, y + c * y_stride, sizeof(REAL) * b);
@@ -349,7 +510,8 @@ static double N(move)(const Moving *J, const Step *S) {
         int64_t end = at < J->low ? J->low : at < J->high ? J->high : J->n;
         int penalized = J->low <= at && at < J->high;
         to = end - at < MOVED_AT_ONCE ? end : at + MOVED_AT_ONCE;
-        double squares = N(moved)(&J->rule, theta, J->g, at, m, v, to - at, penalized, S);
+        double squares = N(moved)(&J->rule, theta, (const REAL *)J->g + at, at, m, v,
+                                    to - at, penalized, S);
         if (penalized) norm += squares;
         if (!S->flushes) continue;
         N(flush)(theta + at, to - at);
@@ -359,46 +521,29 @@ static double N(move)(const Moving *J, const Step *S) {
     return norm;
 }
 
-/* The buffers for a member's step. */
-typedef struct {
-    REAL *x, *y, *w_all, *a1, *delta1, *z2, *w, *loss, *spare, *g, *W2_T;
-    int64_t *ends, *next;
-} N(Desk);
+/* What rows `from` to `to` of the desk, of b, add to a member's gradient, and their loss.
 
-static N(Desk) N(desk)(const Training *J, int64_t most, Buffers *buffers) {
-    int64_t d = J->d, h = J->h, k = J->k;
-    int64_t copies = J->folds ? 2 : 1;
-    N(Desk) D;
-    D.x = take(buffers, sizeof(REAL) * copies * most * d);
-    D.y = take(buffers, sizeof(REAL) * copies * most * k);
-    D.w_all = take(buffers, sizeof(REAL) * copies * most);
-    D.a1 = take(buffers, sizeof(REAL) * most * h);
-    D.delta1 = k > 1 ? take(buffers, sizeof(REAL) * most * h) : NULL;
-    D.z2 = take(buffers, sizeof(REAL) * most * k);
-    D.w = take(buffers, sizeof(REAL) * most);
-    D.loss = take(buffers, sizeof(REAL) * most);
-    D.spare = take(buffers, sizeof(REAL) * most);
-    D.g = take(buffers, sizeof(REAL) * J->size);
-    D.W2_T = take(buffers, sizeof(REAL) * h * k);
-    D.ends = take(buffers, sizeof(int64_t) * (J->M + 1));
-    D.next = take(buffers, sizeof(int64_t) * (J->M + 1));
-    return D;
-}
-
-/* Add the gradient of rows `from` to `to` of the desk to a member's; return their loss.
-
-If is_first, the gradient of W1, and with several outputs that of W2, is overwritten.
-`own` is the weight of each row for the member.
+The gradient of W1 (and of several outputs that of W2) has no values yet if is_first;
+`own` is what a row weighs for the member.  With stored numbers the gradient of W1 is
+left to `step_of_stored`.
 */
 static double N(learn)(const Training *J, const N(Desk) *D, int64_t from, int64_t to,
-                       int64_t y_stride, REAL own, const REAL *theta, int is_first) {
+                       int64_t b, int64_t y_stride, REAL own, const REAL *theta,
+                       int is_first) {
     int64_t d = J->d, h = J->h, k = J->k, n = to - from, W2_at = h + d * h;
-    const REAL *x = D->x + from * d, *W1 = theta + h, *W2 = theta + W2_at, *b2 = W2 + h * k;
-    REAL *g_W1 = D->g + h;
-    REAL *a1 = D->a1, *z2 = D->z2, *w = D->w, *g_W2 = D->g + W2_at, *g_b2 = g_W2 + h * k;
+    const REAL *x = D->x ? D->x + from * d : NULL;
+    const REAL *W1 = theta + h, *W2 = theta + W2_at, *b2 = W2 + h * k;
+    REAL *g_W1 = D->g + h, *g_W2 = D->g_W2, *g_b2 = g_W2 + h * k;
+    REAL *a1 = D->a1, *z2 = D->z2, *w = D->w;
 
     /* forward: a1 = f(x W1 + b1), z2 = a1 W2 + b2 */
-    N(product)(J->gemm, x, d, 0, W1, h, 0, 0, a1, h, n, h, d);
+    if (x) N(product)(J->gemm, x, d, 0, W1, h, 0, 0, a1, h, n, h, d);
+    for (int64_t i = 0; !x && i < n; i++) {
+        const N(Stored) *T = &D->stored;
+        int64_t row = from + i < b ? from + i : from + i - b, at = T->starts[row];
+        memset(a1 + i * h, 0, sizeof(REAL) * h);
+        N(add_rows)(a1 + i * h, W1, h, 0, T->columns + at, T->x + at, T->stops[row] - at, h);
+    }
     N(hidden)(J->activation, a1, theta, n, h, W2, b2[0], k == 1 ? z2 : NULL);
     if (k > 1) {
         for (int64_t c = 0; c < k; c++)
@@ -424,26 +569,79 @@ static double N(learn)(const Training *J, const N(Desk) *D, int64_t from, int64_
         N(product)(J->gemm, z2, n, 1, D->W2_T, h, 0, 0, D->delta1, h, n, h, k);
     }
     REAL *delta1 = N(hidden_error)(J->activation, D->delta1, a1, n, h, D->g, z2, W2, g_W2);
-    N(product)(J->gemm, x, d, 1, delta1, h, 0, !is_first, g_W1, h, d, h, n);
+    if (x) N(product)(J->gemm, x, d, 1, delta1, h, 0, !is_first, g_W1, h, d, h, n);
     return total;
 }
 
-/* A step of member j on the batch on the desk.
+/* A step on n numbers of member j from `at` on, g being their gradient, with all that
+   belongs to a step.  It returns the squared norm before it of what is penalized. */
+static double N(update)(const Training *J, const Step *S, int64_t j, const REAL *g,
+                        int64_t at, int64_t n, int penalized) {
+    int64_t own = j * J->size;
+    REAL *theta = (REAL *)J->theta + own, *v = (REAL *)J->second + own;
+    REAL *m = J->first ? (REAL *)J->first + own : NULL;
+    double squares = N(moved)(&J->rule, theta, g, at, m, v, n, penalized, S);
+    if (S->flushes) {
+        N(flush)(theta + at, n);
+        N(flush)(v + at, n);
+        if (m) N(flush)(m + at, n);
+    }
+    if (S->averages) N(take_mean)((REAL *)J->average + own + at, theta + at, n, S->kept);
+    return penalized ? squares : 0;
+}
+
+/* A step on the W1 of member j, of the stored numbers on the desk.
+
+Features follow each other in parts: the gradient of some, and their step while that is
+in the cache.  The rows of the member, n from `first` on, are two runs of those of a
+feature.  slopes are as in `step`.
+*/
+static double N(step_of_stored)(const Training *J, const N(Desk) *D, const Step *S,
+                                int64_t j, int64_t first, int64_t n, const REAL *s,
+                                REAL *slopes) {
+    int64_t d = J->d, h = J->h, b = S->b, n_before = first + n - b;
+    const REAL *W1 = (const REAL *)J->theta + j * J->size + h;
+    const REAL *delta1 = D->delta1 ? D->delta1 : D->a1;
+    const N(Stored) *T = &D->stored;
+    double norm = 0;
+    for (int64_t from = 0, to; from < d; from = to) {
+        to = d - from < D->part ? d : from + D->part;
+        REAL *g_W1 = D->g + h;
+        memset(g_W1, 0, sizeof(REAL) * (to - from) * h);
+        for (int64_t i = from; i < to; i++) {
+            int64_t at = T->of_feature[i], length = T->of_feature[i + 1] - at, low = 0;
+            const int32_t *rows = T->rows + at;
+            const REAL *x = T->x_by_feature + at;
+            REAL *g = g_W1 + (i - from) * h;
+            if (slopes) slopes[i] = 0;
+            if (!length) continue;
+            int64_t high = 0;
+            if (J->folds)
+                for (int64_t e = 0; e < length; e++)
+                    low += rows[e] < n_before, high += rows[e] < first;
+            N(add_rows)(g, delta1, h, b - first, rows, x, low, h);
+            N(add_rows)(g, delta1, h, -first, rows + high, x + high, length - high, h);
+            if (slopes) slopes[i] = N(dot)(W1 + i * h, g, h) / s[i];
+        }
+        norm += N(update)(J, S, j, g_W1, h + from * h, (to - from) * h, 1);
+    }
+    return norm;
+}
+
+/* A step of member j on the batch that lies on the desk.
 
 slopes (d,), unless NULL, receive the derivatives of its loss by the scales s.
 */
 static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t j,
                     const REAL *s, REAL *slopes) {
-    int64_t d = J->d, h = J->h, k = J->k, b = S->b, size = J->size;
+    int64_t d = J->d, h = J->h, k = J->k, b = S->b;
     int64_t W2_at = h + d * h, b2_at = W2_at + h * k;
-    REAL *theta = (REAL *)J->theta + j * size, *v = (REAL *)J->second + j * size;
-    REAL *m = J->first ? (REAL *)J->first + j * size : NULL;
-    REAL *mean = J->average ? (REAL *)J->average + j * size : NULL;
-    REAL *W1 = theta + h, *g_W1 = D->g + h;
+    const REAL *theta = (const REAL *)J->theta + j * J->size, *W1 = theta + h;
+    REAL *g_W1 = D->g + h, *g_W2 = D->g_W2, *g_b2 = g_W2 + h * k;
     /* Its rows: all but those held out from it. */
     int64_t first = J->folds ? D->ends[j + 1] : 0, y_stride = J->folds ? 2 * b : b;
     int64_t n = J->folds ? b - (D->ends[j + 1] - D->ends[j]) : b;
-    int64_t part = rows_at_once(n, d * h);
+    int64_t part = D->x ? rows_at_once(n, d * h) : n > 0 ? n : 1;
     double total = 0, norm = 0;
 
     if (k > 1)
@@ -452,32 +650,26 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
         for (int64_t u = 0; u < h; u++)
             for (int64_t c = 0; c < k; c++) D->W2_T[c * h + u] = theta[W2_at + u * k + c];
     memset(D->g, 0, sizeof(REAL) * h);
-    memset(D->g + b2_at, 0, sizeof(REAL) * k);
-    if (k == 1 || !n) memset(D->g + W2_at, 0, sizeof(REAL) * h * k);
-    if (!n) memset(g_W1, 0, sizeof(REAL) * d * h);
+    memset(g_b2, 0, sizeof(REAL) * k);
+    if (k == 1 || !n) memset(g_W2, 0, sizeof(REAL) * h * k);
+    if (D->x && !n) memset(g_W1, 0, sizeof(REAL) * d * h);
     for (int64_t i = first; i < first + n; i += part) {
         int64_t to = first + n - i < part ? first + n : i + part;
-        total += N(learn)(J, D, i, to, y_stride, (REAL)J->member_weights[j], theta,
+        total += N(learn)(J, D, i, to, b, y_stride, (REAL)J->member_weights[j], theta,
                           i == first);
     }
-    if (slopes) {  /* x is s times the features, and so is dL/dW1 */
+    if (D->x && slopes) {  /* x is s times the features, and so is dL/dW1 */
         for (int64_t i = 0; i < d; i++)
             slopes[i] = N(dot)(W1 + i * h, g_W1 + i * h, h) / s[i];
     }
-
-    /* Pieces of theta: position, length, and whether penalized. */
-    int64_t pieces[3][3] = {{h, d * h + h * k, 1}, {0, h, 0}, {b2_at, k, 0}};
-    for (int p = 0; p < 3; p++) {
-        int64_t at = pieces[p][0], n = pieces[p][1];
-        double squares = N(moved)(&J->rule, theta, D->g, at, m, v, n, (int)pieces[p][2], S);
-        if (pieces[p][2]) norm += squares;
-        if (S->flushes) {
-            N(flush)(theta + at, n);
-            N(flush)(v + at, n);
-            if (m) N(flush)(m + at, n);
-        }
-        if (S->averages) N(take_mean)(mean + at, theta + at, n, S->kept);
+    if (D->x) {
+        norm = N(update)(J, S, j, g_W1, h, d * h + h * k, 1);
+    } else {
+        norm = N(step_of_stored)(J, D, S, j, first, n, s, slopes);
+        norm += N(update)(J, S, j, g_W2, W2_at, h * k, 1);
     }
+    N(update)(J, S, j, D->g, 0, h, 0);
+    N(update)(J, S, j, g_b2, b2_at, k, 0);
     J->sums[SUMS * j] += total;
     J->sums[SUMS * j + 1] += norm * b / S->rows_of_penalty;
 }
@@ -515,11 +707,11 @@ static void N(move_scales)(const Training *J, const Step *S, REAL *slopes, REAL 
 static int N(train)(const Training *J, int64_t first, int64_t last, int64_t start,
                     int64_t n_rows, int64_t steps) {
     Buffers buffers = {0};
-    N(Desk) D = N(desk)(J, J->batch < n_rows ? J->batch : n_rows, &buffers);
+    N(Desk) D = N(desk)(J, J->batch < n_rows ? J->batch : n_rows, start, n_rows, &buffers);
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
     for (int64_t stop = start + n_rows; start < stop; start += J->batch, steps++) {
         Step S = step_of(J, steps, stop - start < J->batch ? stop - start : J->batch);
-        N(gather)(J, start, S.b, NULL, D.x, D.y, D.w_all, D.ends, D.next);
+        N(gather)(J, start, S.b, NULL, &D);
         for (int64_t j = first; j < last; j++) N(step)(J, &D, &S, j, NULL, NULL);
     }
     give_back(&buffers);
@@ -532,7 +724,7 @@ static int N(train_together)(const Training *J, int64_t first, int64_t last, int
     int64_t d = J->d, n_steps = (n_rows + J->batch - 1) / J->batch, gathered = -1, now;
     REAL *slopes = T->slopes;
     Buffers buffers = {0};
-    N(Desk) D = N(desk)(J, J->batch < n_rows ? J->batch : n_rows, &buffers);
+    N(Desk) D = N(desk)(J, J->batch < n_rows ? J->batch : n_rows, start, n_rows, &buffers);
     REAL *s = take(&buffers, sizeof(REAL) * d);
     REAL *sums = J->groups ? take(&buffers, sizeof(REAL) * J->n_groups) : NULL;
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
@@ -549,7 +741,7 @@ static int N(train_together)(const Training *J, int64_t first, int64_t last, int
             int64_t at = now * J->batch, b = n_rows - at < J->batch ? n_rows - at : J->batch;
             S = step_of(J, steps + now, b);
             N(find_scales)(J, s);
-            N(gather)(J, start + at, b, s, D.x, D.y, D.w_all, D.ends, D.next);
+            N(gather)(J, start + at, b, s, &D);
             gathered = now;
         }
         N(step)(J, &D, &S, j, s, slopes + j * d);
@@ -562,13 +754,28 @@ static int N(train_together)(const Training *J, int64_t first, int64_t last, int
     return 0;
 }
 
+/* a1 = x W1 of a sparse row: some of its stored numbers after the other. */
+static void N(hidden_of_stored)(const Features *F, int64_t row, const REAL *W1,
+                                int64_t stride, REAL *a1, int64_t h) {
+    REAL x[STORED_AT_ONCE];
+    int32_t columns[STORED_AT_ONCE];
+    int64_t stop = F->indptr[row + 1];
+    memset(a1, 0, sizeof(REAL) * h);
+    for (int64_t at = F->indptr[row]; at < stop; at += STORED_AT_ONCE) {
+        int64_t n = stop - at < STORED_AT_ONCE ? stop - at : STORED_AT_ONCE;
+        N(copy_stored)(x, columns, F, at, n, NULL);
+        N(add_rows)(a1, W1, stride, 0, columns, x, n, h);
+    }
+}
+
 /* Scores, (n, k), of the rows held out from members `first` to `last`. */
 static int N(score)(const Scoring *J, int64_t first, int64_t last) {
     int64_t d = J->d, h = J->h, k = J->k, wide = h * J->M, most = SCORED_ROWS;
-    const REAL *X = J->X;
+    int stored = is_stored(&J->features);
+    const REAL *X = J->features.X;
     Buffers buffers = {0};
     while (most > 8 && most * d * h > DIRECT_PRODUCT) most /= 2;
-    REAL *copied = J->rows ? take(&buffers, sizeof(REAL) * most * d) : NULL;
+    REAL *copied = J->rows && !stored ? take(&buffers, sizeof(REAL) * most * d) : NULL;
     REAL *a1 = take(&buffers, sizeof(REAL) * most * h);
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
     for (int64_t j = first; j < last; j++) {
@@ -577,11 +784,13 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
         for (int64_t i = J->starts[j]; i < J->starts[j + 1]; i += most) {
             int64_t b = J->starts[j + 1] - i < most ? J->starts[j + 1] - i : most;
             const REAL *x = J->rows ? copied : X + i * d;
+            const int64_t *rows = J->rows ? J->rows + i : NULL;
             REAL *RESTRICT z2 = (REAL *)J->scores + i * k;
-            for (int64_t row = 0; J->rows && row < b; row++)
-                N(copy_row)(copied + row * d, X + J->rows[i + row] * J->row_stride,
-                            J->column_stride, NULL, d);
-            N(product)(J->gemm, x, d, 0, W1, wide, 0, 0, a1, h, b, h, d);
+            for (int64_t row = 0; rows && row < b; row++)
+                if (stored)
+                    N(hidden_of_stored)(&J->features, rows[row], W1, wide, a1 + row * h, h);
+                else N(copy_features)(copied + row * d, &J->features, rows[row], NULL, d);
+            if (!stored) N(product)(J->gemm, x, d, 0, W1, wide, 0, 0, a1, h, b, h, d);
             N(hidden)(J->activation, a1, b1, b, h, W2, b2[0], k == 1 ? z2 : NULL);
             if (k == 1) continue;
             N(product)(J->gemm, a1, h, 0, W2, k, 0, 0, z2, k, b, k, h);

@@ -296,14 +296,14 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Whether the network also sees numeric columns encoded by bins: for each bin, a
         column that grows from 0 to 1 within it. A `PiecewiseLinear` adds the bins for
         all ensemble members; None for no bins. With 'auto' a second training follows:
-        half as many networks with half the hidden units see the bins as well. Pairs of
-        them become further members, and held-out rows weight the two groups. 'auto'
-        does this if `fit` gets at least 200 dense rows in memory, at most 128 columns
-        and four million encoded numbers, with a solver whose steps do not depend on the
-        length of the gradient, such as 'adam', and if `n_members`, `max_iter` and
-        `early_stopping` are 'auto'. `n_iter_` counts the epochs of
-        both trainings; the attributes of other 'auto' parameters are those of the
-        first. ``coefs_[0]`` has a row for each bin, see `encoded_feature_names_`.
+        half as many networks of half the hidden units see the bins as well. Pairs of
+        them become further members, and held-out rows weight the two groups. This is
+        for `fit` on dense rows and tables in memory: for 200 rows or more, up to 128
+        columns (of a table with many categories, numeric ones) and four million encoded
+        numbers, the solvers 'adam' and 'adamw', and `n_members`, `max_iter` and
+        `early_stopping` left at 'auto'. `n_iter_` counts the epochs of both trainings;
+        the attributes of other 'auto' parameters are those of the first. ``coefs_[0]``
+        has a row for each bin, see `encoded_feature_names_`.
 
     extrapolation : float or inf, default=0.05
         How far predictions may go beyond the range of the training targets, as a

@@ -14,7 +14,10 @@ result is one network of all members on the columns and their bins; the members 
 first training have input weights of 0 for the bins.  If w = 1 is best, the result is
 the network of the first training, on the columns alone.
 
-The second training continues the count of epochs.
+A table with many categories is a CSR that begins with its numbers (`Columns`), and
+stays one: the bins follow the indicators.  Another CSR has no bins.
+
+Epochs are counted on from the first training to the second.
 """
 
 from dataclasses import dataclass, replace
@@ -31,8 +34,8 @@ from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._training.held_out import Blend, HeldOut, spawn
 from sklearn_bp.optimizers import adaptive
 
-# With numeric_encoding="auto": bins per column; fewest rows, and most numbers of the
-# encoded rows.
+# With numeric_encoding="auto": bins per column; fewest rows, and most numbers that the
+# encoded rows store.
 BINS = 8
 FEWEST_ROWS = 200
 MOST_NUMBERS = 2**22
@@ -60,7 +63,7 @@ def explicitly_encoded(recipe, rows, inputs):
         )
     if not rows.encodes_numbers:
         raise ValueError(
-            f"{name} needs dense rows in memory. Set numeric_encoding=None."
+            f"{name} is for dense rows and tables in memory. Set numeric_encoding=None."
         )
     return rows.with_bins(inputs, given.n_bins)
 
@@ -88,7 +91,9 @@ def following(fitting, training, result, constant):
         return None  # the best constant has no loss
     recipe, rows, targets = fitting.recipe, fitting.rows, fitting.targets
     inputs = rows.with_bins(fitting.inputs, BINS)
-    if inputs.bins is None or rows.n_rows * inputs.bins.n_seen > MOST_NUMBERS:
+    if inputs.bins is None:
+        return None
+    if rows.n_stored + rows.n_rows * inputs.bins.n_bins > MOST_NUMBERS:
         return None
     rows = rows.prepared(inputs, targets, None)
     settings = _smaller(rows.settings(inputs, fitting.settings.shape[2]))
@@ -122,7 +127,7 @@ def is_encoded(fitting):
         and type(fitting.validate) is HeldOut
         and len(fitting.validate.rows) > 1
         and rows.n_rows >= FEWEST_ROWS
-        and rows.n_inputs <= MANY_COLUMNS
+        and rows.n_full <= MANY_COLUMNS
         and rows.encodes_numbers
     )
 

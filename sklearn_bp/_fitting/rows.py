@@ -214,8 +214,23 @@ class MemoryRows:
 
     @property
     def encodes_numbers(self):
-        """Whether rows of this kind and format can be encoded by bins."""
-        return not sparse.issparse(self.X) and self.rotation is None
+        """Whether rows of this kind and format can be encoded by bins.
+
+        Of a CSR, where `Columns` made it, so that its first columns are full numbers.
+        """
+        full = self.columns is not None and self.columns.n_dense(self.X)
+        return (full or not sparse.issparse(self.X)) and self.rotation is None
+
+    @property
+    def n_full(self):
+        """Number of columns that all rows store."""
+        full = 0 if self.columns is None else self.columns.n_dense(self.X)
+        return full or self.n_inputs
+
+    @property
+    def n_stored(self):
+        """Number of values that the rows store as the solver gets them."""
+        return self.n_rows * row_length(self.scaled[0])
 
     def with_bins(self, inputs, n_bins):
         """The inputs with bins of the numeric columns, between the rows' quantiles."""

@@ -84,6 +84,9 @@ class Bins:
         The lower limit of each bin, and its width.
     means : ndarray of float64, (n_bins,)
         The mean of each added column over the training rows; a float32 can hold it.
+    is_sparse : bool
+        Whether sparse rows stay sparse, because they are those of a table whose first
+        columns are full numbers; others become dense.
     """
 
     n_columns: int
@@ -91,6 +94,7 @@ class Bins:
     low: np.ndarray
     width: np.ndarray
     means: np.ndarray
+    is_sparse: bool = False
 
     @classmethod
     def of(cls, X, sample_weight, n_numeric, n_bins):
@@ -98,7 +102,7 @@ class Bins:
 
         Parameters
         ----------
-        X : ndarray of shape (n, n_columns)
+        X : ndarray or CSR of shape (n, n_columns)
         sample_weight : ndarray of shape (n,) or None
             None of them 0.
         n_numeric : int
@@ -106,7 +110,8 @@ class Bins:
         """
         if n_numeric == 0:
             return None
-        columns, weights = columns_for_quantiles(X[:, :n_numeric], sample_weight)
+        numeric = _dense(X[:, :n_numeric])
+        columns, weights = columns_for_quantiles(numeric, sample_weight)
         levels = np.arange(1, n_bins) / n_bins
         inner = quantiles(columns.copy(), weights, levels)
         of_bins = []
@@ -122,7 +127,8 @@ class Bins:
         column, low, width = (
             np.concatenate(parts) for parts in zip(*of_bins, strict=True)
         )
-        bins = cls(X.shape[1], column, low, width, np.zeros(len(column)))
+        means = np.zeros(len(column))
+        bins = cls(X.shape[1], column, low, width, means, sparse.issparse(X))
         means = np.average(bins.encode(columns.T), axis=0, weights=weights)
         return replace(bins, means=means.astype(np.float32).astype(np.float64))
 
@@ -173,18 +179,26 @@ class Bins:
     def __call__(self, X):
         """The columns and the added ones, (n, n_columns + n_bins), in the dtype of X.
 
-        Integers become float64, and sparse rows dense.
+        Integers become float64, and sparse rows dense unless `is_sparse`.
         """
-        X = X.toarray() if sparse.issparse(X) else X
         dtype = X.dtype if X.dtype.kind == "f" else np.dtype(np.float64)
         n, d = X.shape
+        if self.is_sparse and sparse.issparse(X):
+            added = np.empty((n, self.n_bins), dtype)
+            self._encode_by_blocks(_dense(X[:, : self.column.max() + 1]), added)
+            parts = [X, sparse.csr_matrix(added)]
+            return sparse.csr_matrix(sparse.hstack(parts, "csr", dtype))
+        X = _dense(X)
         out = np.empty((n, d + self.n_bins), dtype)
         out[:, :d] = X
-        length = max(1, BLOCK_SIZE // self.n_bins)
-        for start in range(0, n, length):
-            rows = slice(start, start + length)
-            self.encode(X[rows], out[rows, d:])
+        self._encode_by_blocks(X, out[:, d:])
         return out
+
+    def _encode_by_blocks(self, X, out):
+        length = max(1, BLOCK_SIZE // self.n_bins)
+        for start in range(0, len(X), length):
+            rows = slice(start, start + length)
+            self.encode(X[rows], out[rows])
 
     def through(self, X, gradient):
         """Derivatives by the columns, from those by all that the network sees.
@@ -198,8 +212,7 @@ class Bins:
         -------
         ndarray of shape (n, n_outputs, n_columns)
         """
-        X = X.toarray() if sparse.issparse(X) else X
-        values, (low, high) = self._places(X), self.limits
+        values, (low, high) = self._places(_dense(X)), self.limits
         slopes = ((values >= low) & (values < high)) * self._per_width
         found = gradient[..., : self.n_columns].copy()
         by_bin = gradient[..., self.n_columns :] * slopes[:, np.newaxis]
@@ -209,9 +222,11 @@ class Bins:
 
     def scaling(self, columns):
         """The scaling of all columns: `columns`, then that of the added ones."""
-        factor = np.full(self.n_bins, FACTOR)
         return Scaling(
-            np.append(columns.centre, self.means), np.append(columns.factor, factor)
+            np.append(columns.centre, self.means),
+            np.append(columns.factor, np.full(self.n_bins, FACTOR)),
+            columns.n_dense,
+            n_added=self.n_bins if columns.n_dense else 0,
         )
 
     def rearranged(self, origins):
@@ -227,3 +242,7 @@ class Bins:
         numbers = np.arange(self.n_bins) - starts
         pairs = zip(self.column, numbers, strict=True)
         return np.array([f"{names[j]}_bin{t}" for j, t in pairs], dtype=object)
+
+
+def _dense(X):
+    return X.toarray() if sparse.issparse(X) else X

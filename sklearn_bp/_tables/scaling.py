@@ -60,6 +60,8 @@ class Scaling:
         The centre takes the place of values beyond.
     cuts : bool, default=False
         Whether rows for training may have values beyond the limits.
+    n_added : int, default=0
+        For a CSR with dense columns on the left, their number on the right.
     """
 
     centre: Any
@@ -67,6 +69,7 @@ class Scaling:
     n_dense: int = 0
     limits: Any = None
     cuts: bool = False
+    n_added: int = 0
 
     @classmethod
     def of_features(cls, X, sample_weight=None, n_dense=0):
@@ -235,13 +238,22 @@ class Scaling:
 
     def _scaled_csr(self, X):
         if self.n_dense:
-            dense = Scaling(self.centre[: self.n_dense], self.factor[: self.n_dense])
-            rest = Scaling(None, self.factor[self.n_dense :])
-            head = sparse.csr_matrix(dense(X[:, : self.n_dense].toarray()))
-            return sparse.hstack([head, rest(X[:, self.n_dense :])], format="csr")
+            first, last = self.n_dense, len(self.factor) - self.n_added
+            rest = Scaling(None, self.factor[first:last])
+            parts = [
+                self._scaled_as_dense(X, slice(first)),
+                rest(X[:, first:last]),
+                self._scaled_as_dense(X, slice(last, None)),
+            ]
+            return sparse.hstack(parts[: 2 + bool(self.n_added)], format="csr")
         if X.dtype == np.float32 and self._exceeds_float32():
             return (X @ sparse.diags(self.factor)).astype(np.float32)
         return X @ sparse.diags(self.factor.astype(X.dtype))
+
+    def _scaled_as_dense(self, X, columns):
+        """Some columns of a CSR, scaled as those of a dense array."""
+        own = Scaling(self.centre[columns], self.factor[columns])
+        return sparse.csr_matrix(own(X[:, columns].toarray()))
 
     def _nears_overflow(self):
         """Whether differences of values may overflow, because a column is very wide."""

@@ -241,7 +241,7 @@ class HeldOut(_ValidationRows):
     def scores(self, parameters):
         """Scores of the held-out rows, member by member, (n_held_out, n_outputs)."""
         if self._at_once is None:
-            if _compiled.Scores.cover(self.network, self.X, parameters):
+            if _compiled.Scores.cover(self.network, self.X, self.scaling, parameters):
                 dtype = parameters.flat.dtype
                 own = self.network, self.X, self.rows, self.scaling, dtype
                 self._at_once = _compiled.Scores(*own)

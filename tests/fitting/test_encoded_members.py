@@ -20,7 +20,7 @@ from sklearn_bp import (
     TwoLayerClassifier,
     TwoLayerRegressor,
 )
-from sklearn_bp._fitting import encoded_members
+from sklearn_bp._fitting import derivatives, encoded_members
 from sklearn_bp._fitting.state_files import read
 from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
@@ -189,7 +189,7 @@ def test_bins_need_all_rows_and_dense_ones():
     model = TwoLayerRegressor(**SMALL, numeric_encoding=PiecewiseLinear())
     with pytest.raises(ValueError, match="call fit first, and continue with"):
         model.partial_fit(X, SIGNAL)
-    with pytest.raises(ValueError, match="needs dense rows in memory"):
+    with pytest.raises(ValueError, match="is for dense rows and tables in memory"):
         model.fit(sparse.csr_array(X), SIGNAL)
     model.fit(X, SIGNAL).partial_fit(X, SIGNAL)
     model.set_params(numeric_encoding=None)
@@ -202,23 +202,31 @@ def test_bins_need_all_rows_and_dense_ones():
         plain.partial_fit(X, SIGNAL)
 
 
-def table():
+def table(n_levels=3):
     """Categories, missing values, a column of two values; and the target's."""
     frame = pd.DataFrame(X, columns=list("abcd"))
     frame.loc[::7, "b"] = np.nan
-    frame["e"] = np.array(["u", "v", "w"])[RNG.integers(0, 3, size=len(X))]
+    letters = [f"{i:03}" for i in range(n_levels)]
+    frame["e"] = np.array(letters)[RNG.permutation(len(X)) % n_levels]
     return frame
 
 
+# Few levels make a dense matrix, many a CSR, and more than 128 inputs.
+over_levels = pytest.mark.parametrize("n_levels", [3, 130])
+
+
+@over_levels
 @over_kinds
-def test_tables_are_encoded_too(kind, y):
-    frame = table()
+def test_tables_are_encoded_too(kind, y, n_levels):
+    frame = table(n_levels)
     model = kind(**SMALL).fit(frame, y)
+    assert model._fitted.columns.is_sparse == (n_levels == 130)
+    assert model.n_members_ == 10
     names = model.encoded_feature_names_
-    assert list(names[:8]) == ["a", "b", "c", "d", "missingindicator_b"] + [
-        f"e_{level}" for level in "uvw"
-    ]
-    assert list(names[8:]) == [f"{c}_bin{t}" for c in "abc" for t in range(8)]
+    levels = [f"e_{i:03}" for i in range(n_levels)]
+    own = ["a", "b", "c", "d", "missingindicator_b", *levels]
+    assert list(names[: len(own)]) == own
+    assert list(names[len(own) :]) == [f"{c}_bin{t}" for c in "abc" for t in range(8)]
     assert model.feature_importances_.shape == (5,)
     assert model.feature_importances_[:2].sum() > 0.5
     again = pickle.loads(pickle.dumps(model))
@@ -227,8 +235,60 @@ def test_tables_are_encoded_too(kind, y):
     before = scores(model, frame)
     new = frame.assign(e="x")
     model.set_params(learning_rate_init=1e-12).partial_fit(new, y)
-    assert list(model.encoded_feature_names_[5:9]) == ["e_u", "e_v", "e_w", "e_x"]
+    at = len(own) - 1
+    assert list(model.encoded_feature_names_[at : at + 2]) == [levels[-1], "e_x"]
     assert_allclose(scores(model, frame), before, rtol=1e-5, atol=1e-5)
+
+
+@over_kinds
+def test_tables_of_many_levels_are_seen_by_the_numbers_in_them(kind, y):
+    """Scores and derivatives are those of the same rows stored densely."""
+    frame = table(130)
+    frame.loc[::9, "a"] = 1e9  # beyond the limits
+    wild = kind(**SMALL).fit(table(130), y)
+    rows = wild._check_features(frame)
+    assert sparse.issparse(rows)
+    fitted = wild._fitted_network()
+    assert_allclose(fitted.scores(rows), fitted.scores(rows.toarray()), rtol=1e-9)
+    found, expected = (
+        derivatives.input_gradient(fitted, x) for x in (rows, rows.toarray())
+    )
+    assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    few = [scores(wild, frame[i : i + 20]) for i in range(0, 260, 20)]
+    assert_allclose(np.concatenate(few), scores(wild, frame), rtol=1e-9, atol=1e-9)
+    settings = SMALL | {"max_iter": 30, "n_members": 2}
+    model = kind(**settings, numeric_encoding=PiecewiseLinear(5)).fit(frame, y)
+    assert model.coefs_[0].shape == (5 + 130 + 15, 12)
+    assert model.coefs_[0][-15:].all()
+
+
+@over_kinds
+def test_other_rows_of_a_table_of_many_levels(kind, y):
+    """As X_val, as a CSR of numbers, and in streams that go on."""
+    frame = table(130)
+    settings = SMALL | {"numeric_encoding": PiecewiseLinear(), "max_iter": 20}
+    model = kind(**settings).fit(frame, y, X_val=frame, y_val=y)
+    model.partial_fit(frame, y, X_val=frame[:100], y_val=y[:100])
+    numbers = frame.fillna(0).astype(float)
+    model = kind(**SMALL, categorical_features=["e"]).fit(numbers, y)
+    assert model.n_members_ == 10
+    array = numbers.to_numpy()
+    same = kind(**SMALL, categorical_features=[4]).fit(array, y)
+    for own, other in zip(model.coefs_, same.coefs_, strict=True):
+        assert_array_equal(own, other)
+    assert_array_equal(scores(same, sparse.csr_array(array)), scores(same, array))
+    good, shape = model.score(numbers, y), model.coefs_[0].shape
+    model.set_params(warm_start=True).fit(numbers, y)
+    assert model.coefs_[0].shape == shape
+    assert model.score(numbers, y) > good - 0.05
+
+
+def test_many_numeric_columns_have_no_bins():
+    wide = pd.DataFrame(RNG.normal(size=(260, 129))).rename(columns=str)
+    for frame in (wide, wide.assign(e=table(130)["e"])):
+        model = TwoLayerRegressor(**SMALL).fit(frame, SIGNAL)
+        assert model.n_members_ == 8
+        assert model.coefs_[0].shape[0] == 129 + 130 * ("e" in frame)
 
 
 @over_kinds
@@ -336,7 +396,9 @@ def test_rows_of_weight_zero_are_absent():
     assert_array_equal(model.predict(X), alone.predict(X))
 
 
-# Breaking off.
+# Breaking off: rows that are dense, and a table that makes a CSR.
+
+ARRAY, FRAME = X, table(130)
 
 
 @pytest.fixture(scope="module")
@@ -344,15 +406,19 @@ def whole():
     """Fits without a break, and the epochs of their first training."""
     found = {}
     for kind, y in KINDS:
-        plain = kind(**SMALL, numeric_encoding=None).fit(X, y)
-        found[kind] = kind(**SMALL).fit(X, y), plain.n_iter_
+        for of_table, rows in enumerate((ARRAY, FRAME)):
+            plain = kind(**SMALL, numeric_encoding=None).fit(rows, y)
+            found[kind, bool(of_table)] = kind(**SMALL).fit(rows, y), plain.n_iter_
     return found
 
 
 @needs_callbacks
+@pytest.mark.parametrize("of_table", [False, True])
 @over_kinds
-def test_a_fit_that_is_broken_off_goes_on_to_the_same_bits(kind, y, whole, tmp_path):
-    unbroken, n_first = whole[kind]
+def test_a_fit_that_is_broken_off_goes_on_to_the_same_bits(
+    kind, y, of_table, whole, tmp_path
+):
+    X, (unbroken, n_first) = FRAME if of_table else ARRAY, whole[kind, of_table]
     path = tmp_path / "fit.ckpt"
     n_second = unbroken.n_iter_ - n_first
     for after in (n_first - 2, 1, 1, 1, n_second - 3):
@@ -380,7 +446,7 @@ def test_a_fit_that_is_broken_off_goes_on_to_the_same_bits(kind, y, whole, tmp_p
 @needs_callbacks
 @over_kinds
 def test_a_stop_keeps_what_there_is(kind, y, whole):
-    unbroken, n_first = whole[kind]
+    unbroken, n_first = whole[kind, False]
     # In the first training: the network on the columns alone.
     model = kind(**SMALL).set_callbacks(Breaking(3)).fit(X, y)
     assert (model.n_iter_, model.n_members_) == (3, 8)

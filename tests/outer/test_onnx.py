@@ -130,6 +130,21 @@ def test_columns_encoded_by_bins(offset, dtype):
 
 
 @over_dtypes
+def test_columns_of_a_table_of_many_levels_encoded_by_bins(dtype):
+    """Training was on a CSR; the graph's rows are dense."""
+    rows = np.repeat(X, 2, axis=0) + RNG.normal(size=(280, 4))
+    rows[:, 2] = np.arange(280) % 130
+    rows = rows.astype(dtype)
+    settings = {"random_state": 0, "categorical_features": [2]}
+    model = TwoLayerRegressor(6, **settings).fit(rows, np.repeat(SIGNAL, 2))
+    assert model.coefs_[0].shape[0] == 3 + 130 + 24
+    later = 3 * rows
+    later[:, 2] = np.arange(280) % 150  # with levels that training has not seen
+    for known in (rows, later):
+        assert_same(model, known, 1e-5 if dtype == np.float32 else None)
+
+
+@over_dtypes
 @pytest.mark.parametrize(
     "loss", [*REGRESSOR_LOSSES, Huber(0.5), Quantile([0.1, 0.5, 0.7])], ids=repr
 )

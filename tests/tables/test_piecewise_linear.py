@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 
 from sklearn_bp import PiecewiseLinear
 from sklearn_bp._tables.piecewise_linear import Bins
@@ -131,6 +132,32 @@ def test_all_columns_and_their_bins(dtype):
     names = bins.names(list("abcdefg"))
     assert names[0] == "a_bin0"
     assert len(names) == len(set(names)) == bins.n_bins
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_rows_of_a_table_stay_sparse(dtype):
+    """Full numbers on the left, then levels, and full bins on the right."""
+    X = drawn(0)[0].astype(dtype)
+    levels = np.eye(9, dtype=dtype)[np.arange(len(X)) % 9]
+    n, table = X.shape[1], np.hstack([X, levels])
+    csr = sparse.csr_matrix(table)
+    of_dense, of_csr = (Bins.of(rows, None, n, 5) for rows in (table, csr))
+    for name in ("column", "low", "width", "means"):
+        assert_array_equal(getattr(of_csr, name), getattr(of_dense, name))
+    seen = of_csr(csr)
+    assert (seen.format, seen.dtype) == ("csr", dtype)
+    assert_array_equal(seen.toarray(), of_dense(table))
+    scaling = Scaling.of_features(csr, n_dense=n)
+    scaled = of_csr.scaling(scaling)(seen)
+    assert (scaled.format, scaled.dtype) == ("csr", dtype)
+    assert scaled.nnz <= len(X) * (n + 1 + of_csr.n_bins)
+    numbers = of_dense.scaling(Scaling.of_features(table))(of_dense(table))
+    found = scaled.toarray()
+    assert_array_equal(found[:, :n], numbers[:, :n])
+    assert_array_equal(found[:, n : n + 9], levels)
+    assert_array_equal(found[:, n + 9 :], numbers[:, n + 9 :])
+    # Of other sparse rows all columns may be empty: they become dense.
+    assert isinstance(of_dense(csr), np.ndarray)
 
 
 def test_bins_follow_rearranged_columns():

@@ -4,6 +4,7 @@ import io
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from places import environment
 from scipy import sparse
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
@@ -29,7 +31,7 @@ from sklearn_bp import (
 from sklearn_bp._common import threads
 from sklearn_bp._common.blas import one_blas_thread
 from sklearn_bp._compiled import library
-from sklearn_bp._compiled.epochs import Epochs
+from sklearn_bp._compiled.epochs import Epochs, Training
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters
@@ -237,25 +239,24 @@ def test_groups_of_scales_are_checked(groups):
         Epochs(network, data, parameters, Adam(), None, 2)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"average": 0},
-        {"penalty_rows": 5},
-        {"penalty_rows": 5, "optimizer": "nesterov"},
-        {"shuffle": False},
-        {"shuffle": "blocks"},
-        {"batch_size": N},
-        {"batch_size": 1},
-        {"schedule": InverseScaling(0.05), "optimizer": "sgd"},
-        {"schedule": as_schedule(Cosine(0.2), 0.05, 0.5, 10, True)},
-        {"folds": True},
-        {"drops_penalty": True, "folds": True, "n_members": 3, "epochs": 40},
-        {"optimizer": "nesterov", "epochs": 60, "average": 0},
-        {"n_members": 256, "folds": True, "n": 300},
-    ],
-    ids=str,
-)
+SETTINGS = [
+    {"average": 0},
+    {"penalty_rows": 5},
+    {"penalty_rows": 5, "optimizer": "nesterov"},
+    {"shuffle": False},
+    {"shuffle": "blocks"},
+    {"batch_size": N},
+    {"batch_size": 1},
+    {"schedule": InverseScaling(0.05), "optimizer": "sgd"},
+    {"schedule": as_schedule(Cosine(0.2), 0.05, 0.5, 10, True)},
+    {"folds": True},
+    {"drops_penalty": True, "folds": True, "n_members": 3, "epochs": 40},
+    {"optimizer": "nesterov", "epochs": 60, "average": 0},
+    {"n_members": 256, "folds": True, "n": 300},
+]
+
+
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
 def test_settings_equal_the_loop(options, monkeypatch):
     """Sixty epochs are 300 steps: small numbers have been flushed once by then."""
     assert_equal_results(*both(monkeypatch, **options))
@@ -271,7 +272,215 @@ def test_float32_equals_the_loop_to_its_rounding(task, n_members, monkeypatch):
     assert_allclose(*(r.parameters.flat for r in results), rtol=1e-3, atol=1e-4)
 
 
-# Sparse rows: the loop in Python, with compiled steps.
+# Sparse rows.
+
+
+def half_empty(X):
+    return sparse.csr_matrix(X * (X > 0))
+
+
+def with_gaps(X):
+    """Numbers that are 0 but stored, and a row and a column without any number."""
+    X = np.where(X > 0.3, X, 0)
+    X[len(X) // 2] = 0
+    X[:, X.shape[1] // 2] = 0
+    csr = sparse.csr_matrix(X)
+    csr.data[::5] = 0
+    return csr
+
+
+@pytest.fixture(params=["stored numbers", "dense copies"])
+def products(request, monkeypatch):
+    """Both ways to multiply sparse rows, whatever share of their numbers is stored."""
+    full = np.inf if request.param == "stored numbers" else 0
+    monkeypatch.setattr(library, "FULL", full)
+
+
+both_products = pytest.mark.usefixtures("products")
+
+
+@both_products
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+@pytest.mark.parametrize("task", TASKS)
+def test_sparse_rows_equal_the_loop(task, activation, optimizer, monkeypatch):
+    options = {"task": task, "activation": activation, "optimizer": optimizer}
+    assert_equal_results(*both(monkeypatch, change=with_gaps, **options))
+
+
+@both_products
+@pytest.mark.parametrize("weighted", [False, True, "with zeros"])
+@pytest.mark.parametrize("folds", [False, True])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("task", TASKS)
+def test_members_on_sparse_rows_equal_the_loop(
+    task, optimizer, folds, weighted, monkeypatch
+):
+    options = {
+        "task": task,
+        "optimizer": optimizer,
+        "folds": folds,
+        "weighted": weighted,
+        "n_members": 3,
+    }
+    assert_equal_results(*both(monkeypatch, change=with_gaps, **options))
+
+
+@both_products
+@pytest.mark.parametrize("n_members", [1, 4])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("task", TASKS)
+def test_scales_of_sparse_features_equal_the_loop(
+    task, optimizer, n_members, monkeypatch
+):
+    options = {
+        "task": task,
+        "optimizer": optimizer,
+        "n_members": n_members,
+        "folds": True,
+        "scaled": True if n_members == 1 else 9.0,
+        "groups": None if n_members == 1 else 3,
+    }
+    assert_equal_results(*both(monkeypatch, change=half_empty, **options))
+
+
+@both_products
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
+def test_settings_of_sparse_rows_equal_the_loop(options, monkeypatch):
+    assert_equal_results(*both(monkeypatch, change=half_empty, **options))
+
+
+@both_products
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("task", TASKS)
+def test_sparse_float32_equals_the_loop_to_its_rounding(task, n_members, monkeypatch):
+    options = {"task": task, "n_members": n_members, "folds": n_members > 1}
+    options |= {"dtype": np.float32, "epochs": 3, "change": half_empty}
+    results = both(monkeypatch, **options)
+    assert results[0].parameters.flat.dtype == np.float32
+    assert_allclose(*(r.parameters.flat for r in results), rtol=1e-3, atol=1e-4)
+
+
+@both_products
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("h", [1, 3, 5000])
+def test_gradients_in_parts_equal_the_loop(h, scaled, monkeypatch):
+    """Parts have 4,096 weights, or a single feature, and the last part has fewer."""
+    options = {"h": h, "d": 37, "n": 40, "scaled": scaled, "epochs": 3}
+    options |= {"task": "labels", "change": half_empty, "n_members": 2, "folds": True}
+    assert_equal_results(*both(monkeypatch, **options))
+
+
+@both_products
+@pytest.mark.parametrize(
+    "shape", [{"n": 1}, {"d": 1}, {"h": 1}, {"n": 2, "d": 1, "h": 1}]
+)
+@pytest.mark.parametrize("task", TASKS)
+def test_smallest_sparse_shapes_equal_the_loop(task, shape, monkeypatch):
+    options = {"task": task, "batch_size": 1, "change": half_empty}
+    assert_equal_results(*both(monkeypatch, **options | shape))
+
+
+@both_products
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_rows_without_any_stored_number_equal_the_loop(n_members, monkeypatch):
+    options = {"n_members": n_members, "folds": True}
+    options["change"] = lambda X: sparse.csr_matrix(X.shape)
+    assert_equal_results(*both(monkeypatch, **options))
+
+
+def with_long_indices(csr):
+    csr.indices, csr.indptr = csr.indices.astype(np.int64), csr.indptr.astype(np.int64)
+    return csr
+
+
+def read_only_csr(csr):
+    for array in (csr.data, csr.indices, csr.indptr):
+        array.flags.writeable = False
+    return csr
+
+
+def misaligned_csr(csr):
+    csr.data, csr.indices = misaligned(csr.data), misaligned(csr.indices)
+    return csr
+
+
+def unsorted_with_duplicates(csr):
+    """Each number as two halves, and columns backwards."""
+    halves = np.repeat(csr.data / 2, 2), np.repeat(csr.indices, 2), 2 * csr.indptr
+    other = sparse.csr_matrix(halves, shape=csr.shape)
+    for start, stop in zip(other.indptr, other.indptr[1:], strict=False):
+        other.data[start:stop] = other.data[start:stop][::-1].copy()
+        other.indices[start:stop] = other.indices[start:stop][::-1].copy()
+    assert not other.has_sorted_indices
+    return other
+
+
+def with_room_to_spare(csr):
+    """As scipy leaves the arrays of a matrix from which numbers were removed."""
+    csr.data = np.append(csr.data, np.full(7, np.nan))
+    csr.indices = np.append(csr.indices, np.full(7, -1, csr.indices.dtype))
+    return csr
+
+
+SPARSE_SOURCES = {
+    "an array": sparse.csr_array,
+    "read-only": read_only_csr,
+    "misaligned": misaligned_csr,
+    "long indices": with_long_indices,
+    "twice, backwards": unsorted_with_duplicates,
+    "of integers": lambda csr: (4 * csr).astype(int),
+    "of float32": lambda csr: csr.astype(np.float32),
+    "every other row": lambda csr: sparse.csr_matrix(np.repeat(csr.toarray(), 2, 0))[
+        ::2
+    ],
+    "room to spare": with_room_to_spare,
+}
+
+
+@both_products
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("source", SPARSE_SOURCES)
+def test_any_csr_equals_the_loop(source, scaled, monkeypatch):
+    make = SPARSE_SOURCES[source]
+    options = {"change": lambda X: make(with_gaps(X)), "scaled": scaled}
+    assert_equal_results(*both(monkeypatch, folds=True, n_members=3, **options))
+
+
+BAD_SPARSE = {
+    "a column beyond": lambda csr: csr.indices.__setitem__(3, csr.shape[1]),
+    "a negative column": lambda csr: csr.indices.__setitem__(3, -1),
+    "rows that overlap": lambda csr: csr.indptr.__setitem__(2, csr.nnz),
+    "a row before the first": lambda csr: csr.indptr.__setitem__(0, -1),
+    "rows beyond the numbers": lambda csr: csr.indptr.__setitem__(-1, csr.nnz + 1),
+    "numbers that lack": lambda csr: setattr(csr, "data", csr.data[:-1]),
+    "columns that lack": lambda csr: setattr(csr, "indices", csr.indices[:-1]),
+    "rows that lack": lambda csr: setattr(csr, "indptr", csr.indptr[:-1]),
+}
+
+
+@pytest.mark.parametrize("spoil", BAD_SPARSE.values(), ids=BAD_SPARSE)
+def test_no_csr_leads_beyond_its_arrays(spoil):
+    csr = half_empty(np.random.RandomState(0).normal(size=(20, 5)))
+    library.set_sparse(Training(), csr, csr.dtype)
+    spoil(csr)
+    with pytest.raises(ValueError, match=r"do not follow|must be in|has shape"):
+        library.set_sparse(Training(), csr, csr.dtype)
+
+
+def test_full_rows_are_multiplied_by_gemm():
+    """Fewer stored numbers suffice where the rows of the weights are short."""
+
+    def takes_gemm(share, h, dtype=np.float64):
+        csr = sparse.random(50, 20, share, "csr", random_state=0)
+        return library.takes_gemm(csr, h, dtype)
+
+    assert [takes_gemm(share, 64) for share in (0.1, 0.9)] == [False, True]
+    assert [takes_gemm(0.1, h) for h in (5, 500)] == [True, False]
+    assert [takes_gemm(0.1, 16, t) for t in ("f4", "f8")] == [True, False]
+
+
+# Sparse rows on which Python trains: with compiled steps of the optimizer.
 
 
 @pytest.mark.parametrize(
@@ -288,7 +497,8 @@ def test_float32_equals_the_loop_to_its_rounding(task, n_members, monkeypatch):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_steps_of_sparse_rows_equal_the_loop(optimizer, options, monkeypatch):
     """Sixty epochs are 300 steps: small numbers have been flushed once by then."""
-    options = {"optimizer": optimizer, "runs_on": "python"} | options
+    options = {"optimizer": optimizer, "activation": "gelu"} | options
+    options |= {"runs_on": "python"}
     bound = Mock(wraps=_compiled.bound)
     monkeypatch.setattr(_compiled, "bound", bound)
     results = both(monkeypatch, change=half_empty, **options)
@@ -299,12 +509,8 @@ def test_steps_of_sparse_rows_equal_the_loop(optimizer, options, monkeypatch):
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
 def test_steps_of_sparse_rows_with_scales_equal_the_loop(optimizer, monkeypatch):
     options = {"optimizer": optimizer, "scaled": True, "n_members": 3}
-    options |= {"change": half_empty, "runs_on": "python"}
+    options |= {"change": half_empty, "activation": "gelu", "runs_on": "python"}
     assert_equal_results(*both(monkeypatch, **options))
-
-
-def half_empty(X):
-    return sparse.csr_matrix(X * (X > 0))
 
 
 def read_only(X):
@@ -481,6 +687,17 @@ def test_sizes_beyond_c_ints_run_the_loop(monkeypatch):
     assert (few.engine_, many.engine_) == ("compiled", "python")
 
 
+def test_stored_numbers_beyond_c_ints_are_no_matter(monkeypatch):
+    """Products of stored numbers count columns, others all numbers of a batch."""
+    monkeypatch.setattr(_compiled, "MOST", 100)
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", "auto")
+    X, y = small_problem()
+    model = TwoLayerClassifier(4, max_iter=2, batch_size=40, early_stopping=False)
+    for full, engine in ((np.inf, "compiled"), (0, "python")):
+        monkeypatch.setattr(library, "FULL", full)
+        assert model.fit(sparse.csr_matrix(X), y).engine_ == engine
+
+
 def test_environment_chooses(monkeypatch):
     assert fitted_on("auto", monkeypatch).engine_ == "compiled"
     assert fitted_on("compiled", monkeypatch).engine_ == "compiled"
@@ -538,7 +755,7 @@ def test_engines_take_over_from_each_other(solver, n_members, convert, monkeypat
             monkeypatch.setenv("SKLEARN_BP_ENGINE", name)
             for _ in range(2):
                 parts.partial_fit(X, y, classes=[0, 1])
-            assert parts.engine_ == ("python" if sparse.issparse(X) else name)
+            assert parts.engine_ == name
         weights[engines] = parts.coefs_[0]
     for name, engine in (("ccc", "compiled"), ("ppp", "python")):
         monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
@@ -587,12 +804,17 @@ def shared(monkeypatch):
     return use
 
 
+@pytest.mark.parametrize("change", [None, half_empty])
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_same_bits_for_any_number_of_threads(dtype, scaled, shared, monkeypatch):
-    """With scales, threads meet after each step, and some sleep while they wait."""
+def test_same_bits_for_any_number_of_threads(
+    dtype, scaled, change, shared, monkeypatch
+):
+    """With scales threads meet at each step, and some of these sleep for others."""
     results = []
     options = {"n_members": 5, "folds": True, "dtype": dtype, "n": 700}
+    options["change"] = change
+    monkeypatch.setattr(library, "FULL", np.inf)
     for n_threads in (1, 2, 3, 8):
         shared(n_threads)
         options["scaled"] = scaled
@@ -721,11 +943,14 @@ def heeded_interrupts():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are for POSIX")
 @pytest.mark.usefixtures("heeded_interrupts")
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize("n_threads", [1, 2])
-def test_interrupt_keeps_the_last_whole_epoch(n_threads, shared, monkeypatch):
+def test_interrupt_keeps_the_last_whole_epoch(n_threads, convert, shared, monkeypatch):
     """Ctrl-C comes while C runs, and is raised once that returns."""
     shared(n_threads)
+    monkeypatch.setattr(library, "FULL", np.inf)
     _, X, y = model_and_data(5_000)
+    X = convert(X)
     model = TwoLayerClassifier(max_iter=10_000, n_iter_no_change=10_000, random_state=0)
     two_epochs = threading.Event()
     epoch_ends = BestWeights.epoch_ends
@@ -750,9 +975,54 @@ def test_interrupt_keeps_the_last_whole_epoch(n_threads, shared, monkeypatch):
     assert model.stop_reason_ == "interrupted"
     n = model.n_iter_
     assert 2 <= n < 10_000
+    assert model.engine_ == "compiled"
     whole = clone(model).set_params(max_iter=n).fit(X, y)
     assert model.loss_curve_ == whole.loss_curve_
     assert_array_equal(model.coefs_[0], whole.coefs_[0])
+
+
+SCARCE = """
+import resource
+import numpy as np
+from scipy import sparse
+from sklearn_bp import _compiled, activations, losses, optimizers
+from sklearn_bp._network.batches import Data
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.parameters import Parameters
+
+d, r = 6_000_000, resource.RLIMIT_AS  # more than malloc keeps, whatever it has freed
+X = sparse.csr_matrix(([1.0, 2.0], ([0, 1], [3, d - 1])), (2, d), np.float32)
+data = Data.weighted(X, np.array([[True], [False]]), None, 0.0)
+network = TwoLayerNetwork(
+    activations.ACTIVATIONS["relu"], losses.CLASSIFIER_LOSSES["log_loss"][0]
+)
+theta = np.full(d + 3, 0.25, np.float32)
+parameters = Parameters(theta, d, 1, 1, 1)
+sgd = optimizers.SGD(0.0, False)
+epochs = _compiled.Epochs(network, data, parameters, sgd, None, 2)
+rates = np.array([0.1])
+before = resource.getrlimit(r)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(r, (used + 2**24, before[1]))
+try:
+    epochs.epoch(None, rates)
+except MemoryError:
+    print("scarce", (theta == 0.25).all())
+resource.setrlimit(r, before)
+epochs.epoch(None, rates)
+print("enough", np.flatnonzero(theta[1 : d + 1] != 0.25).tolist() == [3, d - 1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are for Linux")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it aborts")
+def test_scarce_memory_is_told():
+    """Nothing has changed then, and training goes on once there is enough."""
+    run = [sys.executable, "-c", SCARCE]
+    found = subprocess.run(
+        run, capture_output=True, text=True, check=True, env=environment()
+    )
+    assert found.stdout == "scarce True\nenough True\n"
 
 
 @pytest.mark.parametrize("engine", ["compiled", "python"])
