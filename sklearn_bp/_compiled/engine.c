@@ -37,8 +37,8 @@ the GIL while they run.  Callers must check the length behind every pointer.
 #define FLUSH_EVERY 256    /* as in `optimizers` */
 #define MEASURED_ROWS 256 /* as in `held_out` */
 #define SCORED_ROWS 256 /* a divisor of held_out.BLOCK_ROWS */
-#define DIRECT_PRODUCT 900000 /* `_blas.DIRECT_PRODUCT`, and some room */
-#define MOVED_AT_ONCE 4096 /* weights whose squares are added up in REAL */
+#define DIRECT_PRODUCT 900000 /* a little less than `blas.DIRECT_PRODUCT` */
+#define MOVED_AT_ONCE 4096 /* number of weights whose squares are added in REAL */
 #define STORED_AT_ONCE 256 /* numbers of a sparse row */
 #define MOST_BUFFERS 24
 

@@ -66,10 +66,10 @@ typedef struct {
 
 typedef struct {
     Features features;
-    const int64_t *rows;    /* (n,): the rows held out, member by member; NULL where X has
-                               just these, (n, d) in C order */
-    const int64_t *starts;  /* (M + 1,): where those of a member begin */
-    const void *b1, *W1, *W2, *b2; /* as `Parameters` has them: members side by side */
+    const int64_t *rows;    /* (n,): the held-out rows, member by member; NULL if X has
+                               only these rows, (n, d) in C order */
+    const int64_t *starts;  /* (M + 1,): the position of each member's first row */
+    const void *b1, *W1, *W2, *b2; /* in the layout of `Parameters`: members side by side */
     void *scores;           /* (n, k) */
     const void *gemm;
     int64_t d, h, k, M, is_double, activation, vector;

@@ -457,9 +457,10 @@ static void N(turn)(const N(Stored) *T, int64_t n, int64_t d) {
 
 /* The b rows of a batch, sorted by the member that they are held out from.
 
-x is (b, d), y (k, b), w (b,); rows of member j are those from ends[j] to ends[j + 1].
-With folds all of them follow once more, y being (k, 2 b): so the rows that a member
-learns from, those behind and those before its own, are one run from ends[j + 1] on.
+x is (b, d), y (k, b), w (b,); the rows held out from member j are from ends[j] to
+ends[j + 1].  With folds, all rows follow a second time, and y is (k, 2 b).  So the rows
+that member j learns from, after and before its held-out ones, are contiguous from
+ends[j + 1] on.
 Stored numbers are there once: row i + b is row i.
 */
 static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s,
