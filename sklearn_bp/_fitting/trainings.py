@@ -1,4 +1,4 @@
-"""A training: all that is known before it, and the `Fit` that comes of it."""
+"""A training: everything that is known before it, and the `Fit` that results."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -58,6 +58,7 @@ class Training:
         else:
             with self.threads:
                 result = self.solver.train(self.network, self.data, state, plan)
+            plan.training_ends(result.state)
         self.reason = result.reason
         return result
 
@@ -95,7 +96,6 @@ class Fitting:
         cost = None
         if validate is not None and recipe.early_stopping:
             cost = recipe.metric.cost
-        header = not incremental or state.n_iter == 0
         plan = Plan(
             max_iter=1 if incremental else resolved.max_iter,
             loss_threshold=recipe.threshold,
@@ -105,10 +105,10 @@ class Fitting:
             and not incremental,
             observers=epoch_tables(
                 recipe.verbose,
-                bool(data.alpha),
-                validate is not None,
-                header,
-                self.title,
+                penalized=bool(data.alpha),
+                validates=validate is not None,
+                incremental=incremental,
+                title=self.title,
             ),
         )
         state.patience.tol = tol

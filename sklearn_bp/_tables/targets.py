@@ -37,8 +37,8 @@ def check_y_given(y, estimator):
 def check_labels(y, name="y", warn=True):
     """Labels as an array of their natural dtype, or a label indicator matrix.
 
-    Pandas' nullable and categorical columns and object arrays become arrays of what
-    they hold: ints, bools or strings.
+    Pandas' nullable and categorical columns and object arrays become arrays of their
+    contents: ints, bools or strings.
 
     Returns
     -------

@@ -173,7 +173,7 @@ def _copy_of_stream(random_state):
 
 @dataclass(frozen=True)
 class Plan:
-    """When to stop, what to monitor, and whom to notify.
+    """The rules for stopping, the metric to monitor, and the observers.
 
     Attributes
     ----------
@@ -193,7 +193,8 @@ class Plan:
         Notified of each epoch by `epoch_begins(state)` and, once it is decided whether
         training continues, by `epoch_ends(history, reason)`. The history is a
         `BestWeights`; the reason why training ends is None if it continues. If
-        `epoch_ends` returns True, training ends as well.
+        `epoch_ends` returns True, training ends as well. `training_ends(state)` follows
+        the last complete epoch, however training ended.
     """
 
     max_iter: int
@@ -206,6 +207,10 @@ class Plan:
     def epoch_begins(self, state):
         for observer in self.observers:
             observer.epoch_begins(state)
+
+    def training_ends(self, state):
+        for observer in self.observers:
+            observer.training_ends(state)
 
 
 @dataclass
@@ -390,8 +395,8 @@ class MiniBatches:
     def _passes(self, network, data, state, optimizer):
         """A function that trains for one pass over the rows.
 
-        It returns the mean loss, with the penalty and without; of several members, of
-        all.
+        It returns the mean loss over the rows, and over several members, with the
+        penalty and without it.
         """
         parameters = state.parameters
         if parameters.r is not None:

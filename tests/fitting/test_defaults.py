@@ -1,4 +1,4 @@
-"""What "auto" stands for, as the parameters' descriptions and docs/defaults.md say."""
+"""The values of "auto", as the docstrings and docs/defaults.md describe them."""
 
 from functools import partial
 

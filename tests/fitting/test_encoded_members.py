@@ -1,4 +1,4 @@
-"""numeric_encoding: members on encoded columns, and how they join the others."""
+"""numeric_encoding: members on encoded columns, combined with the others."""
 
 import pickle
 import warnings
@@ -74,7 +74,7 @@ def test_scores_are_the_weighted_mean_of_two_groups(kind, y):
 @pytest.mark.parametrize("skip_layer", [False, True])
 @over_kinds
 def test_few_rows_are_scored_as_many_are(kind, y, skip_layer):
-    """Of many rows, units that do not see the bins get the columns alone."""
+    """With many rows, units that do not see the bins get the columns alone."""
     model = kind(**SMALL, skip_layer=skip_layer).fit(X, y)
     wild = X.copy()
     wild[::9, 0] = 1e9
@@ -187,7 +187,7 @@ def test_an_encoding_of_ones_own_is_for_all_members(kind, y, solver):
 
 def test_bins_need_all_rows_and_dense_ones():
     model = TwoLayerRegressor(**SMALL, numeric_encoding=PiecewiseLinear())
-    with pytest.raises(ValueError, match="call fit first, from which partial_fit"):
+    with pytest.raises(ValueError, match="call fit first, and continue with"):
         model.partial_fit(X, SIGNAL)
     with pytest.raises(ValueError, match="is for dense rows and tables in memory"):
         model.fit(sparse.csr_array(X), SIGNAL)

@@ -67,7 +67,7 @@ def test_scikit_learns_networks_are_continued(kind):
 @pytest.mark.parametrize("skip_layer", [False, True])
 @over_kinds
 def test_scaled_networks_start_in_the_users_units(kind, skip_layer, n_members):
-    """With a rate of next to nothing what comes out is what went in."""
+    """With a rate near 0, the fitted weights equal the given ones."""
     _, _, y = TARGETS[kind]
     name = TARGETS[kind][0].__name__
     settings = {

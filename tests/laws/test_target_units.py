@@ -131,7 +131,7 @@ def test_partitions_take_any_unit_too(loss):
 
 
 def test_a_plain_network_is_not_cut():
-    """MLP_DEFAULTS: predictions are those of the network."""
+    """With MLP_DEFAULTS, predictions are those of the network."""
     settings = MLP_DEFAULTS | {"loss": "poisson", "random_state": 0}
     assert TwoLayerRegressor(**settings).fit(X, ONE).target_range_ is None
 

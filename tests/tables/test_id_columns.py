@@ -1,4 +1,4 @@
-"""Columns of names that tell one row from another are left out."""
+"""Columns of names that identify rows are left out."""
 
 import pickle
 import warnings
@@ -51,7 +51,7 @@ def test_the_fit_is_that_without_the_column(Estimator, dtype, missing):
 
 
 def columns_kept(X, y, **parameters):
-    """Names of encoded columns of a fit that warns of nothing."""
+    """Names of the encoded columns of a fit without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", "Stochastic Optimizer")

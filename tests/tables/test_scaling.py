@@ -1,4 +1,4 @@
-"""Features and targets are scaled in training, which nobody sees from outside."""
+"""Features and targets are scaled in training, which is invisible from outside."""
 
 import copy
 import pickle
@@ -253,7 +253,7 @@ def test_statistics_of_permuted_columns(dtype, weighted):
 @over_solvers
 @over_sizes
 def test_permuted_columns(n, solver, start_from):
-    """Predictions are the same, from starting weights permuted alike."""
+    """Predictions are the same if the starting weights are permuted too."""
     options = SOLVERS[solver]
     rows = X[:n, PERMUTATION]
     plain = regressor(**options).fit(X[:n], Y[:n])
@@ -319,7 +319,7 @@ def test_constant_columns(n, solver, constant, start_from):
 
 
 def test_nothing_but_constant_columns():
-    """Leave the best constant, where training starts: here it does not get far."""
+    """Training starts at the best constant, and stays near it here."""
     rows = np.full((MANY, 3), [1e9, 0, 0.1])
     options = {"learning_rate_init": 1e-9, "max_iter": 1}
     p = regressor(**options).fit(rows, Y).predict(rows)
@@ -785,7 +785,7 @@ def test_partial_fits_are_fit(n, solver, n_members, average):
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @over_sizes
 def test_weights_set_by_hand_are_taken(n, solver, n_members, average):
-    """Between two calls, the second of which moves nothing to speak of."""
+    """Between two calls, the second of which hardly moves the weights."""
     options = SOLVERS[solver] | {
         "n_members": n_members,
         "average": average,
@@ -828,7 +828,7 @@ def test_calls_of_few_and_of_many_rows(first, second, solver):
 @over_solvers
 @over_sizes
 def test_warm_start_goes_on(n, solver, average):
-    """The loss begins where the first fit would have gone on."""
+    """The loss starts where the first fit would have continued."""
     options = SOLVERS[solver] | {
         "n_members": 1,
         "early_stopping": False,
@@ -889,7 +889,7 @@ def test_members_go_on_too(n, solver):
 
 @over_sizes
 def test_losses_of_members_are_means(n):
-    """Whatever the solver: before anything is learnt, that of the best constant."""
+    """For every solver; before anything is learnt, the loss of the best constant."""
     options = {"early_stopping": False, "average": False, "batch_size": "full"}
     options |= {"alpha": 0.0, "max_iter": 1, "tol": 1e9, "init": "zeros"}
     for solver in SOLVERS:
@@ -898,7 +898,7 @@ def test_losses_of_members_are_means(n):
 
 
 def test_the_network_on_scaled_rows_is_the_estimator():
-    """What training sees: scores of separated weights, in the network's own words."""
+    """The view of training: scores of the separated weights, in training units."""
     model = regressor().fit(X, Y)
     coefs, intercepts = separate(
         model.coefs_,

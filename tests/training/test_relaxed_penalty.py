@@ -1,4 +1,4 @@
-"""A regressor's alpha="auto": where the penalty helps no more, it is dropped."""
+"""A regressor's alpha="auto": the penalty is dropped once it no longer helps."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def fitted(estimator=TwoLayerRegressor, **options):
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "gaussian_nll"])
 def test_once_the_patience_is_used_up_the_penalty_is_dropped(loss):
-    """As with a penalty that is given, until there it ends; then without."""
+    """As with a given penalty until the patience is used up; then without it."""
     ours = fitted(loss=loss)
     given = fitted(loss=loss, alpha=ours.alpha_)
     n = given.n_iter_
