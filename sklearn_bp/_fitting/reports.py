@@ -92,12 +92,12 @@ class EpochTable:
 
     def _print(self, state):
         """Print the line of the last complete epoch."""
+        self._printed = state.n_iter
         cells = self._cells(state)
         if self._header:
             print(_line("epoch", cells.keys()))
             self._header = False
         print(_line(state.n_iter, cells.values()))
-        self._printed = state.n_iter
 
     def _cells(self, state):
         """Titles and texts of the columns after the epoch."""

@@ -122,8 +122,8 @@ B = [np.zeros(3), np.zeros(1)]
 @pytest.mark.parametrize(
     ("coefs", "intercepts", "message"),
     [
-        (W, None, "go together"),
-        (None, B, "go together"),
+        (W, None, "belong together"),
+        (None, B, "belong together"),
         (W[::-1], B, r"shapes \[\(4, 3\), \(3, 1\)\]"),
         (W, B[:1], "intercept_init of"),
         ([*W, np.zeros((4, 1))], B, "coef_init must be arrays of shapes"),
