@@ -1,7 +1,7 @@
 """How good the defaults are on raw tables: cross-validation of ours and its rivals.
 
-`benchmarks/README.md` explains it. With --out, a run that was broken off goes on where
-it stopped.
+`benchmarks/README.md` explains it. With --out, a run that was interrupted continues
+where it stopped.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from benchmarks.report import machine
 from benchmarks.threads import limited
 
 KEY = ("table", "repeat", "fold", "folds", "rival", "data", "versions", "clock")
-"""What a result is known by when a run goes on."""
+"""The fields that identify a result when a run continues."""
 
 
 def main(arguments=None):
@@ -55,7 +55,7 @@ def main(arguments=None):
     text = markdown(results)
     print(text)
     if options.out:
-        write_atomically(Path(options.out).with_suffix(".md"), text)
+        Path(options.out).with_suffix(".md").write_text(text)
     if options.pictures:
         from benchmarks import accuracy_picture, accuracy_time_picture
 
@@ -76,15 +76,15 @@ def parse(arguments):
     add("--jobs", type=int, metavar="N", default=1, help="fits at a time; default: 1")
     add("--rivals", metavar="A,B", help="default: all that are installed")
     add("--max-rows", type=int, metavar="N", help="of each table; quick: 300")
-    add("--out", metavar="FILE.json", help="keep the results; tables go to FILE.md")
+    add("--out", metavar="FILE.jsonl", help="keep the results; tables go to FILE.md")
     add("--pictures", metavar="DIR", help="draw pictures here")
     options = parser.parse_args(arguments)
     usual = (1, 3, 300) if options.quick else (3, 5, None)
     for name, value in zip(("repeats", "folds", "max_rows"), usual, strict=True):
         if getattr(options, name) is None:
             setattr(options, name, value)
-    if options.out and not options.out.endswith(".json"):
-        parser.error("--out: the name must end with .json")
+    if options.out and not options.out.endswith(".jsonl"):
+        parser.error("--out: the name must end with .jsonl")
     return options
 
 
@@ -99,7 +99,7 @@ def chosen(names):
 
 
 def run(tables, rivals, repeats, folds, jobs=1, out=None):
-    """The results of all fits; those that the file `out` holds are not run again.
+    """The results of all fits; those that are in the file `out` are not repeated.
 
     Rivals take turns on each fold, so that a machine that is slower for a while is
     slower for all.
@@ -124,7 +124,7 @@ def run(tables, rivals, repeats, folds, jobs=1, out=None):
 
 
 def identity(table, repeat, fold, folds, rival):
-    """What is known of a result before it is there."""
+    """The fields of a result that are known before the fit."""
     return {
         "table": table.name,
         "task": table.task,
@@ -159,14 +159,14 @@ def evaluate(table, ident):
 
 @contextmanager
 def silence():
-    """Some rivals print their progress, whatever they are asked."""
+    """Discards output: some rivals print their progress in any case."""
     nowhere = io.StringIO()
     with redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
 
 
 def measure(model, table, train, test):
-    """Seconds are the processor's, so that other programs disturb them little."""
+    """Scores and CPU seconds, which other programs disturb little."""
     X, y = table.X, table.y
     classes = table.task == CLASSES
     targets = y[train]
@@ -190,7 +190,7 @@ def measure(model, table, train, test):
 
 
 def told(caught, rival):
-    """Warnings as text; that a rival did not converge is no news."""
+    """Warnings as text, except for rivals that did not converge."""
     return [
         first_line(warning.message)
         for warning in caught
@@ -219,22 +219,38 @@ def line(result):
 class Store:
     """Results by their keys, and in a file if there is one.
 
-    The file is replaced as a whole with each result, so that it is complete whenever
-    the run is broken off. It keeps the results of other versions and other settings.
+    The file has a line of JSON per result, and a line for the machine before its first
+    result. Lines are only appended, so the file is complete whenever a run is
+    interrupted, and a fit costs the same however long the file is. It keeps the results
+    of other versions and settings. If two results have the same key, the later counts.
     """
 
     def __init__(self, path=None):
         self.path = None if path is None else Path(path)
         self.machine = machine()
         self.results = {}
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path is not None and self.path.exists():
-            for result in json.loads(self.path.read_text())["results"]:
-                self.results[key_of(result)] = result
+        self._last_machine = None
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            self._read()
+
+    def _read(self):
+        """Read the file, and cut off a line that was not written to its end."""
+        text = self.path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
+        if whole != text:
+            os.truncate(self.path, len(whole))
+        for line in whole.splitlines():
+            content = json.loads(line)
+            if "machine" in content:
+                self._last_machine = content["machine"]
+            else:
+                self.results[key_of(content)] = content
 
     def has(self, ident):
-        """Whether there is a result; what failed is to be tried again."""
+        """Whether there is a result; fits that failed are tried again."""
         return "error" not in self.results.get(key_of(ident), {"error": "missing"})
 
     def get(self, ident):
@@ -242,22 +258,19 @@ class Store:
 
     def add(self, result):
         self.results[key_of(result)] = result
-        if self.path is not None:
-            ordered = [self.results[key] for key in sorted(self.results)]
-            content = {"machine": self.machine, "results": ordered}
-            write_atomically(self.path, json.dumps(content, indent=1) + "\n")
+        if self.path is None:
+            return
+        lines = [result]
+        if self._last_machine != self.machine:
+            lines.insert(0, {"machine": self.machine})
+            self._last_machine = self.machine
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def key_of(result):
-    # Older files have seconds of the wall and do not say so.
+    # Older results have wall-clock seconds and no field for it.
     return tuple(result.get(name, "wall") for name in KEY)
-
-
-def write_atomically(path, text):
-    """The file is the old one or the new one, never half of it."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text)
-    os.replace(draft, path)
 
 
 if __name__ == "__main__":

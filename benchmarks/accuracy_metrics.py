@@ -1,4 +1,4 @@
-"""What is measured on the test rows of a fold."""
+"""The metrics on the test rows of a fold."""
 
 import numpy as np
 from sklearn.metrics import log_loss, r2_score, root_mean_squared_error

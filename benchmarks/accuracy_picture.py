@@ -1,4 +1,4 @@
-"""The picture: ours against each rival, a dot a table, with the mean and its error."""
+"""The picture: ours against each rival, one dot per table, with mean and error."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

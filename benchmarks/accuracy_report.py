@@ -44,7 +44,7 @@ def by_table(results, task):
 
 
 def column(scores, rival, metric):
-    """The rival's values on the tables that it did."""
+    """The rival's values on the tables that it completed."""
     return np.array([row[rival][metric] for row in scores.values() if rival in row])
 
 
@@ -53,7 +53,7 @@ def rivals_in(scores):
 
 
 def pairs(scores, rival, metric):
-    """Ours and the rival's values on the tables that both did."""
+    """Ours and the rival's values on the tables that both completed."""
     both = [row for row in scores.values() if "ours" in row and rival in row]
     ours = np.array([row["ours"][metric] for row in both])
     return ours, np.array([row[rival][metric] for row in both])
@@ -97,7 +97,7 @@ class Ratios:
 
 
 def ratios(ours, theirs):
-    """Of means, which is that of totals too, and of table by table."""
+    """The ratio of the means, which is also that of the totals, and of each table."""
     each = np.divide(ours, theirs)
     return Ratios(
         of_means=float(np.sum(ours) / np.sum(theirs)),
@@ -121,7 +121,7 @@ def lost(scores):
 
 
 def markdown(results):
-    """All that is told of the results: summaries first, then table by table."""
+    """The report of the results: summaries first, then table by table."""
     parts = []
     for task, summary in ((CLASSES, class_summary), (NUMBERS, number_summary)):
         scores = by_table(results, task)
@@ -201,7 +201,7 @@ def number_summary(scores):
 
 
 def each_table(scores, task):
-    """A row a table, a column a rival."""
+    """One row per table, one column per rival."""
     rivals = rivals_in(scores)
     rows = [
         [table, *(cell(row.get(rival), task) for rival in rivals)]

@@ -1,6 +1,6 @@
 """The rivals of the accuracy benchmark: each makes an estimator for raw tables.
 
-Ours gets the table as it is. What the others need before them (one-hot encoding,
+Ours gets the table as it is. The preprocessing that the others need (one-hot encoding,
 imputation, scaling) is part of their pipelines, fitted on the training rows only.
 """
 
@@ -267,7 +267,7 @@ TITLES = {
 
 
 def installed(names):
-    """Those of the names whose packages are there; a line for each that is not."""
+    """The names whose packages are installed; prints a line for each other one."""
     present = []
     for name in names:
         missing = [need for need in NEEDS.get(name, ()) if find_spec(need) is None]
@@ -282,7 +282,8 @@ def installed(names):
 def versions_of(rival):
     """The versions that a result of this rival depends on, as text.
 
-    Ours names its sources too: its version number does not change with every edit.
+    Ours includes a digest of its sources, because its version number does not change
+    with every edit.
     """
     packages = ["scikit-learn", "numpy", "scipy", *NEEDS.get(rival, ())]
     found = [f"{package} {version(package)}" for package in packages]
@@ -291,9 +292,14 @@ def versions_of(rival):
     return ", ".join(found)
 
 
+SOURCES = (".py", ".c", ".h", ".so", ".pyd")
+"""Endings of the files that a result of ours depends on; the last two are built."""
+
+
 @cache
-def sources_digest():
+def sources_digest(folder=Path(sklearn_bp.__file__).parent):
+    """A short text that differs if any source, or the built extension, does."""
     digest = hashlib.sha256()
-    for path in sorted(Path(sklearn_bp.__file__).parent.rglob("*.py")):
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in SOURCES):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:8]

@@ -49,7 +49,7 @@ class Table:
         return hashlib.sha256(cells.to_numpy().tobytes()).hexdigest()[:16]
 
     def head(self, n_rows):
-        """At most so many rows, drawn at random but always the same ones."""
+        """At most this many rows, drawn at random but always the same ones."""
         if n_rows is None or n_rows >= len(self.y):
             return self
         kept = np.sort(np.random.default_rng(0).permutation(len(self.y))[:n_rows])
@@ -113,7 +113,7 @@ def as_table(name, task, frame):
 
 
 def task_of(target):
-    """Text, truth values and few integers are classes, all else is a quantity."""
+    """Text, booleans and few integers are classes; anything else is a quantity."""
     if is_bool_dtype(target) or not is_numeric_dtype(target):
         return CLASSES
     few = target.nunique() <= MOST_CLASSES
@@ -134,6 +134,6 @@ def split(table, folds, repeat, fold):
     kind = StratifiedKFold if table.task == CLASSES else KFold
     splitter = kind(folds, shuffle=True, random_state=repeat)
     with warnings.catch_warnings():
-        # A class with fewer rows than folds is missing in some; that is provided for.
+        # The metrics handle classes that are missing in some folds.
         warnings.filterwarnings("ignore", "The least populated class")
         return list(splitter.split(table.X, table.y))[fold]

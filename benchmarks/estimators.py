@@ -32,7 +32,7 @@ def fitting(rival, kind, X, y, **parameters):
 
 @contextmanager
 def engine(name):
-    """What our fits run on: "auto", "python" or "compiled"."""
+    """Sets the engine of our fits: "auto", "python" or "compiled"."""
     before = os.environ.get("SKLEARN_BP_ENGINE")
     os.environ["SKLEARN_BP_ENGINE"] = name
     try:
@@ -54,5 +54,5 @@ def on_engine(name, contender):
 
 
 def of_both(rivals, contender):
-    """The contenders of those of the two that are among the rivals."""
+    """The contenders of the two that are among the rivals."""
     return {rival: contender(rival) for rival in ("ours", "mlp") if rival in rivals}

@@ -1,4 +1,4 @@
-"""What is measured: a problem, a case made of contenders, and the suites' names."""
+"""A problem to solve, and a case: the contenders that solve it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def nothing_to_tell(result):
 
 
 class Contender(NamedTuple):
-    """A piece of work to be timed, and what to read off its result afterwards."""
+    """A piece of work to be timed, and the value to read from its result."""
 
     work: Callable[[], Any]
     inspect: Callable[[Any], dict] = nothing_to_tell
@@ -74,7 +74,7 @@ class Case:
     build : callable() -> dict of Contender by rival's name
         Called right before the case is run.
     epochs : int
-        What the time is divided by for the time of an epoch.
+        Divisor of the time, for the time of an epoch.
     repeats : int
         Calls in one timing; for work of microseconds.
     rtol : float or None

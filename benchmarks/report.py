@@ -93,7 +93,7 @@ def slopes(rows):
 
 
 def suite_text(name, rows):
-    """What is printed of a suite."""
+    """The table of a suite, as text."""
     parts = [f"\n{name}: rivals as multiples of ours, best (median)", table(rows)]
     if name == "scaling":
         parts.append("slopes of log time over log size:")

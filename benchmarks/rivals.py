@@ -56,7 +56,7 @@ def products(problem):
 
 
 def null(problem):
-    """Nothing: what the harness itself costs."""
+    """Nothing: the cost of the harness itself."""
     return Contender(lambda: None)
 
 
@@ -108,7 +108,7 @@ SLOW = ("jax+compile", "skorch")
 
 
 def installed(names):
-    """Those of the names whose packages are there; a line for each that is not."""
+    """The names whose packages are installed; prints a line for each other one."""
     present = []
     for name in names:
         if name in NEEDS and find_spec(NEEDS[name]) is None:

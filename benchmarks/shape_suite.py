@@ -1,4 +1,4 @@
-"""The suite of shapes: the defaults against MLPClassifier behind what it needs."""
+"""The suite of shapes: the defaults against MLPClassifier with preprocessing."""
 
 from functools import cache, partial
 

@@ -1,4 +1,4 @@
-"""The number of threads, of everything that has threads of its own."""
+"""Limits the number of threads of all libraries that have threads."""
 
 import os
 from contextlib import contextmanager

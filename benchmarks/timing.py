@@ -25,7 +25,7 @@ def measure(case, rounds):
     """Time the contenders of `case`; return its row for the results.
 
     One warm-up each, then `rounds` rounds; every second one in the reverse order,
-    so that what a contender leaves behind (caches, heat) falls on both neighbours.
+    so that the effects of a contender on the next one (caches, heat) balance out.
     """
     contenders = case.build()
     seconds = {name: [] for name in contenders}
@@ -33,7 +33,7 @@ def measure(case, rounds):
     for name, contender in contenders.items():
         values[name] = contender.inspect(contender.work())
     names = list(contenders)
-    gc.freeze()  # what stands by now need not be searched for garbage each time
+    gc.freeze()  # the collector need not search the objects that exist by now
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
             seconds[name].append(time_once(contenders[name].work, case.repeats))

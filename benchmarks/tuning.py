@@ -1,12 +1,12 @@
-"""What a search gains over the defaults, on scikit-learn's own sets.
+"""What a search gains over the defaults.
 
-    python -m benchmarks.tuning --out tuning.jsonl
+    python -m benchmarks.tuning --data DIR --max-rows 1000 --out tuning.jsonl
 
-Nested cross-validation: within the training rows of each outer fold, three inner folds
-score the default, values of one parameter at a time, and 20 random candidates. Four
-rules then pick a candidate, which is fitted to all training rows and judged on the
+Nested cross-validation: within the training rows of each outer fold, inner folds score
+the default, values of one parameter at a time, and 20 random candidates. Two rules then
+pick a candidate from each group. It is fitted to all training rows and judged on the
 outer fold's test rows, which nothing has seen. Every fit has the default's number of
-members. A run that is broken off goes on where it stopped.
+members. A run that was interrupted continues where it stopped.
 """
 
 import argparse
@@ -32,7 +32,9 @@ from sklearn.model_selection import (
     StratifiedKFold,
     cross_val_score,
 )
+from sklearn.utils import _safe_indexing
 
+from benchmarks.accuracy_tables import CLASSES, load_tables
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 
 ALONE = {
@@ -51,13 +53,22 @@ SPACE = {
     "learning_rate_init": loguniform(2e-3, 3e-2),
     "dropout": [0.0, 0.1, 0.3],
 }
-"""What the random candidates are drawn from."""
+"""The distributions of the random candidates."""
 
-N_RANDOM, N_INNER, N_OUTER = 20, 3, 3
+N_RANDOM, N_INNER, N_OUTER = 20, 5, 3
 
 
-def tables():
-    """(name, X, y, is it of classes) of each set, at most 600 rows each."""
+def tables(folder=None, max_rows=600):
+    """(name, X, y, of_classes) of each table of a folder, or of own_sets."""
+    if folder is None:
+        yield from own_sets()
+        return
+    for table in load_tables(folder, max_rows=max_rows):
+        yield table.name, table.X, table.y, table.task == CLASSES
+
+
+def own_sets():
+    """Six sets of scikit-learn, with at most 600 rows each."""
     for load in (load_wine, load_breast_cancer, load_digits):
         X, y = load(return_X_y=True)
         yield load.__name__.removeprefix("load_"), X[:600], y[:600], True
@@ -78,7 +89,7 @@ def candidates():
 
 
 def pools():
-    """The candidates that each search may pick from, the default among them."""
+    """The candidates that each search may pick from; each includes the default."""
     found, start = {}, 1
     for name, values in ALONE.items():
         found[name] = [0, *range(start, start + len(values))]
@@ -111,16 +122,17 @@ def loss(model, X, y, of_classes):
 
 
 def search(X, y, of_classes, fold):
-    """Inner scores of all candidates, and the outer losses of those that are picked."""
+    """Inner scores of all candidates, and the outer losses of the picked ones."""
     kind = StratifiedKFold if of_classes else KFold
     outer = kind(N_OUTER, shuffle=True, random_state=0)
     train, test = list(outer.split(X, y))[fold]
+    X_train, X_test = _safe_indexing(X, train), _safe_indexing(X, test)
     estimator = TwoLayerClassifier if of_classes else TwoLayerRegressor
     scoring = "neg_log_loss" if of_classes else "neg_root_mean_squared_error"
     models = [estimator(**values, random_state=0) for values in candidates()]
     inner = kind(N_INNER, shuffle=True, random_state=1)
     scores = [
-        cross_val_score(model, X[train], y[train], cv=inner, scoring=scoring)
+        cross_val_score(model, X_train, y[train], cv=inner, scoring=scoring)
         for model in models
     ]
     picks = {
@@ -129,7 +141,7 @@ def search(X, y, of_classes, fold):
         for rule, pick in RULES.items()
     }
     losses = {
-        i: loss(models[i].fit(X[train], y[train]), X[test], y[test], of_classes)
+        i: loss(models[i].fit(X_train, y[train]), X_test, y[test], of_classes)
         for i in {0, *picks.values()}
     }
     return {
@@ -160,15 +172,17 @@ def report(results):
             ratio = inner / result["inner"][0]
             alone[setting][result["table"]].append(np.log(ratio))
     lines = [
-        "| search | loss, factor | worst table | default kept |",
-        "|---|---|---|---|",
+        "| search | loss, factor | best table | worst table | default kept |",
+        "|---|---|---|---|---|",
     ]
     for name, of_table in ratios.items():
         mean, error = over_tables(of_table)
-        worst = max(of_table, key=lambda table: np.mean(of_table[table]))
+        factors = {table: np.exp(np.mean(values)) for table, values in of_table.items()}
+        ends = (min(factors, key=factors.get), max(factors, key=factors.get))
+        best_table, worst_table = (f"{table}: {factors[table]:.3f}" for table in ends)
         lines.append(
-            f"| {name} | {mean:.3f} ± {error:.3f} | {worst}: "
-            f"{np.exp(np.mean(of_table[worst])):.3f} | {np.mean(kept[name]):.0%} |"
+            f"| {name} | {mean:.3f} ± {error:.3f} | {best_table} | {worst_table} | "
+            f"{np.mean(kept[name]):.0%} |"
         )
     lines += ["", "| set to | loss on inner folds, factor |", "|---|---|"]
     for setting, of_table in alone.items():
@@ -180,6 +194,12 @@ def report(results):
 def main(arguments=None):
     parser = argparse.ArgumentParser("python -m benchmarks.tuning", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
+    parser.add_argument(
+        "--data", metavar="DIR", help="default: scikit-learn's own sets"
+    )
+    parser.add_argument(
+        "--max-rows", type=int, default=600, metavar="N", help="of each table of --data"
+    )
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="tables whose name contains this"
     )
@@ -196,7 +216,7 @@ def main(arguments=None):
     done = {(result["table"], result["fold"]) for result in results}
     warnings.simplefilter("ignore")
     for fold in range(options.folds):
-        for name, X, y, of_classes in tables():
+        for name, X, y, of_classes in tables(options.data, options.max_rows):
             if options.only not in name or (name, fold) in done:
                 continue
             result = {"table": name, "fold": fold} | search(X, y, of_classes, fold)

@@ -33,9 +33,9 @@ from sklearn_bp.optimizers import Adam
 class AcyclicNetwork:
     """Units and their edges (source, target, weight).
 
-    Inputs are one a feature, outputs those whose net inputs are the scores; the unit
-    "bias" is always 1. Units and weights are any hashables; edges of equal weight
-    share it.
+    There is one input per feature. The net inputs of the outputs are the scores, and
+    the unit "bias" is always 1. Units and weights are any hashable objects; edges with
+    equal weights share them.
     """
 
     def __init__(self, inputs, outputs, edges, seed=0):

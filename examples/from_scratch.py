@@ -49,7 +49,7 @@ def loss_and_gradient(theta, X, Y, alpha):
 
 
 def train(X, Y, n_hidden, n_epochs, batch_size, rate, momentum, alpha, seed):
-    """The parameters W1, b1, W2, b2 after so many epochs."""
+    """The parameters W1, b1, W2, b2 after this many epochs."""
     rng = np.random.RandomState(seed)
     theta = layer(rng, X.shape[1], n_hidden) + layer(rng, n_hidden, Y.shape[1])
     velocity = [np.zeros_like(part) for part in theta]
@@ -67,8 +67,8 @@ def train(X, Y, n_hidden, n_epochs, batch_size, rate, momentum, alpha, seed):
 
 
 # %%
-# That is all. What follows compares it with the package, on handwritten digits, and
-# its gradient with differences.
+# That is all. The rest compares it with the package, on handwritten digits, and its
+# gradient with finite differences.
 
 import matplotlib.pyplot as plt  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
@@ -91,7 +91,7 @@ def digits():
 
 
 def packaged(X, Y, n_hidden, n_epochs, rate, seed):
-    """What the package makes of the same."""
+    """The package's result from the same start."""
     settings = {
         "hidden_layer_sizes": n_hidden,
         "activation": "tanh",

@@ -41,9 +41,9 @@ def make_database(path, n_rows):
 
 
 def batches(path, report=None):
-    """Yield (X, y), in a random order that is another one each time.
+    """Yield (X, y), in a different random order in each pass.
 
-    Neighbours in a table are often alike.  A row's place in the order is a hash of its
+    Neighbouring rows are often similar.  A row's place in the order is a hash of its
     number, so that the database sorts numbers, not rows.
     """
     salt = int(np.random.default_rng().integers(2**31))

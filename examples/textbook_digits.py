@@ -32,7 +32,7 @@ def train(seed):
     X_train, X_test, y_train, y_test = train_test_split(
         X / 16, y, test_size=0.25, stratify=y, random_state=seed
     )
-    # One network on the data as it is, and no more than this:
+    # One network on the data as it is, and nothing else:
     settings = MLP_DEFAULTS | {
         "hidden_layer_sizes": 30,
         "activation": "logistic",
@@ -54,7 +54,7 @@ def train(seed):
 
 
 def main(n_seeds=N_SEEDS):
-    """Print a line a seed; return the accuracies of each, epoch by epoch."""
+    """Print one line per seed; return the accuracies of each seed after each epoch."""
     print("Accuracy on a held-out quarter after so many epochs, %")
     print("seed" + "".join(f"{epoch:8}" for epoch in SHOWN))
     curves = []

@@ -51,9 +51,9 @@ print(X_train.head(3).round(1).to_string())
 # Fit a regression
 # ----------------
 #
-# You need to set nothing; ``random_state`` makes the result repeatable. Ridge
+# You need not set any parameter; ``random_state`` makes the result repeatable. Ridge
 # regression is a strong opponent here, because the table is small and the target is
-# noisy. It needs its columns encoded and scaled.
+# noisy. Its columns must be encoded and scaled first.
 
 regressor = TwoLayerRegressor(random_state=0).fit(X_train, y_train)
 ridge = make_pipeline(

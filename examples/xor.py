@@ -23,7 +23,7 @@ y = np.array([0, 1, 1, 0])
 
 def learn(random_state=0):
     """The fitted network; some starts end in a local minimum, this one does not."""
-    # One network on the data as it is, and no more than this:
+    # One network on the data as it is, and nothing else:
     settings = MLP_DEFAULTS | {
         "hidden_layer_sizes": 2,
         "activation": "logistic",

@@ -41,8 +41,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
 def show_versions() -> None:
     """Print the version and engine of this package, and scikit-learn's report.
 
-    The engine is that of fits to come: "compiled", where that covers their parameters
-    (see `docs/performance.md`), or "python".  The report tells the versions of numpy,
+    The engine is the one that fits will use: "compiled", if it covers their parameters
+    (see `docs/performance.md`), or "python".  The report gives the versions of numpy,
     scipy and scikit-learn, and each BLAS with its number of threads.
     """
     from sklearn import show_versions as show_others

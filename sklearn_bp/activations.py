@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 from scipy.special import expit, ndtr
 
 from sklearn_bp._common import onnx_forms
+from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp._common.option import Option, check_number
 from sklearn_bp._common.types import Array
 
@@ -75,7 +76,7 @@ class Activation(Option):
 
         return forward, backward
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         """Append the nodes of f to an ONNX graph; only needed for export.
 
         Parameters
@@ -104,7 +105,7 @@ class Identity(Activation):
     def backward(self, a: Array, delta: Array) -> None:
         pass
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return z
 
 
@@ -129,7 +130,7 @@ class Logistic(Activation):
         delta *= a
         delta *= 1 - a
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return graph.node("Sigmoid", z)
 
 
@@ -144,7 +145,7 @@ class Tanh(Activation):
     def backward(self, a: Array, delta: Array) -> None:
         delta *= 1 - a * a
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return graph.node("Tanh", z)
 
 
@@ -181,7 +182,7 @@ class ReLU(Activation):
 
         return forward, backward
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return graph.node("Relu", z)
 
 
@@ -211,7 +212,7 @@ class LeakyReLU(Activation):
     def backward(self, a: Array, delta: Array) -> None:
         np.multiply(delta, self.negative_slope, out=delta, where=a <= 0)
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return graph.node("Max", z, graph.node("Mul", z, self.negative_slope))
 
 
@@ -242,7 +243,7 @@ class ELU(Activation):
     def backward(self, a: Array, delta: Array) -> None:
         np.multiply(delta, a + a.dtype.type(self.alpha), out=delta, where=a <= 0)
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return onnx_forms.elu(graph, z, self.alpha)
 
 
@@ -269,7 +270,7 @@ class SELU(Activation):
         limit = a.dtype.type(self.scale * self.alpha)
         delta *= np.where(a > 0, a.dtype.type(self.scale), a + limit)
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return onnx_forms.elu(graph, z, self.alpha, self.scale)
 
 
@@ -291,7 +292,7 @@ class GELU(Activation):
         density *= z.dtype.type(1 / np.sqrt(2 * np.pi))
         delta *= ndtr(z) + z * density
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return onnx_forms.gelu(graph, z)
 
 
@@ -314,7 +315,7 @@ class SiLU(Activation):
         s = expit(z)
         delta *= s + z * (s * expit(-z))
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return graph.node("Mul", z, graph.node("Sigmoid", z))
 
 
@@ -334,7 +335,7 @@ class Mish(Activation):
         t = np.tanh(_softplus(z))
         delta *= t + z * (expit(z) * (1 - t * t))
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return graph.node("Mul", z, graph.node("Tanh", onnx_forms.softplus(graph, z)))
 
 
@@ -349,7 +350,7 @@ class Softplus(Activation):
     def backward(self, a: Array, delta: Array) -> None:
         delta *= -np.expm1(-a)
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return onnx_forms.softplus(graph, z)
 
 
@@ -362,7 +363,8 @@ def _elu(z: Array, c: float) -> None:
 
 
 def _softplus(z: Array) -> Array:
-    return np.logaddexp(z, z.dtype.type(0))
+    value: Array = np.logaddexp(z, z.dtype.type(0))
+    return value
 
 
 class _Own(Activation):
@@ -399,7 +401,7 @@ def is_same_activation(one: Any, other: Any) -> bool:
     return type(one) is type(other)
 
 
-ACTIVATIONS: dict[str, Any] = {
+ACTIVATIONS: dict[str, Activation] = {
     "identity": Identity(),
     "logistic": Logistic(),
     "tanh": Tanh(),

@@ -42,7 +42,8 @@ class InverseScaling(Constant):
     varies: ClassVar[bool] = True
 
     def after_epoch(self, rate: float, t: int) -> float:
-        return self.learning_rate_init / (t + 1) ** self.power_t
+        next_rate: float = self.learning_rate_init / (t + 1) ** self.power_t
+        return next_rate
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What every test stands on: fixed random numbers and one BLAS thread."""
+"""Fixtures of all tests: fixed random numbers and one BLAS thread."""
 
 import numpy as np
 import pytest
@@ -19,5 +19,5 @@ def _one_blas_thread():
 
 @pytest.fixture(autouse=True)
 def _seeded():
-    """random_state=None draws from numpy's global numbers: scikit-learn's checks do."""
+    """random_state=None uses numpy's global state, as scikit-learn's checks do."""
     np.random.seed(0)

@@ -57,7 +57,7 @@ def start(random_state, fan_in, fan_out, glorot_factor):
 
 
 def after(n_steps, momentum):
-    """Both weights after so many steps."""
+    """Both weights after this many steps."""
     settings = MLP_DEFAULTS | {
         "hidden_layer_sizes": 1,
         "activation": "tanh",

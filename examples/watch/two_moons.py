@@ -41,7 +41,7 @@ def train():
     """The network after each of the EPOCHS: weights, intercepts, surface and losses."""
     X, y = make_moons(300, noise=0.18, random_state=0)
     X, X_new, y, y_new = train_test_split(X, y, test_size=0.5, random_state=0)
-    # One network on the data as it is, and no more than this:
+    # One network on the data as it is, and nothing else:
     settings = MLP_DEFAULTS | {
         "hidden_layer_sizes": 6,
         "activation": "tanh",

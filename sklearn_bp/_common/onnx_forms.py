@@ -13,10 +13,11 @@ import numpy as np
 from numpy.polynomial.chebyshev import cheb2poly, chebinterpolate
 from scipy.special import erfcx
 
+from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp._common.types import Array
 
 
-def elu(graph: Any, z: str, alpha: float, scale: float = 1.0) -> str:
+def elu(graph: Graph, z: str, alpha: float, scale: float = 1.0) -> str:
     """Scale z where z > 0, else scale alpha (exp(z) - 1)."""
     below = graph.node("Sub", graph.node("Exp", graph.node("Min", z, 0.0)), 1.0)
     below = graph.node("Mul", below, scale * alpha)
@@ -24,21 +25,21 @@ def elu(graph: Any, z: str, alpha: float, scale: float = 1.0) -> str:
     return graph.node("Add", above, below)
 
 
-def softplus(graph: Any, z: str) -> str:
+def softplus(graph: Graph, z: str) -> str:
     """log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)), which does not overflow."""
     small = graph.node("Exp", graph.node("Neg", graph.node("Abs", z)))
     rest = graph.node("Log", graph.node("Add", small, 1.0))
     return graph.node("Add", graph.node("Relu", z), rest)
 
 
-def bounded_exp(graph: Any, z: str) -> str:
+def bounded_exp(graph: Graph, z: str) -> str:
     """exp(z), neither 0 nor infinite."""
     digits = np.finfo(graph.dtype)
     p = graph.node("Min", graph.node("Exp", z), digits.max)
     return graph.node("Max", p, digits.tiny)
 
 
-def gelu(graph: Any, z: str) -> str:
+def gelu(graph: Graph, z: str) -> str:
     """Z Phi(z) = max(z, 0) - |z| erfc(x) / 2, x = |z| / sqrt(2).
 
     This form keeps the digits of small values.  erfc(x) = exp(-x^2) erfcx(x), and

@@ -1,7 +1,7 @@
-/* The compiled step: see `__init__.py` for what it computes, step.h for how.
+/* The compiled step: `__init__.py` describes the computation, step.h contains it.
 
-A module of three functions over jobs (engine.h), which are plain bytes.  The GIL is
-released while they run.  Whoever calls checks every pointer's length beforehand.
+The functions of this module take jobs (engine.h), which are plain bytes.  They release
+the GIL while they run.  Callers must check the length behind every pointer.
 */
 #include <math.h>
 #include <stdlib.h>
@@ -34,15 +34,15 @@ released while they run.  Whoever calls checks every pointer's length beforehand
 #define SIMD_SUMS(...)
 #endif
 
-#define FLUSH_EVERY 256    /* as of `optimizers` */
-#define MEASURED_ROWS 256 /* as of `held_out` */
+#define FLUSH_EVERY 256    /* as in `optimizers` */
+#define MEASURED_ROWS 256 /* as in `held_out` */
 #define SCORED_ROWS 256 /* a divisor of held_out.BLOCK_ROWS */
-#define DIRECT_PRODUCT 900000 /* `_blas.DIRECT_PRODUCT`, and some room */
-#define MOVED_AT_ONCE 4096 /* weights whose squares are added up in REAL */
+#define DIRECT_PRODUCT 900000 /* a little less than `blas.DIRECT_PRODUCT` */
+#define MOVED_AT_ONCE 4096 /* number of weights whose squares are added in REAL */
 #define STORED_AT_ONCE 256 /* numbers of a sparse row */
 #define MOST_BUFFERS 24
 
-/* What a call has taken from malloc, each aligned to a cache line. */
+/* The buffers that a call has allocated, each aligned to a cache line. */
 typedef struct {
     void *memory[MOST_BUFFERS];
     int n, failed;
@@ -58,10 +58,10 @@ static void give_back(Buffers *buffers) {
     for (int i = 0; i < buffers->n; i++) free(buffers->memory[i]);
 }
 
-/* Rows of a product that is direct, or all: see `blas.row_parts`.
+/* The number of rows per product that needs no packing, or all: see `blas.row_parts`.
 
-Parts must not be many: 11 of 200 rows take 1.4 times as long as one packed product, 11
-of 32 rows 0.65 times.
+There must not be many parts: 11 parts of 200 rows take 1.4 times as long as one packed
+product, 11 parts of 32 rows 0.65 times.
 */
 static int64_t rows_at_once(int64_t n_rows, int64_t n_multiplications) {
     int64_t most = DIRECT_PRODUCT / n_multiplications, n_parts;
@@ -72,22 +72,22 @@ static int64_t rows_at_once(int64_t n_rows, int64_t n_multiplications) {
     return (n_rows + n_parts - 1) / n_parts;
 }
 
-/* What all members do in one step. */
+/* The constants of one step, the same for all members. */
 typedef struct {
-    int64_t b, rows_of_penalty; /* rows of the batch, and what the penalty is divided by */
-    double rate, step;          /* step: Adam's rate, its moments' bias corrected */
-    double scale, shrink;       /* of a gradient, and of a weight in the penalty's */
-    double kept;                /* of the running mean */
+    int64_t b, rows_of_penalty; /* rows of the batch, and the divisor of the penalty */
+    double rate, step;          /* step: Adam's rate with the bias correction */
+    double scale, shrink;       /* factors of the gradient, and of a weight in the penalty */
+    double kept;                /* decay of the running mean */
     int flushes, averages;
 } Step;
 
-/* What Adam's rate becomes in its step t, for moments without bias. */
+/* Adam's rate in step t, with the correction for the bias of its moments. */
 static double unbiased(const Rule *R, double rate, int64_t t) {
     if (R->optimizer != ADAM) return rate;
     return rate * sqrt(1 - pow(R->beta_2, t)) / (1 - pow(R->beta_1, t));
 }
 
-/* The step behind `steps` others of this epoch, on b rows. */
+/* The step that follows `steps` others, on b rows. */
 static Step step_of(const Training *J, int64_t steps, int64_t b) {
     int64_t t = J->t + steps + 1, n_taken = J->n_taken + steps + 1;
     Step S = {.b = b, .rows_of_penalty = J->penalty_rows ? J->penalty_rows : b};
@@ -124,14 +124,14 @@ static int64_t most_stored(const Training *J, int64_t start, int64_t n_rows) {
 static ALWAYS_INLINE float root_float(float x) { return sqrtf(x); }
 static ALWAYS_INLINE double root_double(double x) { return sqrt(x); }
 
-/* The arithmetic for any processor of this kind ... */
+/* The arithmetic for every processor of this kind ... */
 #define VARIANT _plain
 #define root_float_plain root_float
 #define root_double_plain root_double
 #include "variants.h"
 #undef VARIANT
 
-/* ... and once more for those that multiply eight numbers at a time: a sixth faster. */
+/* ... and for processors that multiply eight numbers at a time: a sixth faster. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
 #define HAS_VECTOR_VARIANT 1
 #pragma GCC push_options
@@ -153,7 +153,7 @@ static ALWAYS_INLINE double root_double(double x) { return sqrt(x); }
     (J->is_double ? name##_double_plain(__VA_ARGS__) : name##_float_plain(__VA_ARGS__))
 #endif
 
-/* The job behind a Python object: a pointer to exactly so many bytes, or NULL. */
+/* The job in a Python object: a pointer to exactly this many bytes, or NULL. */
 static void *job_of(PyObject *object, Py_buffer *view, size_t n_bytes) {
     if (PyObject_GetBuffer(object, view, PyBUF_SIMPLE) < 0) return NULL;
     if ((size_t)view->len == n_bytes) return view->buf;
@@ -196,7 +196,7 @@ static void close_capsule(PyObject *capsule) {
     close_meeting(PyCapsule_GetPointer(capsule, "meeting"));
 }
 
-/* A meeting of n_threads threads at most, for one call of `train` by each of them. */
+/* A meeting of at most n_threads threads; each of them calls `train` once. */
 static PyObject *meeting(PyObject *self, PyObject *args) {
     long long M, n_threads, slope_bytes;
     (void)self;
@@ -242,7 +242,7 @@ static PyObject *measure(PyObject *self, PyObject *args) {
     return finished(&view, failed);
 }
 
-/* A step of an optimizer; the squared norm of the penalized weights before it. */
+/* Take a step of an optimizer; return the squared norm of the penalized weights before it. */
 static PyObject *move(PyObject *self, PyObject *args) {
     PyObject *object;
     Py_buffer view;
@@ -262,7 +262,7 @@ static PyObject *move(PyObject *self, PyObject *args) {
     return PyFloat_FromDouble(norm);
 }
 
-/* Between the layout of `Parameters`, members side by side, and one row per member. */
+/* Copy between the layout of `Parameters`, members side by side, and one row per member. */
 static PyObject *reorder(PyObject *self, PyObject *args) {
     unsigned long long flat_, rows_;
     long long d, h, k, M, size, bytes, to_rows;
@@ -274,7 +274,7 @@ static PyObject *reorder(PyObject *self, PyObject *args) {
     Py_BEGIN_ALLOW_THREADS
     for (int64_t j = 0; j < M; j++) {
         char *own = rows + j * size * bytes;
-        /* b1, W1 row by row, W2, b2: where each begins in flat, and its length */
+        /* b1, W1 row by row, W2, b2: position in flat, and length */
         int64_t W2_at = M * h * (1 + d), b2_at = W2_at + M * h * k;
         for (int64_t i = 0; i < d + 3; i++) {
             int64_t at, n = h;

@@ -1,4 +1,4 @@
-/* What Python and C share: the job, and the codes in it.
+/* Structures that Python and C share: the jobs, and the codes in them.
 
 Every field takes eight bytes, so that no compiler puts gaps between them; the Python
 modules list the same fields in the same order.  Lengths are in numbers, not
@@ -14,7 +14,7 @@ enum { IDENTITY, LOGISTIC, TANH, RELU };
 enum { SQUARED_ERROR, BINARY_LOG_LOSS, CATEGORICAL_LOG_LOSS };
 enum { SGD, NESTEROV, ADAM, RMSPROP };
 
-/* An optimizer: its code, and its hyperparameters as `settings` of epochs.py has them. */
+/* An optimizer: its code, and its hyperparameters from `settings` of epochs.py. */
 typedef struct {
     int64_t optimizer;
     double beta_1, beta_2, epsilon, decay;
@@ -37,20 +37,20 @@ typedef struct {
     const void *row_weights;       /* REAL (n,), or NULL */
     const int32_t *folds;          /* (n,): the member that a row is held out from, or NULL */
     const int64_t *order;          /* (n_rows,) rows in the order of training, or NULL */
-    const double *rates;           /* a rate per step */
-    const double *member_weights;  /* (M,): the weight of a row for a member */
-    /* The network: a row per member of b1 (h), W1 (d, h), W2 (h, k), b2 (k). */
+    const double *rates;           /* one rate per step */
+    const double *member_weights;  /* (M,): the weight of each row for a member */
+    /* The network: for each member, one row of b1 (h), W1 (d, h), W2 (h, k), b2 (k). */
     void *theta, *first, *second, *average; /* weights, moments, running mean or NULL */
     /* A scaling layer's r (d,), its moments and its running mean; or NULL. */
     void *r, *r_first, *r_second, *r_average;
     const int32_t *groups; /* (d,): the group of each scale, or NULL */
-    double *sums; /* (M, SUMS): the losses' sum, that of squared norms, and room, so that
-                     threads do not write to the same cache line */
+    double *sums; /* (M, SUMS): sums of losses and of squared norms, and padding, so that
+                     no two threads write to the same cache line */
     const void *gemm;
     int64_t d, h, k, M, n_groups, size; /* size of a member's row in theta */
     int64_t batch, penalty_rows;       /* penalty_rows: 0 for those of the batch */
     int64_t t;                         /* steps of the optimizer so far */
-    int64_t every, n_taken;            /* steps between two terms of the mean; t of it */
+    int64_t every, n_taken;            /* steps between updates of the mean; steps so far */
     int64_t is_double, Y_is_bytes, activation, loss, vector;
     Rule rule;
     double alpha, longest, scale_speed, together;
@@ -66,17 +66,17 @@ typedef struct {
 
 typedef struct {
     Features features;
-    const int64_t *rows;    /* (n,): the rows held out, member by member; NULL where X has
-                               just these, (n, d) in C order */
-    const int64_t *starts;  /* (M + 1,): where those of a member begin */
-    const void *b1, *W1, *W2, *b2; /* as `Parameters` has them: members side by side */
+    const int64_t *rows;    /* (n,): the held-out rows, member by member; NULL if X has
+                               only these rows, (n, d) in C order */
+    const int64_t *starts;  /* (M + 1,): the position of each member's first row */
+    const void *b1, *W1, *W2, *b2; /* in the layout of `Parameters`: members side by side */
     void *scores;           /* (n, k) */
     const void *gemm;
     int64_t d, h, k, M, is_double, activation, vector;
 } Scoring;
 
 typedef struct {
-    const void *scores, *Y;   /* (n, k), both by the strides below */
+    const void *scores, *Y;   /* (n, k), both with the strides below */
     const double *weights;    /* (n,) */
     double *found;            /* per block of rows, the loss and its slope along 1 / T */
     int64_t n, k, row_stride, column_stride, is_double, Y_is_bytes, loss, vector;

@@ -1,7 +1,7 @@
 /* exp, log and tanh as plain loops without branches, which compilers vectorize.
 
 Included once per REAL (float or double), with N(name) as that type's name.  Relative
-errors are a few units of the last place.  A NaN stays one.
+errors are a few units of the last place.  NaN stays NaN.
 */
 
 /* 2^n and exp(r) - 1 of x = n log 2 + r, abs(r) <= log(2) / 2.

@@ -1,10 +1,10 @@
-/* Threads that take steps together: no step begins before all members took the last one.
+/* Threads that take steps together: a step begins when all members have taken the last one.
 
-Members that share feature scales need this, since the slopes of all of them move the
-scales.  A thread claims a member for a step, its own ones first and then any that is
-left, so nobody waits for a thread that does not run; whoever finishes the last member
-ends the step.  What a member computes does not depend on who claimed it, and slopes are
-added up in the order of the members: results have the same bits whoever does what.
+Members that share feature scales need this, because the slopes of all members move the
+scales.  A thread claims a member for a step, first among its own members and then among
+the others, so no thread waits for one that is not running.  The thread that finishes the
+last member ends the step.  The result of a member does not depend on the thread, and
+slopes are added up in the order of the members, so the bits do not depend on the threads.
 
 A thread that finds nothing to claim spins for some microseconds, and then sleeps.
 Without C11's atomics (`CAN_MEET` is 0) a meeting has one thread.
@@ -33,24 +33,24 @@ Without C11's atomics (`CAN_MEET` is 0) a meeting has one thread.
 #endif
 #define SPINS 400
 
-/* A number that threads write, in a cache line of its own. */
+/* A number that several threads write, in a separate cache line. */
 typedef struct {
     ATOMIC int64_t value;
     char rest[64 - sizeof(int64_t)];
 } Shared;
 
-/* Where a thread sleeps: its lock is taken, and released to wake it. */
+/* The seat of a thread: it sleeps on the lock, which another thread releases to wake it. */
 typedef struct {
     Shared sleeps;
     PyThread_type_lock lock;
 } Seat;
 
 typedef struct {
-    Shared steps;     /* that all members took */
-    Shared n_done;    /* of all steps, by all members */
-    Shared n_seated;  /* threads that came */
+    Shared steps;     /* number of steps that all members have taken */
+    Shared n_done;    /* number of steps taken, summed over members */
+    Shared n_seated;  /* number of threads that have joined */
     int64_t M, n_seats;
-    Shared *claimed;  /* (M,): steps of each member that were claimed */
+    Shared *claimed;  /* (M,): number of steps claimed for each member */
     Seat *seats;
     void *slopes;     /* REAL (M, d) */
 } Meeting;
@@ -68,7 +68,7 @@ static void close_meeting(Meeting *T) {
     free(T);
 }
 
-/* NULL where there is no memory. */
+/* A new meeting; NULL if memory is short. */
 static Meeting *open_meeting(int64_t M, int64_t n_seats, size_t slope_bytes) {
     Meeting *T = calloc(1, sizeof *T);
     if (!T) return NULL;
@@ -87,11 +87,11 @@ static Meeting *open_meeting(int64_t M, int64_t n_seats, size_t slope_bytes) {
     return NULL;
 }
 
-/* A member that nobody has claimed for the step behind `steps` others, or -1. */
+/* A member that no thread has claimed for the step after `steps` others, or -1. */
 static int64_t claim(Meeting *T, int64_t steps, int64_t first, int64_t last) {
     int64_t n_own = last - first;
     for (int64_t i = 0; i < T->M; i++) {
-        /* one's own in their order, then the others', from their end */
+        /* own members in their order, then the others from the last one */
         int64_t j = i < n_own ? first + i : T->M - 1 - (i - n_own);
         if (i >= n_own && j < last) j -= n_own;
         int64_t expected = steps;
@@ -102,12 +102,12 @@ static int64_t claim(Meeting *T, int64_t steps, int64_t first, int64_t last) {
     return -1;
 }
 
-/* Whether all members now took the step behind `steps` others. */
+/* Whether all members have now taken the step after `steps` others. */
 static int is_last(Meeting *T, int64_t steps) {
     return atomic_fetch_add(&T->n_done.value, 1) + 1 == T->M * (steps + 1);
 }
 
-/* Begin the next step, behind `steps` others. */
+/* Begin the step after `steps` others. */
 static void begin_step(Meeting *T, int64_t steps) {
     atomic_store(&T->steps.value, steps);
     for (int64_t i = 0; i < T->n_seats; i++)
@@ -116,7 +116,7 @@ static void begin_step(Meeting *T, int64_t steps) {
             PyThread_release_lock(T->seats[i].lock);
 }
 
-/* Wait until a step begins behind more than `steps` others. */
+/* Wait until a later step begins than the one after `steps` others. */
 static void wait_for_step(Meeting *T, int64_t steps, int64_t seat) {
     Seat *own = T->seats + seat;
     for (int i = 0; i < SPINS; i++) {
@@ -124,8 +124,7 @@ static void wait_for_step(Meeting *T, int64_t steps, int64_t seat) {
         PAUSE();
     }
     atomic_store(&own->sleeps.value, 1);
-    /* Whoever clears `sleeps` decides: if it was not this thread, its lock is, or is
-       about to be, released. */
+    /* If another thread has cleared `sleeps`, it has released the lock or is about to. */
     if (atomic_load(&T->steps.value) == steps || !atomic_exchange(&own->sleeps.value, 0))
         PyThread_acquire_lock(own->lock, 1);
 }

@@ -1,7 +1,7 @@
-/* An epoch's steps, member by member: BLAS products and plain loops between them.
+/* The steps of an epoch, member by member: BLAS products, and plain loops between them.
 
 Included once per REAL, with N(name) as that type's name.  The letters are those of
-`_network`, for n rows of a batch that one member learns from:
+`_network`, for the n rows of a batch that a member learns from:
 
     a1 (n, h)      hidden layer            delta1 (n, h)   hidden error
     z2 (k, n)      scores, one row per output, then in the same place
@@ -14,7 +14,7 @@ as their stored numbers (`Stored`), of which all products are sums of matrix row
 typedef void (*N(gemm_t))(char *, char *, int *, int *, int *, REAL *, REAL *, int *,
                           REAL *, int *, REAL *, REAL *, int *);
 
-/* c (m, n) = op(a) op(b) + beta c; a_T and b_T say which is transposed. */
+/* c (m, n) = op(a) op(b) + beta c; a_T and b_T say whether a and b are transposed. */
 static void N(product)(const void *gemm, const REAL *a, int64_t lda, int a_T,
                        const REAL *b, int64_t ldb, int b_T, REAL beta, REAL *c,
                        int64_t ldc, int64_t m, int64_t n, int64_t inner) {
@@ -36,7 +36,7 @@ static ALWAYS_INLINE REAL N(dot)(const REAL *RESTRICT a, const REAL *RESTRICT b,
     return sum;
 }
 
-/* f(z), and f'(z) of a = f(z); `activation` is a constant wherever these are inlined. */
+/* f(z), and f'(z) as a function of a = f(z); inlined with a constant `activation`. */
 static ALWAYS_INLINE REAL N(activated)(int activation, REAL z) {
     if (activation == RELU) return 0 > z ? 0 : z;
     if (activation == TANH) return N(tanh)(z);
@@ -50,8 +50,8 @@ static ALWAYS_INLINE REAL N(times_slope)(int activation, REAL a, REAL delta) {
     return delta;
 }
 
-/* a1 = f(a1 + b1); of a single output also z2 = a1 W2 + b2.  Here and in what follows
-   four rows at a time share the loads of what is the same for all rows. */
+/* a1 = f(a1 + b1); with a single output also z2 = a1 W2 + b2.  Here and below, values
+   that are the same for all rows are loaded once for four rows. */
 static ALWAYS_INLINE void N(hidden_layer)(int activation, REAL *RESTRICT a1,
                                           const REAL *RESTRICT b1, int64_t b, int64_t h,
                                           const REAL *RESTRICT W2, REAL b2,
@@ -87,7 +87,7 @@ static void N(hidden)(int64_t activation, REAL *a1, const REAL *b1, int64_t b, i
     }
 }
 
-/* delta1 *= f'(z1), and what that adds to dL/db1; delta1 comes as delta2 W2^T. */
+/* delta1 *= f'(z1), where delta1 is delta2 W2^T on entry; adds to dL/db1. */
 static ALWAYS_INLINE void N(hidden_errors)(int activation, REAL *RESTRICT delta1,
                                            const REAL *RESTRICT a1, int64_t b, int64_t h,
                                            REAL *RESTRICT g_b1) {
@@ -113,8 +113,8 @@ static ALWAYS_INLINE void N(hidden_errors)(int activation, REAL *RESTRICT delta1
         }
     }
 }
-/* Of a single output: delta1 = (delta2 W2^T) f'(z1) in the place of a1, and what that
-   adds to dL/db1 and dL/dW2. */
+/* With a single output: delta1 = (delta2 W2^T) f'(z1), which overwrites a1; adds to
+   dL/db1 and dL/dW2. */
 static ALWAYS_INLINE void N(hidden_errors_of_one)(
     int activation, REAL *RESTRICT a1, int64_t b, int64_t h, REAL *RESTRICT g_b1,
     const REAL *RESTRICT delta2, const REAL *RESTRICT W2, REAL *RESTRICT g_W2) {
@@ -143,7 +143,7 @@ static ALWAYS_INLINE void N(hidden_errors_of_one)(
         }
     }
 }
-/* The hidden errors of both kinds: delta1 is NULL for a single output. */
+/* The hidden error in both cases; delta1 is NULL for a single output. */
 static REAL *N(hidden_error)(int64_t activation, REAL *delta1, REAL *a1, int64_t b,
                              int64_t h, REAL *g_b1, const REAL *delta2, const REAL *W2,
                              REAL *g_W2) {
@@ -161,15 +161,15 @@ static REAL *N(hidden_error)(int64_t activation, REAL *delta1, REAL *a1, int64_t
     return delta1 ? delta1 : a1;
 }
 
-/* -log p, finite also for p = 0; NaN stays. */
+/* -log p, finite also for p = 0; NaN stays NaN. */
 static ALWAYS_INLINE REAL N(minus_log)(REAL p) {
     return -N(log)(EPSILON > p ? EPSILON : p);
 }
 
 /* From scores z2 (k, b) to the loss of each row, and to the errors delta2 (in z2).
 
-Y is (k, b), its rows y_stride numbers apart; loss and spare are (b,).  Errors are not
-yet times the rows' weights.
+Y is (k, b), its rows y_stride numbers apart; loss and spare are (b,).  The errors are
+not multiplied by the weights of the rows here.
 */
 static void N(losses)(int64_t kind, REAL *RESTRICT z2, const REAL *RESTRICT Y,
                       int64_t y_stride, REAL *RESTRICT loss, REAL *RESTRICT spare,
@@ -223,8 +223,8 @@ static void N(losses)(int64_t kind, REAL *RESTRICT z2, const REAL *RESTRICT Y,
 
 /* Steps of the optimizers, in one pass: the formulas of `optimizers`.
 
-g is the gradient of a sum over the batch, scale what makes a mean of it, shrink the
-penalty's factor, keep what a weight decay leaves.  They return the squared norm of w.
+g is the gradient of a sum over the batch, and scale turns it into a mean.  shrink is the
+factor of the penalty, keep that of a weight decay.  They return the squared norm of w.
 */
 static REAL N(adam)(REAL *RESTRICT w, const REAL *RESTRICT g, REAL *RESTRICT m,
                     REAL *RESTRICT v, int64_t n, REAL scale, REAL shrink, REAL keep,
@@ -457,9 +457,10 @@ static void N(turn)(const N(Stored) *T, int64_t n, int64_t d) {
 
 /* The b rows of a batch, sorted by the member that they are held out from.
 
-x is (b, d), y (k, b), w (b,); rows of member j are those from ends[j] to ends[j + 1].
-With folds all of them follow once more, y being (k, 2 b): so the rows that a member
-learns from, those behind and those before its own, are one run from ends[j + 1] on.
+x is (b, d), y (k, b), w (b,); the rows held out from member j are from ends[j] to
+ends[j + 1].  With folds, all rows follow a second time, and y is (k, 2 b).  So the rows
+that member j learns from, after and before its held-out ones, are contiguous from
+ends[j + 1] on.
 Stored numbers are there once: row i + b is row i.
 */
 static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s,
@@ -502,7 +503,7 @@ static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s
         memcpy(y + c * y_stride + b, y + c * y_stride, sizeof(REAL) * b);
 }
 
-/* A step on all of a vector, in parts whose squares add up without much rounding. */
+/* A step on a whole vector, in parts, so that the sum of squares has little rounding. */
 static double N(move)(const Moving *J, const Step *S) {
     REAL *theta = J->theta, *m = J->first, *v = J->second;
     double norm = 0;
@@ -630,7 +631,7 @@ static double N(step_of_stored)(const Training *J, const N(Desk) *D, const Step 
 
 /* A step of member j on the batch that lies on the desk.
 
-slopes (d,), or NULL, become the derivatives of its loss along the scales s.
+slopes (d,), unless NULL, receive the derivatives of its loss by the scales s.
 */
 static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t j,
                     const REAL *s, REAL *slopes) {
@@ -645,8 +646,8 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
     double total = 0, norm = 0;
 
     if (k > 1)
-        /* BLAS takes small matrices best as they stand: 0.3 to 0.7 of the time that it
-           takes with W2 to be transposed, 8 % of a step of 5 classes */
+        /* Transpose W2 for BLAS, which takes 0.3 to 0.7 of the time for small matrices
+           that it need not transpose; with 5 classes this saves 8 % of a step */
         for (int64_t u = 0; u < h; u++)
             for (int64_t c = 0; c < k; c++) D->W2_T[c * h + u] = theta[W2_at + u * k + c];
     memset(D->g, 0, sizeof(REAL) * h);
@@ -683,8 +684,8 @@ static void N(find_scales)(const Training *J, REAL *s) {
     }
 }
 
-/* A step of r, by slopes (M, d), which are added up in the order of the members; `sums`
-   has room for one of each group. */
+/* A step of r along the slopes (M, d), which are added up in the order of the members.
+   `sums` has space for one number per group. */
 static void N(move_scales)(const Training *J, const Step *S, REAL *slopes, REAL *sums) {
     int64_t d = J->d;
     for (int64_t j = 1; j < J->M; j++)
@@ -703,7 +704,7 @@ static void N(move_scales)(const Training *J, const Step *S, REAL *slopes, REAL 
     if (S->averages) N(take_mean)(J->r_average, J->r, d, S->kept);
 }
 
-/* Members `first` to `last` over n_rows rows from `start`, `steps` of them before. */
+/* Train members `first` to `last` on n_rows rows from `start`, after `steps` steps. */
 static int N(train)(const Training *J, int64_t first, int64_t last, int64_t start,
                     int64_t n_rows, int64_t steps) {
     Buffers buffers = {0};
@@ -718,7 +719,7 @@ static int N(train)(const Training *J, int64_t first, int64_t last, int64_t star
     return 0;
 }
 
-/* The same where members share feature scales: with the threads of a meeting. */
+/* The same for members that share feature scales, with the threads of a meeting. */
 static int N(train_together)(const Training *J, int64_t first, int64_t last, int64_t start,
                              int64_t n_rows, int64_t steps, Meeting *T) {
     int64_t d = J->d, n_steps = (n_rows + J->batch - 1) / J->batch, gathered = -1, now;
@@ -736,7 +737,7 @@ static int N(train_together)(const Training *J, int64_t first, int64_t last, int
             wait_for_step(T, now, seat);
             continue;
         }
-        /* Until this member is done, the step is not, and neither J->r nor s move. */
+        /* The step does not end before this member is done, so J->r and s stay until then. */
         if (gathered != now) {
             int64_t at = now * J->batch, b = n_rows - at < J->batch ? n_rows - at : J->batch;
             S = step_of(J, steps + now, b);
@@ -802,8 +803,8 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
     return 0;
 }
 
-/* The weighted loss of scores times 1 / T, and its derivative with respect to 1 / T: of
-   blocks `first` to `last` of MEASURED_ROWS rows, to be added up. */
+/* The weighted loss of scores times 1 / T, and its derivative with respect to 1 / T, for
+   each of the blocks `first` to `last` of MEASURED_ROWS rows. */
 static int N(measure)(const Measuring *J, int64_t first, int64_t last) {
     int64_t k = J->k, most = MEASURED_ROWS, step = J->row_stride, wide = J->column_stride;
     const REAL *Z = J->scores, *Y = J->Y;

@@ -4,13 +4,14 @@ Fitting itself is in `_fitting`; only `_take` writes its result to the estimator
 """
 
 from abc import ABCMeta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_bp._common.types import Array, MatrixLike
 from sklearn_bp._estimators.inspection import InspectionMixin
 from sklearn_bp._estimators.mlp_exchange import MLPExchangeMixin
 from sklearn_bp._fitting.codec import attributes_of, state_of
@@ -21,6 +22,7 @@ from sklearn_bp._fitting.observers import Run
 from sklearn_bp._fitting.parameters import Parameter
 from sklearn_bp._fitting.recipe import Recipe
 from sklearn_bp._fitting.reports import ending, page_template, warn_of
+from sklearn_bp._fitting.request import Request
 from sklearn_bp._fitting.rows import MemoryRows
 from sklearn_bp._fitting.start import Start
 from sklearn_bp._network.parameters import Weights
@@ -54,7 +56,7 @@ class BaseTwoLayer(
 
     # Training.
 
-    def _fit(self, request):
+    def _fit(self, request: Request) -> Self:
         """Fit to a Request, from scratch or continuing from the earlier fit."""
         check_y_given(request.y, self)
         self._refuse_collections(
@@ -145,7 +147,7 @@ class BaseTwoLayer(
         X, _ = check_features(self, X, [dtype], columns)
         return X
 
-    def _scores(self, X):
+    def _scores(self, X: MatrixLike) -> Array:
         """Scores z2 of the rows of X, (n, n_outputs)."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)

@@ -85,9 +85,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     learning_rate_init : float or 'auto', default='auto'
         Initial learning rate. 'auto' is 0.01 for up to 10 features and 0.01 sqrt(10 /
-        n_features) for more, but at least 0.002. A fit of the usual kind (see
-        `early_stopping`) multiplies it by sqrt(n_samples / 1500), but by no less than 1
-        and no more than 1.5. For wide data (see `standardize`) it
+        n_features) for more, but at least 0.002. For wide data (see `standardize`) it
         is 0.03, or 0.02 if the data is sparse, times sqrt(400 / n_samples) from 400
         rows on. For other dense data of more than 128 columns `fit` takes 0.01 with
         `standardize` and an adaptive solver, and fewer epochs (see `max_iter`). Not
@@ -120,7 +118,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     skip_layer : bool, default=False
         Whether to connect the features directly to the outputs as well, as R's nnet
-        does: the network is then a linear model plus what the hidden units add to it.
+        does: the network is then a linear model plus the sum of the hidden units.
         The direct weights start at 0, and `alpha` applies to them.
 
     scaling_layer : bool or 'auto', default='auto'
@@ -144,9 +142,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows per mini-batch. 'by_rows' is the power of two nearest to a 67th of the
         rows, from 32 to 256, and all rows if there are fewer than 100; for dense X in a
-        fit of the usual kind (see `early_stopping`) half of it, but at least 32. 'auto'
-        is scikit-learn's min(200, n_samples). 'full' is all rows (batch gradient
-        descent), and 1 is stochastic gradient descent. Not used by 'lbfgs'.
+        usual fit (see `early_stopping`) half of it, but at least 32. 'auto' is
+        scikit-learn's min(200, n_samples). 'full' is all rows (batch gradient descent),
+        and 1 is stochastic gradient descent. Not used by 'lbfgs'.
 
     learning_rate : {...}, object or callable, default='constant'
         Schedule of the learning rate. 'invscaling' and 'adaptive' are for 'sgd', as in
@@ -169,7 +167,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     verbose : bool or int, default=False
         Whether to print one line per epoch: the training loss without the penalty, the
         penalty, the loss and the score on the validation rows, the learning rate if it
-        changes, and the seconds so far. With an int k, one line per k epochs.
+        changes, and the seconds so far. With an int k, one line per k epochs, and one
+        for the last epoch.
 
     dropout : float in [0, 1), default=0.0
         Fraction of the hidden units that training leaves out, drawn anew for each row
@@ -202,7 +201,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
         False stops by the training loss.
 
-        A fit of the usual kind has 'auto' here, 300 or more rows and up to 128 columns,
+        A usual fit has 'auto' here, 300 or more rows and up to 128 columns,
         `standardize`, and a solver whose steps do not depend on the length of the
         gradient: 'adam', 'adamw', 'rmsprop'. The values of 'auto' of other parameters
         differ then, so that it takes fewer steps.
@@ -225,16 +224,16 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many consecutive epochs without an
         improvement of `tol`. 'auto' is 300 steps (80 for wide data, none where
-        `max_iter` is lower for many columns), but at least 8 epochs, or 5 in a fit of
-        the usual kind (see `early_stopping`).
+        `max_iter` is lower for many columns), but at least 8 epochs, or 5 in a usual
+        fit (see `early_stopping`).
 
     tol : float or 'auto', default='auto'
         Smallest improvement that counts: of the training loss or, with early stopping,
         of the validation metric. 'lbfgs' ends when the largest component of the
-        gradient is this small. 'auto' is 1e-4; in a fit of the usual kind (see
-        `early_stopping`), if loss='log_loss' is monitored, it is a share of the
-        lowest loss so far on held-out rows: n_samples / 10^6, but at least a 500th and
-        at most a 200th. It is cut at 1e-5 and at 1e-3.
+        gradient is this small. 'auto' is 1e-4; in a usual fit (see `early_stopping`),
+        if loss='log_loss' is monitored, it is a 1000th of the lowest loss so far on
+        held-out rows, but at least 1e-5 and at most 1e-3 times the loss of the best
+        constant.
 
     loss_threshold : float, default=None
         Training stops as soon as the loss of an epoch is below this value; None for no
@@ -264,16 +263,16 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         partial_fit and warm_start scale by all rows so far: when the scaling changes,
         the weights are re-expressed so that the scores stay the same.
 
-        A value so far out that it is hardly one of its column counts as unknown: the
-        centre of the column takes its place, or 0 if it is sparse, so that one wild
+        A value so far out that it hardly belongs to its column counts as unknown: the
+        centre of the column replaces it, or 0 if the column is sparse. So one wild
         value neither squeezes all others together nor decides a prediction. The limits
-        are in `feature_limits_`. They follow from the quantiles of the column: a limit
-        is where a power law through these expects a hundredth of a row, and at least 8
+        are in `feature_limits_`. They follow from the quantiles of the column: at a
+        limit, a power law through these expects a hundredth of a row. It is at least 8
         times as far from the median as the outermost 256th of the rows (five rows, if
-        that is more) and as the quartiles are from each other. partial_fit and
-        warm_start judge by all rows so far.
+        that is more), and at least 8 interquartile ranges. partial_fit and warm_start
+        use the limits of all rows so far.
 
-        Wide data has at least five columns that vary for each row, and up to 2,000
+        Data is wide if it has at least five columns that vary per row, and up to 2,000
         rows. `fit` then trains 'adam' and 'adamw' on the principal components of the
         rows, times one factor, and absorbs these into the weights too; `alpha` and
         'auto' then refer to components.
@@ -283,15 +282,15 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Columns that hold categories, as in HistGradientBoostingClassifier: a mask,
         indices or names; 'from_dtype' for the columns of a DataFrame that hold
         categories or strings; None for no column. Each level becomes a column of zeros
-        and ones; for a level that was not seen in training all of them are zero. Levels
+        and ones. If training has not seen a level, all of them are zero. Levels
         of another kind than in training, such as numbers instead of strings, raise an
         error. The columns of a table with many levels are stored sparse. With
         'from_dtype', `fit` leaves out, with a warning, a column that has more than 50
-        levels and more than half as many levels as rows: it is taken for the names of
-        the rows.
+        levels and more than half as many levels as rows: it probably holds names of the
+        rows.
 
     numeric_encoding : 'auto', PiecewiseLinear or None, default='auto'
-        Whether the network sees numeric columns encoded by bins too: for each bin a
+        Whether the network also sees numeric columns encoded by bins: for each bin, a
         column that grows from 0 to 1 within it. A `PiecewiseLinear` adds the bins for
         all ensemble members; None for no bins. With 'auto' a second training follows:
         half as many networks of half the hidden units see the bins as well. Pairs of
@@ -358,15 +357,15 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     encoded_feature_names_ : ndarray of str
         Names of the rows of ``coefs_[0]``: first the numeric columns; then
         'missingindicator_NAME' for each column with missing values in training; then
-        'NAME_LEVEL' for each level of the categorical columns.
+        'NAME_LEVEL' for each level of the categorical columns; then 'NAME_binK' for
+        each bin of `numeric_encoding`.
 
     feature_limits_ : ndarray of shape (2, n_encoded) or None
-        Lower and upper limit of each encoded column, in its units: of the rows of
-        ``coefs_[0]`` without those for bins.
-        A value beyond them counts as unknown, in training and in predictions: the
-        centre of its column, as `standardize` has it, takes its place. The limits are
-        far out, see `standardize`; set this attribute to None to lift them from
-        predictions. None without `standardize`, and for fewer than 20 rows.
+        Lower and upper limit of each encoded column except for bins, in its units. A
+        value beyond them counts as unknown, in training and in predictions: the centre
+        of its column replaces it, see `standardize`. If you set this attribute to None,
+        predictions have no limits. None without `standardize`, and for fewer than 20
+        rows.
 
     feature_importances_ : ndarray of shape (n_features,)
         How much the scores change with each feature: the mean absolute derivative over
@@ -408,8 +407,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         is 'max_iter' until the patience is used up; you may still call it again.
 
     engine_ : str
-        What training ran on: 'compiled', or 'python' where that does not cover the
-        parameters or was not built.
+        The engine that ran training: 'compiled', or 'python' if the compiled step does
+        not cover the parameters or was not built.
 
     t_ : int
         Number of training rows seen, summed over the epochs.
@@ -742,7 +741,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
             Labels as in `classes_`; for labels an indicator matrix of ints.
         """
         z2 = self._scores(X)
-        return self._fitted.targets.decode(z2)
+        labels: NDArray[Any] = self._fitted.targets.decode(z2)
+        return labels
 
     def score(
         self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
@@ -765,7 +765,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         check_y_given(y, self)
         self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
         sample_weight = unmasked(sample_weight, "sample_weight")
-        return super().score(X, check_labels(y, warn=False), sample_weight)
+        score: float = super().score(X, check_labels(y, warn=False), sample_weight)
+        return score
 
     def decision_function(self, X: MatrixLike) -> NDArray[Any]:
         """Raw scores z2 of the output layer.
@@ -813,7 +814,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         -------
         log_p : ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
         """
-        return np.log(self.predict_proba(X))
+        log_p: NDArray[Any] = np.log(self.predict_proba(X))
+        return log_p
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -4,12 +4,25 @@ A source is anything that yields (X, y) or (X, y, sample_weight): a list, a gene
 function, a file reader.
 """
 
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
 import numpy as np
 
 from sklearn_bp._tables.targets import check_labels, joined_labels
 
 
-def fit_batches(estimator, source, epochs, **options):
+class Incremental(Protocol):
+    """An estimator with partial_fit."""
+
+    def partial_fit(self, X: Any, y: Any, *args: Any, **options: Any) -> Any: ...
+
+
+E = TypeVar("E", bound=Incremental)
+Source = Iterable[Any] | Callable[[], Iterable[Any]]
+
+
+def fit_batches(estimator: E, source: Source, epochs: int, **options: Any) -> E:
     """Call partial_fit with the options on each batch of the source.
 
     Parameters

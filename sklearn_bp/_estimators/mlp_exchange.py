@@ -55,9 +55,9 @@ class MLPExchangeMixin:
         probabilities and targets up to rounding, because scikit-learn sums products in
         another order. Scalings, averages and the temperature are already part of the
         weights, and the ensemble is one network of all its units. An MLP has no
-        `feature_limits_`: it differs for values beyond them. If you train it
-        further, by partial_fit or with `warm_start`, it continues from these weights,
-        on unscaled columns.
+        `feature_limits_`, so its predictions differ for values beyond them. If you
+        train it further, by partial_fit or with `warm_start`, it continues from these
+        weights, on unscaled columns.
 
         Returns
         -------

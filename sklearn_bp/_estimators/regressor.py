@@ -98,23 +98,22 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
         If held-out rows decide when to stop and n_iter_no_change='auto', fit drops the
         'auto' penalty once the patience is used up, and continues from the best weights
-        with half the patience and a tenth of `tol`. In a fit of the usual kind (see
+        with half the patience and a tenth of `tol`. In a usual fit (see
         `early_stopping`), a constant 'auto' rate is 0.3 times as large then.
 
     learning_rate_init : float or 'auto', default='auto'
         Initial learning rate. 'auto' is 0.01 for up to 10 features and 0.01 sqrt(10 /
-        n_features) for more, but at least 0.002. A fit of the usual kind (see
-        `early_stopping`) multiplies it by sqrt(n_samples / 1500), but by no less than 1
-        and no more than 1.5. For wide data (see `standardize`) it
+        n_features) for more, but at least 0.002. For wide data (see `standardize`) it
         is 0.03, or 0.02 if the data is sparse, times sqrt(400 / n_samples) from 400
-        rows on. For other dense data of more than 128 columns `fit` takes 0.01 with
-        `standardize` and an adaptive solver, and fewer epochs (see `max_iter`). Not
-        used by 'lbfgs'.
+        rows on. For other dense data of more than 128 columns, or of more than 20 with
+        eight rows for each, fewer than 1,000 rows and early stopping, `fit` takes 0.01
+        with `standardize` and an adaptive solver, and fewer epochs (see `max_iter`).
+        Not used by 'lbfgs'.
 
     max_iter : int or 'auto', default='auto'
         Maximum number of epochs; for 'lbfgs', of iterations. 'auto' is 400, and 200 for
         fewer than 100 rows (60 for wide data). Where `learning_rate_init` is 0.01 for
-        more than 128 columns, it is 500 / sqrt(n_features), beyond 1,024 columns
+        more than 20 or 128 columns, it is 500 / sqrt(n_features), beyond 1,024 columns
         16,000 / n_features, and at least 160 steps. For wide sparse data it is 4,200
         steps, if these are fewer. Reaching it does not warn.
 
@@ -138,7 +137,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     skip_layer : bool, default=False
         Whether to connect the features directly to the outputs as well, as R's nnet
-        does: the network is then a linear model plus what the hidden units add to it.
+        does: the network is then a linear model plus the sum of the hidden units.
         The direct weights start at 0, and `alpha` applies to them.
 
     scaling_layer : bool or 'auto', default='auto'
@@ -161,9 +160,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     batch_size : int, 'by_rows', 'auto' or 'full', default='by_rows'
         Rows per mini-batch. 'by_rows' is the power of two nearest to a 67th of the
         rows, from 32 to 256, and all rows if there are fewer than 100; for dense X in a
-        fit of the usual kind (see `early_stopping`) half of it, but at least 32. 'auto'
-        is scikit-learn's min(200, n_samples). 'full' is all rows (batch gradient
-        descent), and 1 is stochastic gradient descent. Not used by 'lbfgs'.
+        usual fit (see `early_stopping`) half of it, but at least 32. 'auto' is
+        scikit-learn's min(200, n_samples). 'full' is all rows (batch gradient descent),
+        and 1 is stochastic gradient descent. Not used by 'lbfgs'.
 
     learning_rate : {...}, object or callable, default='constant'
         Schedule of the learning rate. 'invscaling' and 'adaptive' are for 'sgd', as in
@@ -186,7 +185,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     verbose : bool or int, default=False
         Whether to print one line per epoch: the training loss without the penalty, the
         penalty, the loss and the score on the validation rows, the learning rate if it
-        changes, and the seconds so far. With an int k, one line per k epochs.
+        changes, and the seconds so far. With an int k, one line per k epochs, and one
+        for the last epoch.
 
     dropout : float in [0, 1), default=0.0
         Fraction of the hidden units that training leaves out, drawn anew for each row
@@ -215,7 +215,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
         False stops by the training loss.
 
-        A fit of the usual kind has 'auto' here, 300 or more rows and up to 128 columns,
+        A usual fit has 'auto' here, 300 or more rows and up to 128 columns,
         `standardize`, and a solver whose steps do not depend on the length of the
         gradient: 'adam', 'adamw', 'rmsprop'. The values of 'auto' of other parameters
         differ then, so that it takes fewer steps.
@@ -238,18 +238,16 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many consecutive epochs without an
         improvement of `tol`. 'auto' is 300 steps (80 for wide data, none where
-        `max_iter` is lower for many columns), but at least 8 epochs, or 5 in a fit of
-        the usual kind (see `early_stopping`); then half as many without the penalty
-        (see `alpha`).
+        `max_iter` is lower for many columns), but at least 8 epochs, or 5 in a usual
+        fit (see `early_stopping`); then half as many without the penalty (see `alpha`).
 
     tol : float or 'auto', default='auto'
         Smallest improvement that counts: of the training loss or, with early stopping,
         of the validation metric. 'lbfgs' ends when the largest component of the
-        gradient is this small. 'auto' is 1e-4; in a fit of the usual kind (see
-        `early_stopping`), if loss='squared_error' is monitored, it is a share of the
-        lowest loss so far on held-out rows: n_samples / 10^6, but at least a 500th and
-        at most a 200th, and a 500th without the penalty (see `alpha`). It is cut at
-        1e-5 and at 1e-3.
+        gradient is this small. 'auto' is 1e-4; in a usual fit (see `early_stopping`),
+        if loss='squared_error' is monitored, it is a 500th of the lowest loss so far on
+        held-out rows, but at least 1e-5 and at most 1e-3 times the loss of the best
+        constant.
 
     loss_threshold : float, default=None
         Training stops as soon as the loss of an epoch is below this value; None for no
@@ -279,16 +277,16 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         scaling changes, the weights are re-expressed so that the predictions stay the
         same.
 
-        A value so far out that it is hardly one of its column counts as unknown: the
-        centre of the column takes its place, or 0 if it is sparse, so that one wild
+        A value so far out that it hardly belongs to its column counts as unknown: the
+        centre of the column replaces it, or 0 if the column is sparse. So one wild
         value neither squeezes all others together nor decides a prediction. The limits
-        are in `feature_limits_`. They follow from the quantiles of the column: a limit
-        is where a power law through these expects a hundredth of a row, and at least 8
+        are in `feature_limits_`. They follow from the quantiles of the column: at a
+        limit, a power law through these expects a hundredth of a row. It is at least 8
         times as far from the median as the outermost 256th of the rows (five rows, if
-        that is more) and as the quartiles are from each other. partial_fit and
-        warm_start judge by all rows so far.
+        that is more), and at least 8 interquartile ranges. partial_fit and warm_start
+        use the limits of all rows so far.
 
-        Wide data has at least five columns that vary for each row, and up to 2,000
+        Data is wide if it has at least five columns that vary per row, and up to 2,000
         rows. `fit` then trains 'adam' and 'adamw' on the principal components of the
         rows, times one factor, and absorbs these into the weights too; `alpha` and
         'auto' then refer to components.
@@ -298,15 +296,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Columns that hold categories, as in HistGradientBoostingClassifier: a mask,
         indices or names; 'from_dtype' for the columns of a DataFrame that hold
         categories or strings; None for no column. Each level becomes a column of zeros
-        and ones; for a level that was not seen in training all of them are zero. Levels
+        and ones. If training has not seen a level, all of them are zero. Levels
         of another kind than in training, such as numbers instead of strings, raise an
         error. The columns of a table with many levels are stored sparse. With
         'from_dtype', `fit` leaves out, with a warning, a column that has more than 50
-        levels and more than half as many levels as rows: it is taken for the names of
-        the rows.
+        levels and more than half as many levels as rows: it probably holds names of the
+        rows.
 
     numeric_encoding : 'auto', PiecewiseLinear or None, default='auto'
-        Whether the network sees numeric columns encoded by bins too: for each bin a
+        Whether the network also sees numeric columns encoded by bins: for each bin, a
         column that grows from 0 to 1 within it. A `PiecewiseLinear` adds the bins for
         all ensemble members; None for no bins. With 'auto' a second training follows:
         half as many networks of half the hidden units see the bins as well. Pairs of
@@ -369,7 +367,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     encoded_feature_names_ : ndarray of str
         Names of the rows of ``coefs_[0]``: first the numeric columns; then
         'missingindicator_NAME' for each column with missing values in training; then
-        'NAME_LEVEL' for each level of the categorical columns.
+        'NAME_LEVEL' for each level of the categorical columns; then 'NAME_binK' for
+        each bin of `numeric_encoding`.
 
     target_range_ : ndarray of shape (2, n_targets) or None
         Smallest and largest training targets with `standardize`, for losses whose
@@ -377,12 +376,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         beyond this range by at most `extrapolation` times its width.
 
     feature_limits_ : ndarray of shape (2, n_encoded) or None
-        Lower and upper limit of each encoded column, in its units: of the rows of
-        ``coefs_[0]`` without those for bins.
-        A value beyond them counts as unknown, in training and in predictions: the
-        centre of its column, as `standardize` has it, takes its place. The limits are
-        far out, see `standardize`; set this attribute to None to lift them from
-        predictions. None without `standardize`, and for fewer than 20 rows.
+        Lower and upper limit of each encoded column except for bins, in its units. A
+        value beyond them counts as unknown, in training and in predictions: the centre
+        of its column replaces it, see `standardize`. If you set this attribute to None,
+        predictions have no limits. None without `standardize`, and for fewer than 20
+        rows.
 
     feature_importances_ : ndarray of shape (n_features,)
         How much the scores change with each feature: the mean absolute derivative over
@@ -425,8 +423,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         is 'max_iter' until the patience is used up; you may still call it again.
 
     engine_ : str
-        What training ran on: 'compiled', or 'python' where that does not cover the
-        parameters or was not built.
+        The engine that ran training: 'compiled', or 'python' if the compiled step does
+        not cover the parameters or was not built.
 
     t_ : int
         Number of training rows seen, summed over the epochs.
@@ -824,13 +822,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         loss = self._fitted.targets.loss if hasattr(self, "coefs_") else None
         if not isinstance(loss, Quantile):
             if not overflows_in_squares(y):
-                return super().score(X, y, sample_weight)
+                score: float = super().score(X, y, sample_weight)
+                return score
             Y = check_regression_targets(y, np.float64)
             check_consistent_length(X, Y)
             sample_weight = check_sample_weight(sample_weight, len(Y))
             unit = powers_of_two(Y, axis=0)
             P = self.predict(X).reshape(Y.shape) / unit
-            return r2_score(Y / unit, P, sample_weight=sample_weight)
+            score = r2_score(Y / unit, P, sample_weight=sample_weight)
+            return score
         P = self.predict(X)
         Y = check_regression_targets(y, np.float64)
         check_consistent_length(X, Y)
@@ -839,12 +839,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     def _targets(self) -> RealTargets:
         """The `RealTargets`, with `target_range_` as it is by now."""
-        return self._fitted.targets.with_attributes(self)
+        targets: RealTargets = self._fitted.targets.with_attributes(self)
+        return targets
 
     def _spread(self, X: MatrixLike) -> NDArray[Any]:
         """The standard deviation that `predict` returns with `return_std`."""
         scores = np.array(self._member_scores(X))
-        std = self._targets().spread(scores, self._fitted.member_weights)
+        std: NDArray[Any] | None = self._targets().spread(
+            scores, self._fitted.member_weights
+        )
         if std is None:
             raise ValueError(
                 "return_std=True needs the predictions of several networks, and this "

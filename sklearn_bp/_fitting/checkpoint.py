@@ -27,7 +27,7 @@ from sklearn_bp._training.patience import Patience
 from sklearn_bp.schedules import ends_with_max_iter
 
 # Final reasons. After other reasons a fit resumes: max_iter may have been increased,
-# and a fit that was interrupted or stopped by a callback is to continue.
+# and a fit that was interrupted or stopped by a callback should continue.
 FINAL = ("tol", "patience", "loss_threshold")
 
 # Relative tolerance: another machine may round the starting weights differently.
@@ -91,7 +91,7 @@ class Writer:
         check_place(path)
         self.path = target_of(path)  # absolute: the working directory may change
         self._written = None
-        self._second: Any = None  # what the file has of a second training
+        self._second: Any = None  # the file's state of the second training
         lock = _lock(path)
         run.at_end(lock.release)
         if lock.is_held:
@@ -121,7 +121,7 @@ class Writer:
         if state.first is not None:
             if not _can_resume(state.first, training):
                 raise damaged(path)
-            # What ended the first training does not matter to the second.
+            # The reason why the first training ended does not affect the second.
             training.state = _resumed(state.first, training)
             training.ended, self._second = "patience", content
             self._written = state.n_iter, content["reason"]
@@ -153,7 +153,7 @@ class Writer:
 
 
 def _resumed(state, training):
-    """A state from a file, with what follows from the parameters of the fit."""
+    """A state from a file, completed by the parameters of the fit."""
     training.solver.begin(training.state)
     given = given_fields(training.state)
     return replace(state, **{name: getattr(training.state, name) for name in given})

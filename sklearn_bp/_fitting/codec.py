@@ -1,9 +1,9 @@
 """Objects of this package as plain values, for pickles, skops files and checkpoints.
 
-A part, an object of this package, becomes a dict of its class's name and its fields;
-numbers, arrays, lists and objects of the user stay as they are.  So a file does not
-depend on where private classes live, skops has to trust only the type of the estimator,
-and a field that a later version adds has its default.
+A part, an object of this package, becomes a dict of its class's name and its fields.
+Numbers, arrays, lists and objects of the user stay as they are.  So a file does not
+depend on the modules of private classes, skops has to trust only the type of the
+estimator, and a field that a later version adds gets its default.
 """
 
 import math
@@ -98,8 +98,8 @@ def part_of(name, own):
     """The part with this name and these fields; ValueError for other fields."""
     if name not in PARTS:
         raise ValueError(
-            f"{name!r} is no part of this version of sklearn_bp: the file was written "
-            "by a later one."
+            f"{name!r} is not a part of this version of sklearn_bp: the file was "
+            "written by a later one."
         )
     part = PARTS[name]
     if part is OneHotEncoder:

@@ -20,16 +20,13 @@ AVERAGED_EPOCHS = 2
 # tol="auto", wherever the rules below do not apply.
 TOLERANCE = 1e-4
 
-# From this number of rows on, and for up to MANY_COLUMNS columns, a fit is of the usual
-# kind.  It takes few epochs: of short batches, at a rate that grows with the rows from
-# GROWTH_ROWS on, with a patience of five epochs if these are more than 300 steps.  An
-# improvement counts if it is a share of the loss on held-out rows, which grows with the
-# rows within these bounds.  Without the penalty the rate is lower, and so is the share.
+# A usual fit has this number of rows or more, up to MANY_COLUMNS columns, and rows that
+# are held out in turn.  It takes fewer epochs: of shorter batches, with a patience of
+# five epochs if these are more than 300 steps.  An improvement counts from this share
+# of the lowest held-out loss on, for classes or not.  Without the penalty the rate is
+# lower.
 USUAL_ROWS = 300
-GROWTH_ROWS = 1500
-MOST_GROWTH = 1.5
-SHARE_PER_ROW = 1e-6
-LEAST_SHARE, MOST_SHARE = 0.002, 0.005
+SHARE_OF_LOSS = {True: 0.001, False: 0.002}
 RELAXED_RATE = 0.3
 
 # For wide data, which is trained in the space of its rows: the penalty and the epochs
@@ -60,7 +57,16 @@ ENCODED_PENALTY = 1.5
 # the root of the number of columns, or over a 32nd of it if that is more, but no fewer
 # than STEPS_OF_MANY steps.  In so few steps the scales of features must move faster, to
 # tell the columns that count from the many others.
+#
+# Regressions of few rows, but several per column, that hold rows out follow these rules
+# from fewer columns on.  A second training, on columns encoded by bins too, then has a
+# higher rate and fewer epochs.
 MANY_COLUMNS = 128
+MANY_COLUMNS_OF_FEW = 20
+FEW_FOR_COLUMNS = 1000
+ROWS_PER_COLUMN = 8
+ENCODED_RATE_OF_FEW = 0.03
+ENCODED_EPOCHS_OF_FEW = 80
 EPOCHS_OF_MANY = {True: 1000, False: 500}
 STEPS_OF_MANY = 160
 RATE_OF_MANY = 0.01
@@ -108,7 +114,7 @@ def rows_per_batch(n_rows):
 
 
 def rows_per_short_batch(n_rows):
-    """Half as many, from 32 to 128: for dense rows in a fit of the usual kind."""
+    """Half as many, from 32 to 128: for dense rows in a usual fit."""
     return max(rows_per_batch(n_rows) // 2, 32)
 
 
@@ -166,32 +172,22 @@ def starting_rate(n_features):
 
 
 def is_usual(recipe, n_rows, n_columns):
-    """Whether a fit from rows in memory is of the usual kind; see USUAL_ROWS."""
+    """Whether a fit from rows in memory is a usual one; see USUAL_ROWS."""
     scaled = recipe.standardize and adaptive(recipe.solver)
     of_usual_size = n_rows >= USUAL_ROWS and n_columns <= MANY_COLUMNS
     return bool(scaled and of_usual_size and holds_out(recipe, n_rows))
 
 
-def growth_of_rate(n_rows):
-    """The factor on the learning rate of usual fits.
+def share_that_counts(recipe, loss):
+    """The smallest improvement that counts in a usual fit; 0 for `tol` itself.
 
-    The moving average is over more steps where there are more rows, and takes out more
-    of the noise of a higher rate.
-    """
-    return min(max(math.sqrt(n_rows / GROWTH_ROWS), 1.0), MOST_GROWTH)
-
-
-def shares_that_count(recipe, loss, n_rows):
-    """The smallest improvements that count in a usual fit, or None for `tol` itself.
-
-    They are shares of the lowest held-out loss so far, with the penalty and without.
-    Other losses may be negative, or their lowest value may not be 0.
+    It is a share of the lowest held-out loss so far.  Other losses may be negative, or
+    their lowest value may not be 0.
     """
     known = recipe.metric.is_loss and isinstance(loss, LogLoss | SquaredError)
     if recipe.tol != "auto" or not known:
-        return None
-    share = min(max(SHARE_PER_ROW * n_rows, LEAST_SHARE), MOST_SHARE)
-    return share, LEAST_SHARE
+        return 0.0
+    return SHARE_OF_LOSS[isinstance(loss, LogLoss)]
 
 
 def relaxed_rate(recipe):
@@ -214,10 +210,24 @@ def epochs_of_many(recipe, n_rows, n_features, of_classes):
     """
     scaled = recipe.standardize and adaptive(recipe.solver)
     own_rate = recipe.learning_rate_init != "auto"
-    if n_features <= MANY_COLUMNS or n_rows < FEW_ROWS or own_rate or not scaled:
+    few = ROWS_PER_COLUMN * n_features <= n_rows < FEW_FOR_COLUMNS and not of_classes
+    few = few and recipe.early_stopping  # otherwise calls of partial_fit equal fit
+    most = MANY_COLUMNS_OF_FEW if few else MANY_COLUMNS
+    if n_features <= most or n_rows < FEW_ROWS or own_rate or not scaled:
         return 0
     length = max(math.sqrt(n_features), n_features / 32)
     return max(round(EPOCHS_OF_MANY[of_classes] / length), 1)
+
+
+def epochs_of_encoded(recipe, n_rows, n_columns, of_classes):
+    """The most epochs of the training on bins too; 0 where only its patience ends it.
+
+    `n_columns` are the columns without their bins.
+    """
+    if recipe.numeric_encoding != "auto":
+        return 0
+    many = epochs_of_many(recipe, n_rows, n_columns, of_classes)
+    return ENCODED_EPOCHS_OF_FEW if many else 0
 
 
 def scale_speed(recipe, many, n_binned):
@@ -276,9 +286,10 @@ def resolve(
     `few` tells whether fewer than FEW_ROWS rows have non-zero weight.  `by_rows` is the
     rule for batch_size="by_rows".  `n_seen` is the number of rows of a stream so far.
     `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
-    0 otherwise.  `many` is the `epochs_of_many`; `n_binned` is the number of
-    columns that are encoded by bins too.  max_iter="auto" is for no more than
-    `most_steps`; `usual` is from `is_usual`.
+    0 otherwise.  `n_binned` is the number of columns that are encoded by bins too;
+    `many` is the `epochs_of_encoded` if there are any, and the `epochs_of_many`
+    otherwise.  max_iter="auto" is for no more than `most_steps`; `usual` is from
+    `is_usual`.
     """
     batch_size = recipe.batch_size
     if batch_size == "auto":
@@ -299,14 +310,14 @@ def resolve(
         if most_steps < math.inf:
             max_iter = min(max_iter, math.ceil(most_steps / n_steps))
     if n_iter_no_change == "auto":
-        patience = 0 if many else WIDE_PATIENCE if wide else 300
+        brief = many and not n_binned
+        patience = 0 if brief else WIDE_PATIENCE if wide else 300
         n_iter_no_change = max(5 if usual else 8, math.ceil(patience / n_steps))
     rate = recipe.learning_rate_init
     if rate == "auto":
+        of_few = ENCODED_RATE_OF_FEW if n_binned else RATE_OF_MANY
         of_columns = ENCODED_RATE if n_binned else starting_rate(n_features)
-        if usual:
-            of_columns *= growth_of_rate(n_rows)
-        rate = wide or (RATE_OF_MANY if many else of_columns)
+        rate = wide or (of_few if many else of_columns)
     penalty_rows = rows_per_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
     if penalty_rows is not None:
         alpha *= batch_size / penalty_rows  # the equivalent value

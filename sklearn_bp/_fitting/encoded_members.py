@@ -1,17 +1,18 @@
 """Ensemble members that see the numeric columns encoded by bins as well.
 
 With numeric_encoding="auto" a fit trains twice.  The members of the first training see
-the columns, as ever.  Half as many networks of half the hidden units follow, which see
-the columns and their bins (`_tables.piecewise_linear`).  They are better at steps, at
-heavy tails and where most columns are noise, and worse at smooth functions of several
-columns.  Pairs of them become members of the usual size.  The scores are
+only the columns.  The second training has half as many networks of half the hidden
+units, which see the columns and their bins (`_tables.piecewise_linear`).  They are
+better at steps, at heavy tails and if most columns are noise, and worse at smooth
+functions of several columns.  Pairs of them become members of the usual size.  The
+scores are
 
     z = w z_first + (1 - w) z_second
 
-and the rows that both have held out choose w; FIRM rows more speak for w = 1.  What
-remains is one network of all members on the columns and their bins; the members of the
-first training have input weights of 0 there.  If w = 1 is best, the network of the
-first training remains, on the columns alone.
+and the rows that both have held out choose w, as if FIRM more rows favoured w = 1.  The
+result is one network of all members on the columns and their bins; the members of the
+first training have input weights of 0 for the bins.  If w = 1 is best, the result is
+the network of the first training, on the columns alone.
 
 A table with many categories is a CSR that begins with its numbers (`Columns`), and
 stays one: the bins follow the indicators.  Another CSR has no bins.
@@ -39,7 +40,7 @@ BINS = 8
 FEWEST_ROWS = 200
 MOST_NUMBERS = 2**22
 
-# Rows that speak for the first group, besides those that are held out.
+# Number of imaginary rows that favour the first group, besides the held-out rows.
 FIRM = 50
 
 # Candidates for the weight of the first group.
@@ -57,8 +58,8 @@ def explicitly_encoded(recipe, rows, inputs):
     name = f"numeric_encoding={given!r}"
     if rows.request.incremental:
         raise ValueError(
-            f"{name} places its bins by all training rows: call fit first, from which "
-            "partial_fit goes on; or set numeric_encoding=None."
+            f"{name} computes its bins from all training rows: call fit first, and "
+            "continue with partial_fit; or set numeric_encoding=None."
         )
     if not rows.encodes_numbers:
         raise ValueError(
@@ -103,7 +104,7 @@ def following(fitting, training, result, constant):
     own = recipe, settings, rows, inputs, targets, None, validate
     second = SecondFitting(*own, fitting, result, training.resolved)
     tol = training.state.patience.tol
-    if result.state.relaxed and training.plan.shares is None:
+    if result.state.relaxed and not training.plan.share:
         tol *= 10
     return second.training(training.network, data, state, tol)
 
@@ -132,7 +133,7 @@ def is_encoded(fitting):
 
 
 def _smaller(settings):
-    """The settings of the second training: of fewer and smaller networks."""
+    """The settings of the second training, with fewer and smaller networks."""
     d, h, k = settings.shape
     n_members, odd = settings.n_members // 2, h % 2
     if odd:  # pairs of halves would have another number of units
@@ -142,7 +143,7 @@ def _smaller(settings):
 
 
 def _fresh(settings, rows, constant, before):
-    """The state of the second training, which counts on from that of the first."""
+    """The state of the second training, which continues the counts of the first."""
     state = fresh_state(settings, rows.training_dtype, constant)
     best = before.parameters.like(before.best)
     state.first = replace(before, parameters=best, average=None)
@@ -156,7 +157,7 @@ def _fresh(settings, rows, constant, before):
 
 @dataclass(frozen=True)
 class SecondFitting(Fitting):
-    """All that is known before the second training, and the outcome of the first.
+    """Everything that is known before the second training, and the first's outcome.
 
     Attributes
     ----------
@@ -175,7 +176,7 @@ class SecondFitting(Fitting):
     resolved: Any = None
 
     def blend(self, result):
-        """How both trainings join.
+        """How to combine both trainings.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """Fingerprints of a fit: its parameters and its data, as short texts.
 
-They are taken of the user's own data, before anything is computed from them, so that
-another machine finds the same.  At most some million numbers are read, from evenly
+They are computed from the user's own data, before any other step, so that they are the
+same on another machine.  At most some million numbers are read, from evenly
 spaced rows.
 
 `joblib.hash` would not do.  It digests pickles, which differ for equal data in another

@@ -1,4 +1,4 @@
-"""The fitted network: everything that predicting needs.
+"""The fitted network: everything that predictions need.
 
 Training uses scaled columns, scaled targets and an ensemble of several members.  The
 fitted network is a single one on the user's columns and in the user's units: `absorbed`
@@ -18,7 +18,7 @@ from sklearn_bp._tables.limits import inside
 from sklearn_bp._tables.scaling import absorb, absorb_skip, separate, separate_skip
 from sklearn_bp.activations import as_activation
 
-# From so many rows on it pays to look for units that do not see bins.
+# With at least this many rows, computing units that do not see bins separately pays.
 MANY_ROWS = 64
 
 
@@ -118,7 +118,7 @@ class FittedNetwork:
         return z
 
     def within(self, limits):
-        """From encoded rows to those that the network sees: callable(X), or None.
+        """From encoded rows to the inputs of the network: callable(X), or None.
 
         Values beyond the limits are replaced, and the columns of bins added.
         """
@@ -128,14 +128,14 @@ class FittedNetwork:
         return lambda X: bins(replaced(X))
 
     def _replacing(self, limits):
-        """What replaces values beyond the limits: callable(X), or None without any."""
+        """Replaces values beyond the limits: callable(X), or None without limits."""
         if limits is None:
             return None
         return partial(inside, limits=limits, centre=self.centre)
 
     @property
     def centre(self):
-        """What replaces values beyond the limits, (n_encoded,); None for zeros."""
+        """Replacements of values beyond the limits, (n_encoded,); None for zeros."""
         return self.inputs.scaling.centre
 
     def inside(self, X):

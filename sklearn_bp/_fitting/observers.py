@@ -71,7 +71,7 @@ class Run:
     def begin(self, training):
         """Notify callbacks of the training; return it with their changes.
 
-        For callbacks, a second training of the same fit goes on with the first.
+        For callbacks, a second training of the same fit continues the first.
         """
         estimator = self.estimator
         if not listens(estimator):
@@ -105,6 +105,9 @@ class Run:
             **self._given(),
             reconstruction_attributes=lambda: self._fitted(history, reason),
         )
+
+    def training_ends(self, state):
+        """Callbacks are notified in `__exit__`, because another training may follow."""
 
     def __exit__(self, failure, *_):
         if self._task is None:

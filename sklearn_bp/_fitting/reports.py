@@ -34,51 +34,65 @@ FIRST, CELL, LAST = 6, 13, 8
 class EpochTable:
     """Prints a table of the epochs, with a header before the first line.
 
-    Both losses are without the penalty, which has a column of its own, so that they can
-    be compared. What stays the same throughout has no column: no penalty, a constant
-    rate, a score that nothing asks for.
+    Both losses are without the penalty, which has a column of its own, so that you can
+    compare them. Values that never change have no column: no penalty, a constant rate,
+    a score that is not computed.
 
     Parameters
     ----------
     every : int
         Prints the first epoch, every `every`-th, the last before the penalty is
-        dropped, and the one that ends training.
+        dropped, and the last of the training.
     penalized : bool
         Whether there is a penalty.
     validates : bool
         Whether there are validation rows.
-    header : bool, default=True
+    incremental : bool, default=False
+        Whether the training is a single epoch of `partial_fit`. The calls then make one
+        table, in which the last epoch of a call is like any other.
     title : str, default=None
         A line before the first epoch.
     """
 
-    def __init__(self, every, penalized, validates, header=True, title=None):
+    def __init__(self, every, penalized, validates, incremental=False, title=None):
         self.every, self.penalized, self.validates = every, penalized, validates
-        self._header, self._title = header, title
+        self._incremental, self._title = incremental, title
         self._began: float | None = None
-        self._rate = 0.0
+        self._header = True
+        self._rate = self._next_rate = 0.0
         self._relaxed = False
+        self._printed = 0  # the last epoch with a line
 
     def epoch_begins(self, state):
-        self._rate = state.rate
+        self._next_rate = state.rate
         if self._began is None:
             self._began = time.perf_counter()
+            self._printed = state.n_iter
+            self._header = not self._incremental or state.n_iter == 0
             if self._title is not None:
                 print(self._title)
         if state.relaxed and not self._relaxed:
             self._relaxed = True
             print(
-                "The penalty is dropped: training goes on from the weights of epoch "
+                "The penalty is dropped: training continues from the weights of epoch "
                 f"{state.best_iter}."
             )
 
     def epoch_ends(self, history, reason):
         state = history.state
-        if getattr(state.schedule, "by_step", None) is not None:
-            self._rate = state.rate
+        by_step = getattr(state.schedule, "by_step", None) is not None
+        self._rate = state.rate if by_step else self._next_rate
         ends = reason is not None or state.relaxed != self._relaxed
-        if state.n_iter % self.every and state.n_iter > 1 and not ends:
-            return
+        if state.n_iter % self.every == 0 or state.n_iter == 1 or ends:
+            self._print(state)
+
+    def training_ends(self, state):
+        if state.n_iter > self._printed and not self._incremental:
+            self._print(state)
+
+    def _print(self, state):
+        """Print the line of the last complete epoch."""
+        self._printed = state.n_iter
         cells = self._cells(state)
         if self._header:
             print(_line("epoch", cells.keys()))
@@ -102,20 +116,16 @@ class EpochTable:
         return cells | {"seconds": f"{seconds:.2f}"}
 
 
-def epoch_tables(verbose, penalized, validates, header, title=None):
+def epoch_tables(verbose, **options):
     """The observers that print the epochs: one, or none without `verbose`.
 
     Parameters
     ----------
     verbose : bool or int
-    penalized, validates, header : bool
-    title : str, default=None
+    **options
         As in `EpochTable`.
     """
-    if not verbose:
-        return ()
-    every = max(1, int(verbose))
-    return (EpochTable(every, penalized, validates, header, title),)
+    return (EpochTable(max(1, int(verbose)), **options),) if verbose else ()
 
 
 def _line(first, rest):

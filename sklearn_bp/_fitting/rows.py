@@ -27,6 +27,7 @@ from sklearn.utils.validation import _num_samples
 from sklearn_bp._common.blas import blas_threads
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
+    epochs_of_encoded,
     epochs_of_many,
     is_usual,
     most_members,
@@ -302,17 +303,17 @@ class MemoryRows:
         if self.request.incremental and inputs.running is not None:
             n_seen = inputs.running.n_rows
         length = row_length(X)
-        many, is_sparse, bins = 0, sparse.issparse(X), inputs.bins
+        many, bins = 0, inputs.bins
         n_binned = 0 if bins is None else bins.n_binned
         usual, by_rows = False, None
         if self.rotation is None and not self.request.incremental:
-            n_columns = X.shape[1] if bins is None else bins.n_columns
-            usual = is_usual(self.recipe, self.n_rows, n_columns)
-            if usual and not is_sparse:
+            n_columns = X.shape[1] - (bins.n_bins if n_binned else 0)
+            if not sparse.issparse(X):
+                rule = epochs_of_encoded if n_binned else epochs_of_many
+                many = rule(self.recipe, n_seen, n_columns, self.targets.labelled)
+            usual = not many and is_usual(self.recipe, self.n_rows, n_columns)
+            if usual and not sparse.issparse(X):
                 by_rows = rows_per_short_batch
-            if not (is_sparse or n_binned):
-                labelled = self.targets.labelled
-                many = epochs_of_many(self.recipe, n_seen, X.shape[1], labelled)
         own = n_seen, length, n_outputs, wide_of, n_binned, many, usual, by_rows
         return Settings.of(self, *own)
 

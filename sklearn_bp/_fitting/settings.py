@@ -41,7 +41,8 @@ class Settings:
     n_binned : int
         The number of columns that fit encodes by bins too.
     many : int
-        The most epochs for dense data of many columns; 0 for other data.
+        The most epochs for dense data of many columns, see `epochs_of_many` and, if
+        encoded, `epochs_of_encoded`; 0 for other data.
     most_steps : float
         The most steps, whatever the epochs.
     usual : bool
@@ -93,7 +94,7 @@ class Settings:
         n_binned : int
             The number of columns that are encoded by bins too.
         many : int
-            From `epochs_of_many`.
+            From `epochs_of_many` or `epochs_of_encoded`.
         usual : bool
             From `is_usual`.
         by_rows : callable(n_rows) -> int, default=None
@@ -126,7 +127,8 @@ class Settings:
     @property
     def scale_speed(self):
         """The speed of a new scaling layer; 0 without one."""
-        return scale_speed(self.recipe, self.many, self.n_binned)
+        many = self.many if not self.n_binned else 0
+        return scale_speed(self.recipe, many, self.n_binned)
 
     def resolved(self, n_rows) -> Resolved:
         """The values of "auto" for this number of training rows."""

@@ -320,7 +320,7 @@ def check_start(coef_init, intercept_init, shape, n_members, skip_layer):
     skip : ndarray of shape (n_features, n_outputs), or None
     """
     if coef_init is None or intercept_init is None:
-        raise ValueError("coef_init and intercept_init go together: pass both.")
+        raise ValueError("coef_init and intercept_init belong together: pass both.")
     (d, h, k), h_all = shape, shape[1] * n_members
     wanted = [(d, h_all), (h_all, k)] + ([(d, k)] if skip_layer else [])
     coefs = [_finite(w, "coef_init") for w in coef_init]

@@ -115,7 +115,7 @@ def _array_as(kind, array):
         return array[()]
     if kind == "floats" and array.ndim == 1 and array.dtype == np.float64:
         return array.tolist()
-    raise ValueError(f"An array of {array.dtype}, {array.shape}, is no {kind}.")
+    raise ValueError(f"An array of {array.dtype}, {array.shape}, is not a {kind}.")
 
 
 def random_state_of(state):

@@ -1,4 +1,4 @@
-"""A training: all that is known before it, and the `Fit` that comes of it."""
+"""A training: everything that is known before it, and the `Fit` that results."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sklearn_bp._fitting import importances
-from sklearn_bp._fitting.defaults import relaxed_rate, shares_that_count
+from sklearn_bp._fitting.defaults import relaxed_rate, share_that_counts
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.reports import epoch_tables
 from sklearn_bp._tables.rotation import on_columns
@@ -59,6 +59,7 @@ class Training:
         else:
             with self.threads:
                 result = self.solver.train(self.network, self.data, state, plan)
+            plan.training_ends(result.state)
         self.reason = result.reason
         return result
 
@@ -96,11 +97,10 @@ class Fitting:
         cost = None
         if validate is not None and recipe.early_stopping:
             cost = recipe.metric.cost
-        header = not incremental or state.n_iter == 0
-        shares, rate = None, 1.0
+        share, rate = 0.0, 1.0
         if settings.usual:
+            share = share_that_counts(recipe, network.loss)
             rate = relaxed_rate(recipe)
-            shares = shares_that_count(recipe, network.loss, data.n_rows)
         plan = Plan(
             max_iter=1 if incremental else resolved.max_iter,
             loss_threshold=recipe.threshold,
@@ -108,14 +108,14 @@ class Fitting:
             cost=cost,
             drops_penalty=recipe.drops_penalty(self.targets, settings.alpha)
             and not incremental,
-            shares=shares,
+            share=share,
             relaxed_rate=rate,
             observers=epoch_tables(
                 recipe.verbose,
-                bool(data.alpha),
-                validate is not None,
-                header,
-                self.title,
+                penalized=bool(data.alpha),
+                validates=validate is not None,
+                incremental=incremental,
+                title=self.title,
             ),
         )
         state.patience.tol = tol

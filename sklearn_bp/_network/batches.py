@@ -115,8 +115,8 @@ class Data:
             )
         if not means.all():
             raise ValueError(
-                "All sample weights of the rows that one of the networks learns from "
-                "are zero: set early_stopping=False, or leave rows without weight out."
+                "All training rows of one of the networks have sample weight zero: set "
+                "early_stopping=False, or leave out rows without weight."
             )
         return replace(self, folds=folds, fold_means=means)
 

@@ -24,6 +24,7 @@ between the two estimators.  Both are immutable: methods that learn return a new
 """
 
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -110,6 +111,8 @@ class ClassTargets:
         if known is not None and known.are(classes):
             return known
         classes = np.unique(check_labels(classes, "classes"))
+        if not len(classes):
+            raise ValueError("classes is empty: it must hold all labels of the stream.")
         if known is None:
             return cls.of(y) if y.ndim == 2 else cls(classes)
         if not np.array_equal(known.classes, classes):
@@ -406,7 +409,7 @@ def _weights_of(levels, class_weight):
         if key is None:
             lacking.append(level)
         else:
-            weights[i] = class_weight[key]
+            weights[i] = _checked_weight(class_weight[key], key)
             found.add(key)
     if lacking and len(found) < len(class_weight):
         strange = [key for key in class_weight if key not in found]
@@ -415,6 +418,18 @@ def _weights_of(levels, class_weight):
             f"its keys {strange} are not classes: the classes are {levels.tolist()}."
         )
     return weights
+
+
+def _checked_weight(weight, key):
+    """The weight of a class; ValueError unless it is a finite number of 0 or more."""
+    is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+    if not (is_number and 0 <= weight < np.inf):
+        key = key.item() if isinstance(key, np.generic) else key
+        raise ValueError(
+            f"The class_weight of {key!r} is {weight!r}: it must be a finite "
+            "number, and not negative."
+        )
+    return weight
 
 
 def _keys_of(level):

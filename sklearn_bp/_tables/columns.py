@@ -19,6 +19,7 @@ from sklearn_bp._tables.levels import (
     indicators,
     keys_of,
     name_rows,
+    observed,
 )
 from sklearn_bp._tables.raw_column import refuse_kind
 
@@ -100,7 +101,8 @@ class Columns:
                 if is_category:
                     levels = column.levels()[rows]
                     found.encoders[j] = encoder_of(levels, column.label)
-                    if named is None and name_rows(found.encoders[j], levels):
+                    n_levels = len(found.encoders[j].categories_[0])
+                    if named is None and name_rows(n_levels, observed(levels)):
                         ids[j] = column.label
                 else:
                     values = column.numbers(how_to_name(table, j, categorical_features))
@@ -108,6 +110,43 @@ class Columns:
         if without_ids:
             found.leave_out_ids(ids)
         return cls(n_features=table.shape[1], input_names=table.names, **found.fields())
+
+    def possible_ids(self, X, categorical_features):
+        """The categories with so many levels that they may identify rows.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or sparse matrix of shape (n, n_features)
+            Some of the rows.
+        categorical_features : None, "from_dtype", or array-like of bool, int or str
+
+        Returns
+        -------
+        dict of int to str
+            Positions and labels; empty if `categorical_features` names columns.
+        """
+        table = table_of(X)
+        if named_columns(categorical_features, table) is not None:
+            return {}
+        pairs = zip(self.categorical.tolist(), self.encoders, strict=True)
+        many = [j for j, e in pairs if name_rows(len(e.categories_[0]), 0)]
+        return {j: table.column(j).label for j in many}
+
+    def without_ids(self, labels, n_observed):
+        """A copy without categories that identify rows, with a warning, as `fit`.
+
+        Parameters
+        ----------
+        labels : dict of int to str
+            From `possible_ids`.
+        n_observed : dict of int to int
+            For each of these, the number of its observed values.
+        """
+        found = Findings.of(self)
+        n_levels = {j: len(e.categories_[0]) for j, e in found.encoders.items()}
+        ids = {j: v for j, v in labels.items() if name_rows(n_levels[j], n_observed[j])}
+        found.leave_out_ids(ids)
+        return replace(self, **found.fields())
 
     def joined(self, X, categorical_features, sample_weight=None):
         """A copy with the levels and missing values of further rows added.
@@ -366,6 +405,12 @@ def _chosen(dtype, own):
     """`own` if it is among the allowed dtypes; otherwise the first of them."""
     choice = dtype if isinstance(dtype, tuple | list) else [dtype]
     return own if own in choice else np.dtype(choice[0])
+
+
+def observed_in(X, positions):
+    """For each of these columns of X, the number of values that are not missing."""
+    table = table_of(X)
+    return {j: observed(table.column(j).values) for j in positions}
 
 
 def witnesses(X, categorical_features):

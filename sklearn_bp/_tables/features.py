@@ -13,7 +13,7 @@ from sklearn_bp._tables.limits import is_inside
 from sklearn_bp._tables.raw_column import refuse_kind
 from sklearn_bp._tables.values import NUMERIC_KINDS, TIMES, as_features, refuse_lazy
 
-# Up to so many numbers are compared with their limits at once.
+# Up to this many numbers are compared with their limits at once.
 FEW_NUMBERS = 2**12
 
 

@@ -109,14 +109,14 @@ class Inputs(NamedTuple):
 
     @property
     def replacing(self):
-        """From encoded rows to those that the network sees: callable(X), or None."""
+        """From encoded rows to the inputs of the network: callable(X), or None."""
         if self.bins is not None:
             return self.for_network
         return None if self.limits is None else self.scaling.inside
 
     @property
     def network_scaling(self):
-        """The scaling of all that the network sees, or None."""
+        """The scaling of all inputs of the network, or None."""
         if self.bins is None or self.scaling is None:
             return self.scaling
         return self.bins.scaling(self.scaling)
@@ -236,7 +236,7 @@ class Inputs(NamedTuple):
         return columns.origins(self.columns)
 
     def network_origins(self, origins):
-        """The same for all that the network sees; the bins never change."""
+        """The same for all inputs of the network; the bins never change."""
         if self.bins is None:
             return origins
         return np.append(origins, np.arange(self.bins.n_bins) + self.bins.n_columns)

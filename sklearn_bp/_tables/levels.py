@@ -58,20 +58,17 @@ def indicators(encoder, column):
         return encoder.transform(levels[:, np.newaxis])
 
 
-def name_rows(encoder, levels):
-    """Whether levels identify nearly every row, and so are useless for other rows.
+def name_rows(n_levels, n_observed):
+    """Whether so many levels of so many observed values identify nearly every row.
 
-    Parameters
-    ----------
-    encoder : OneHotEncoder
-        Its categories are the levels.
-    levels : ndarray of shape (n,)
+    They are useless for other rows.
     """
-    n_levels = len(encoder.categories_[0])
-    if n_levels <= MOST_ID_LEVELS:
-        return False
-    n_missing = np.count_nonzero(levels != levels)  # NaN alone differs from itself
-    return n_levels > (len(levels) - n_missing) / 2
+    return n_levels > MOST_ID_LEVELS and n_levels > n_observed / 2
+
+
+def observed(levels):
+    """Number of levels, (n,), that are not missing."""
+    return np.count_nonzero(levels == levels)  # NaN alone differs from itself
 
 
 def _like(categories, column):

@@ -1,25 +1,25 @@
 """Limits of the columns: a value beyond them counts as unknown, in training and after.
 
-One wild value, a slip of the keyboard or a broken sensor, would widen the scaling of
-its column until all other values are alike, or carry a prediction anywhere.  So each
-column has two limits, in the units of the encoded columns, and the centre of the column
-takes the place of a value beyond them, as it does of a missing one.  What is inside
-stays as it is, so the network remains one of the user's own columns.
+A single wild value, from a typing error or a broken sensor, could widen the scaling of
+its column until all other values look equal, or move a prediction anywhere.  So each
+column has two limits, in the units of the encoded columns.  The centre of the column
+replaces a value beyond them, as it replaces a missing one.  Values inside the limits do
+not change, so the network still acts on the user's own columns.
 
-The limits are far out.  They are judged by the quantiles of a side, as distances from
-the median.  Let E be the distance that a share s of the rows exceeds, and Q that of a
-share r, up to 8 s.  By a power law through both,
+The limits are far out.  They follow from the quantiles on each side of the median, as
+distances from it.  Let E be the distance that a share s of the rows exceeds, and Q that
+of a share r, up to 8 s.  By a power law through both,
 
     distance that m of n rows exceed = E (E / Q)^(log(s n / m) / log(r / s)).
 
 The limit is the distance of m = 1 / 100, so heavy tails keep their outermost values.
-It is at least LARGEST times E, on the wider side, and the interquartile range, so
-columns of few values keep rare ones.  Where Q is 0, the exponent is that of a Cauchy
-distribution.  A column that is constant but for a smaller share than s is not judged:
-its limits are LARGEST times the largest distance.
+It is at least LARGEST times E, on the wider side, and LARGEST times the interquartile
+range, so columns of few values keep rare ones.  If Q is 0, the exponent is that of a
+Cauchy distribution.  A column that is constant except for a share of the rows below s
+keeps all values: its limits are LARGEST times the largest distance.
 
-The quantiles ignore up to four wild values of 100 rows or more, and from 1,280 rows on
-a 256th of the rows; one of 20 rows, two of 40.
+The quantiles ignore one wild value among 20 rows, two among 40, up to four among 100 or
+more, and from 1,280 rows on a 256th of the rows.
 """
 
 import numpy as np
@@ -38,13 +38,13 @@ FEWEST_ROWS = 20
 # The least number of rows beyond E, if that is no more than a 16th of them.
 ROWS_BEYOND = 5
 
-# Fewer rows than this count as so many: integer weights then equal repeated rows.
+# Fewer rows count as this many, so that integer weights equal repeated rows.
 SMALL_ROWS = 100
 
 # The number of rows that are expected beyond the limit.
 EXPECTED = 0.01
 
-# Numbers of sparse columns that are judged at a time.
+# Numbers of sparse columns that are processed at a time.
 DENSE_SIZE = 2**17
 
 

@@ -1,7 +1,10 @@
 """Regression metrics, equal to scikit-learn's but without their checks."""
 
+from typing import Any
+
 import numpy as np
 
+from sklearn_bp._common.types import Array
 from sklearn_bp.losses._regression import weighted_quantiles
 
 
@@ -40,7 +43,7 @@ class R2:
         return float(np.mean(scores))
 
 
-def d2_pinball(Y, P, quantile, sample_weight=None):
+def d2_pinball(Y: Array, P: Array, quantile: Array, sample_weight: Any = None) -> float:
     """1 - pinball loss / pinball loss of the best constants, the mean over quantiles.
 
     It is the mean of scikit-learn's d2_pinball_score over targets and quantiles.

@@ -7,8 +7,8 @@ tabular deep learning")
     v_t = clip((x - e_t-1) / (e_t - e_t-1), 0, 1)        t = 1, ..., T
 
 where the first bin has no lower limit and the last one no upper limit.  A hidden unit
-on these columns can bend at each quantile, so it learns steps, and what depends on few
-columns of many, from fewer rows than one on x alone.
+on these columns can bend at each quantile.  So it learns steps, and targets that depend
+on few of many columns, from fewer rows than a unit on x alone.
 """
 
 from dataclasses import dataclass, replace

@@ -75,7 +75,7 @@ class RawColumn:
         if texts and numbers:
             raise ValueError(
                 f"{self.label} holds both {self.such_as(max(texts))} and "
-                f"{self.such_as(max(numbers))}: make them all the one or the other."
+                f"{self.such_as(max(numbers))}: make them all one or the other."
             )
 
 

@@ -399,13 +399,15 @@ def finite(values):
 
 
 def overflows_in_squares(y):
-    """Whether y holds numbers whose squares are beyond the range of float64."""
+    """Whether a column of y has squares that are beyond the range of its dtype."""
     if not (isinstance(y, np.ndarray) and y.dtype.kind == "f" and y.size):
         y = np.asarray(y)
         if y.dtype.kind not in "iuf" or not y.size:
             return False
-    largest = float(np.abs(y).max())  # a float32 cannot hold what it is compared with
-    return largest > 1e100 or 0 < largest < 1e-100
+    # A third of the exponents: the squares of small deviations are numbers as well.
+    most = 2.0 ** (np.finfo(y.dtype if y.dtype.kind == "f" else np.float64).maxexp // 3)
+    largest = np.abs(y).max(axis=0).astype(np.float64)
+    return bool(((largest > most) | ((largest < 1 / most) & (largest > 0))).any())
 
 
 def powers_of_two(values, axis=None):

@@ -114,7 +114,7 @@ class Running:
         if features is not None:
             features = features.limited(self.n_rows)
             dense = Scaling.of_columns(dtype, features.filled())
-            # The scaling has the limits; and what is merged has no quartiles.
+            # The scaling has the limits, and merged statistics have no quartiles.
             three = self.features.three
             features = replace(features, limits=None, three=three)
         if self.largest is not None:

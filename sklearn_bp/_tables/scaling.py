@@ -11,7 +11,8 @@ largest deviation from the median, whichever is larger.  So a few outliers hardl
 the centre, and no value ends beyond 8.  Values beyond the limits of their column, see
 `limits`, count as unknown: they move neither, and become 0.  A feature whose
 interquartile range is 0 is divided by half its range, a constant one is multiplied by
-0.  Sparse features are not centred, which would fill them, but divided by their largest
+0, and so is one whose width is a subnormal number of float64, too small to be inverted.
+Sparse features are not centred, which would fill them, but divided by their largest
 absolute value.
 """
 
@@ -33,8 +34,15 @@ LARGE_SIZE = 1e30
 # Twice this value does not overflow.
 WIDE = 1e307
 
+# With a larger factor the product of factor and weight could overflow.
+LARGE_FACTOR = 1e300
+
 # With a smaller factor columns are multiplied first: subtraction could overflow.
 SMALLEST_FACTOR = 1e-300
+
+# Narrower targets count as constant, and so do columns of a quarter of this width: they
+# have too few digits, and `_inverse` of their width is too small.
+SMALLEST_WIDTH = np.finfo(np.float64).tiny
 
 # Numbers that `Scaling.by_blocks` takes at a time.
 SCALED_AT_ONCE = 2**16
@@ -123,7 +131,7 @@ class Scaling:
         half = width * share
         mean = np.where(half < WIDE, low + 2 * half, low + half + half)
         median = np.where(two_valued, mean, median)
-        width[constant] = 0
+        width[constant | (2 * width < SMALLEST_WIDTH / 4)] = 0
         if dtype.kind == "f":
             median = median.astype(dtype).astype(np.float64)
         return cls(median, _inverse(width) / 2)
@@ -156,7 +164,8 @@ class Scaling:
     def of_largest(cls, largest, n_rows=0, wild=False):
         """The scaling of sparse columns with these largest absolute values."""
         limits = limits_of_sparse(n_rows, largest)
-        return cls(None, _inverse(largest), 0, limits, wild)
+        width = np.where(largest < SMALLEST_WIDTH / 4, 0.0, largest)
+        return cls(None, _inverse(width), 0, limits, wild)
 
     def inside(self, X):
         """X with the centre of its column for each value beyond the limits."""
@@ -196,7 +205,7 @@ class Scaling:
             mean = np.where(known, median, mean)
             deviation = np.where(known, spread, deviation)
         width = deviation * unit
-        width[width < np.finfo(np.float64).tiny] = 0  # subnormal: too few digits
+        width[width < SMALLEST_WIDTH] = 0
         return cls(mean * unit, _inverse(width))
 
     def __call__(self, X, out=None):
@@ -315,7 +324,7 @@ def absorb(coefs, intercepts, features=None, targets=None):
     W1, W2 = (w.astype(np.float64) for w in coefs)
     b1, b2 = (b.astype(np.float64) for b in intercepts)
     if features is not None:
-        W1 *= features.factor[:, np.newaxis]
+        _multiply(W1, features)
         if features.centre is not None:
             b1 -= features.centre @ W1
     if targets is not None:
@@ -356,10 +365,21 @@ def absorb_skip(skip, intercept, features=None, targets=None):
     if targets is not None:
         V *= _inverse(targets.factor)
     if features is not None:
-        V *= features.factor[:, np.newaxis]
+        _multiply(V, features)
         if features.centre is not None:
             intercept = intercept - features.centre @ V
     return V, intercept
+
+
+def _multiply(weights, features):
+    """Multiply the weights of each column by its factor, in place.
+
+    Products end at the largest number.
+    """
+    with np.errstate(over="ignore"):
+        weights *= features.factor[:, np.newaxis]
+    if features.factor.max(initial=0.0) > LARGE_FACTOR:
+        np.nan_to_num(weights, copy=False, nan=np.nan)
 
 
 def separate_skip(skip, intercept, features=None, targets=None):

@@ -19,7 +19,7 @@ from sklearn_bp._tables.limits import FEWEST_ROWS, LARGEST, TAIL_LEVELS, limits_
 # rows that are kept before they are merged into these.
 POINTS = 128
 
-# So many points per side may be wild.
+# Number of points per side that may be wild.
 WILD_POINTS = 4
 
 # About this many evenly spaced rows of a long stream enter the quantiles.

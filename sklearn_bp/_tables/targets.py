@@ -12,6 +12,7 @@ from sklearn_bp._tables.values import (
     NUMBERS,
     NUMERIC_KINDS,
     STRINGS,
+    TIMES,
     are_large,
     as_numbers,
     example,
@@ -36,8 +37,8 @@ def check_y_given(y, estimator):
 def check_labels(y, name="y", warn=True):
     """Labels as an array of their natural dtype, or a label indicator matrix.
 
-    Pandas' nullable and categorical columns and object arrays become arrays of what
-    they hold: ints, bools or strings.
+    Pandas' nullable and categorical columns and object arrays become arrays of their
+    contents: ints, bools or strings.
 
     Returns
     -------
@@ -205,7 +206,22 @@ def joined_labels(found):
 def check_regression_targets(y, dtype):
     """Targets as a finite matrix of `dtype`, (n, n_outputs), and y's own ndim."""
     refuse_lazy(y, "y")
-    y = check_array(unmasked(y, "y"), **_ANY_SHAPE, dtype=dtype)
+    y = unmasked(y, "y")
+    _refuse_dates(y)
+    y = check_array(y, **_ANY_SHAPE, dtype=dtype)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     return y.reshape(len(y), -1)
+
+
+def _refuse_dates(y):
+    """Raise a ValueError for targets that are dates or times."""
+    array = y if isinstance(y, np.ndarray) or issparse(y) else np.asarray(y)
+    is_time = array.dtype.kind in "mM"
+    if array.dtype == object:
+        is_time = TIMES in map(kind_of, set(map(type, array.ravel().tolist())))
+    if is_time:
+        raise ValueError(
+            "y holds dates or times: turn them into numbers beforehand, say days since "
+            "the first."
+        )

@@ -72,9 +72,9 @@ def draw_folds(strata, n_members, random_state):
 
 
 def draw_part(strata, fraction, random_state):
-    """Whether each row is held out from a single network.
+    """For each row, whether it is held out from a single network.
 
-    A fraction of the rows is; they are spread over the strata as in `draw_folds`.
+    The held-out fraction of the rows is spread over the strata as in `draw_folds`.
     """
     n = len(strata)
     part = np.empty(n, bool)
@@ -315,7 +315,7 @@ class Blend(_ValidationRows):
     held_out : HeldOut
         The rows, in whatever order it pools them.
     z : ndarray of shape (n, n_outputs)
-        Their scores, in the order of the training rows; as is all that follows.
+        Their scores, in the order of the training rows, like all results of this class.
     """
 
     def __init__(self, held_out, z):

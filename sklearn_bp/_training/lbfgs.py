@@ -13,8 +13,8 @@ from scipy.optimize import minimize
 from sklearn_bp._network.kernel import Objective
 from sklearn_bp._training.mini_batches import BestWeights, divergence
 
-# The hidden layer of so many rows stays in a second-level cache, which takes 10 % less
-# time than all rows at once.
+# The hidden layer of this many rows stays in a second-level cache, which takes 10 %
+# less time than all rows at once.
 BLOCK_ROWS = 256
 
 

@@ -173,7 +173,7 @@ def _copy_of_stream(random_state):
 
 @dataclass(frozen=True)
 class Plan:
-    """When to stop, what to monitor, and whom to notify.
+    """The rules for stopping, the metric to monitor, and the observers.
 
     Attributes
     ----------
@@ -188,11 +188,11 @@ class Plan:
         best epoch. None: it monitors the training loss and returns the last weights.
     drops_penalty : bool, default=False
         With `cost`, drop the penalty once the patience is used up, and continue from
-        the best weights, with half the patience and, without `shares`, a tenth of its
+        the best weights, with half the patience and, without a `share`, a tenth of its
         `tol`.
-    shares : (float, float) or None, default=None
-        The smallest improvement that counts, as a share of the lowest cost so far, with
-        the penalty and after it was dropped (`Patience.update`).
+    share : float, default=0
+        The smallest improvement that counts, as a share of the lowest cost so far
+        (`Patience.update`); 0 for none.
     relaxed_rate : float, default=1
         Factor on the learning rate once the penalty is dropped; for a rate that is
         constant.
@@ -200,7 +200,8 @@ class Plan:
         Notified of each epoch by `epoch_begins(state)` and, once it is decided whether
         training continues, by `epoch_ends(history, reason)`. The history is a
         `BestWeights`; the reason why training ends is None if it continues. If
-        `epoch_ends` returns True, training ends as well.
+        `epoch_ends` returns True, training ends as well. `training_ends(state)` follows
+        the last complete epoch, however training ended.
     """
 
     max_iter: int
@@ -208,17 +209,17 @@ class Plan:
     validate: Callable[[Parameters], Measured] | None
     cost: Callable[[Measured], float] | None = None
     drops_penalty: bool = False
-    shares: tuple | None = None
+    share: float = 0.0
     relaxed_rate: float = 1.0
     observers: Sequence[Any] = ()
-
-    def share(self, state):
-        """The share of the lowest cost that counts as an improvement; 0 for none."""
-        return 0.0 if self.shares is None else self.shares[state.relaxed]
 
     def epoch_begins(self, state):
         for observer in self.observers:
             observer.epoch_begins(state)
+
+    def training_ends(self, state):
+        for observer in self.observers:
+            observer.training_ends(state)
 
 
 @dataclass
@@ -403,8 +404,8 @@ class MiniBatches:
     def _passes(self, network, data, state, optimizer, factor):
         """A function that trains for one pass over the rows.
 
-        It returns the mean loss, with the penalty and without; of several members, of
-        all.  `factor` multiplies a constant rate.
+        It returns the mean loss over the rows, and over several members, with the
+        penalty and without it.  `factor` multiplies a constant rate.
         """
         parameters = state.parameters
         if parameters.r is not None:
@@ -454,7 +455,7 @@ def drop_penalty(state, plan):
             parameters.flat[:] = state.best
     patience = state.patience
     patience.count = 0
-    if plan.shares is None:
+    if not plan.share:
         patience.tol /= 10
     patience.n_iter_no_change /= 2
 
@@ -628,7 +629,7 @@ class BestWeights:
             state.validation_scores.append(float(measured.score))
             if plan.cost is not None:
                 cost = plan.cost(measured)
-        improved = state.patience.update(cost, plan.share(state))
+        improved = state.patience.update(cost, plan.share)
         last = parameters.flat.copy()
         state.loss_curve.append(float(loss))
         state.data_losses.append(float(data_loss))

@@ -47,6 +47,7 @@ from sklearn_bp.dask._rows import (
     facts,
     formatted,
     is_sparse,
+    numbers_observed,
     read,
     some_rows,
     spaced_targets,
@@ -205,7 +206,13 @@ class PartitionedRows:
     def _found_columns(self):
         """The `Columns` that encode X, and the dtype of the matrix."""
         table, spaced, shares = self._sampled()
-        columns = Columns.fit(table, self.recipe.categorical_features)
+        features = self.recipe.categorical_features
+        columns = Columns.fit(table, features)
+        labels = columns.possible_ids(table, features)
+        if labels:
+            found = self.parts.each(numbers_observed, list(labels))
+            n_observed = {j: sum(part[j] for part in found) for j in labels}
+            columns = columns.without_ids(labels, n_observed)
         columns = columns.with_medians_of(spaced, shares)
         return columns, columns.transform(table[:1], (np.float64, np.float32)).dtype
 

@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import _num_samples
 
-from sklearn_bp._tables.columns import Columns, witnesses
+from sklearn_bp._tables.columns import Columns, observed_in, witnesses
 from sklearn_bp._tables.features import canonical
 from sklearn_bp._tables.scaling import largest_of
 from sklearn_bp._tables.statistics import ColumnStatistics
@@ -200,6 +200,11 @@ def some_rows(rows, categorical_features, start, step):
     weights = None if rows.weights is None else rows.weights[spaced]
     telling = nonzero[witnesses(_taken(rows.X, nonzero), categorical_features)]
     return _taken(rows.X, spaced), weights, _taken(rows.X, telling)
+
+
+def numbers_observed(rows, positions):
+    """Numbers of observed values of some columns; see `observed_in`."""
+    return observed_in(_taken(rows.X, rows.nonzero), positions)
 
 
 def _taken(X, rows):

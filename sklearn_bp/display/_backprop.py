@@ -1,23 +1,30 @@
 """The network drawn with its activations and back-propagated errors."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from sklearn_bp._common.types import Array, MatrixLike
+from sklearn_bp._estimators.base import BaseTwoLayer
 from sklearn_bp._network.kernel import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.display._drawing import (
     BACKWARD,
     FORWARD,
+    Estimator,
     hidden_activations,
     pyplot,
     shortened,
     two_layer,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection, PathCollection
+    from matplotlib.text import Annotation
 
 # A layer with at most this many edges shows numbers on them.
 NUMBERED_EDGES = 16
@@ -28,10 +35,10 @@ class BackpropDisplay:
 
     Use `from_estimator` to make one. Units show their activation and, below, their
     error delta, the derivative of the sample's loss with respect to the net input. The
-    larger an activation, the darker its unit; of inputs their scaled values count. The
-    width of an edge is the size of its weight; negative weights are dashed. If there
-    are few edges, each shows its weight and, below, the derivative of the loss with
-    respect to it.
+    larger an activation, the darker its unit; inputs are shaded by their scaled values.
+    The width of an edge is the size of its weight; negative weights are dashed. If
+    there are few edges, each shows its weight and, below, the derivative of the loss
+    with respect to it.
 
     Parameters
     ----------
@@ -61,12 +68,12 @@ class BackpropDisplay:
         Weights of a skip layer, and the derivatives of the loss with respect to them.
 
     centre : ndarray of shape (n_features,), default=None
-        Reference values of the inputs for choosing those that contribute most; None for
-        0.
+        Reference values of the inputs, for choosing the inputs that contribute most;
+        None for 0.
 
     factor : ndarray of shape (n_features,), default=None
-        What scales an input's difference from `centre`; None for 1. Inputs are shaded
-        by their scaled values.
+        Factor that scales an input's difference from `centre`; None for 1. Inputs are
+        shaded by their scaled values.
 
     Attributes
     ----------
@@ -143,12 +150,12 @@ class BackpropDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
+        estimator: Estimator,
         x: MatrixLike,
         y: ArrayLike,
         *,
         max_units: int = 8,
-        ax: Any = None,
+        ax: "Axes | None" = None,
     ) -> Self:
         """Propagate one sample forward and its error back, and draw both.
 
@@ -175,30 +182,28 @@ class BackpropDisplay:
         -------
         display : BackpropDisplay
         """
-        estimator = two_layer(estimator, cls.__name__)
-        X = estimator._check_features(_one_row(x))
+        own = two_layer(estimator, cls.__name__)
+        X = own._check_features(_one_row(x))
         X = check_array(X, accept_sparse=True, dtype=np.float64)
         X = X.toarray() if hasattr(X, "toarray") else X
-        Y, fitted = _one_target(estimator, y), estimator._fitted_network()
+        Y, fitted = _one_target(own, y), own._fitted_network()
         X, network = fitted.seen(X), fitted.network
         network.loss.check_targets(Y)
-        coefs, intercepts = estimator.coefs_, estimator.intercepts_
-        parameters = Parameters.pack(
-            coefs, intercepts, np.float64, skip=estimator.skip_coef_
-        )
+        coefs, intercepts = own.coefs_, own.intercepts_
+        parameters = Parameters.pack(coefs, intercepts, np.float64, skip=own.skip_coef_)
         # For a single row, the derivatives by the intercepts are the deltas.
         loss, gradient = loss_and_gradient(network, parameters, X, Y)
         p = network.scores(parameters.mean(), X)
         network.loss.forward(p)
-        scaling = estimator._fitted.inputs.network_scaling
+        scaling = own._fitted.inputs.network_scaling
         display = cls(
-            activations=[X[0], hidden_activations(estimator, X)[0], p[0]],
+            activations=[X[0], hidden_activations(own, X)[0], p[0]],
             deltas=[gradient.b1, gradient.b2],
             weights=[parameters.W1, parameters.W2],
             gradients=[gradient.W1, gradient.W2],
             loss=loss,
-            feature_names=list(estimator.encoded_feature_names_),
-            output_names=_output_names(estimator, len(p[0])),
+            feature_names=list(own.encoded_feature_names_),
+            output_names=_output_names(own, len(p[0])),
             target=Y[0],
             skip_weights=parameters.V,
             skip_gradients=gradient.V,
@@ -207,7 +212,7 @@ class BackpropDisplay:
         )
         return display.plot(ax, max_units=max_units)
 
-    def plot(self, ax: Any = None, *, max_units: int = 8) -> Self:
+    def plot(self, ax: "Axes | None" = None, *, max_units: int = 8) -> Self:
         """Draw the network.
 
         Parameters
@@ -232,8 +237,8 @@ class BackpropDisplay:
         ax.set(xlim=(-0.55, 2.6), ylim=(-0.12 - arcs, 1.12 + arcs))
         ax.set_axis_off()
         places = [_places(len(units)) for units in self.shown_]
-        self.edges_: list[Any] = []
-        self.numbers_: list[list[Any]] = []
+        self.edges_: list[LineCollection] = []
+        self.numbers_: list[list[Annotation]] = []
         for layer in (0, 1):
             self._draw_edges(layer, places)
         self.skip_edges_ = self._draw_arcs(places)
@@ -278,7 +283,7 @@ class BackpropDisplay:
                 numbers += _two_numbers(self.ax_, place, *pair)
         self.numbers_.append(numbers)
 
-    def _draw_arcs(self, places: list[Array]) -> Any:
+    def _draw_arcs(self, places: list[Array]) -> "LineCollection | None":
         """The skip layer, above or below the hidden units, whichever is nearer."""
         if self.skip_weights is None:
             return None
@@ -292,7 +297,7 @@ class BackpropDisplay:
                 arcs.append(np.column_stack([2 * t, y]))
         return _draw_lines(self.ax_, arcs, weights.ravel(), "#cbbfae")
 
-    def _draw_units(self, layer: int, places: Array) -> Any:
+    def _draw_units(self, layer: int, places: Array) -> "PathCollection":
         from matplotlib.colors import LinearSegmentedColormap
 
         units, values = self.shown_[layer], self.activations[layer]
@@ -310,7 +315,7 @@ class BackpropDisplay:
             zorder=2,
         )
         for unit, y in zip(units, places, strict=True):
-            text = {"ha": "center", "zorder": 3, "fontsize": 8}
+            text: dict[str, Any] = {"ha": "center", "zorder": 3, "fontsize": 8}
             lower = layer > 0
             self.ax_.annotate(
                 _number(values[unit]),
@@ -335,7 +340,11 @@ class BackpropDisplay:
 
     def _draw_names(self, places: list[Array]) -> None:
         inputs, _, outputs = self.shown_
-        beside = {"textcoords": "offset points", "va": "center", "fontsize": 8}
+        beside: dict[str, Any] = {
+            "textcoords": "offset points",
+            "va": "center",
+            "fontsize": 8,
+        }
         for unit, y in zip(inputs, places[0], strict=True):
             name = shortened(str(self.feature_names[unit]), 22)
             self.ax_.annotate(name, (0, y), xytext=(-22, 0), ha="right", **beside)
@@ -344,7 +353,11 @@ class BackpropDisplay:
             if len(self.target) == len(self.output_names):
                 name += f"\ntarget {_number(float(self.target[unit]))}"
             self.ax_.annotate(name, (2, y), xytext=(22, 0), ha="left", **beside)
-        above = {"transform": self.ax_.transAxes, "va": "bottom", "fontsize": 8}
+        above: dict[str, Any] = {
+            "transform": self.ax_.transAxes,
+            "va": "bottom",
+            "fontsize": 8,
+        }
         self.ax_.text(
             0.02,
             0.985,
@@ -390,17 +403,18 @@ def _one_row(x: MatrixLike) -> Any:
     return np.asarray(x).reshape(1, -1)
 
 
-def _one_target(estimator: Any, y: ArrayLike) -> Array:
+def _one_target(estimator: BaseTwoLayer, y: ArrayLike) -> Array:
     """One label or target as a matrix for the loss, float64."""
     targets = estimator._fitted.targets
     if not targets.labelled:
         return np.asarray(y, np.float64).reshape(1, -1)
     if targets.multilabel:
         return np.asarray(y, bool).reshape(1, -1).astype(np.float64)
-    return targets.encode(np.asarray(y).reshape(1)).astype(np.float64)
+    codes: Array = targets.encode(np.asarray(y).reshape(1))
+    return codes.astype(np.float64)
 
 
-def _output_names(estimator: Any, n_outputs: int) -> list[str]:
+def _output_names(estimator: BaseTwoLayer, n_outputs: int) -> list[str]:
     classes = getattr(estimator, "classes_", None)
     if classes is None:
         return [f"output {k}" for k in range(n_outputs)]
@@ -415,7 +429,7 @@ def _places(n: int) -> Array:
     return np.array([0.5]) if n == 1 else np.linspace(1, 0, n)
 
 
-def _clear_places(edges: Any, ax: Any) -> list[Array]:
+def _clear_places(edges: ArrayLike, ax: "Axes") -> list[Array]:
     """A place on each edge for two numbers, without overlap if possible.
 
     One edge after the other takes the first free place, or the one with least overlap.
@@ -435,7 +449,9 @@ def _clear_places(edges: Any, ax: Any) -> list[Array]:
     return taken
 
 
-def _draw_lines(ax: Any, lines: Any, weights: Array, color: str = "#9a9a9a") -> Any:
+def _draw_lines(
+    ax: "Axes", lines: Sequence[ArrayLike], weights: Array, color: str = "#9a9a9a"
+) -> "LineCollection":
     """Edges whose width is the size of the weight; negative weights are dashed."""
     from matplotlib.collections import LineCollection
 
@@ -460,10 +476,12 @@ def _number(value: float) -> str:
     return f"{value:.{digits}g}".replace("-", "−")
 
 
-def _two_numbers(ax: Any, place: Any, weight: float, gradient: float) -> list[Any]:
+def _two_numbers(
+    ax: "Axes", place: Array, weight: float, gradient: float
+) -> "list[Annotation]":
     """A weight, and below it the derivative with respect to it."""
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-    style = {
+    box: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    style: dict[str, Any] = {
         "textcoords": "offset points",
         "ha": "center",
         "fontsize": 7,
@@ -472,7 +490,7 @@ def _two_numbers(ax: Any, place: Any, weight: float, gradient: float) -> list[An
     return [
         ax.annotate(
             _number(value),
-            place,
+            (place[0], place[1]),
             xytext=(0, dy),
             color=color,
             va="center",

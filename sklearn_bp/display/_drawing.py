@@ -1,14 +1,19 @@
 """Helpers of the displays. matplotlib is only imported when something is drawn."""
 
-from typing import Any
+from types import ModuleType
 
 from sklearn_bp._common.types import Array
 from sklearn_bp._estimators.base import BaseTwoLayer
+from sklearn_bp._estimators.classifier import TwoLayerClassifier
+from sklearn_bp._estimators.regressor import TwoLayerRegressor
 
 FORWARD, BACKWARD = "#1f5fa8", "#b3361e"
 
+Estimator = TwoLayerClassifier | TwoLayerRegressor
 
-def pyplot(display: Any) -> Any:
+
+def pyplot(display: object) -> ModuleType:
+    """matplotlib.pyplot; an error that says how to install it if it is missing."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -19,7 +24,7 @@ def pyplot(display: Any) -> Any:
     return plt
 
 
-def two_layer(estimator: Any, display: str) -> BaseTwoLayer:
+def two_layer(estimator: Estimator, display: str) -> BaseTwoLayer:
     """The fitted estimator, if it is from this package; TypeError otherwise."""
     if not isinstance(estimator, BaseTwoLayer) or not hasattr(estimator, "coefs_"):
         raise TypeError(
@@ -30,10 +35,10 @@ def two_layer(estimator: Any, display: str) -> BaseTwoLayer:
     return estimator
 
 
-def hidden_activations(estimator: Any, X: Array) -> Array:
+def hidden_activations(estimator: BaseTwoLayer, X: Array) -> Array:
     """Activations a1, (n, n_hidden), of rows as the network sees them."""
     fitted = estimator._fitted_network()
-    a1 = X @ estimator.coefs_[0] + estimator.intercepts_[0]
+    a1: Array = X @ estimator.coefs_[0] + estimator.intercepts_[0]
     activate, _ = fitted.network.activation.bind(a1.shape, a1.dtype)
     activate(a1)
     return a1

@@ -1,7 +1,7 @@
 """The input weights of hidden units."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -9,11 +9,15 @@ from sklearn_bp._common.types import Array, MatrixLike
 from sklearn_bp.display._drawing import (
     BACKWARD,
     FORWARD,
+    Estimator,
     hidden_activations,
     pyplot,
     shortened,
     two_layer,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Maximum number of rows on which contributions of hidden units are measured.
 CONTRIBUTION_ROWS = 10_000
@@ -82,14 +86,14 @@ class HiddenUnitsDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
+        estimator: Estimator,
         X: MatrixLike,
         *,
         image_shape: tuple[int, int] | None = None,
         per_deviation: bool = True,
         n_units: int = 16,
         n_features: int = 8,
-        ax: Any = None,
+        ax: "Axes | None" = None,
     ) -> Self:
         """Draw the input weights of the units that contribute most.
 
@@ -122,16 +126,16 @@ class HiddenUnitsDisplay:
         -------
         display : HiddenUnitsDisplay
         """
-        estimator = two_layer(estimator, cls.__name__)
-        X = estimator._check_features(X)
+        network = two_layer(estimator, cls.__name__)
+        X = network._check_features(X)
         X = X[:: -(-X.shape[0] // CONTRIBUTION_ROWS)]
         if hasattr(X, "toarray"):
             X = X.toarray()
-        X = estimator._fitted_network().seen(X.astype(np.float64, copy=False))
-        W1, W2 = estimator.coefs_
-        if estimator.out_activation_ == "softmax":
+        X = network._fitted_network().seen(X.astype(np.float64, copy=False))
+        W1, W2 = network.coefs_
+        if network.out_activation_ == "softmax":
             W2 = W2 - W2.mean(axis=1, keepdims=True)
-        contributions = hidden_activations(estimator, X).std(axis=0) * np.linalg.norm(
+        contributions = hidden_activations(network, X).std(axis=0) * np.linalg.norm(
             W2, axis=1
         )
         if per_deviation:
@@ -139,7 +143,7 @@ class HiddenUnitsDisplay:
         display = cls(
             weights=W1,
             contributions=contributions,
-            feature_names=estimator.encoded_feature_names_,
+            feature_names=network.encoded_feature_names_,
         )
         return display.plot(
             ax, image_shape=image_shape, n_units=n_units, n_features=n_features
@@ -147,7 +151,7 @@ class HiddenUnitsDisplay:
 
     def plot(
         self,
-        ax: Any = None,
+        ax: "Axes | None" = None,
         *,
         image_shape: tuple[int, int] | None = None,
         n_units: int = 16,
@@ -196,9 +200,8 @@ class HiddenUnitsDisplay:
         ax.set_axis_off()
         self.ax_, self.figure_, self.order_ = ax, ax.figure, order
         space = {"hspace": 0.35, "wspace": 0.1} if image_shape else {"hspace": 0.45}
-        grid = ax.get_subplotspec().subgridspec(
-            n_rows, n_columns, **({"wspace": 0.8} | space)
-        )
+        place: Any = ax.get_subplotspec()
+        grid = place.subgridspec(n_rows, n_columns, **({"wspace": 0.8} | space))
         self.axes_ = [
             self.figure_.add_subplot(grid[i // n_columns, i % n_columns])
             for i in range(len(order))
@@ -221,7 +224,9 @@ class HiddenUnitsDisplay:
         )
         return self
 
-    def _bars(self, ax: Any, weights: Array, n_features: int, largest: float) -> None:
+    def _bars(
+        self, ax: "Axes", weights: Array, n_features: int, largest: float
+    ) -> None:
         """Bars of the largest weights, the largest on top."""
         chosen = np.argsort(-np.abs(weights), kind="stable")[:n_features]
         names = [f"x{j}" for j in chosen]

@@ -1,18 +1,26 @@
 """Loss and score against epochs."""
 
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from sklearn_bp._common.types import Array, MatrixLike
 from sklearn_bp.display._drawing import pyplot
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+# One curve, or one per estimator, which may lack it.
+Curves = ArrayLike | Sequence[ArrayLike | None]
+
 TRAINING, WITH_PENALTY = "training loss", " with its penalty"
 
 
-def _fitted_network(estimator: Any) -> Any:
+def _fitted_network(estimator: BaseEstimator) -> Any:
     """The network inside searches, pipelines and target transformers."""
     while not hasattr(estimator, "coefs_"):
         if hasattr(estimator, "best_estimator_"):
@@ -36,9 +44,9 @@ def _lists(value: Any, n: int) -> list[Any]:
 class LossCurveDisplay:
     """Loss and score against epochs, with the kept epoch marked.
 
-    Use `from_estimator` or `from_cv_results` to make one. Of this package's estimators
-    both losses are drawn without the penalty, so that you can compare them; the legend
-    says so where a training loss has the penalty in it, as MLPClassifier's has.
+    Use `from_estimator` or `from_cv_results` to make one. For this package's
+    estimators, both losses are drawn without the penalty, so that you can compare them.
+    The legend says so if a training loss includes the penalty, as MLPClassifier's does.
 
     Parameters
     ----------
@@ -95,13 +103,13 @@ class LossCurveDisplay:
     def __init__(
         self,
         *,
-        loss: Any,
-        validation_loss: Any = None,
-        validation_score: Any = None,
-        best_iter: Any = None,
-        name: Any = None,
-        penalized: Any = False,
-        restart: Any = None,
+        loss: Curves,
+        validation_loss: Curves | None = None,
+        validation_score: Curves | None = None,
+        best_iter: int | Sequence[int | None] | None = None,
+        name: str | Sequence[str] | None = None,
+        penalized: bool | Sequence[bool] = False,
+        restart: int | Sequence[int | None] | None = None,
     ) -> None:
         self.loss = loss
         self.validation_loss = validation_loss
@@ -114,10 +122,12 @@ class LossCurveDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
+        estimator: (
+            BaseEstimator | Sequence[BaseEstimator] | Mapping[str, BaseEstimator]
+        ),
         *,
-        ax: Any = None,
-        name: Any = None,
+        ax: "Axes | None" = None,
+        name: str | Sequence[str] | None = None,
         log_scale: bool | str = "auto",
     ) -> Self:
         """Draw the curves of one estimator, or of several in one picture.
@@ -172,14 +182,14 @@ class LossCurveDisplay:
     def from_cv_results(
         cls,
         cv_results: dict[str, Any],
-        estimator: Any = None,
+        estimator: BaseEstimator | None = None,
         X: MatrixLike | None = None,
         y: ArrayLike | None = None,
         *,
         n_candidates: int = 3,
         metric: str = "score",
-        ax: Any = None,
-        name: Any = None,
+        ax: "Axes | None" = None,
+        name: Sequence[str] | None = None,
         log_scale: bool | str = "auto",
     ) -> Self:
         """Draw the curves of cross-validation folds, or of the best of a search.
@@ -242,7 +252,11 @@ class LossCurveDisplay:
         )
 
     def plot(
-        self, ax: Any = None, *, name: Any = None, log_scale: bool | str = "auto"
+        self,
+        ax: "Axes | None" = None,
+        *,
+        name: str | Sequence[str] | None = None,
+        log_scale: bool | str = "auto",
     ) -> Self:
         """Draw the curves.
 
@@ -262,14 +276,13 @@ class LossCurveDisplay:
         display : LossCurveDisplay
         """
         plt = pyplot(self)
-        several = len(self.loss) > 0 and np.ndim(self.loss[0]) > 0
-        losses = [np.asarray(c) for c in (self.loss if several else [self.loss])]
+        given: Any = self.loss
+        several = len(given) > 0 and np.ndim(given[0]) > 0
+        losses = [np.asarray(c) for c in (given if several else [given])]
         n = len(losses)
-        losses_val = (
-            _lists(self.validation_loss, n) if several else [self.validation_loss]
-        )
-        scores = (
-            _lists(self.validation_score, n) if several else [self.validation_score]
+        held_out: Any = self.validation_loss, self.validation_score
+        losses_val, scores = (
+            _lists(curves, n) if several else [curves] for curves in held_out
         )
         kept, restarts = _lists(self.best_iter, n), _lists(self.restart, n)
         penalized = _lists(self.penalized or None, n)
@@ -305,9 +318,9 @@ class LossCurveDisplay:
 
     def _label(
         self,
-        ax: Any,
+        ax: "Axes",
         losses: list[Array],
-        losses_val: Any,
+        losses_val: list[Any],
         log_scale: bool | str,
     ) -> None:
         if log_scale == "auto":
@@ -317,7 +330,7 @@ class LossCurveDisplay:
         ax.grid(alpha=0.3)
         if len(losses) == 1:
             drawn = [*self.lines_, *self.validation_lines_, *self.score_lines_]
-            marks = self.kept_[0][:1]  # all look alike
+            marks = self.kept_[0][:1]  # all look the same
             handles = [line for line in [*drawn, *marks] if line is not None]
         else:  # dashes and dots are explained once, in grey
             handles = list(self.lines_)
@@ -340,8 +353,8 @@ class LossCurveDisplay:
         )
 
 
-def _first_words(lines: list[Any]) -> list[str]:
-    return [line.get_label().replace(f", {TRAINING}", "") for line in lines]
+def _first_words(lines: "Sequence[Line2D]") -> list[str]:
+    return [str(line.get_label()).replace(f", {TRAINING}", "") for line in lines]
 
 
 def _curves(network: Any) -> tuple[Any, ...]:
@@ -363,7 +376,7 @@ def _curves(network: Any) -> tuple[Any, ...]:
     names = ("data_loss_curve_", "validation_loss_curve_", "validation_scores_")
     curves = [getattr(network, name, None) for name in names]
     data_loss, *curves = [None if c is None else np.asarray(c) for c in curves]
-    # An earlier version, or MLPClassifier, does not tell all of it.
+    # Earlier versions and MLPClassifier lack some of these.
     penalized = data_loss is None or len(data_loss) < len(loss)
     restart = restart if restart < len(loss) else None
     return loss if penalized else data_loss, *curves, best_iter, penalized, restart
@@ -375,13 +388,20 @@ def _told(params: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in short.items())
 
 
-def _line(ax: Any, curve: Any, n_epochs: int, restart: Any, **style: Any) -> Any:
+def _line(
+    ax: "Axes | None",
+    curve: ArrayLike | None,
+    n_epochs: int,
+    restart: int | None,
+    **style: Any,
+) -> "Line2D | None":
     """A curve that ends at the last epoch; None if there is no curve.
 
     It is broken after the epoch `restart`.
     """
-    if curve is None:
+    if curve is None or ax is None:
         return None
+    curve = np.asarray(curve)
     epochs = np.arange(n_epochs - len(curve), n_epochs) + 1.0
     if restart is not None:
         at = np.searchsorted(epochs, restart + 0.5)
@@ -390,14 +410,17 @@ def _line(ax: Any, curve: Any, n_epochs: int, restart: Any, **style: Any) -> Any
     return ax.plot(epochs, curve, **style)[0]
 
 
-def _marks(best_iter: Any, lines: list[Any], color: str) -> list[Any]:
+def _marks(
+    best_iter: int | None, lines: "Sequence[Line2D | None]", color: str
+) -> "list[Line2D]":
     """A dot at the kept epoch on each curve that includes it."""
     marks = []
     for line in lines:
         if line is None or best_iter is None:
             continue
-        epochs, values = line.get_data()
+        epochs, values = map(np.asarray, line.get_data())
         at = np.flatnonzero(epochs == best_iter)
         style = {"color": color, "label": f"kept: epoch {best_iter}", "zorder": 3}
-        marks += line.axes.plot(epochs[at], values[at], "o", **style)
+        axes: Any = line.axes
+        marks += axes.plot(epochs[at], values[at], "o", **style)
     return marks

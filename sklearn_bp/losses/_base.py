@@ -52,6 +52,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from scipy.optimize import minimize
 
+from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp._common.option import Option
 from sklearn_bp._common.types import Array
 
@@ -117,7 +118,7 @@ class Loss(Option):
         """`forward` for C-ordered arrays of this shape, with its own buffers."""
         return self.forward
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         """Append the nodes of the inverse link to an ONNX graph.
 
         For classes: of `proba`. Only needed for export, by losses with a `forward`.

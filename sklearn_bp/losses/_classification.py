@@ -13,6 +13,7 @@ from scipy.special import expit, log_expit, logit
 
 from sklearn_bp._common import onnx_forms
 from sklearn_bp._common.blas import blas_for
+from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp._common.option import check_number
 from sklearn_bp._common.types import Array
 from sklearn_bp.losses._base import Loss
@@ -154,7 +155,7 @@ class CategoricalLogLoss(LogLoss):
         self.bind(z.shape, z.dtype)(z)
         _raise_zeros(z)
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return graph.node("Softmax", z, axis=1)
 
 
@@ -187,7 +188,7 @@ class BinaryLogLoss(LogLoss):
     def proba(self, z: Array) -> None:
         _sigmoid_probability(z)
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return graph.node("Sigmoid", z)
 
 
@@ -269,7 +270,7 @@ class BinarySquaredError(ClassLoss):
     def proba(self, z: Array) -> None:
         _sigmoid_probability(z)
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return graph.node("Sigmoid", z)
 
 
@@ -284,7 +285,7 @@ class CategoricalSquaredError(BinarySquaredError):
         _softmax(z)
         _raise_zeros(z)
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         # log p = -log(1 + exp(-z))
         minus_log = onnx_forms.softplus(graph, graph.node("Neg", z))
         return graph.node("Softmax", graph.node("Neg", minus_log), axis=1)

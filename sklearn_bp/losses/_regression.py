@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from sklearn_bp._common import onnx_forms
+from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp._common.option import check_number
 from sklearn_bp._common.types import Array
 from sklearn_bp.losses._base import Loss
@@ -264,7 +265,7 @@ class Quantile(Loss):
         middle = lower / 2 + upper / 2  # a negative width could make the ends cross
         return np.minimum(lower, middle), np.maximum(upper, middle)
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         n_levels = len(self.levels)
         if n_levels == 1:
             return z
@@ -381,7 +382,7 @@ class GaussianNLL(Loss):
     ) -> tuple[Array, Array]:
         return predicted - width * spread, predicted + width * spread
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return z  # the mean; the graph does not give the spread
 
 
@@ -420,7 +421,7 @@ class Poisson(Loss):
                 "Use loss='squared_error' for targets of either sign."
             )
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return onnx_forms.bounded_exp(graph, z)
 
 
@@ -466,7 +467,7 @@ class Gamma(Loss):
                 "targets of either sign."
             )
 
-    def onnx(self, graph: Any, z: str) -> str:
+    def onnx(self, graph: Graph, z: str) -> str:
         return onnx_forms.bounded_exp(graph, z)
 
 

@@ -14,6 +14,7 @@ and returns the name of the result.  If you cannot add this method to a class, r
 a function for it: ``ACTIVATIONS[YourClass] = function``, or `LINKS` for a loss.
 """
 
+from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp._estimators.classifier import TwoLayerClassifier
 from sklearn_bp._estimators.regressor import TwoLayerRegressor
 
@@ -22,7 +23,6 @@ try:
 
     from sklearn_bp.onnx import _converters
     from sklearn_bp.onnx._forms import ACTIVATIONS, LINKS
-    from sklearn_bp.onnx._graph import Graph
 except ImportError as error:
     raise ImportError(
         'sklearn_bp.onnx needs skl2onnx: pip install "sklearn-bp[onnx]".'

@@ -14,10 +14,10 @@ from skl2onnx.common.utils import (
 )
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp.activations import as_activation
 from sklearn_bp.onnx._columns import Features, filled, inside, with_bins
 from sklearn_bp.onnx._forms import ACTIVATIONS, LINKS, written
-from sklearn_bp.onnx._graph import Graph
 
 INPUT_TYPES = [
     BooleanTensorType,

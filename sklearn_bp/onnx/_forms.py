@@ -1,30 +1,43 @@
 """Where the converters find the ONNX forms of activations and losses."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from sklearn_bp import activations, losses
-from sklearn_bp.onnx._graph import Graph
+from sklearn_bp._common.onnx_graph import Graph
+
+Form = Callable[[Graph, str, Any], str]
 
 
-def _own_form(graph: Graph, z: str, part: Any) -> str:
+class HasForm(Protocol):
+    """An activation or a loss, or an object of a user."""
+
+    def onnx(self, graph: Graph, z: str, /) -> str: ...
+
+
+def _own_form(graph: Graph, z: str, part: HasForm) -> str:
     return part.onnx(graph, z)
 
 
-def _by_type(parts: Iterable[Any]) -> dict[type, Any]:
+def _by_type(parts: Iterable[HasForm]) -> dict[type, Form]:
     return {type(part): _own_form for part in parts}
 
 
 # Functions by class, of a graph, the name of the net inputs (or of the scores) and the
 # part; they return the name of the result.  An entry takes precedence over the method.
-ACTIVATIONS: dict[type, Any] = _by_type(activations.ACTIVATIONS.values())
-LINKS: dict[type, Any] = _by_type(losses.REGRESSOR_LOSSES.values())
+ACTIVATIONS: dict[type, Form] = _by_type(activations.ACTIVATIONS.values())
+LINKS: dict[type, Form] = _by_type(losses.REGRESSOR_LOSSES.values())
 for _variants in losses.CLASSIFIER_LOSSES.values():
     LINKS |= _by_type(_variants.values())
 
 
 def written(
-    table: dict[type, Any], graph: Graph, z: str, part: Any, name: str, given: Any
+    table: dict[type, Form],
+    graph: Graph,
+    z: str,
+    part: HasForm,
+    name: str,
+    given: object,
 ) -> str:
     """Append the form of a part to a graph.
 
@@ -44,7 +57,7 @@ def written(
     str
         Name of the result.
     """
-    own = getattr(part, "__wrapped__", part)  # a user's object of its own kind
+    own: HasForm = getattr(part, "__wrapped__", part)  # a user's object of its own kind
     if type(own) in table:
         return table[type(own)](graph, z, own)
     if not _has_form(own):
@@ -57,7 +70,7 @@ def written(
     return part.onnx(graph, z)
 
 
-def _has_form(part: Any) -> bool:
+def _has_form(part: object) -> bool:
     """Whether the method `onnx` describes the part's own `forward` and `proba`.
 
     A subclass that overrides one of these has no form until it overrides `onnx` too.

@@ -1,4 +1,4 @@
-"""The accuracy benchmark's own laws; nothing here judges how good any rival is."""
+"""Laws of the accuracy benchmark; no test judges how good a rival is."""
 
 import json
 import sys
@@ -336,7 +336,7 @@ def test_tables_below_a_folder(tmp_path, outer):
 
 
 def test_cells_of_a_table(tmp_path):
-    """Rows without a target go; empty cells are missing; text stays text."""
+    """Rows without a target are dropped; empty cells are missing; text stays text."""
     (tmp_path / "t.csv").write_text(CSV)
     (table,) = load_tables(tmp_path)
     assert table.task == CLASSES
@@ -394,7 +394,7 @@ def test_folds_share_the_rows_and_keep_the_classes():
 
 
 def raw_table(n=120, task=CLASSES):
-    """Text, truth values and missing cells; the target is plain to see in them."""
+    """Text, booleans and missing cells, which determine the target."""
     rng = np.random.default_rng(0)
     size, warm = rng.normal(size=n), rng.random(n) > 0.5
     town = rng.choice(["Aachen", "Bonn", "Celle"], n)
@@ -500,12 +500,26 @@ def test_versions_of_ours_change_with_its_sources(monkeypatch):
     assert before[1] == after[1]
 
 
+@pytest.mark.parametrize("name", ["a.py", "room/a.c", "room/a.h", "room/a.so"])
+def test_digest_of_the_sources_covers_what_is_compiled(name, tmp_path):
+    digest = accuracy_rivals.sources_digest.__wrapped__
+    (tmp_path / "room").mkdir()
+    (tmp_path / "README").write_text("no source")
+    found = [digest(tmp_path)]
+    for text in ("one", "two"):
+        (tmp_path / name).write_text(text)
+        found.append(digest(tmp_path))
+    assert len(set(found)) == 3
+    (tmp_path / "README").write_text("still no source")
+    assert digest(tmp_path) == found[-1]
+
+
 # Running, and going on
 
 
 @pytest.fixture
 def cheap(monkeypatch):
-    """Rivals that cost nothing, a clock that stands; counts the fits."""
+    """Rivals that cost nothing, and a clock that stands still; counts the fits."""
     fits = SimpleNamespace(n=0, stop_at=None)
 
     def constant(task, seed):
@@ -526,20 +540,26 @@ def run(out, rivals=("ours", "linear"), repeats=2, folds=3):
     return accuracy.run(small_tables(), rivals, repeats, folds, out=out)
 
 
+def results_in(path):
+    """The results in a file, without the lines for the machine."""
+    contents = map(json.loads, path.read_text().splitlines())
+    return [content for content in contents if "machine" not in content]
+
+
 def small_tables():
     return [raw_table(30, task) for task in (CLASSES, NUMBERS)]
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 8, 24])
 def test_a_run_that_was_broken_off_ends_as_an_unbroken_one(cheap, tmp_path, stop_at):
-    whole, broken = tmp_path / "whole.json", tmp_path / "broken.json"
+    whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
     expected = run(whole)
     assert cheap.n == len(expected) == 2 * 2 * 3 * 2
     cheap.n, cheap.stop_at = 0, stop_at
     with pytest.raises(KeyboardInterrupt):
         run(broken)
     if stop_at > 1:
-        assert len(json.loads(broken.read_text())["results"]) == stop_at - 1
+        assert len(results_in(broken)) == stop_at - 1
     cheap.n, cheap.stop_at = 0, None
     assert run(broken) == expected
     assert cheap.n == 24 - (stop_at - 1)  # nothing is fitted twice
@@ -547,15 +567,48 @@ def test_a_run_that_was_broken_off_ends_as_an_unbroken_one(cheap, tmp_path, stop
 
 
 def test_a_finished_run_fits_nothing(cheap, tmp_path):
-    run(tmp_path / "r.json")
-    before, cheap.n = (tmp_path / "r.json").read_bytes(), 0
-    run(tmp_path / "r.json")
+    run(tmp_path / "r.jsonl")
+    before, cheap.n = (tmp_path / "r.jsonl").read_bytes(), 0
+    run(tmp_path / "r.jsonl")
     assert cheap.n == 0
-    assert (tmp_path / "r.json").read_bytes() == before
+    assert (tmp_path / "r.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("lost", [1, 40])
+def test_a_line_that_was_cut_off_is_fitted_again(cheap, tmp_path, lost):
+    out = tmp_path / "r.jsonl"
+    expected = run(out)
+    whole, cheap.n = out.read_bytes(), 0
+    out.write_bytes(whole[:-lost])
+    assert run(out) == expected
+    assert cheap.n == 1
+    assert out.read_bytes() == whole
+
+
+def test_a_result_only_appends_to_the_file(cheap, tmp_path):
+    out = tmp_path / "r.jsonl"
+    run(out, ["linear"], repeats=1)
+    before = out.read_bytes()
+    run(out, ["ours"], repeats=1)
+    after = out.read_bytes()
+    assert after.startswith(before)
+    assert len(results_in(out)) == 12
+    assert after.count(b'"machine"') == 1
+
+
+def test_another_machine_is_recorded(cheap, tmp_path, monkeypatch):
+    out = tmp_path / "r.jsonl"
+    run(out, ["linear"], repeats=1)
+    monkeypatch.setattr(accuracy, "machine", lambda: {"cpu": "another"})
+    run(out, ["ours"], repeats=1)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    machines = [at for at, line in enumerate(lines) if "machine" in line]
+    assert machines == [0, 7]
+    assert lines[7] == {"machine": {"cpu": "another"}}
 
 
 def test_new_versions_folds_and_data_are_run_anew(cheap, tmp_path, monkeypatch):
-    out = tmp_path / "r.json"
+    out = tmp_path / "r.jsonl"
     run(out, ["linear"], repeats=1)
     assert cheap.n == 6
     run(out, ["linear"], repeats=1, folds=2)
@@ -565,14 +618,14 @@ def test_new_versions_folds_and_data_are_run_anew(cheap, tmp_path, monkeypatch):
     monkeypatch.setattr(accuracy, "versions_of", lambda rival: "newer")
     run(out, ["linear"], repeats=1)
     assert cheap.n == 13 + 6
-    assert len(json.loads(out.read_text())["results"]) == 19  # the old ones are kept
+    assert len(results_in(out)) == 19  # the old ones are kept
 
 
 def test_an_error_ends_nothing_and_is_tried_again(cheap, tmp_path, monkeypatch):
     def broken(task, seed):
         raise ValueError("first line\nsecond line")
 
-    out = tmp_path / "r.json"
+    out = tmp_path / "r.jsonl"
     with monkeypatch.context() as patch:
         patch.setitem(RIVALS, "linear", broken)
         results = run(out, repeats=1)
@@ -585,12 +638,12 @@ def test_an_error_ends_nothing_and_is_tried_again(cheap, tmp_path, monkeypatch):
 
 
 def test_results_with_seconds_of_another_clock_are_run_anew(cheap, tmp_path):
-    out = tmp_path / "r.json"
+    out = tmp_path / "r.jsonl"
     run(out, ["linear"], repeats=1)
-    older = json.loads(out.read_text())
-    for result in older["results"]:
+    older = results_in(out)
+    for result in older:
         del result["clock"]
-    out.write_text(json.dumps(older))
+    out.write_text("".join(json.dumps(result) + "\n" for result in older))
     run(out, ["linear"], repeats=1)
     assert cheap.n == 6 + 6
 
@@ -652,13 +705,13 @@ def test_predictions_that_are_not_finite_are_an_error(monkeypatch):
 
 
 def test_the_program_writes_results_and_tables(tmp_path, capsys):
-    """With the cheapest real rivals; the Markdown is what is printed."""
-    out = tmp_path / "new" / "iris.json"
+    """With the cheapest real rivals; the Markdown equals the printed text."""
+    out = tmp_path / "new" / "iris.jsonl"
     arguments = ["--quick", "--only", "iris", "--rivals", "linear,ours"]
     accuracy.main([*arguments, "--out", str(out)])
     printed = capsys.readouterr()
     assert out.with_suffix(".md").read_text() in printed.out
-    results = json.loads(out.read_text())["results"]
+    results = results_in(out)
     assert len(results) == 2 * 3
     assert {result["rows"] for result in results} == {150}
     assert len(printed.err.splitlines()) == 6

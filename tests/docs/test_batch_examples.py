@@ -1,4 +1,4 @@
-"""The examples that train on files: on more data than they take memory."""
+"""The examples that train on files larger than the memory they use."""
 
 import json
 import subprocess

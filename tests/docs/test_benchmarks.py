@@ -1,4 +1,4 @@
-"""The benchmarks' own laws; nothing here judges how fast anything is."""
+"""Laws of the benchmarks; no test judges how fast anything is."""
 
 import json
 import os
@@ -186,7 +186,7 @@ def test_real_mnist_is_read_and_scaled(tmp_path):
 
 
 def test_listing_measures_nothing(monkeypatch):
-    """What `--only` leaves out never runs."""
+    """Cases that `--only` leaves out never run."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("measured while listing")
@@ -215,7 +215,7 @@ def test_jax_is_told_its_threads_before_it_is_imported(monkeypatch):
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux only")
 def test_memory_freed_before_counts_when_it_is_used_again():
-    """Many small blocks, which glibc would keep for the next one who asks."""
+    """Many small blocks, which glibc would keep for later requests."""
     code = (
         "from benchmarks.memory import forget_peak, peak_bytes\n"
         "blocks = [bytearray(10_000) for _ in range(5000)]\n"

@@ -1,4 +1,4 @@
-"""What the documentation says is so: its code runs, its names and its map are true."""
+"""The documentation is right: its code runs, its names and its map are correct."""
 
 import ast
 import contextlib
@@ -215,7 +215,7 @@ def rooms():
 
 
 def room_of(names):
-    """The room of a dotted name within the package; what follows it is its content."""
+    """The room of a dotted name within the package; the rest names its content."""
     path = "/".join(names[:2])
     if (PACKAGE / f"{path}.py").exists():
         return path

@@ -1,4 +1,4 @@
-"""What the examples claim, quickly: each is imported and trained for a short while."""
+"""The claims of the examples, quickly: each is imported and trained briefly."""
 
 from graphlib import CycleError
 

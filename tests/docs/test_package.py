@@ -1,4 +1,4 @@
-"""The package as such: version, public names, documentation of parameters."""
+"""The package as a whole: version, public names, documentation of parameters."""
 
 import ast
 import configparser
@@ -61,7 +61,7 @@ def test_versions_page_says_what_the_package_says():
     assert setup["options"]["python_requires"] == f">={named[0]}"
     required = setup["options"]["install_requires"].split()
     assert [f"{name}>={told[name].split()[0]}" for name in told] == required
-    public = page.split("Public modules are")[1].split(".\n")[0]
+    public = page.split("The public modules are")[1].split(".\n")[0]
     modules = re.findall(r"`(?:sklearn_bp\.)?(\w+)`", public)
     assert modules == MODULES
 
@@ -269,7 +269,7 @@ NEEDS = {"dask": ("dask", "distributed"), "onnx": ("skl2onnx", "onnx")}
 
 
 def python(code, *absent):
-    """What a new process prints, in which some packages are not installed."""
+    """The output of a new process in which some packages are not installed."""
     hide = f"""
 import importlib.abc, sys, warnings
 
@@ -355,7 +355,7 @@ assert not {set(NEEDS)} & set(dir(sklearn_bp))
 
 
 def texts():
-    """All that users read: pages, hints in the code, and examples."""
+    """Everything that users read: pages, hints in the code, and examples."""
     for folder in ("sklearn_bp", "docs", "examples", "benchmarks"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".py", ".md", ".rst", ".txt"):

@@ -1,4 +1,4 @@
-"""The checks of the built site find what they are for."""
+"""The checks of the built site find the faults that they look for."""
 
 import importlib.util
 import shutil

@@ -1,4 +1,4 @@
-"""The laws of the benchmark of searches; nothing here judges what a search gains."""
+"""Laws of the benchmark of searches; no test judges the gain of a search."""
 
 import numpy as np
 import pytest

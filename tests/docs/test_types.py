@@ -1,4 +1,4 @@
-"""Types: what is public is annotated, and users' scripts are checked by them."""
+"""Types: public names are annotated, and mypy checks users' scripts with them."""
 
 import importlib
 import inspect
@@ -41,7 +41,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
@@ -51,6 +53,7 @@ from sklearn_bp.callbacks import Checkpoint, TimeLimit
 from sklearn_bp.display import BackpropDisplay, HiddenUnitsDisplay, LossCurveDisplay
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import Huber, Loss
+from sklearn_bp.onnx import Graph
 from sklearn_bp.optimizers import AdamW
 from sklearn_bp.schedules import Cosine
 
@@ -82,6 +85,9 @@ class Sine(Activation):
 
     def backward(self, z: Floats, delta: Floats) -> None:
         delta *= self.frequency * np.cos(self.frequency * z)
+
+    def onnx(self, graph: Graph, z: str) -> str:
+        return graph.node("Sin", graph.node("Mul", z, self.frequency))
 
 
 class Halving:
@@ -119,7 +125,8 @@ callbacks = [Epochs(), TimeLimit(60), Checkpoint(Path("model.ckpt"), every=2)]
 
 
 def draw(classifier: TwoLayerClassifier) -> list[Any]:
-    curves = LossCurveDisplay.from_estimator(classifier, log_scale=True)
+    ax: Axes = plt.figure().add_subplot()
+    curves = LossCurveDisplay.from_estimator({"mine": classifier}, ax=ax)
     units = HiddenUnitsDisplay.from_estimator(classifier, X, n_units=2)
     sample = BackpropDisplay.from_estimator(classifier, X[0], 1).plot(max_units=3)
     return [curves.ax_, units.axes_, sample.figure_]
@@ -204,7 +211,7 @@ def test_the_package_says_that_it_is_typed():
 
 
 def check(script, tmp_path, *more):
-    """What mypy says of a script."""
+    """The output of mypy for a script."""
     pytest.importorskip("mypy")
     file = tmp_path / "script.py"
     file.write_text(script, encoding="utf-8")
@@ -250,6 +257,9 @@ MISTAKES = {
     ('Checkpoint(Path("model.ckpt")', "Checkpoint(7"): "[arg-type]",
     ("Cosine(warmup=0.1)", "Cosine(warm_up=0.1)"): "[call-arg]",
     ("n_units=2", "n_units='all'"): "[arg-type]",
+    ("ax=ax", "ax=plt"): "[arg-type]",
+    ("(classifier, X[0], 1)", "('it', X[0], 1)"): "[arg-type]",
+    ('graph.node("Sin"', 'graph.knot("Sin"'): "[attr-defined]",
     ("V, c = he_normal", "V, c, d = he_normal"): "[misc]",
 }
 
@@ -271,8 +281,9 @@ def test_parts_are_checked_strictly(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_parts_run(monkeypatch):
-    """What the script's types promise is true."""
+    """The script's types hold when it runs."""
     pytest.importorskip("matplotlib").use("agg")
+    pytest.importorskip("skl2onnx")
     names = {"__name__": "script"}
     monkeypatch.setitem(sys.modules, "script", ModuleType("script"))
     parts = PARTS

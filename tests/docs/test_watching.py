@@ -1,4 +1,4 @@
-"""The pages of "Watch it learn": their numbers are the package's, their words true."""
+"""The pages of "Watch it learn": numbers as in the package, correct text."""
 
 import importlib.util
 import math

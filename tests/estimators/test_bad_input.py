@@ -1,4 +1,4 @@
-"""Bad input: a clear error, and nothing lost.  And odd input that must work."""
+"""Bad input raises a clear error, and nothing is lost; odd input works."""
 
 import builtins
 import copy
@@ -55,7 +55,7 @@ def fitted(task, y=None, **options):
 
 
 def everything(model):
-    """All that the estimator holds, in bytes; a dump of equal states is equal."""
+    """The state of the estimator, in bytes; equal states have equal dumps."""
     return pickle.dumps({name: copy.deepcopy(v) for name, v in vars(model).items()})
 
 
@@ -524,7 +524,7 @@ WRONG_LABELS = {
 
 
 def lists_and_arrays(rng):
-    """Labels that are wrong, and what is to be said of them, in all their forms."""
+    """Wrong labels in all their forms, and the expected message for each."""
     kind = rng.choice(["strings", "ints", "bools", "floats"])
     labels = {
         "strings": LABELS.tolist(),
@@ -659,6 +659,36 @@ def test_first_partial_fit_needs_all_classes():
     assert vars(model).keys() == make("classifier").get_params().keys()
 
 
+@pytest.mark.parametrize("classes", [[], np.array([], int), pd.Index([])])
+def test_classes_that_are_empty(classes):
+    says = "classes is empty: it must hold all labels of the stream"
+    assert_refused(
+        make("classifier"), says, X, LABELS, classes=classes, method="partial_fit"
+    )
+
+
+@pytest.mark.parametrize(
+    "as_dates",
+    [
+        lambda days: days.astype("M8[D]"),
+        lambda days: days.astype("m8[s]"),
+        lambda days: days.astype("M8[D]").astype(object),
+        lambda days: days.astype("M8[D]").tolist(),
+        lambda days: pd.Series(days.astype("M8[ns]")),
+        lambda days: pd.Series(days.astype("M8[ns]")).dt.tz_localize("UTC"),
+        lambda days: pd.Series(days.astype("M8[D]")).dt.to_period("D"),
+        lambda days: pd.DataFrame({"a": days.astype("M8[ns]")}),
+        lambda days: pl.Series(days.astype("M8[ms]")),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_targets_that_are_dates(as_dates, method):
+    y, says = as_dates(np.arange(len(X))), "y holds dates or times: turn them into num"
+    assert_refused(make("regressor"), says, X, y, method=method)
+    model = fitted("regressor")
+    assert_refused(model, says, X, TASKS["regressor"][1], X_val=X, y_val=y)
+
+
 @over_solvers
 def test_warm_start_with_other_classes(solver):
     model = fitted("classifier", solver=solver, warm_start=True)
@@ -784,7 +814,7 @@ EARLY = {"early_stopping": True, "validation_fraction": 0.3}
 
 
 def assert_like_a_shorter_fit(model, shorter):
-    """Weights, curves and counters are those of the epochs that were finished."""
+    """Weights, curves and counters are those of the complete epochs."""
     for a, b in zip(
         model.coefs_ + model.intercepts_,
         shorter.coefs_ + shorter.intercepts_,
@@ -849,7 +879,7 @@ def test_interrupted_within_an_epoch(task, solver, n_calls, monkeypatch):
 @over_solvers
 @pytest.mark.parametrize("warm_start", [False, True])
 def test_interrupted_in_the_first_epoch(task, solver, warm_start, monkeypatch):
-    """There are no weights to keep but those of an earlier fit."""
+    """Only the weights of an earlier fit can be kept."""
     y = TASKS[task][1]
     model = fitted(task, solver=solver, warm_start=warm_start)
     before = everything(model)
@@ -866,7 +896,7 @@ def test_interrupted_in_the_first_epoch(task, solver, warm_start, monkeypatch):
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("n_calls", [0, 3])
 def test_interrupted_partial_fit(task, solver, n_calls, monkeypatch):
-    """A call is one epoch: it is finished or it has not been."""
+    """A call is one epoch, which counts only if it is complete."""
     y = TASKS[task][1]
     model = fitted(task, solver=solver).partial_fit(X, y)
     before = everything(model)
@@ -899,7 +929,7 @@ def test_one_class(solver, loss, early_stopping):
 
 @over_solvers
 def test_constant_columns(solver):
-    """Zeros have no gradient; where all is constant the best guess is the mean."""
+    """Zeros have no gradient; if everything is constant, the best guess is the mean."""
     wrong = np.column_stack([X[:, 0], np.zeros(40), np.full(40, 3.0)])
     start = make("classifier", max_iter=1, solver="sgd", learning_rate_init=1e-300)
     model = make("classifier", solver=solver, alpha=0.0)
@@ -945,7 +975,7 @@ def test_more_hidden_units_than_samples():
 @over_tasks
 @over_solvers
 def test_weights_of_any_size(task, solver):
-    """Only their ratios count, where there is no penalty."""
+    """Without a penalty, only their ratios count."""
     y = TASKS[task][1]
     huge = np.where(np.arange(40) % 3, 1e300, 1e-300)
     small = np.where(np.arange(40) % 3, 1.0, 1e-300)
@@ -1043,7 +1073,7 @@ def plain_copy(a):
 
 
 def outputs(model, features, y, odd):
-    """Predictions, or probabilities, which have the right shape and are finite.
+    """Predictions or probabilities, checked to have the right shape and to be finite.
 
     At odd features products may overflow, and an exponential may be infinite.
     """

@@ -18,7 +18,7 @@ BRIEF = {"random_state": 0, "hidden_layer_sizes": 8, "n_members": 4}
 )
 @pytest.mark.parametrize("share", [0, None, 0.7])
 def test_predictions_end_at_a_share_of_the_range(share, loss):
-    """If nothing is said, at 5 % of it."""
+    """By default, at 5 % of it."""
     y = 7 * X[:, 0] - 20
     given = {} if share is None else {"extrapolation": share}
     model = TwoLayerRegressor(loss=loss, **given, **BRIEF).fit(X, y)
@@ -41,7 +41,7 @@ def test_without_a_limit_predictions_are_the_networks():
 
 
 def test_it_is_the_fits():
-    """Parameters that are set later speak of the next fit."""
+    """Parameters that are set later affect the next fit."""
     y = 7 * X[:, 0]
     model = TwoLayerRegressor(**BRIEF).fit(X, y)
     before = model.predict(FAR)
@@ -52,7 +52,7 @@ def test_it_is_the_fits():
 
 
 def test_cross_validation_can_choose():
-    """A trend that goes on, split by time."""
+    """A trend that continues, split by time."""
     y = 3 * X[:, 0]
     search = GridSearchCV(
         TwoLayerRegressor(**BRIEF),

@@ -138,7 +138,7 @@ def test_gradient_is_in_the_users_units(kind):
 
 
 def test_importances_find_what_matters():
-    """Of any scale, by any target; a constant has none, and they sum to 1."""
+    """For any scale and any target; a constant has none, and they sum to 1."""
     rng = np.random.RandomState(1)
     rows = rng.normal(size=(600, 5)) * [1, 1e3, 1e-3, 1, 1]
     rows[:, 4] = 7
@@ -164,7 +164,7 @@ def test_importances_of_a_linear_network():
 
 
 def test_importances_of_encoded_columns():
-    """A feature's own: those of its levels and of its missing values together."""
+    """The importance of a feature sums over its levels and its missing values."""
     frame = pd.DataFrame({"size": X[:, 0], "kind": RNG.choice(list("abc"), 140)})
     frame.loc[::9, "size"] = np.nan
     y = (frame["kind"] == "b") * 10.0
@@ -228,7 +228,7 @@ def test_with_many_outputs_some_tell_for_all(n_pairs, monkeypatch):
 @pytest.mark.parametrize("outputs", [1, 2, 7, 1000])
 @pytest.mark.parametrize("pairs", [8, 64, 100, 10**6])
 def test_pairs_of_rows_and_outputs(rows, outputs, pairs):
-    """All there are, or so many; of each row as many, and no output preferred."""
+    """All pairs, or a given number: equally many per row, without preferred outputs."""
     i, k = _pairs(rows, outputs, pairs)
     each = np.bincount(i, minlength=rows)
     assert set(each) == {min(outputs, max(1, pairs // rows))}
@@ -296,7 +296,7 @@ def test_no_training_row_is_kept(way, n):
 
 @pytest.mark.parametrize("size", slow_but([7, 900], [1, 7, 200, 900]))
 def test_importances_of_a_stream(size):
-    """Near those of the whole; asking or pickling on the way changes nothing."""
+    """Close to those of the whole data; reading them midway changes nothing."""
     rng = np.random.RandomState(0)
     n = max(600, 8 * size)
     rows = rng.normal(size=(n, 4)) * [1, 3, 1, 1]

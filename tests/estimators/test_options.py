@@ -156,7 +156,7 @@ def test_an_initializer_of_ones_own():
 
 @pytest.mark.parametrize("rate", ["cosine", "one_cycle", schedules.Cosine()])
 def test_a_schedule_that_ends_warns_of_nothing(rate):
-    """Warnings are errors here: max_iter is where it is meant to end."""
+    """Warnings are errors here: the schedule is meant to end at max_iter."""
     model = fitted(learning_rate=rate, loss_threshold=None)
     assert model.n_iter_ == 3
     with pytest.warns(ConvergenceWarning, match="Maximum iterations"):

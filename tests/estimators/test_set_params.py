@@ -1,4 +1,4 @@
-"""Parameters speak of the next fit: what is fitted does not change with them."""
+"""Parameters affect the next fit; fitted results do not change with them."""
 
 import copy
 import pickle
@@ -55,7 +55,7 @@ CASES = [
 
 
 def told(model, y):
-    """All that a fitted estimator tells of rows, by name."""
+    """Everything that a fitted estimator computes for rows, by name."""
     found = {"score": model.score(X, y), "dir": sorted(vars(model))}
     methods = ["predict", "predict_proba", "decision_function", "predict_log_proba"]
     methods += ["transform", "predict_interval"]
@@ -77,7 +77,7 @@ def assert_tells_the_same(ours, theirs):
 
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_what_is_fitted_stays(case):
-    """Whatever parameter is set, in the estimator and after pickling, both ways."""
+    """For every parameter, before and after pickling, in both directions."""
     model, y, other_loss = CASES[case]
     model.fit(X, y)
     expected = told(model, y)
@@ -157,7 +157,7 @@ def test_on_partitions_too():
 
 
 class Wavy:
-    """An activation of one's own."""
+    """An activation of the user."""
 
     def forward(self, z):
         np.sin(z, out=z)
@@ -335,7 +335,7 @@ def test_other_spellings_go_on(name, value, same, incremental):
     ],
 )
 def test_training_that_cannot_go_on_says_so(settings, change):
-    """And leaves what was fitted."""
+    """The earlier fit is kept."""
     y = np.exp(SIGNAL)
     model = TwoLayerRegressor(warm_start=True, **QUICK | settings).fit(X, y)
     expected = model.predict(X)

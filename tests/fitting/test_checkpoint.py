@@ -1,4 +1,4 @@
-"""A fit that goes on from a checkpoint ends with the bits of an unbroken one."""
+"""A fit that resumes from a checkpoint ends with the bits of an uninterrupted one."""
 
 import functools
 import gc
@@ -426,7 +426,7 @@ def test_older_versions_say_so(path):
 
 @needs_callbacks
 def test_data_and_estimator_are_let_go_of(path):
-    """After fits that end, that are broken off, that fail and that are refused."""
+    """After fits that end, are interrupted, fail or are refused."""
     refused = path.with_name("other.ckpt")
     refused.write_bytes(b"foreign")
 
@@ -499,7 +499,7 @@ def contents(folder):
 
 @needs_callbacks
 def test_other_files_in_the_folder_stay_as_they_are(path):
-    """While it is fitted too: the user's own temporary and lock files, say."""
+    """Also during a fit: for example the user's own temporary and lock files."""
     name = path.name
     for other in (".tmp", ".lock", ".bak", "~", ".part", ".new", ".0"):
         (path.parent / (name + other)).write_bytes(
@@ -524,7 +524,7 @@ def test_other_files_in_the_folder_stay_as_they_are(path):
 @pytest.mark.skipif(os.name == "nt", reason="links are a privilege there")
 @pytest.mark.parametrize("known", [True, False])
 def test_a_symlink_stays_one(known, path, monkeypatch):
-    """A chain of them, relative ones, to a file that is there or is not yet."""
+    """A chain of relative symlinks, to a file that exists or does not exist yet."""
     target = path.parent / "store" / "real.ckpt"
     target.parent.mkdir()
     path.symlink_to("between")
@@ -543,7 +543,7 @@ def test_a_symlink_stays_one(known, path, monkeypatch):
 @needs_callbacks
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX")
 def test_mode_and_owner_stay(path):
-    """Those of a new file are what any new file would have."""
+    """A new file has the mode and owner of any new file."""
     umask = os.umask(0o027)
     try:
         fit(made("sgd", max_iter=2).set_callbacks(Checkpoint(path)), "sgd")
@@ -630,7 +630,7 @@ def test_a_second_thread_is_refused(by_link, path):
 
 @needs_callbacks
 def test_of_many_threads_one_writes_at_a_time(path):
-    """None is left in the dark: each has the result, or was told."""
+    """Each thread gets the result or an error."""
     expected = state_of(fit(made("sgd"), "sgd"))
 
     def attempt(_):
@@ -672,7 +672,7 @@ t.fit(model, "sgd")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 @pytest.mark.parametrize("how", slow_but(["writing"], ["plain", "child", "writing"]))
 def test_a_killed_process_holds_nobody_up(how, path):
-    """While it lives the second is refused; a child of its may live on."""
+    """While it lives, the second fit is refused; its child processes may live on."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDING, str(path), how],
         env=environment(Path(__file__).parent),
@@ -702,7 +702,7 @@ def test_a_killed_process_holds_nobody_up(how, path):
 
 
 def replaced(tree, place, value):
-    """A tree with another value at a place: the how-manieth node it is."""
+    """A tree with another value at the node with this number."""
     count = 0
 
     def walk(node):
@@ -796,7 +796,7 @@ TOLD = r"is damaged|belongs to another fit|already has"
 )
 @pytest.mark.parametrize("kind", ["value", "key", "array"])
 def test_a_tree_that_was_made_up_is_told_as_such(kind, case, path):
-    """Or it goes on to an end: nothing else comes of it, whatever stands there."""
+    """Any content leads to this error, or to a fit that ends."""
     draw = random.Random(kind + case)
     fit(made(case, max_iter=5).set_callbacks(Checkpoint(path)), case)
     tree, arrays = unpacked(path.read_bytes())
@@ -973,7 +973,7 @@ KILLS_EACH = 4
 
 
 def killed_again_and_again(case, folder):
-    """Fit in processes that are killed at random moments, until one comes to its end.
+    """Fit in processes that are killed at random moments, until one finishes.
 
     Returns the number of kills that came after the first checkpoint.
     """

@@ -1,4 +1,4 @@
-"""Going on: partial_fit, warm_start, and both after a failure."""
+"""Continuing: partial_fit, warm_start, and both after a failure."""
 
 import copy
 import itertools
@@ -88,7 +88,7 @@ def make(kind, base, **options):
 
 
 def first_call(model, kind):
-    """What the first partial_fit of a classifier must be told."""
+    """The arguments that the first partial_fit of a classifier needs."""
     y = KINDS[kind][1]
     if isinstance(model, RegressorMixin):
         return {}
@@ -135,7 +135,7 @@ def test_partial_fits_are_fit(kind, solver, shuffle):
 
 
 def test_adaptive_lowers_its_rate_within_these_epochs():
-    """Or else the test above says nothing about it."""
+    """Otherwise the test above would not cover it."""
     y = KINDS["binary"][1]
     adaptive, constant = (make("binary", s).fit(X, y) for s in ("adaptive", "sgd"))
     assert np.abs(flat(adaptive) - flat(constant)).max() > 1e-3
@@ -220,7 +220,7 @@ def test_chunks_of_different_lengths(kind, solver):
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_chunks_are_shuffled(solver):
-    """Shuffled chunks of different lengths learn what the whole data teach."""
+    """Shuffled chunks of different lengths learn the same as the whole data."""
     y = KINDS["binary"][1]
     model = make("binary", solver)
     for _ in range(30):
@@ -245,7 +245,7 @@ def test_classes_may_come_late():
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_partial_fit_after_fit(solver):
-    """Goes on from the weights and counters of fit, with a fresh optimizer."""
+    """It continues from the weights and counters of fit, with a fresh optimizer."""
     y = KINDS["binary"][1]
     model = make("binary", solver, max_iter=3).fit(X, y)
     curve = list(model.loss_curve_)
@@ -330,7 +330,7 @@ FAILURES = [
 @pytest.mark.parametrize("solver", ["sgd", "adaptive", "adam"])
 @pytest.mark.parametrize("kind", ["binary", "regression"])
 def test_failure_moves_nothing(kind, solver, fail):
-    """The next call gives exactly what it would have given without the failure."""
+    """The next call gives exactly the result that it would give without the failure."""
     y = KINDS[kind][1]
     model = stepwise(make(kind, solver), kind, n=3)
     undisturbed = copy.deepcopy(model)
@@ -398,7 +398,7 @@ def test_warm_start_takes_weights_only(solver):
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_warm_start_has_a_patience_of_its_own(solver):
-    """Labels turned round make the loss jump far above the best one so far."""
+    """Swapped labels make the loss jump far above the best one so far."""
     y = np.where(KINDS["binary"][1] == "a", 0, 1)
     settings = {"max_iter": 300, "n_iter_no_change": 4, "tol": 1e-3}
     model = make("binary", solver, warm_start=True, alpha=0, **settings).fit(X, y)
@@ -472,7 +472,7 @@ def curves(model):
 
 @pytest.mark.parametrize("validated", [False, True])
 def test_a_stream_keeps_its_last_losses(validated, monkeypatch):
-    """So many from before a call, lists of floats; nothing else depends on them."""
+    """The last ones from before a call, as floats; nothing else depends on them."""
     options = {"X_val": X[:20], "y_val": SIGNAL[:20]} if validated else {}
     models = [TwoLayerRegressor(**SGD, random_state=0) for _ in range(2)]
     for n_calls in range(1, 13):

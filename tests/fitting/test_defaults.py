@@ -1,4 +1,4 @@
-"""What "auto" stands for, as the parameters' descriptions and docs/defaults.md say."""
+"""The values of "auto", as the docstrings and docs/defaults.md describe them."""
 
 from functools import partial
 
@@ -13,11 +13,11 @@ from sklearn_bp._fitting.defaults import (
     rows_per_batch,
     rows_per_round,
     rows_per_short_batch,
-    shares_that_count,
+    share_that_counts,
 )
 from sklearn_bp._fitting.recipe import Recipe
 from sklearn_bp._fitting.start import fresh_state
-from sklearn_bp.losses import SquaredError
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ RECIPE = {
     (299, 40): (many(299), 32, 0.005, 400, 30),
     (500, 128): (many(500), 32, 0.01 * np.sqrt(10 / 128), 400, 19),
     (1500, 40): (many(1500), 32, 0.005, 400, 7),
-    (3031, 40): (many(3031), 32, 0.005 * np.sqrt(3031 / 1500), 400, 5),
-    (6064, 10): (many(6064), 32, 0.015, 400, 5),
-    (6065, 11): (many(6065), 64, 0.015 * np.sqrt(10 / 11), 400, 5),
+    (3031, 40): (many(3031), 32, 0.005, 400, 5),
+    (6064, 10): (many(6064), 32, 0.01, 400, 5),
+    (6065, 11): (many(6065), 64, 0.01 * np.sqrt(10 / 11), 400, 5),
     # wide data
     (50, 300): (0.3, 50, 0.03, 60, 80),
     (110, 600): (many(110), 32, 0.03, 400, 20),
@@ -142,7 +142,7 @@ def test_scales_move_faster_among_many_columns_or_bins(monkeypatch):
     X = np.random.default_rng(0).integers(3, size=(150, 300)).astype(float)
     make = partial(TwoLayerRegressor, 2, n_members=2, loss_threshold=1e9)
     make().fit(X, X[:, 0])
-    make().fit(X[:, :128], X[:, 0])
+    make().fit(X[:, :20], X[:, 0])
     make().partial_fit(X, X[:, 0])
     make(scaling_layer=False).fit(X, X[:, 0])
     make(numeric_encoding=PiecewiseLinear()).fit(X[:, :9], X[:, 0])
@@ -152,6 +152,62 @@ def test_scales_move_faster_among_many_columns_or_bins(monkeypatch):
     make(numeric_encoding=PiecewiseLinear()).fit(X[:, :9], X[:, 0])
     make(scaling_layer=True).fit(X[:, :9], X[:, 0])
     assert speeds == [9, 3, 3, 0, 3, 6, 0, 3, 3]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_regressions_of_few_rows_follow_them_from_fewer_columns_on(seed):
+    """Of fewer than 1,000 rows, but eight for each column."""
+    rng = np.random.default_rng(seed)
+    d = int(rng.integers(18, 24))
+    n = int(rng.choice([150, 8 * d - 1, 8 * d, 999, 1000]))
+    X = rng.normal(size=(n, d))
+    model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9).fit(X, X[:, 0])
+    follows = d > 20 and 8 * d <= n < 1000
+    epochs = round(500 / np.sqrt(d)) if follows else 400
+    rate = 0.01 if follows else 0.01 * np.sqrt(10 / d)
+    assert (model.max_iter_, model.learning_rate_init_) == (epochs, rate)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
+def test_calls_of_partial_fit_equal_a_fit_without_held_out_rows(make, seed):
+    """As the FAQ says, up to 128 columns."""
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.choice([60, 300, 999, 1100])), int(rng.choice([5, 30, 110, 128]))
+    n = max(n, d)  # not wide
+    X = rng.normal(size=(n, d))
+    y = X[:, 0] > 0 if make is TwoLayerClassifier else X[:, 0]
+    n_calls, options = 3, {"n_members": 2, "early_stopping": False, "tol": 0.0}
+    whole = make(4, max_iter=n_calls, random_state=seed, **options).fit(X, y)
+    parts = make(4, random_state=seed, **options)
+    classes = {"classes": [False, True]} if make is TwoLayerClassifier else {}
+    for _ in range(n_calls):
+        parts.partial_fit(X, y, **classes)
+    for one, other in zip(whole.coefs_, parts.coefs_, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("case", ["few", "classes", "20 columns", "a rate"])
+def test_the_second_training_of_few_rows_and_many_columns_is_brief(case, monkeypatch):
+    """At three times the rate, and for 80 epochs."""
+    found = []
+
+    def recorded(*arguments):
+        own = arguments[0].resolved(arguments[0].n_rows)
+        found.append((own.max_iter, own.learning_rate_init))
+        return fresh_state(*arguments)
+
+    monkeypatch.setattr("sklearn_bp._fitting.encoded_members.fresh_state", recorded)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(220, 20 if case == "20 columns" else 21))
+    y, options = X[:, 0] + X[:, 1] ** 2, {"random_state": 0}
+    if case == "a rate":
+        options["learning_rate_init"] = 0.005
+    make = TwoLayerClassifier if case == "classes" else TwoLayerRegressor
+    make(8, **options).fit(X, (y > 1) if case == "classes" else y)
+    rate = options.get("learning_rate_init", 0.01)
+    assert found == [(80, 0.03) if case == "few" else (400, rate)]
 
 
 def test_many_sparse_columns_keep_the_usual_recipe():
@@ -205,13 +261,13 @@ def test_other_solvers_have_penalties_of_their_own():
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, (64, 0.015, 5)),
-        ({"solver": "rmsprop"}, (64, 0.015, 5)),
+        ({}, (64, 0.01, 5)),
+        ({"solver": "rmsprop"}, (64, 0.01, 5)),
         ({"solver": "sgd"}, (128, 0.01, 8)),
         ({"standardize": False}, (128, 0.01, 8)),
-        ({"batch_size": 128}, (128, 0.015, 7)),
+        ({"batch_size": 128}, (128, 0.01, 7)),
         ({"learning_rate_init": 0.003}, (64, 0.003, 5)),
-        ({"n_iter_no_change": 9}, (64, 0.015, 9)),
+        ({"n_iter_no_change": 9}, (64, 0.01, 9)),
     ],
     ids=str,
 )
@@ -229,22 +285,31 @@ def test_sparse_rows_keep_their_batches_and_streams_their_recipe():
     X = np.random.default_rng(0).normal(size=(6100, 3))
     make = partial(TwoLayerRegressor, 2, n_members=2, loss_threshold=1e9)
     for model, expected in (
-        (make().fit(sparse.csr_array(X), X[:, 0]), (128, 0.015, 7)),
+        (make().fit(sparse.csr_array(X), X[:, 0]), (128, 0.01, 7)),
         (make().partial_fit(X, X[:, 0]), (128, 0.01, 8)),
         (make().fit(X, X[:, 0]).partial_fit(X, X[:, 0]), (256, 0.01, 13)),
-        (make(warm_start=True).fit(X, X[:, 0]).fit(X, X[:, 0]), (64, 0.015, 5)),
+        (make(warm_start=True).fit(X, X[:, 0]).fit(X, X[:, 0]), (64, 0.01, 5)),
     ):
         found = model.batch_size_, model.learning_rate_init_, model.n_iter_no_change_
         assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "share"), [(300, 0.002), (2000, 0.002), (3000, 0.003), (9000, 0.005)]
+    ("make", "options", "share"),
+    [
+        (TwoLayerRegressor, {}, 0.002),
+        (TwoLayerClassifier, {}, 0.001),
+        (TwoLayerRegressor, {"tol": 1e-4}, 0),
+        (TwoLayerClassifier, {"early_stopping_metric": "score"}, 0),
+        (TwoLayerRegressor, {"loss": "huber"}, 0),
+    ],
 )
-def test_the_share_that_counts_grows_with_the_rows(n_rows, share):
-    recipe = Recipe.of(TwoLayerRegressor())
-    found = shares_that_count(recipe, SquaredError(), n_rows)
-    assert_allclose(found, (share, 0.002), rtol=1e-12)
+def test_the_share_of_the_loss_that_counts(make, options, share):
+    model = make(**options)
+    losses = CLASSIFIER_LOSSES if make is TwoLayerClassifier else REGRESSOR_LOSSES
+    loss = losses[model.loss]
+    loss = loss[0] if make is TwoLayerClassifier else loss
+    assert share_that_counts(Recipe.of(model), loss) == share
 
 
 def test_bins_count_as_the_columns_that_they_come_from():

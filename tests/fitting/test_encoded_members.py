@@ -1,4 +1,4 @@
-"""numeric_encoding: members on encoded columns, and how they join the others."""
+"""numeric_encoding: members on encoded columns, combined with the others."""
 
 import pickle
 import warnings
@@ -74,7 +74,7 @@ def test_scores_are_the_weighted_mean_of_two_groups(kind, y):
 @pytest.mark.parametrize("skip_layer", [False, True])
 @over_kinds
 def test_few_rows_are_scored_as_many_are(kind, y, skip_layer):
-    """Of many rows, units that do not see the bins get the columns alone."""
+    """With many rows, units that do not see the bins get the columns alone."""
     model = kind(**SMALL, skip_layer=skip_layer).fit(X, y)
     wild = X.copy()
     wild[::9, 0] = 1e9
@@ -134,8 +134,8 @@ def test_columns_of_noise_cost_little():
     settings = {"random_state": 0}
     plain = TwoLayerRegressor(**settings, numeric_encoding=None).fit(X[:800], y[:800])
     model = TwoLayerRegressor(**settings).fit(X[:800], y[:800])
-    assert plain.score(X[800:], y[800:]) < 0.7
-    assert model.score(X[800:], y[800:]) > 0.9
+    unexplained = [1 - m.score(X[800:], y[800:]) for m in (plain, model)]
+    assert unexplained[1] < min(0.75 * unexplained[0], 0.1)
     labels = np.digitize(y, [1, 3])
     plain = TwoLayerClassifier(**settings, numeric_encoding=None)
     losses = [
@@ -187,7 +187,7 @@ def test_an_encoding_of_ones_own_is_for_all_members(kind, y, solver):
 
 def test_bins_need_all_rows_and_dense_ones():
     model = TwoLayerRegressor(**SMALL, numeric_encoding=PiecewiseLinear())
-    with pytest.raises(ValueError, match="call fit first, from which partial_fit"):
+    with pytest.raises(ValueError, match="call fit first, and continue with"):
         model.partial_fit(X, SIGNAL)
     with pytest.raises(ValueError, match="is for dense rows and tables in memory"):
         model.fit(sparse.csr_array(X), SIGNAL)

@@ -1,4 +1,4 @@
-"""early_stopping=True where rows are few, or a class has hardly any."""
+"""early_stopping=True with few rows, or with hardly any rows of a class."""
 
 import warnings
 
@@ -41,7 +41,7 @@ def test_the_split(seed):
 
 
 def test_where_scikit_learn_splits_it_is_its_split():
-    """And no warning: the rows that MLPClassifier holds out."""
+    """The rows that MLPClassifier holds out, without a warning."""
     rng = np.random.RandomState(0)
     X, y = rng.normal(size=(40, 3)), rng.randint(2, size=40)
     _, expected = train_test_split(
@@ -86,7 +86,7 @@ def test_a_class_of_one_row_stays_in_training(n):
 
 
 def test_where_no_row_can_be_spared():
-    """The error says what helps."""
+    """The error says what to do."""
     X, y = np.eye(3), ["a", "b", "c"]
     model = TwoLayerClassifier(**STOPPING)
     with pytest.raises(ValueError, match=r"no class has a second row.*X_val"):
@@ -101,7 +101,7 @@ def test_where_no_row_can_be_spared():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_different_rows(seed):
-    """As np.unique tells them, dense and sparse, and the first that stands there."""
+    """As np.unique finds them, dense and sparse, with the first position of each."""
     rng = np.random.RandomState(seed)
     X, Y = rng.randint(-1, 2, size=(30, 3)), rng.randint(2, size=(30, 1))
     unique, group = np.unique(np.hstack([Y, X]), axis=0, return_inverse=True)
@@ -131,7 +131,7 @@ def copied(seed):
 @pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
 @pytest.mark.parametrize("seed", range(4))
 def test_weights_are_copies(make, solver, seed):
-    """Of the rows held out too, wherever they stand, in whatever unit."""
+    """Held-out rows too, at any position and in any unit."""
     X, y, weights, copies = copied(seed)
     if make is TwoLayerClassifier:
         y = np.digitize(y, [-0.5, 0.5])
@@ -168,7 +168,7 @@ def test_settings_of_mlp_split_by_row(seed):
 @pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
 @pytest.mark.parametrize("settings", [{}, MLP_DEFAULTS])
 def test_partial_fit_holds_no_row_out(make, settings):
-    """Without validation rows of one's own, early_stopping=True trains on all."""
+    """Without validation rows of the user, early_stopping=True trains on all rows."""
     rng = np.random.RandomState(0)
     X, y = rng.normal(size=(150, 3)), rng.randint(2, size=150)
     models = []

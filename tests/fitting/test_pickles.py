@@ -1,4 +1,4 @@
-"""Files of fitted estimators: what older versions wrote, and what skops must trust.
+"""Files of fitted estimators: those of older versions, and the types in skops files.
 
 ``python tests/fitting/test_pickles.py`` writes the file of the present state version.
 """
@@ -101,7 +101,7 @@ def test_the_present_version_has_its_file():
 
 
 def test_all_parts_survive():
-    """Whatever the public rooms offer, and the tables of names hold."""
+    """All parts of the public modules, and of the tables of names."""
     rooms = (activations, losses, optimizers, schedules)
     classes = {
         found
@@ -134,7 +134,7 @@ def test_what_is_no_part_stays():
 
 
 def test_parts_of_later_versions_are_refused():
-    with pytest.raises(ValueError, match="'Warp' is no part of this version"):
+    with pytest.raises(ValueError, match="'Warp' is not a part of this version"):
         restored({"__part__": "Warp"})
 
 

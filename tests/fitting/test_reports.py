@@ -1,19 +1,21 @@
-"""What a fit tells people: the table of `verbose`, warnings, the link to the site."""
+"""The messages of a fit: the table of `verbose`, warnings, the link to the site."""
 
 import importlib
 import re
 import warnings
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from breaking import Breaking, needs_callbacks
 from places import ROOT
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.utils import estimator_html_repr
 
-from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor, _compiled
 from sklearn_bp._fitting import reports
 from sklearn_bp._fitting.reports import next_step, next_step_of_lbfgs, page_template
 
@@ -33,7 +35,7 @@ def classifier(**options):
 
 
 def table(printed):
-    """The columns of what was printed, by their titles, and the last line."""
+    """The columns of the printed table, by their titles, and the last line."""
     header, *lines = printed.splitlines()
     assert all(len(line) < 80 for line in (header, *lines))
     rows = [line for line in lines if line.lstrip()[:1].isdigit()]
@@ -113,7 +115,7 @@ def test_table_tells_where_the_penalty_is_dropped(capsys):
     best = int(np.argmin(model.validation_loss_curve_[: first - 1])) + 1
     line = printed.splitlines()[3]
     assert line == (
-        f"The penalty is dropped: training goes on from the weights of epoch {best}."
+        f"The penalty is dropped: training continues from the weights of epoch {best}."
     )
 
 
@@ -138,11 +140,90 @@ def test_losses_without_the_penalty_are_those_of_the_rows(solver):
 def test_every_so_many_epochs(capsys):
     classifier(verbose=3).fit(X, y)
     columns, _ = table(capsys.readouterr().out)
-    assert list(columns["epoch"]) == [1, 3, 6]
+    assert list(columns["epoch"]) == [1, 3, 6, 7]
     model = classifier(verbose=100, tol=10.0, n_iter_no_change=1).fit(X, y)
     columns, last = table(capsys.readouterr().out)
     assert list(columns["epoch"]) == [1, model.n_iter_]
     assert last == "Ended after epoch 3: the loss no longer improves by tol."
+
+
+ENGINES = ["python", "compiled"] if _compiled.is_built() else ["python"]
+OPTIMIZERS = {
+    "adam": {},
+    "held out": {"early_stopping": True},
+    "lbfgs": {"solver": "lbfgs", "tol": 0.0},
+}
+
+
+def assert_last_epoch_has_a_line(printed, model, every):
+    columns, last = table(printed)
+    n = model.n_iter_
+    assert n % every > 0  # otherwise it has one anyway
+    expected = [1, *range(every, n, every), n]
+    np.testing.assert_array_equal(columns["epoch"], np.unique(expected))
+    assert f"Ended after epoch {n}" in last
+    at = columns["epoch"].astype(int) - 1
+    losses = np.take(model.data_loss_curve_, at)
+    np.testing.assert_allclose(columns["train loss"], losses, rtol=DIGITS)
+
+
+@quiet
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("solver", list(OPTIMIZERS))
+def test_last_epoch_has_a_line(engine, solver, capsys, monkeypatch):
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", "auto" if solver == "lbfgs" else engine)
+    model = classifier(verbose=4, **OPTIMIZERS[solver]).fit(X, y)
+    assert model.n_iter_ == 7
+    assert_last_epoch_has_a_line(capsys.readouterr().out, model, 4)
+
+
+@quiet
+@needs_callbacks
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("solver", list(OPTIMIZERS))
+@pytest.mark.parametrize("at", [2, 3, 6])
+@pytest.mark.parametrize(
+    ("error", "reason"), [(None, "callback"), (KeyboardInterrupt(), "interrupted")]
+)
+def test_epoch_at_which_a_callback_ends_training_has_a_line(
+    error, reason, at, solver, engine, capsys, monkeypatch
+):
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", "auto" if solver == "lbfgs" else engine)
+    model = classifier(verbose=4, **OPTIMIZERS[solver])
+    model.set_callbacks(Breaking(at, error))
+    expected = (
+        pytest.warns(UserWarning, match="interrupted") if error else nullcontext()
+    )
+    with expected:
+        model.fit(X, y)
+    assert (model.n_iter_, model.stop_reason_) == (at, reason)
+    assert_last_epoch_has_a_line(capsys.readouterr().out, model, 4)
+
+
+def test_both_trainings_of_a_fit_have_a_line_for_their_last_epoch(capsys):
+    rng = np.random.RandomState(1)
+    rows = rng.normal(size=(240, 3))
+    model = TwoLayerClassifier(hidden_layer_sizes=8, verbose=1000, random_state=0)
+    model.fit(rows, rows[:, 0] * rows[:, 1] > 0)
+    printed = capsys.readouterr().out
+    assert printed.count("A second training begins") == 1
+    header = printed.splitlines()[0] + "\n"
+    assert printed.count(header) == 2
+    columns, last = table(header + printed.replace(header, ""))
+    n_first, n = model.first_n_iter_, model.n_iter_
+    assert 1 < n_first < n
+    np.testing.assert_array_equal(columns["epoch"], [1, n_first, n])
+    losses = np.take(model.validation_loss_curve_, [0, n_first - 1, n - 1])
+    np.testing.assert_allclose(columns["valid loss"], losses, rtol=DIGITS)
+    assert f"Ended after epoch {n}" in last
+
+
+def test_partial_fit_prints_every_so_many_calls(capsys):
+    model = classifier(verbose=3)
+    for _ in range(7):
+        model.partial_fit(X, y, classes=[0, 1, 2])
+    columns, _ = table(capsys.readouterr().out)
+    np.testing.assert_array_equal(columns["epoch"], [1, 3, 6])
 
 
 @quiet
@@ -210,7 +291,7 @@ def test_advice_by_the_features(kind):
 
 @pytest.mark.parametrize("regression", [False, True])
 def test_advice_leads_on(regression):
-    """Who follows it gets what the warning said was missing."""
+    """Following the advice gives the missing convergence."""
     estimator = TwoLayerRegressor if regression else TwoLayerClassifier
     target = SIGNAL if regression else y
     settings = {"hidden_layer_sizes": 5, "random_state": 0, "solver": "sgd"}
@@ -266,7 +347,7 @@ def test_advice_for_lbfgs():
 
 
 def pages_of_classes():
-    """The pages that the reference makes, by the full names of what they tell of."""
+    """The pages of the reference, by the full names of their objects."""
     text = (ROOT / "docs" / "api.rst").read_text(encoding="utf-8")
     module, folder, pages = None, None, {}
     for line in text.splitlines():

@@ -67,7 +67,7 @@ def test_scikit_learns_networks_are_continued(kind):
 @pytest.mark.parametrize("skip_layer", [False, True])
 @over_kinds
 def test_scaled_networks_start_in_the_users_units(kind, skip_layer, n_members):
-    """With a rate of next to nothing what comes out is what went in."""
+    """With a rate near 0, the fitted weights equal the given ones."""
     _, _, y = TARGETS[kind]
     name = TARGETS[kind][0].__name__
     settings = {
@@ -122,8 +122,8 @@ B = [np.zeros(3), np.zeros(1)]
 @pytest.mark.parametrize(
     ("coefs", "intercepts", "message"),
     [
-        (W, None, "go together"),
-        (None, B, "go together"),
+        (W, None, "belong together"),
+        (None, B, "belong together"),
         (W[::-1], B, r"shapes \[\(4, 3\), \(3, 1\)\]"),
         (W, B[:1], "intercept_init of"),
         ([*W, np.zeros((4, 1))], B, "coef_init must be arrays of shapes"),

@@ -1,4 +1,4 @@
-"""A training state goes through a file unchanged; what is no whole file is refused."""
+"""A training state survives a file unchanged; a file that is not whole is refused."""
 
 import io
 import os
@@ -254,7 +254,7 @@ def test_appended_bytes_are_refused():
 
 
 class Trap:
-    """Unpickled, it would say so."""
+    """It reports if it is unpickled."""
 
     def __reduce__(self):
         return (os.putenv, ("SKLEARN_BP_TRAP", "sprung"))

@@ -1,4 +1,4 @@
-"""Validation rows of one's own, what early stopping watches, and splitters."""
+"""Validation rows of the user, the metric of early stopping, and splitters."""
 
 import copy
 import pickle
@@ -107,7 +107,7 @@ def test_watched_rows_touch_no_weight(kind, base):
 @over_bases
 @over_kinds
 def test_the_best_epoch_by_the_users_rows(kind, base, metric, early_stopping):
-    """All rows train, and what is kept gives the best of the curve."""
+    """All rows train, and the kept weights give the best value of the curve."""
     model = fitted(
         kind,
         base,

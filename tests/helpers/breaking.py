@@ -1,4 +1,4 @@
-"""A callback that breaks fits off, for what has to survive that."""
+"""A callback that interrupts fits, to test that they survive it."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ needs_callbacks = pytest.mark.skipif(
 
 
 class Breaking:
-    """Breaks a fit off after some epochs; counts them."""
+    """Interrupts a fit after some epochs; counts them."""
 
     def __init__(self, after=np.inf, error=None):
         self.n_epochs, self.after, self.error = 0, after, error

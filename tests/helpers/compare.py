@@ -1,4 +1,4 @@
-"""What fitted networks are compared by."""
+"""Comparisons of fitted networks."""
 
 import numpy as np
 from numpy.testing import assert_array_equal
@@ -32,5 +32,5 @@ def assert_same_training(ours, theirs):
 
 
 def outputs(model, X):
-    """What a model says of X: probabilities or targets."""
+    """The predictions of a model for X: probabilities or targets."""
     return getattr(model, "predict_proba", model.predict)(X)

@@ -1,4 +1,4 @@
-"""Checkpoints that somebody made up: whole to look at, with a right digest."""
+"""Made-up checkpoints that look whole, with a correct digest."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ def sealed(rest):
 
 
 def body(content):
-    """What comes after the head."""
+    """The content after the head."""
     return content[len(state_files.MAGIC) + 4 + hashlib.sha256().digest_size :]
 
 

@@ -1,4 +1,4 @@
-"""Where the repository's files are, and what a process that runs some of them needs."""
+"""The repository's paths, and the environment of processes that run its files."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Rows of weight 0 are absent: they change no bit, whatever they hold and wherever."""
+"""Rows of weight 0 are ignored: they change no bit, with any content and position."""
 
 import warnings
 
@@ -58,7 +58,7 @@ FORMATS = {"array": np.asarray, "csr": sparse.csr_matrix, "table": as_table}
 
 
 def fitted_parts(model):
-    """All that a fit learnt, by name."""
+    """Everything that a fit has learnt, by name."""
     parts = {k: v for k, v in vars(model).items() if k.endswith("_") and k[0] != "_"}
     parts["importances"] = model.feature_importances_
     return parts

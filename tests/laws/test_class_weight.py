@@ -68,6 +68,17 @@ def test_partial_fit_takes_a_dict_and_refuses_balanced():
     assert_same_weights(model, expected)
 
 
+@pytest.mark.parametrize("weight", [-1, float("nan"), np.inf, "2", None, True])
+def test_weights_are_finite_and_not_negative(weight):
+    """The error names the class; sample weights were not passed."""
+    says = "The class_weight of 'b' is .*: it must be a finite number, and not"
+    model = TwoLayerClassifier(class_weight={"b": weight}, **BRIEF)
+    for method in (model.fit, model.partial_fit):
+        classes = {} if method == model.fit else {"classes": np.unique(LABELS)}
+        with pytest.raises(ValueError, match=says):
+            method(X, LABELS, **classes)
+
+
 def test_labels_have_a_dict_a_column():
     Y = np.column_stack([LABELS == "a", LABELS == "c"]).astype(int)
     class_weight = [{0: 1, 1: 2}, {0: 0.5, 1: 3}]
@@ -173,9 +184,9 @@ def test_keys_are_labels(labels, class_weight):
     [
         ("equal", ValueError, "'class_weight' parameter.*None, 'balanced', a dict"),
         (2.0, TypeError, "'class_weight' parameter.*None, 'balanced', a dict"),
-        ({"a": -1.0}, ValueError, "Negative values"),
+        ({"a": -1.0}, ValueError, "The class_weight of 'a' is -1.0"),
         ({"a": 0, "b": 0, "c": 0}, ValueError, "at least one non-zero"),
-        ({"a": np.nan}, ValueError, "NaN"),
+        ({"a": np.nan}, ValueError, "The class_weight of 'a' is nan"),
         (
             {"d": 2},
             ValueError,

@@ -1,4 +1,4 @@
-"""What MLPClassifier and MLPRegressor get wrong, and the laws of sample weights.
+"""The faults of MLPClassifier and MLPRegressor, and the laws of sample weights.
 
 A test shows the fault of scikit-learn (1.7 to 1.9) first, where that is cheap, and
 then that ours does not have it.  Should scikit-learn mend one, its half of the test

@@ -1,4 +1,4 @@
-"""Layers and masks that can be switched on: training goes on, and ends as one network.
+"""Optional layers and masks: training continues, and the result is one network.
 
 What holds without them stands in `fitting/test_continuing.py`.
 """
@@ -71,7 +71,7 @@ def test_calls_of_partial_fit_equal_fit(extra, solver, n_members, standardize, c
 @pytest.mark.parametrize("early_stopping", [False, True, "auto"])
 @over_formats
 def test_a_fitted_estimator_is_one_plain_network(extra, early_stopping, convert):
-    """With the defaults of one's own: nothing is left but its arrays."""
+    """With each option switched on: only its arrays remain."""
     settings = {
         "hidden_layer_sizes": 6,
         "early_stopping": early_stopping,

@@ -136,7 +136,7 @@ SIGNAL = RNG.normal(size=(N, 4))
 
 
 def data_of(case):
-    """X, y and what else fit takes."""
+    """X, y and the other arguments of fit."""
     X = np.round(3 * SIGNAL)
     X[:, 3] = np.abs(X[:, 3]) % 3
     signal = SIGNAL[:, 0] + SIGNAL[:, 1] ** 2
@@ -337,7 +337,7 @@ def locked(value):
 
 
 def told(value):
-    """All that there is to know of a value."""
+    """A complete description of a value."""
     if sparse.issparse(value):
         own = {k: v for k, v in vars(value).items() if not k.startswith("_sh")}
         return pickle.dumps(own), [array.tobytes() for array in arrays_in(value)]

@@ -1,4 +1,4 @@
-"""A row of weight 3 is the row three times, whatever is fitted by whichever solver."""
+"""A row of weight 3 equals the row three times, for every estimator and solver."""
 
 import numpy as np
 import pytest

@@ -131,15 +131,22 @@ def test_partitions_take_any_unit_too(loss):
 
 
 def test_a_plain_network_is_not_cut():
-    """MLP_DEFAULTS: predictions are those of the network."""
+    """With MLP_DEFAULTS, predictions are those of the network."""
     settings = MLP_DEFAULTS | {"loss": "poisson", "random_state": 0}
     assert TwoLayerRegressor(**settings).fit(X, ONE).target_range_ is None
 
 
-@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
-def test_targets_in_float32_are_scored_as_in_float64(unit):
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("unit", [1e-30, 1e-20, 1.0, 1e10, 1e20, 1e30])
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_targets_in_float32_are_scored_as_in_float64(unit, dtype, n_targets):
+    """Also where predictions are float32 too, and where one target is an ordinary one.
+
+    The squares of 1e20 are beyond the range of float32.
+    """
     rng = np.random.default_rng(0)
-    rows, targets = rng.normal(size=(40, 2)), rng.normal(size=40).astype("f4") * unit
+    rows, targets = rng.normal(size=(40, 2)).astype(dtype), rng.normal(size=(40, 2))
+    targets = np.squeeze((targets * [unit, 1])[:, :n_targets]).astype("f4")
     model = TwoLayerRegressor(4, max_iter=20, random_state=0).fit(rows, targets)
     narrow, wide = (model.score(rows, targets.astype(d)) for d in ("f4", "f8"))
     assert_allclose(narrow, wide, rtol=1e-5)

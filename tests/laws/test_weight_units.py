@@ -41,7 +41,7 @@ SOLVERS = ["sgd", "adam", "adamw", "rmsprop", "lbfgs"]
 @pytest.mark.parametrize("make", BOTH)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_equal_weights_are_none(name, make, solver, n):
-    """To the bit, whatever they are."""
+    """To the last bit, for any common weight."""
     rows, y = X[:n], TARGETS[make][:n]
     settings = SETTINGS[name] | QUICK | {"solver": solver}
     without = make(**settings).fit(rows, y)
@@ -89,7 +89,7 @@ def test_only_ratios_of_weights_matter(make, solver, n):
 
 
 def test_weights_of_rows():
-    """Whole ones where they can be, by the smallest unit; else of mean 1."""
+    """Whole numbers in the smallest unit if possible, otherwise of mean 1."""
     for few in (100, np.inf):
         assert_array_equal(in_rows(np.array([0.6, 0.9, 0.0]), few), [2, 3, 0])
         assert_array_equal(in_rows(np.array([3.0, 0, 3]), few), [1, 0, 1])
@@ -153,7 +153,7 @@ def test_weights_on_partitions_are_those_in_memory(solver, whole):
 
 
 def test_adaboost():
-    """It passes weights of 1 / n, and ever less even ones."""
+    """It passes weights of 1 / n, which become more and more uneven."""
     digits, y = load_digits(return_X_y=True)
     network = TwoLayerClassifier(16, n_members=2, max_iter=60, random_state=0)
     boosted = AdaBoostClassifier(network, n_estimators=3, random_state=0)
@@ -169,7 +169,7 @@ def test_adaboost():
 @pytest.mark.parametrize("solver", ["adam", "sgd", "rmsprop", "adamw"])
 @pytest.mark.parametrize("n", [97, 65])
 def test_a_short_batch_does_not_carry_the_penalty_of_all(solver, n):
-    """Accuracy does not depend on what is left for the last batch."""
+    """Accuracy does not depend on the length of the last batch."""
     rng = np.random.RandomState(1)
     rows = 5 + rng.normal(size=(n + 1000, 5))
     y = rows[:, 0] + rows[:, 1] > 10

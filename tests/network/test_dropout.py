@@ -1,4 +1,4 @@
-"""Dropout: the masked network's gradient, the masks' law, and what it leaves alone."""
+"""Dropout: the masked network's gradient, the law of the masks, and unchanged draws."""
 
 import numpy as np
 import pytest

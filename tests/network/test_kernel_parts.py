@@ -1,4 +1,4 @@
-"""How products are cut up changes their rounding and nothing else."""
+"""Splitting products changes only their rounding."""
 
 import numpy as np
 import pytest

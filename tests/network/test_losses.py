@@ -1,4 +1,4 @@
-"""The losses as their users see them: optima, scikit-learn's twins, units, refusals.
+"""The losses from a user's view: optima, scikit-learn's twins, units, errors.
 
 Their derivatives are held to differences and to the plain network in test_gradients.py
 and test_parts.py.
@@ -110,7 +110,7 @@ def test_best_constants_are_the_known_statistics(weighted):
 @over_losses
 @over_weights
 def test_training_finds_the_best_constant(name, weighted):
-    """From other starting weights, on columns that tell nothing."""
+    """From other starting weights, on columns without information."""
     loss, weights = LOSSES[name], WEIGHTS if weighted else None
     y = np.column_stack([Y, Y**2 + 0.5])
     model = plain.TwoLayerRegressor(loss=loss, **LINEAR)
@@ -681,7 +681,7 @@ def test_bounds_move_no_bit_of_ordinary_fits(loss, solver, n, monkeypatch):
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
 def test_one_value_far_out_does_not_end_training(loss, solver, far, seed):
-    """Of the other column that counts the rest of the rows are still learnt from."""
+    """The other informative column is still learnt from the other rows."""
     X, y, _ = positive_targets(loss, 600, seed)
     X_new, _, mean = positive_targets(loss, 500, seed + 100)
     X[seed, 1] = far

@@ -147,7 +147,7 @@ def test_gradient_of_members_is_each_ones_own(loss, skip):
     ("n_members", "n_rows", "h"), [(2, 1, 3), (8, 300, 64), (16, 7, 5), (17, 7, 5)]
 )
 def test_one_output_a_member_is_an_outer_product(n_members, n_rows, h, dtype):
-    """To the last bit: what is added to each number is 0."""
+    """To the last bit, because only zeros are added to each number."""
     rng = np.random.RandomState(0)
     delta1 = np.full((n_rows, n_members * h), np.nan, dtype)
     delta2 = rng.normal(size=(n_members, n_rows)).astype(dtype)
@@ -262,7 +262,7 @@ def test_std_is_that_of_the_members(loss, n_outputs, standardize, convert):
 def test_std_around_the_prediction():
     """Targets in other units change it likewise; a fit in float32 gives it in float32.
 
-    And the prediction is the mean of what the std is taken of.
+    The prediction is the mean of the values whose std it is.
     """
     model = TwoLayerRegressor(6, n_members=4, random_state=0, early_stopping=False)
     model.partial_fit(X, TARGETS)
@@ -299,7 +299,7 @@ cut_short = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWa
 
 
 def shaped(n_rows, n_columns, density=1.0, seed=0):
-    """Rows of which so many numbers are not 0; a CSR where not all are."""
+    """Rows with this number of non-zero values; CSR if some are zero."""
     rng = np.random.RandomState(seed)
     if density == 1:
         return rng.normal(size=(n_rows, n_columns))

@@ -433,7 +433,7 @@ def new_parameters(dtype=np.float64):
 
 
 def step(bound, gradient, rate, n_rows=5):
-    """What the kernel does: the sum over the batch, times the scale asked for."""
+    """As in the kernel: the sum over the batch, times the requested scale."""
     scale, beta = bound.begin(n_rows, rate)
     target = bound.target.flat
     target[:] = (beta * target if beta else 0) + scale * n_rows * gradient
@@ -496,7 +496,7 @@ def test_decoupled_decay_is_its_formula(dtype):
 @pytest.mark.parametrize("n_members", [1, 3])
 @over_dtypes
 def test_clipped_gradients(name, n_members, dtype):
-    """As if the user had scaled those that are too long, member by member."""
+    """As if the user had scaled the gradients that are too long, member by member."""
     make, most = OPTIMIZERS[name], 2.0
     shape = (3, 4, 2)
     parameters, plain = (Parameters.empty(*shape, dtype, n_members) for _ in range(2))

@@ -88,7 +88,7 @@ def test_gradient(loss, n_outputs, n_members, convert):
 
 
 def linear(estimator, n_members=1, **settings):
-    """A network whose hidden layer is of no use."""
+    """A network whose hidden layer has no effect."""
     return estimator(
         H,
         activation="tanh",

@@ -133,7 +133,7 @@ LOG_LOSS = SimpleNamespace(
 
 
 class WatchedActivation:
-    """The activation, which writes down what passes through it."""
+    """The activation, which records its inputs and results."""
 
     def __init__(self, part, seen):
         self.part, self.seen = part, seen
@@ -154,7 +154,7 @@ class WatchedActivation:
 
 
 class WatchedLoss:
-    """The loss, which writes down what passes through it."""
+    """The loss, which records its inputs and results."""
 
     def __init__(self, part, seen):
         self.part, self.seen = part, seen

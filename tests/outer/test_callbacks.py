@@ -1,4 +1,4 @@
-"""Callbacks, of scikit-learn 1.9 or newer, and what an older one says instead."""
+"""Callbacks with scikit-learn 1.9 or later, and the errors with older versions."""
 
 import pickle
 import time
@@ -55,7 +55,7 @@ def made(estimator, name, **options):
 
 
 def state_of(model):
-    """All fitted attributes, as bytes, but for what tells why it was the end."""
+    """All fitted attributes as bytes, except for the reason of the end."""
     model._measure_importances()
     return {
         name: pickle.dumps(value)
@@ -86,7 +86,7 @@ else:
     from sklearn.callback import ProgressBar, ScoringMonitor
 
     class Recorder:
-        """Records what it is told, and asks to stop after some epochs."""
+        """Records its notifications, and stops training after some epochs."""
 
         def __init__(self, stop_after=np.inf):
             self.told, self.fitted, self.stop_after = [], [], stop_after

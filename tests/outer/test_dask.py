@@ -52,7 +52,7 @@ QUIET = {
 
 
 def prepare_workers():
-    """Have worker processes begin with all modules imported, and one BLAS thread."""
+    """Start worker processes with all modules imported and one BLAS thread."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     with dask.config.set(QUIET):
@@ -61,7 +61,7 @@ def prepare_workers():
 
 @pytest.fixture(autouse=True)
 def _guard():
-    """No test hangs: two minutes, and it fails."""
+    """A test that hangs fails after two minutes."""
 
     def stop(*_):
         raise TimeoutError("the test did not end within two minutes")
@@ -397,7 +397,7 @@ class Killer(threading.Thread):
 
 @pytest.mark.slow
 def test_killed_workers_change_no_bit():
-    """At least ten kills within fits, of arrays and of what is persisted."""
+    """At least ten kills during fits, on arrays and on persisted collections."""
     cases = [
         BRIEF | {"solver": "lbfgs", "max_iter": 60, "tol": 0.0, "max_fun": 200},
         BRIEF | {"max_iter": 16},
@@ -421,7 +421,7 @@ def test_killed_workers_change_no_bit():
 
 
 def test_data_that_is_lost_is_an_error():
-    """Scattered data is nowhere else; the estimator stays as it was."""
+    """Scattered data cannot be computed again; the estimator stays unchanged."""
     with dask.config.set(QUIET), cluster_of(2) as cluster, Client(cluster) as client:
         pieces = client.scatter([X[:300], X[300:]])
         parts = [da.from_delayed(p, (300, 5), X.dtype) for p in pieces]

@@ -1,4 +1,4 @@
-"""Sums over partitions, in one process: what does not need a cluster to be tried."""
+"""Sums over partitions in one process: the tests that need no cluster."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_one_evaluation_is_the_plain_one(form, sizes, n_members):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("sizes", CUTS, ids=str)
 def test_scaling_is_the_plain_one(sizes, weighted):
-    """Bit for bit, whatever the partitions; of targets, to rounding."""
+    """Bit for bit for any partitions; for targets, to rounding."""
     w = WEIGHTS if weighted else None
     model = fitted(dask.TwoLayerRegressor(**LBFGS), X, Y, sizes, w)
     plain = sklearn_bp.TwoLayerRegressor(**LBFGS).fit(X, Y, w)
@@ -195,7 +195,7 @@ def test_losses_start_at_their_best_constant(loss):
 @pytest.mark.parametrize("n_members", [1, 8])
 @pytest.mark.parametrize("early_stopping", ["auto", True])
 def test_rows_held_out_tell_what_the_plain_ones_do(early_stopping, n_members):
-    """Other rows, drawn in another way: losses alike to a few percent."""
+    """Other rows, drawn in another way: losses agree to a few percent."""
     settings = {"early_stopping": early_stopping, "n_members": n_members}
     settings |= {"batch_size": 64, "max_iter": 25, "random_state": 0, "alpha": 0.0}
     model = fitted(dask.TwoLayerClassifier(8, **settings), X, LABELS, (35,) * 20)
@@ -303,7 +303,7 @@ def test_intervals_hold():
     [(50, 1.0, 8), (1600, 1.0, 8), (4000, 0.05, 4), (1600, 0.2, 8), (9000, 0.002, 2)],
 )
 def test_auto_is_the_plain_number_of_members(n_columns, density, n_members):
-    """Also of CSR blocks, and rows without weight; it stays where training goes on."""
+    """Also for CSR blocks and rows without weight; training that continues keeps it."""
     rng = np.random.RandomState(0)
     rows = sparse.random(400, n_columns, density, "csr", random_state=rng)
     rows = rows.toarray() if density == 1 else rows

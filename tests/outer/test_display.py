@@ -1,4 +1,4 @@
-"""What the displays draw: artists, their data, their labels."""
+"""The drawings of the displays: artists, their data, their labels."""
 
 import re
 import sys
@@ -211,7 +211,7 @@ def test_no_curve_is_told():
 
 
 def contributions(network, X):
-    """What a unit moves the scores by, for relu and classes that exclude each other."""
+    """The contribution of a unit, for relu and classes that exclude each other."""
     (W1, W2), (b1, _) = network.coefs_, network.intercepts_
     a1 = np.maximum(X @ W1 + b1, 0)
     moved = [
@@ -298,7 +298,7 @@ def test_wrong_image_shape_is_told(default):
 
 
 def loss_of(fitted, x, y):
-    """The sample's loss from what the estimator predicts."""
+    """The sample's loss from the estimator's prediction."""
     if hasattr(fitted, "classes_"):
         p = fitted.predict_proba(x.reshape(1, -1))[0]
         return -np.log(p[list(fitted.classes_).index(y)])

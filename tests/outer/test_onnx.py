@@ -1,4 +1,4 @@
-"""What onnxruntime computes from a converted network equals what it predicts."""
+"""The results of onnxruntime for a converted network equal its predictions."""
 
 import numpy as np
 import onnxruntime
@@ -337,7 +337,7 @@ ENSEMBLES = {
 @pytest.mark.parametrize("kind", ["names", "integers"])
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_within_other_estimators(name, kind):
-    """Some of them take scores in place of probabilities, and ask for `raw_scores`."""
+    """Some of them use scores instead of probabilities, and request `raw_scores`."""
     model = clone(ENSEMBLES[name]).fit(X, CLASSES[kind])
     labels, p = run(model, X)
     assert_array_equal(labels, model.predict(X))

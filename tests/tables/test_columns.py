@@ -1,4 +1,4 @@
-"""Raw columns become numbers as scikit-learn's imputer and encoder would have it."""
+"""Raw columns become numbers as with scikit-learn's imputer and encoder."""
 
 import datetime
 import gc
@@ -163,7 +163,7 @@ def test_frame_is_its_hand_encoded_array(kind):
 
 
 class OtherFrame:
-    """A data frame of some other library, with what most of them have."""
+    """A data frame of another library, with the usual interface."""
 
     def __init__(self, frame):
         self.frame, self.shape, self.columns = frame, frame.shape, list(frame)
@@ -447,7 +447,7 @@ if hasattr(pl, "Int128"):
 @pytest.mark.parametrize("missing", [True, False])
 @pytest.mark.parametrize("form", IDS)
 def test_large_ids_do_not_merge(form, missing):
-    """Whatever form they have in fit and in transform, and whether some are missing."""
+    """In any form in fit and in transform, with and without missing values."""
     rng = np.random.default_rng(0)
     ids = (int(rng.integers(2**53, 2**62)) + np.arange(4)).tolist()
     columns = Columns.fit(IDS[form](ids + [None] * missing), [0])
@@ -965,7 +965,7 @@ def test_sparse_features_of_a_column_transformer_that_miss_values():
 
 @pytest.mark.parametrize("labels", [[10, 20], [("a", "b"), ("a", "c")], [0.5, 1.5]])
 def test_names_that_are_no_strings(labels):
-    """Names are strings, and integers are positions: errors tell the way."""
+    """Names are strings, and integers are positions; errors say so."""
     frame = pd.DataFrame({"p": ["x", "y"], "q": [1.0, 2.0]})
     frame.columns = pd.Index(labels, tupleize_cols=False)
     says = re.escape("a list with its position, [0].")

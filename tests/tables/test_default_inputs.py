@@ -1,4 +1,4 @@
-"""Bad input to the estimators with nothing set: refused, and nothing is lost."""
+"""Bad input to the default estimators raises an error, and nothing is lost."""
 
 import copy
 
@@ -83,7 +83,7 @@ def test_any_number_of_rows(estimator, n):
 @over_tasks
 @pytest.mark.parametrize("n", [40, 140])
 def test_read_only_and_other_orders(estimator, n):
-    """The same numbers, however they lie in memory; nothing of the user's changes."""
+    """The same results for any memory layout; the user's arrays do not change."""
     rng = np.random.RandomState(0)
     plain = rng.normal(size=(n, 3))
     y = rng.randint(3, size=n)
@@ -109,7 +109,7 @@ def test_one_class():
 
 @over_tasks
 def test_rows_without_weight_are_as_if_absent(estimator):
-    """Also where only with them there would be rows enough to hold some out."""
+    """Also if only they would make the rows enough to hold some out."""
     rng = np.random.RandomState(0)
     features = rng.normal(size=(150, 3))
     y = rng.randint(2, size=150) if estimator is TwoLayerClassifier else features[:, 0]

@@ -1,4 +1,4 @@
-"""Columns of names that tell one row from another are left out."""
+"""Columns of names that identify rows are left out."""
 
 import pickle
 import warnings
@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from partitions import fitted as fitted_to_parts
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 
@@ -50,7 +51,7 @@ def test_the_fit_is_that_without_the_column(Estimator, dtype, missing):
 
 
 def columns_kept(X, y, **parameters):
-    """Names of encoded columns of a fit that warns of nothing."""
+    """Names of the encoded columns of a fit without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", "Stochastic Optimizer")
@@ -95,3 +96,52 @@ def test_the_first_part_of_a_stream_does_not_decide():
     X, y = table()
     model = TwoLayerClassifier(**QUICK).partial_fit(X, y, classes=[0, 1])
     assert len(model.encoded_feature_names_) == 124
+
+
+def cut(rng, n):
+    """Sizes of drawn partitions of n rows, from one row to most of them."""
+    stops = np.sort(rng.choice(np.arange(1, n), rng.integers(0, 6), replace=False))
+    return np.diff([0, *stops, n]).tolist()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_partitions_leave_out_the_columns_of_a_fit_in_memory(seed):
+    """However rows are cut, with missing names and rows that do not weigh."""
+    dask = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
+    rng = np.random.default_rng(seed)
+    missing, n_levels = int(rng.choice([0, 30])), int(rng.integers(40, 75))
+    dtype = rng.choice(["object", "category", "string"])
+    X, y = table(n_levels=n_levels, missing=missing, dtype=dtype, seed=seed)
+    weights = rng.integers(0, 3, len(y)) if rng.integers(2) else None
+    found, told = [], []
+    for Estimator in (TwoLayerClassifier, dask.TwoLayerClassifier):
+        model = Estimator(**QUICK | {"solver": "lbfgs"})
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("always")
+            if Estimator is TwoLayerClassifier:
+                model.fit(X, y, sample_weight=weights)
+            else:
+                fitted_to_parts(model, X, y, cut(rng, len(y)), weights)
+        told.append([str(w.message) for w in record if "left out" in str(w.message)])
+        found.append(model)
+    assert told[0] == told[1]
+    plain, ours = found
+    np.testing.assert_array_equal(
+        ours.encoded_feature_names_, plain.encoded_feature_names_
+    )
+    local = ours.to_local()
+    np.testing.assert_allclose(local.predict_proba(X), plain.predict_proba(X), 1e-6)
+
+
+def test_partitions_keep_what_is_asked_for():
+    dask = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
+    X, y = table()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", "lbfgs|Stochastic")
+        for features, rows in (["name", "sex"], X), ("from_dtype", X[["name"]]):
+            options = QUICK | {"solver": "lbfgs", "categorical_features": features}
+            model = fitted_to_parts(
+                dask.TwoLayerClassifier(**options), rows, y, (50, 70)
+            )
+            assert "name_row 3" in model.encoded_feature_names_

@@ -1,4 +1,4 @@
-"""What goes in comes back in kind: labels, dtypes, formats, frames, pickles."""
+"""Results have the kind of the input: labels, dtypes, formats, frames, pickles."""
 
 import io
 import pickle
@@ -833,7 +833,7 @@ def test_loss_threshold(make, solver):
 
 
 def start_of(init, n_features=50, n_hidden=4000, activation="tanh", seed=0):
-    """The starting weights: those after a step that is too small to see."""
+    """The starting weights, taken after a step that is too small to matter."""
     model = classifier(
         init=init,
         activation=activation,

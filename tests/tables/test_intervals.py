@@ -38,7 +38,7 @@ def within(model, X, y, coverage):
 
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
 def test_coverage_with_rows_of_ones_own(coverage):
-    """Over twenty draws within 0.02 of the nominal: heavy tails, a poor model."""
+    """Over twenty draws, within 0.02 of the nominal: heavy tails, a poor model."""
     shares = []
     for seed in range(20):
         X, y = draw(seed, 1600)

@@ -1,4 +1,4 @@
-"""Data larger than memory: what is read, cast and kept of it."""
+"""Data larger than memory: how it is read and cast, and what is kept."""
 
 import tracemalloc
 
@@ -196,7 +196,7 @@ CHUNKS = {
 
 
 class Source:
-    """Something that begins anew whenever it is iterated."""
+    """An iterable that starts again in each iteration."""
 
     def __init__(self, chunks):
         self.chunks = chunks
@@ -234,7 +234,7 @@ def test_an_iterator_serves_for_one_epoch():
 
 
 def test_labels_are_found_in_all_batches():
-    """Also those that the first batch lacks; several labels are as many columns."""
+    """Also labels that are missing from the first batch; several labels are columns."""
     names = np.array(["b", "a", "c"])
     y = names[np.arange(2000) * 3 // 2000]
     chunks = [(INTEGERS[p], y[p]) for p in PARTS]

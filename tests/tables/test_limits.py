@@ -1,4 +1,4 @@
-"""Limits of the columns: a wild value costs next to nothing, no other bit moves."""
+"""Limits of the columns: a wild value costs almost nothing."""
 
 import pickle
 import tracemalloc
@@ -29,7 +29,7 @@ TABLES = {
 
 
 def wild(X, rng, size, n_each=1):
-    """X with `n_each` wild values per column, of so many deviations, in any rows."""
+    """X with `n_each` wild values per column, of this many deviations, in any rows."""
     X = X.copy()
     for column in X.T:
         rows = rng.choice(len(X), n_each, replace=False)
@@ -96,7 +96,7 @@ def fitted(kind, X=X, rows=slice(None), **options):
 @pytest.mark.parametrize("n", [20, 60, 300])
 @pytest.mark.parametrize("size", [1e3, -1e6])
 def test_a_wild_value_counts_as_the_centre_of_its_column(kind, n, size):
-    """In training and at predict, whatever its size."""
+    """In training and in prediction, for any size."""
     spoilt, rows = X[:n].copy(), slice(n)
     spoilt[3, 0], spoilt[7, 1] = size, size * 10
     model = fitted(kind, spoilt, rows)

@@ -1,4 +1,4 @@
-"""Bins of numeric columns: laws of the encoding, whatever the columns."""
+"""Bins of numeric columns: laws of the encoding for all kinds of columns."""
 
 import numpy as np
 import pytest

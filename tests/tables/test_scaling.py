@@ -1,4 +1,4 @@
-"""Features and targets are scaled in training, which nobody sees from outside."""
+"""Features and targets are scaled in training, which is invisible from outside."""
 
 import copy
 import pickle
@@ -196,6 +196,31 @@ def test_columns_of_any_size(n, scale):
         assert_allclose(ours, expected, atol=1e-4 if n == MANY else 1e-9)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_subnormal_columns_give_finite_weights(seed):
+    """At their best as other columns, otherwise as constants; new rows of any size."""
+    rng = np.random.default_rng(seed)
+    n, skip = int(rng.choice([40, 150, 260])), bool(rng.integers(2))
+    rows = rng.normal(size=(n, 3)) + rng.choice([0.0, 3.0])
+    y = 3 * rows[:, 0] + rows[:, 1]
+    unit = 10.0 ** rng.uniform(-320, -306)
+    column = rows * [unit, 1, 1]
+    column = [np.asarray, sparse.csr_matrix][rng.integers(2)](column)
+    solver = str(rng.choice(["adam", "sgd", "lbfgs"]))
+    options = {"solver": solver, "alpha": 0.0, "skip_layer": skip, "max_iter": 40}
+    model = sklearn_bp.TwoLayerRegressor(8, random_state=0, **options).fit(column, y)
+    for weights in (*model.coefs_, *model.intercepts_):
+        assert np.isfinite(weights).all()
+    plain = sklearn_bp.TwoLayerRegressor(8, random_state=0, **options).fit(rows, y)
+    without = sklearn_bp.TwoLayerRegressor(8, random_state=0, **options)
+    without.fit(rows * [0, 1, 1], y)
+    worst = min(plain.score(rows, y), without.score(rows * [0, 1, 1], y))
+    assert model.score(column, y) > worst - 0.1
+    if solver != "lbfgs":
+        model.partial_fit(column, y)
+        assert np.isfinite(model.predict(column)).all()
+
+
 # Columns in any order.
 
 
@@ -228,7 +253,7 @@ def test_statistics_of_permuted_columns(dtype, weighted):
 @over_solvers
 @over_sizes
 def test_permuted_columns(n, solver, start_from):
-    """Predictions are the same, from starting weights permuted alike."""
+    """Predictions are the same if the starting weights are permuted too."""
     options = SOLVERS[solver]
     rows = X[:n, PERMUTATION]
     plain = regressor(**options).fit(X[:n], Y[:n])
@@ -294,7 +319,7 @@ def test_constant_columns(n, solver, constant, start_from):
 
 
 def test_nothing_but_constant_columns():
-    """Leave the best constant, where training starts: here it does not get far."""
+    """Training starts at the best constant, and stays near it here."""
     rows = np.full((MANY, 3), [1e9, 0, 0.1])
     options = {"learning_rate_init": 1e-9, "max_iter": 1}
     p = regressor(**options).fit(rows, Y).predict(rows)
@@ -760,7 +785,7 @@ def test_partial_fits_are_fit(n, solver, n_members, average):
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @over_sizes
 def test_weights_set_by_hand_are_taken(n, solver, n_members, average):
-    """Between two calls, the second of which moves nothing to speak of."""
+    """Between two calls, the second of which hardly moves the weights."""
     options = SOLVERS[solver] | {
         "n_members": n_members,
         "average": average,
@@ -803,7 +828,7 @@ def test_calls_of_few_and_of_many_rows(first, second, solver):
 @over_solvers
 @over_sizes
 def test_warm_start_goes_on(n, solver, average):
-    """The loss begins where the first fit would have gone on."""
+    """The loss starts where the first fit would have continued."""
     options = SOLVERS[solver] | {
         "n_members": 1,
         "early_stopping": False,
@@ -864,7 +889,7 @@ def test_members_go_on_too(n, solver):
 
 @over_sizes
 def test_losses_of_members_are_means(n):
-    """Whatever the solver: before anything is learnt, that of the best constant."""
+    """For every solver; before anything is learnt, the loss of the best constant."""
     options = {"early_stopping": False, "average": False, "batch_size": "full"}
     options |= {"alpha": 0.0, "max_iter": 1, "tol": 1e9, "init": "zeros"}
     for solver in SOLVERS:
@@ -873,7 +898,7 @@ def test_losses_of_members_are_means(n):
 
 
 def test_the_network_on_scaled_rows_is_the_estimator():
-    """What training sees: scores of separated weights, in the network's own words."""
+    """The view of training: scores of the separated weights, in training units."""
     model = regressor().fit(X, Y)
     coefs, intercepts = separate(
         model.coefs_,

@@ -1,4 +1,4 @@
-"""Streams: statistics that merge, and weights that go on from them.
+"""Streams: statistics that merge, and weights that follow them.
 
 Whatever a data set is cut into, what is learnt of its columns is that of the whole, and
 training goes on from the function that the network computes.
@@ -35,7 +35,7 @@ def cuts(rng, n):
 
 
 def drawn_columns(rng, n, holes=False):
-    """Columns of all sorts: smooth, skewed, of few values, constant, waking up."""
+    """Columns of all kinds: smooth, skewed, few values, constant, constant at first."""
     X = np.column_stack(
         [
             rng.normal(size=n) * 3 + 1e4,
@@ -89,7 +89,7 @@ def test_statistics_of_parts_merge_to_those_of_the_whole(seed, weighted):
 
 @pytest.mark.parametrize("seed", range(16))
 def test_missing_values_count_as_medians_of_all(seed):
-    """Whatever was known of the median when they came."""
+    """Independently of the median that was known when they arrived."""
     rng = np.random.default_rng(seed)
     n = int(rng.choice([3, 40, POINTS, 700]))
     X, merged = drawn_columns(rng, n, holes=True), None
@@ -142,7 +142,7 @@ def test_moments_of_targets_merge_to_those_of_the_whole(seed):
 
 
 def drawn_table(rng, n):
-    """A table whose parts differ in their levels and in what they miss."""
+    """A table whose parts differ in their levels and missing values."""
     rest = np.arange(n)
     table = pd.DataFrame(
         {
@@ -186,7 +186,7 @@ def test_columns_and_scaling_are_those_of_the_whole(seed):
 
 
 def still(model):
-    """The model, to be trained on without a step of any length."""
+    """The model, set to continue training with steps of length 0."""
     return model.set_params(learning_rate_init=1e-12, alpha=0.0)
 
 
@@ -214,7 +214,7 @@ STREAMS = {
 @pytest.mark.parametrize("loss", ["squared_error", GaussianNLL()])
 @pytest.mark.parametrize("warm", slow_but([False], [False, True]))
 def test_function_does_not_jump(warm, loss, name):
-    """Whatever the next rows hold: other scales, new levels, missing values."""
+    """For any next rows: other scales, new levels, missing values."""
     rng = np.random.default_rng(0)
     table = drawn_table(rng, 300)
     y = table["size"].to_numpy() + 5 * (table["town"] == "Bonn") - 40
@@ -408,7 +408,7 @@ def test_sparse_rows_after_a_table():
 
 
 def test_a_column_that_is_all_missing_is_fitted():
-    """And wakes up later."""
+    """Its later values are learnt."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 3))
     y = X[:, 0] + 2 * X[:, 1]
@@ -448,7 +448,7 @@ def test_dense_rows_with_holes_after_sparse_ones():
 
 @pytest.mark.parametrize("start", ["fit", "partial_fit"])
 def test_a_constant_that_was_learnt_stays(start):
-    """Where no column has varied, and then all do."""
+    """At first no column varies, and then all do."""
     rng = np.random.default_rng(0)
     model = TwoLayerRegressor(random_state=0, average=False)
     getattr(model, start)(np.zeros((200, 2)), 100 + rng.normal(size=200))

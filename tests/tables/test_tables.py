@@ -42,7 +42,7 @@ def table(n):
 
 
 def by_hand():
-    """What the estimators do to such a table, out of scikit-learn's parts."""
+    """The estimators' treatment of such a table, built from scikit-learn's parts."""
     numbers = SimpleImputer(strategy="median", add_indicator=True)
     return ColumnTransformer(
         [
@@ -167,7 +167,7 @@ def test_many_levels_stay_sparse():
 
 
 def test_sparse_part_of_a_table_is_scaled_as_its_dense_part():
-    """Folded weights act on what the table is encoded to."""
+    """Folded weights act on the encoded table."""
     rng = np.random.RandomState(0)
     frame = pd.DataFrame(
         {"x": rng.normal(1e4, 3, 400), "id": rng.permutation(np.arange(400) % 200)}

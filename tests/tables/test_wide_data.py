@@ -1,4 +1,4 @@
-"""Wide data is trained on in the space of its rows, and nobody can tell but by time."""
+"""Wide data is trained on in the space of its rows, which only the time reveals."""
 
 import pickle
 
@@ -185,7 +185,7 @@ def test_validation_measures_the_weights_that_are_kept(parameters):
 
 
 def test_the_start_is_the_users_own():
-    """An initializer of one's own, and given weights, are about the columns."""
+    """An initializer of the user, and given weights, refer to the columns."""
     X, y = wide()
     shapes = []
 

@@ -1,4 +1,4 @@
-"""The running mean of the weights: what is evaluated and kept."""
+"""The running mean of the weights, which is evaluated and kept."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_the_mean_reaches_back_two_epochs(solver):
 
 @pytest.mark.parametrize("n_steps", [2, 10, 64, 80, 1000])
 def test_the_time_constant_is_that_of_the_steps(n_steps):
-    """Behind weights that move by 1 with each step the mean lags by so many steps.
+    """If weights move by 1 per step, the mean lags by this number of steps.
 
     It is taken of every so many steps only, and to within these.
     """

@@ -52,7 +52,7 @@ class Library:
 
 
 class Worker:
-    """A thread that does one thing after another, each when it is told to."""
+    """A thread that runs one task after another, on request."""
 
     def __init__(self):
         self._todo, self._done = None, threading.Semaphore(0)
@@ -82,7 +82,7 @@ class Worker:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_any_order_of_entering_and_leaving(seed):
-    """One thread while anybody is in, nested or not; then the number from before."""
+    """One thread while the context is in use, also nested; then the earlier number."""
     rng = np.random.default_rng(seed)
     library, of_openmp = Library("pthreads"), Library("openmp")
     limit = OneThread([library, of_openmp])
@@ -114,7 +114,7 @@ def test_any_order_of_entering_and_leaving(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_number_that_somebody_else_sets_stays(seed):
-    """The last one set counts, from whatever thread, and 1 is the limit itself."""
+    """The last number set counts, from any thread; 1 is the limit itself."""
     rng = np.random.default_rng(seed)
     library = Library("pthreads")
     limit = OneThread([library])
@@ -206,7 +206,7 @@ def test_a_fit_within_a_fit():
 
 
 def test_limits_of_the_users_own():
-    """Around a fit, within it, and around its beginning only."""
+    """Around a fit, within it, and only around its start."""
     with threadpool_limits(3, user_api="blas"):
         fit("constant")
         assert numbers() == {3}

@@ -734,7 +734,7 @@ def test_jobs_of_another_size_are_refused():
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "rmsprop"])
 def test_engines_take_over_from_each_other(solver, n_members, convert, monkeypatch):
-    """Calls of partial_fit: on one engine to the same bits as fit, else to rounding."""
+    """Calls of partial_fit: the bits of fit on one engine, otherwise to rounding."""
     X, y = small_problem()
     X = convert(X)
     model = TwoLayerClassifier(
@@ -792,7 +792,7 @@ def test_twins_of_mlpclassifier(solver, monkeypatch):
 
 @pytest.fixture
 def shared(monkeypatch):
-    """Even the shortest epoch is shared, whatever number of cores there is."""
+    """Even the shortest epoch is shared among threads, for any number of cores."""
 
     def use(n_threads):
         monkeypatch.setattr(threads, "allowed_threads", lambda: n_threads)
@@ -826,7 +826,7 @@ def test_same_bits_for_any_number_of_threads(
 
 
 def test_nobody_waits_for_a_thread_that_does_not_come(shared, monkeypatch):
-    """Whoever shares feature scales takes over the members of others."""
+    """Threads that share feature scales take over the members of others."""
     shared(4)
     options = {"n_members": 5, "scaled": True}
     whole = trained("compiled", monkeypatch, **options).parameters
@@ -840,7 +840,7 @@ def test_nobody_waits_for_a_thread_that_does_not_come(shared, monkeypatch):
 def test_predictions_have_the_same_bits_for_any_number_of_threads(
     kind, skip_layer, shared, monkeypatch
 ):
-    """Overflow is nobody's warning, in whatever thread it happens."""
+    """Overflow does not warn, in any thread."""
     monkeypatch.setattr(threads, "SHORT", 0)
     rng = np.random.RandomState(0)
     X = np.round(rng.normal(size=(3000, 4)) * 4)
@@ -935,7 +935,7 @@ def test_fork_after_fit(shared):
 
 @pytest.fixture
 def heeded_interrupts():
-    """Shells start what runs in the background with interrupts ignored."""
+    """Shells start background processes with interrupts ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -1027,7 +1027,7 @@ def test_scarce_memory_is_told():
 
 @pytest.mark.parametrize("engine", ["compiled", "python"])
 def test_weights_that_decay_to_nothing_end_at_zero(engine, monkeypatch):
-    """Those of a column of zeros: 600 steps, each of which takes a tenth away."""
+    """The weights of a column of zeros: 600 steps, each of which removes a tenth."""
     monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
     X = np.random.RandomState(0).normal(size=(40, 2)).astype(np.float32)
     X[:, 0] = 0

@@ -1,4 +1,4 @@
-"""Rows held out in turn: who learns what, when training stops, how sure it may be."""
+"""Rows held out in turn: folds, stopping, and the temperature."""
 
 import pickle
 from dataclasses import dataclass, field
@@ -81,7 +81,7 @@ def make(kind, **options):
 
 @dataclass
 class Watched:
-    """What goes on inside of fit."""
+    """The inner events of a fit."""
 
     starts: list = field(default_factory=list)
     orders: list = field(default_factory=list)
@@ -92,7 +92,7 @@ class Watched:
 
 @pytest.fixture
 def watched(monkeypatch):
-    """Starting weights, orders of rows, held-out rows, all that they score, results."""
+    """Starting weights, orders of rows, held-out rows, their scores, results."""
     watched = Watched()
     draw, next_order = Parameters.draw, mini_batches.next_order
 
@@ -195,7 +195,7 @@ def test_holding_out_moves_no_other_random_number(kind, n_members, watched):
 def test_members_learn_nothing_of_their_own_rows(
     kind, solver, average, convert, watched, monkeypatch
 ):
-    """Bit for bit the same weights, whatever stands there; the others' do change.
+    """The same weights bit for bit for any content of these rows; others change.
 
     Unscaled, since of the scaling's statistics all rows have their share.
     """
@@ -307,7 +307,7 @@ def test_validation_loss(kind, weighted, n_members, watched):
 @pytest.mark.parametrize("n_members", [1, 3])
 @over_kinds
 def test_the_best_epoch_is_kept(kind, n_members, average, watched):
-    """Which is far from the last here; its weights are absorbed, and so is T."""
+    """The best epoch is far from the last one here; its weights absorb T."""
     options = {"learning_rate_init": 0.05, "max_iter": 60, "hidden_layer_sizes": 20}
     options |= {"n_members": n_members, "average": average}
     model = make(kind, **options).fit(X, TARGETS[kind])
@@ -361,7 +361,7 @@ def test_patience_counts_on_the_held_out_rows():
 def test_scores_of_few_rows_are_those_of_many(
     monkeypatch, activation, skip, lengths, dtype
 ):
-    """Few go through one product of stacks, whatever the lengths of these."""
+    """Few rows are scored in one stacked product, for any lengths."""
     rng = np.random.RandomState(0)
     rows = np.split(rng.permutation(N)[: sum(lengths)], np.cumsum(lengths)[:-1])
     network = TwoLayerNetwork(
@@ -447,7 +447,7 @@ def test_temperature_has_the_least_loss(kind, factor, weighted, dtype):
 
 @over_classes
 def test_temperature_is_bounded(kind):
-    """Where all is right it would be 0, where all is wrong infinite.
+    """It would be 0 if all predictions were right, and infinite if all were wrong.
 
     Bounded below so that a few rows, all of them right, do not make it too sure.
     """
@@ -474,7 +474,7 @@ def test_held_out_rows_travel_once_measured(kind, engine, monkeypatch):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("temperature", [0.8, 0.96, 0.995, 1.005, 1.04, 3.0])
 def test_a_temperature_near_1_is_1(temperature, weighted):
-    """It is found to 1 %, so that one nearer than that might be worse than none."""
+    """It is found to 1 %, so a value closer to 1 than that may be worse than 1."""
     z = np.random.default_rng(0).normal(0, 3, size=(500, 1))
     weights = np.linspace(0.1, 2, 500) if weighted else None
     Y = expit(z / temperature)  # as sure as scores over this temperature are
@@ -693,7 +693,7 @@ def test_a_single_class(n_members):
 @pytest.mark.parametrize("n_members", [1, 3])
 @over_kinds
 def test_most_rows_without_weight(kind, n_members, n_nonzero):
-    """What stands in them, labels apart, changes nothing."""
+    """Their content, except for labels, changes nothing."""
     weights = np.zeros(N)
     rows = np.random.RandomState(1).permutation(N)[:n_nonzero]
     weights[rows] = WEIGHTS[rows]

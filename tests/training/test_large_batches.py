@@ -1,4 +1,4 @@
-"""Large batches, worked through in parts: the same steps, in little memory."""
+"""Large batches, processed in parts: the same steps, in little memory."""
 
 import tracemalloc
 
@@ -109,7 +109,7 @@ def test_masks_are_those_of_the_seed():
 
 
 def test_memory_does_not_grow_with_the_batch():
-    """What a fit allocates beyond the data; the hidden layer alone would be 26 MB."""
+    """The memory of a fit beyond the data; the hidden layer alone would be 26 MB."""
     rows = np.tile(X, (8, 1))
     y = np.tile(SIGNAL > 0, 8)
     model = TwoLayerClassifier(

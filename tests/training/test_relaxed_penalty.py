@@ -1,4 +1,4 @@
-"""A regressor's alpha="auto": where the penalty helps no more, it is dropped."""
+"""A regressor's alpha="auto": the penalty is dropped once it no longer helps."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def fitted(estimator=TwoLayerRegressor, **options):
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "gaussian_nll"])
 def test_once_the_patience_is_used_up_the_penalty_is_dropped(loss):
-    """As with a penalty that is given, until there it ends; then without."""
+    """As with a given penalty until the patience is used up; then without it."""
     ours = fitted(loss=loss)
     given = fitted(loss=loss, alpha=ours.alpha_)
     n = given.n_iter_
@@ -76,9 +76,9 @@ def test_calls_of_partial_fit_keep_the_penalty():
 @pytest.mark.parametrize("average", [0, 2])
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize(("shares", "slower"), [(None, 1.0), ((0.05, 0.02), 0.3)])
+@pytest.mark.parametrize(("share", "slower"), [(0.0, 1.0), (0.03, 0.3)])
 def test_it_is_two_trainings_one_after_the_other(
-    solver, average, dropout, shares, slower
+    solver, average, dropout, share, slower
 ):
     rng = np.random.RandomState(0)
     layout = (3, 4, 1, 2, False, solver == "adam")
@@ -106,7 +106,7 @@ def test_it_is_two_trainings_one_after_the_other(
         -np.inf,
         validate,
         cost=lambda measured: measured.loss,
-        shares=shares,
+        share=share,
         relaxed_rate=slower,
     )
     ours = descent.train(network, data, start(), replace(plan, drops_penalty=True))
@@ -119,10 +119,8 @@ def test_it_is_two_trainings_one_after_the_other(
         if parameters is not None:
             parameters.flat[:] = state.best
     state.patience.count, state.patience.n_iter_no_change = 0, 2
-    if shares is None:
+    if not share:
         state.patience.tol = 0.001
-    else:
-        plan = replace(plan, shares=(shares[1], np.nan))
     descent = replace(descent, schedule=Constant(0.02 * slower))
     second = descent.train(network, replace(data, alpha=0.0), state, plan)
     assert_array_equal(second.parameters.flat, ours.parameters.flat)
