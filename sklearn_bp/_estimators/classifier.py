@@ -201,10 +201,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
         False stops by the training loss.
 
-        A usual fit has 'auto' here, 300 or more rows and up to 128 columns,
+        A usual fit takes fewer steps, because other parameters then have other values
+        for 'auto'. It has 'auto' here, 300 or more rows and up to 128 columns,
         `standardize`, and a solver whose steps do not depend on the length of the
-        gradient: 'adam', 'adamw', 'rmsprop'. The values of 'auto' of other parameters
-        differ then, so that it takes fewer steps.
+        gradient: 'adam', 'adamw' or 'rmsprop'.
 
         Rows passed to fit as `X_val` and `y_val` take the place of held-out rows; in
         partial_fit they are the only validation rows.
