@@ -41,9 +41,10 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 # BLAS counts in C ints, and so do sparse rows their columns.
 MOST = 2**31 - 1
 
-# Share of stored numbers from which BLAS multiplies copies of sparse rows as fast as
-# sums of the weights' rows do: half of it where these have ROW_BYTES.  Measured: 0.02
-# (20 bytes, 32 rows) to 0.4 (2,048 bytes, 256 rows).
+# If a larger share of the numbers is stored, products of dense copies are faster than
+# sums of rows of weights.  The share is FULL for long rows of weights, and half of it
+# for rows of ROW_BYTES.  Measured: 0.02 (20 bytes, 32 rows of X) to 0.4 (2,048 bytes,
+# 256 rows).
 FULL = 0.4
 ROW_BYTES = 256
 

@@ -21,10 +21,10 @@ AVERAGED_EPOCHS = 2
 TOLERANCE = 1e-4
 
 # A usual fit has this number of rows or more, up to MANY_COLUMNS columns, and rows that
-# are held out in turn.  It takes fewer epochs: of shorter batches, with a patience of
-# five epochs if these are more than 300 steps.  An improvement counts from this share
-# of the lowest held-out loss on, for classes or not.  Without the penalty the rate is
-# lower.
+# are held out in turn.  It takes fewer steps than others: its batches are shorter, and
+# its patience is five epochs if these are more than 300 steps.  An improvement counts
+# if it is a share of the lowest held-out loss, for classes (True) and regressions.
+# Once the penalty is dropped, the rate is lower.
 USUAL_ROWS = 300
 SHARE_OF_LOSS = {True: 0.001, False: 0.002}
 RELAXED_RATE = 0.3

@@ -27,8 +27,8 @@ class Patience:
     def update(self, cost, share=0.0):
         """Record the cost of an epoch; return whether it is the best so far.
 
-        With a `share`, what counts is an improvement by this share of the best cost so
-        far, but by no less than a tenth of `tol` and no more than ten times `tol`.
+        With a `share`, an improvement counts if it is this share of the best cost so
+        far.  The limit is at least a tenth of `tol`, and at most ten times `tol`.
         """
         tol = self.tol
         if share and np.isfinite(self.best):

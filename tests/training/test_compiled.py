@@ -185,22 +185,59 @@ def both(monkeypatch, **options):
     ]
 
 
+def half_empty(X):
+    return sparse.csr_matrix(X * (X > 0))
+
+
+def with_gaps(X):
+    """Numbers that are 0 but stored, and a row and a column without any number."""
+    X = np.where(X > 0.3, X, 0)
+    X[len(X) // 2] = 0
+    X[:, X.shape[1] // 2] = 0
+    csr = sparse.csr_matrix(X)
+    csr.data[::5] = 0
+    return csr
+
+
+def multiply_sparse_rows(by, monkeypatch):
+    """Multiply by stored numbers or by dense copies, however full the rows are."""
+    monkeypatch.setattr(library, "FULL", np.inf if by == "stored numbers" else 0)
+
+
+@pytest.fixture(params=["stored numbers", "dense copies"])
+def products(request, monkeypatch):
+    """Both ways to multiply sparse rows."""
+    multiply_sparse_rows(request.param, monkeypatch)
+
+
+both_products = pytest.mark.usefixtures("products")
+
+
+@pytest.fixture(params=["dense", "stored numbers", "dense copies"])
+def change(request):
+    """None for dense rows, or a function that makes rows sparse."""
+    if request.param == "dense":
+        return None
+    multiply_sparse_rows(request.param, request.getfixturevalue("monkeypatch"))
+    return with_gaps
+
+
 # The same numbers.
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 @pytest.mark.parametrize("task", TASKS)
-def test_one_network_equals_the_loop(task, activation, optimizer, monkeypatch):
+def test_one_network_equals_the_loop(task, activation, optimizer, change, monkeypatch):
     options = {"task": task, "activation": activation, "optimizer": optimizer}
-    assert_equal_results(*both(monkeypatch, **options))
+    assert_equal_results(*both(monkeypatch, change=change, **options))
 
 
 @pytest.mark.parametrize("weighted", [False, True, "with zeros"])
 @pytest.mark.parametrize("folds", [False, True])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("task", TASKS)
-def test_members_equal_the_loop(task, optimizer, folds, weighted, monkeypatch):
+def test_members_equal_the_loop(task, optimizer, folds, weighted, change, monkeypatch):
     options = {
         "task": task,
         "optimizer": optimizer,
@@ -208,13 +245,13 @@ def test_members_equal_the_loop(task, optimizer, folds, weighted, monkeypatch):
         "weighted": weighted,
         "n_members": 3,
     }
-    assert_equal_results(*both(monkeypatch, **options))
+    assert_equal_results(*both(monkeypatch, change=change, **options))
 
 
 @pytest.mark.parametrize("n_members", [1, 4])
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
 @pytest.mark.parametrize("task", TASKS)
-def test_feature_scales_equal_the_loop(task, optimizer, n_members, monkeypatch):
+def test_feature_scales_equal_the_loop(task, optimizer, n_members, change, monkeypatch):
     options = {
         "task": task,
         "optimizer": optimizer,
@@ -223,7 +260,7 @@ def test_feature_scales_equal_the_loop(task, optimizer, n_members, monkeypatch):
         "groups": None if n_members == 1 else 3,
     }
     speed = True if n_members == 1 else 9.0
-    assert_equal_results(*both(monkeypatch, scaled=speed, **options))
+    assert_equal_results(*both(monkeypatch, change=change, scaled=speed, **options))
 
 
 @pytest.mark.parametrize("groups", [[0, -1, 0], [0, 1]])
@@ -257,108 +294,22 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("options", SETTINGS, ids=str)
-def test_settings_equal_the_loop(options, monkeypatch):
+def test_settings_equal_the_loop(options, change, monkeypatch):
     """Sixty epochs are 300 steps: small numbers have been flushed once by then."""
-    assert_equal_results(*both(monkeypatch, **options))
+    assert_equal_results(*both(monkeypatch, change=change, **options))
 
 
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("task", TASKS)
-def test_float32_equals_the_loop_to_its_rounding(task, n_members, monkeypatch):
+def test_float32_equals_the_loop_to_its_rounding(task, n_members, change, monkeypatch):
     """A few hundred roundings to 6e-8, which Adam may make steps of."""
     options = {"task": task, "n_members": n_members, "folds": n_members > 1}
-    results = both(monkeypatch, dtype=np.float32, epochs=3, **options)
+    results = both(monkeypatch, change=change, dtype=np.float32, epochs=3, **options)
     assert results[0].parameters.flat.dtype == np.float32
     assert_allclose(*(r.parameters.flat for r in results), rtol=1e-3, atol=1e-4)
 
 
 # Sparse rows.
-
-
-def half_empty(X):
-    return sparse.csr_matrix(X * (X > 0))
-
-
-def with_gaps(X):
-    """Numbers that are 0 but stored, and a row and a column without any number."""
-    X = np.where(X > 0.3, X, 0)
-    X[len(X) // 2] = 0
-    X[:, X.shape[1] // 2] = 0
-    csr = sparse.csr_matrix(X)
-    csr.data[::5] = 0
-    return csr
-
-
-@pytest.fixture(params=["stored numbers", "dense copies"])
-def products(request, monkeypatch):
-    """Both ways to multiply sparse rows, whatever share of their numbers is stored."""
-    full = np.inf if request.param == "stored numbers" else 0
-    monkeypatch.setattr(library, "FULL", full)
-
-
-both_products = pytest.mark.usefixtures("products")
-
-
-@both_products
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
-@pytest.mark.parametrize("task", TASKS)
-def test_sparse_rows_equal_the_loop(task, activation, optimizer, monkeypatch):
-    options = {"task": task, "activation": activation, "optimizer": optimizer}
-    assert_equal_results(*both(monkeypatch, change=with_gaps, **options))
-
-
-@both_products
-@pytest.mark.parametrize("weighted", [False, True, "with zeros"])
-@pytest.mark.parametrize("folds", [False, True])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("task", TASKS)
-def test_members_on_sparse_rows_equal_the_loop(
-    task, optimizer, folds, weighted, monkeypatch
-):
-    options = {
-        "task": task,
-        "optimizer": optimizer,
-        "folds": folds,
-        "weighted": weighted,
-        "n_members": 3,
-    }
-    assert_equal_results(*both(monkeypatch, change=with_gaps, **options))
-
-
-@both_products
-@pytest.mark.parametrize("n_members", [1, 4])
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
-@pytest.mark.parametrize("task", TASKS)
-def test_scales_of_sparse_features_equal_the_loop(
-    task, optimizer, n_members, monkeypatch
-):
-    options = {
-        "task": task,
-        "optimizer": optimizer,
-        "n_members": n_members,
-        "folds": True,
-        "scaled": True if n_members == 1 else 9.0,
-        "groups": None if n_members == 1 else 3,
-    }
-    assert_equal_results(*both(monkeypatch, change=half_empty, **options))
-
-
-@both_products
-@pytest.mark.parametrize("options", SETTINGS, ids=str)
-def test_settings_of_sparse_rows_equal_the_loop(options, monkeypatch):
-    assert_equal_results(*both(monkeypatch, change=half_empty, **options))
-
-
-@both_products
-@pytest.mark.parametrize("n_members", [1, 3])
-@pytest.mark.parametrize("task", TASKS)
-def test_sparse_float32_equals_the_loop_to_its_rounding(task, n_members, monkeypatch):
-    options = {"task": task, "n_members": n_members, "folds": n_members > 1}
-    options |= {"dtype": np.float32, "epochs": 3, "change": half_empty}
-    results = both(monkeypatch, **options)
-    assert results[0].parameters.flat.dtype == np.float32
-    assert_allclose(*(r.parameters.flat for r in results), rtol=1e-3, atol=1e-4)
 
 
 @both_products
