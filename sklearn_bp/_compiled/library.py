@@ -170,7 +170,7 @@ def takes_gemm(X, h, dtype):
 
 
 def numbers_at_once(X, n_rows, h, dtype):
-    """The length of what a product takes: n_rows rows of X, or columns of a CSR."""
+    """The length of a product's operand: n_rows rows of X, or the columns of a CSR."""
     by_sums = is_csr(X) and not takes_gemm(X, h, dtype)
     return X.shape[1] if by_sums else n_rows * X.shape[1]
 

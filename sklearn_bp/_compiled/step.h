@@ -269,7 +269,7 @@ static REAL N(sgd)(REAL *RESTRICT w, const REAL *RESTRICT g, REAL *RESTRICT v, i
     return norm;
 }
 
-/* What an optimizer does to n numbers from `at` on, of which g is the gradient;
+/* The optimizer's update of n numbers from `at` on, of which g is the gradient;
    `penalized` are weights, not intercepts. */
 static REAL N(moved)(const Rule *R, REAL *w, const REAL *g, int64_t at, REAL *m, REAL *v,
                      int64_t n, int penalized, const Step *S) {
@@ -522,10 +522,10 @@ static double N(move)(const Moving *J, const Step *S) {
     return norm;
 }
 
-/* What rows `from` to `to` of the desk, of b, add to a member's gradient, and their loss.
+/* Add rows `from` to `to` of the b rows on the desk to a member's gradient; their loss.
 
 The gradient of W1 (and of several outputs that of W2) has no values yet if is_first;
-`own` is what a row weighs for the member.  With stored numbers the gradient of W1 is
+`own` is the weight of a row for the member.  With stored numbers the gradient of W1 is
 left to `step_of_stored`.
 */
 static double N(learn)(const Training *J, const N(Desk) *D, int64_t from, int64_t to,
@@ -575,7 +575,7 @@ static double N(learn)(const Training *J, const N(Desk) *D, int64_t from, int64_
 }
 
 /* A step on n numbers of member j from `at` on, g being their gradient, with all that
-   belongs to a step.  It returns the squared norm before it of what is penalized. */
+   belongs to a step.  It returns the squared norm of the penalized weights before it. */
 static double N(update)(const Training *J, const Step *S, int64_t j, const REAL *g,
                         int64_t at, int64_t n, int penalized) {
     int64_t own = j * J->size;

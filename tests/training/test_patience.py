@@ -1,4 +1,4 @@
-"""When to stop: which improvements count, and what tol="auto" stands for."""
+"""When to stop: which improvements count, also with tol="auto"."""
 
 from functools import partial
 
