@@ -16,6 +16,7 @@ import sklearn
 
 from sklearn_bp._common.option import Option, check_number
 from sklearn_bp._fitting.checkpoint import Writer
+from sklearn_bp._fitting.files import check_name
 from sklearn_bp._fitting.observers import run_of
 from sklearn_bp._versions import HAS_CALLBACKS
 
@@ -151,6 +152,7 @@ class Checkpoint(_Callback):
                 "The 'path' parameter of Checkpoint must be a str or a path. Got "
                 f"{self.path!r} instead."
             )
+        check_name(self.path)
         check_number(self, "every", 1)
         if not isinstance(self.every, Integral):
             raise TypeError(

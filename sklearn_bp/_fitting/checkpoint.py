@@ -16,6 +16,7 @@ from sklearn_bp._fitting.files import (
     HeldError,
     Lock,
     check_place,
+    no_place,
     remove_unfinished,
     target_of,
 )
@@ -172,6 +173,8 @@ def _lock(path):
             f"The checkpoint {os.fsdecode(path)} cannot be written: its folder is "
             "read-only for this user. Give the fit another path."
         ) from error
+    except OSError as error:
+        raise no_place(path, error) from error
 
 
 def _checked(content, path):

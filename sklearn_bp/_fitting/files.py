@@ -31,14 +31,38 @@ def target_of(path):
     return os.path.realpath(os.fsdecode(path))
 
 
+def check_name(path):
+    """Raise a ValueError for paths that name no file on any system."""
+    name = os.fsdecode(path)
+    why = None
+    if not name:
+        why = "is empty"
+    elif "\0" in name:
+        why = "contains a null character"
+    elif name.endswith((os.sep, os.altsep or os.sep)):
+        why = "ends like the name of a folder"
+    else:
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError:
+            why = "has characters that names of files cannot have"
+    if why is not None:
+        raise ValueError(
+            f"The path {name!r} of the checkpoint {why}: pass the name of a file."
+        )
+
+
 def check_place(path):
     """Raise a readable OSError if no file can be written at a path."""
     target = target_of(path)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
+        told = ""
+        if os.fsdecode(path).startswith("~"):
+            told = "Here ~ is not the home folder: use os.path.expanduser. "
         raise FileNotFoundError(
             f"There is no folder {folder!r} for the checkpoint {os.fsdecode(path)}. "
-            "Create the folder, or give the fit another path."
+            f"{told}Create the folder, or give the fit another path."
         )
     if os.path.islink(target) or (
         os.path.exists(target) and not os.path.isfile(target)
@@ -47,6 +71,20 @@ def check_place(path):
             f"The checkpoint {os.fsdecode(path)} cannot be written: this path exists "
             "and is not a file. Give the fit another path."
         )
+    try:
+        os.stat(target)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise no_place(path, error) from error
+
+
+def no_place(path, error):
+    """The error for a path at which the system writes no file, say a long name."""
+    return OSError(
+        f"The checkpoint {os.fsdecode(path)} cannot be written ({error.strerror}). "
+        "Give the fit another path."
+    )
 
 
 def _own_name(target, kind, token=""):

@@ -401,6 +401,9 @@ def test_its_parameters(path):
     for bad in (None, 5, b"x"):
         with pytest.raises(TypeError, match="must be a str or a path"):
             Checkpoint(bad)
+    for bad in ("", "a\0b", f"folder{os.sep}", f"{path}{os.sep}", "\ud800x"):
+        with pytest.raises(ValueError, match=r"of the checkpoint .* name of a file"):
+            Checkpoint(bad)
     with pytest.raises(ValueError, match="must be a number in"):
         Checkpoint(path, every=0)
     with pytest.raises(TypeError, match="must be an int"):
@@ -460,13 +463,17 @@ def test_data_and_estimator_are_let_go_of(path):
 
 
 @needs_callbacks
-@pytest.mark.parametrize("place", ["no folder", "folder in a file", "folder", "loop"])
+@pytest.mark.parametrize(
+    "place", ["no folder", "folder in a file", "folder", "loop", "long", "home"]
+)
 def test_a_place_where_nothing_can_be_written_is_told_at_the_start(place, path):
     places = {
         "no folder": path.parent / "missing" / "x.ckpt",
         "folder in a file": path.parent / "file" / "x.ckpt",
         "folder": path.parent / "somewhere",
         "loop": path.parent / "loop",
+        "long": path.parent / ("n" * 300),
+        "home": os.path.join("~", "missing", "x.ckpt"),
     }
     (path.parent / "somewhere").mkdir()
     (path.parent / "file").write_bytes(b"text")
