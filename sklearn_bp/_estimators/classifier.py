@@ -15,7 +15,7 @@ from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._tables.targets import check_labels, check_y_given
-from sklearn_bp._tables.values import unmasked
+from sklearn_bp._tables.weights import weights_for_metrics
 from sklearn_bp._versions import available_if, with_callbacks
 
 
@@ -764,8 +764,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         """
         check_y_given(y, self)
         self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
-        sample_weight = unmasked(sample_weight, "sample_weight")
-        score: float = super().score(X, check_labels(y, warn=False), sample_weight)
+        y = check_labels(y, warn=False)
+        score: float = super().score(X, y, weights_for_metrics(sample_weight, y))
         return score
 
     def decision_function(self, X: MatrixLike) -> NDArray[Any]:

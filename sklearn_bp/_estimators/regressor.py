@@ -24,9 +24,8 @@ from sklearn_bp._tables.real_targets import (
     overflows_in_squares,
     powers_of_two,
 )
-from sklearn_bp._tables.targets import check_regression_targets
-from sklearn_bp._tables.values import unmasked
-from sklearn_bp._tables.weights import check_sample_weight
+from sklearn_bp._tables.targets import check_regression_targets, targets_for_metrics
+from sklearn_bp._tables.weights import check_sample_weight, weights_for_metrics
 from sklearn_bp._versions import available_if, with_callbacks
 from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile
 
@@ -818,18 +817,21 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             of sklearn.metrics.d2_pinball_score over all quantiles.
         """
         self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
-        y, sample_weight = unmasked(y, "y"), unmasked(sample_weight, "sample_weight")
+        y = targets_for_metrics(y)
+        sample_weight = weights_for_metrics(sample_weight, y)
         loss = self._fitted.targets.loss if hasattr(self, "coefs_") else None
         if not isinstance(loss, Quantile):
             if not overflows_in_squares(y):
-                score: float = super().score(X, y, sample_weight)
+                with np.errstate(over="ignore"):  # targets far below those of fit
+                    score: float = super().score(X, y, sample_weight)
                 return score
             Y = check_regression_targets(y, np.float64)
             check_consistent_length(X, Y)
             sample_weight = check_sample_weight(sample_weight, len(Y))
             unit = powers_of_two(Y, axis=0)
-            P = self.predict(X).reshape(Y.shape) / unit
-            score = r2_score(Y / unit, P, sample_weight=sample_weight)
+            P = self.predict(X).reshape(Y.shape)
+            with np.errstate(over="ignore"):
+                score = r2_score(Y / unit, P / unit, sample_weight=sample_weight)
             return score
         P = self.predict(X)
         Y = check_regression_targets(y, np.float64)

@@ -8,13 +8,13 @@ merges them.
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 
-from sklearn_bp._tables.raw_column import named_errors
 from sklearn_bp._tables.values import (
     BOOLEANS,
     NUMBERS,
     are_large,
     example,
     kind_of,
+    named_errors,
 )
 
 # A column that is categorical only by its dtype counts as an identifier of rows if it

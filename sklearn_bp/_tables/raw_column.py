@@ -1,7 +1,5 @@
 """A column of the user's X: its values in one form, and its name in messages."""
 
-from contextlib import contextmanager
-
 import numpy as np
 
 from sklearn_bp._tables.values import (
@@ -14,6 +12,7 @@ from sklearn_bp._tables.values import (
     as_numbers,
     example,
     kind_of,
+    named_errors,
 )
 
 
@@ -113,14 +112,3 @@ def refuse_kind(kind, label):
         )
     if kind == "c":
         raise ValueError(f"Complex data not supported. {label} holds complex numbers.")
-
-
-@contextmanager
-def named_errors(label):
-    """Prefix errors about values with the name of their column."""
-    try:
-        yield
-    except TypeError as error:
-        raise TypeError(f"{label}: {error}") from error
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{label}: {error}") from error

@@ -12,13 +12,16 @@ from sklearn_bp._tables.values import (
     NUMBERS,
     NUMERIC_KINDS,
     STRINGS,
-    TIMES,
     are_large,
     as_numbers,
     example,
     is_missing,
+    is_numeric,
     kind_of,
+    named_errors,
     refuse_lazy,
+    refuse_structured,
+    refuse_times,
     unmasked,
 )
 
@@ -92,6 +95,7 @@ def _natural_dtype(y, name):
             )
         return y.toarray()
     y = unmasked(y, name)
+    refuse_structured(y, name)
     array = _array_of(y, name)
     if array.dtype.kind == "T":
         array = array.astype(object)
@@ -114,10 +118,12 @@ def _array_of(y, name):
             f"indicator matrix. Got {type(y).__name__} instead."
         )
     # numpy has converted mixed lists of strings and others, or ints and floats, to one.
-    if isinstance(y, list | tuple) and array.size:
+    if array.size and not (hasattr(y, "dtype") or hasattr(y, "__array__")):
         if array.dtype.kind in "US":
-            _of_one_kind(np.array(y, dtype=object), name)
-        elif array.dtype.kind == "f" and (np.abs(array) >= EXACT).any():
+            objects = _of_one_kind(np.array(y, dtype=object), name)
+            # It writes out members of an Enum, and drops null characters at the end.
+            return array if (array == objects).all() else objects
+        if array.dtype.kind == "f" and (np.abs(array) >= EXACT).any():
             return np.array(y, dtype=object)
     return array
 
@@ -138,7 +144,7 @@ def _of_one_kind(array, name):
         numbers = as_numbers(array)
         if numbers.dtype != object:
             return numbers
-        large = next(v for v in values if not isinstance(v, bool | np.bool_))
+        large = max((v for v in values if kind_of(type(v)) == NUMBERS), key=abs)
         raise ValueError(
             f"{name} holds numbers that fit no numpy dtype without loss (such as "
             f"{large!r}): convert them to strings, which are allowed as labels."
@@ -205,23 +211,24 @@ def joined_labels(found):
 
 def check_regression_targets(y, dtype):
     """Targets as a finite matrix of `dtype`, (n, n_outputs), and y's own ndim."""
-    refuse_lazy(y, "y")
-    y = unmasked(y, "y")
-    _refuse_dates(y)
-    y = check_array(y, **_ANY_SHAPE, dtype=dtype)
+    y = _numbers(y, dtype)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     return y.reshape(len(y), -1)
 
 
-def _refuse_dates(y):
-    """Raise a ValueError for targets that are dates or times."""
-    array = y if isinstance(y, np.ndarray) or issparse(y) else np.asarray(y)
-    is_time = array.dtype.kind in "mM"
-    if array.dtype == object:
-        is_time = TIMES in map(kind_of, set(map(type, array.ravel().tolist())))
-    if is_time:
-        raise ValueError(
-            "y holds dates or times: turn them into numbers beforehand, say days since "
-            "the first."
-        )
+def targets_for_metrics(y):
+    """Targets in a form that scikit-learn's metrics accept: any that `fit` does."""
+    y = unmasked(y, "y")
+    return y if is_numeric(y) else _numbers(y, np.float64)
+
+
+def _numbers(y, dtype):
+    """Targets as a finite array of `dtype`."""
+    refuse_lazy(y, "y")
+    y = unmasked(y, "y")
+    refuse_structured(y, "y")
+    with named_errors("y"):
+        if not issparse(y):
+            refuse_times(y, "y")
+        return check_array(y, **_ANY_SHAPE, dtype=dtype)

@@ -1,6 +1,8 @@
-"""Kinds of values, missing and masked values, and lazy frames."""
+"""Kinds of values, missing and masked values; values that hold no numbers."""
 
 import datetime
+import re
+from contextlib import contextmanager
 from numbers import Integral, Number
 
 import numpy as np
@@ -67,6 +69,12 @@ def are_large(integers):
     return int(integers.max()) > EXACT or int(integers.min()) < -EXACT
 
 
+def is_numeric(values):
+    """Whether values are numbers that scikit-learn's metrics can sum."""
+    dtype = np.asarray(values).dtype
+    return dtype.kind in NUMERIC_KINDS and dtype.itemsize <= 8
+
+
 def as_numbers(values):
     """Objects that are all numbers in a numeric dtype; unchanged if any lose digits."""
     numbers = np.array(values.tolist())
@@ -97,6 +105,7 @@ def as_features(X):
     """
     if is_masked(X):
         X = _missing_for_masked(_masked_array(X))
+    refuse_structured(X, "X")
     if isinstance(X, np.ndarray) and X.dtype.kind == "T":
         return X.astype(object)
     return X
@@ -149,7 +158,43 @@ def unmasked(values, name):
     return np.asarray(values.data)
 
 
-# Lazy frames.
+# Values that hold no numbers.
+
+
+def refuse_structured(value, name):
+    """Raise a ValueError for a structured array."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "V":
+        told = (
+            "pandas.DataFrame(X)" if name == "X" else f"one of its fields, {name}[...]"
+        )
+        raise ValueError(
+            f"{name} is a structured array, whose fields are no columns: pass {told}."
+        )
+
+
+def refuse_times(values, name):
+    """Raise a ValueError for targets or weights that are dates or times."""
+    array = np.asarray(values)
+    is_time = array.dtype.kind in "mM"
+    if array.dtype == object:
+        is_time = TIMES in map(kind_of, set(map(type, array.ravel().tolist())))
+    if is_time:
+        raise ValueError(
+            f"{name} holds dates or times: turn them into numbers beforehand, say days "
+            "since the first."
+        )
+
+
+@contextmanager
+def named_errors(name):
+    """Prefix errors about values with the name of their column or argument."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        if re.search(rf"\b{re.escape(name)}\b", str(error)):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from error
 
 
 def refuse_lazy(value, name):

@@ -3,9 +3,17 @@
 from numbers import Real
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_array
 
-from sklearn_bp._tables.values import refuse_lazy, unmasked
+from sklearn_bp._tables.values import (
+    is_numeric,
+    named_errors,
+    refuse_lazy,
+    refuse_structured,
+    refuse_times,
+    unmasked,
+)
 
 
 def check_sample_weight(sample_weight, n_rows):
@@ -25,13 +33,25 @@ def check_sample_weight(sample_weight, n_rows):
 
 def check_weights(sample_weight, n_rows):
     """Finite, non-negative float64 weights, (n_rows,), which may all be zero."""
+    weights = as_weights(sample_weight, n_rows)
+    if (weights < 0).any():
+        raise ValueError("Negative values in data passed to `sample_weight`.")
+    return weights
+
+
+def as_weights(sample_weight, n_rows):
+    """Finite float64 weights, (n_rows,)."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, sample_weight)
     refuse_lazy(sample_weight, "sample_weight")
     sample_weight = unmasked(sample_weight, "sample_weight")
-    weights = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
+    refuse_structured(sample_weight, "sample_weight")
+    with named_errors("sample_weight"):
+        if not issparse(sample_weight):
+            refuse_times(sample_weight, "sample_weight")
+        weights = check_array(
+            sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+        )
     if weights.ndim != 1:
         raise ValueError(
             f"Sample weights must be 1D array or scalar, got {weights.ndim}D array."
@@ -40,9 +60,15 @@ def check_weights(sample_weight, n_rows):
         raise ValueError(
             f"sample_weight.shape == {weights.shape}, expected {(n_rows,)}!"
         )
-    if (weights < 0).any():
-        raise ValueError("Negative values in data passed to `sample_weight`.")
     return weights
+
+
+def weights_for_metrics(sample_weight, y):
+    """Weights in a form that scikit-learn's metrics accept: any that `fit` does."""
+    sample_weight = unmasked(sample_weight, "sample_weight")
+    if sample_weight is None or is_numeric(sample_weight):
+        return sample_weight
+    return as_weights(sample_weight, len(y))
 
 
 # Weights count as whole multiples of a unit, which is at least the largest weight over

@@ -1,9 +1,12 @@
 """Bad input raises a clear error, and nothing is lost; odd input works."""
 
 import builtins
+import collections
 import copy
+import enum
 import pickle
 import re
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -390,7 +393,10 @@ WRONG_WEIGHTS = [
     (np.nan, "sample_weight contains NaN"),
     (WEIGHTS[:-1], r"sample_weight.shape == \(39,\), expected \(40,\)"),
     (WEIGHTS[:, np.newaxis], "must be 1D array or scalar, got 2D"),
-    (["heavy"] * 40, "could not convert string to float"),
+    (["heavy"] * 40, "sample_weight: could not convert string to float"),
+    (np.arange(40).astype("M8[D]"), "sample_weight holds dates or times"),
+    (np.arange(40).astype("m8[s]").astype(object), "sample_weight holds dates or"),
+    (np.zeros(40, [("w", float)]), "sample_weight is a structured array"),
 ]
 
 
@@ -400,6 +406,61 @@ def test_sample_weights(task, weights, says):
     y = TASKS[task][1]
     for method in ("fit", "partial_fit"):
         assert_refused(fitted(task), says, X, y, weights, method=method)
+
+
+# Forms in which fit takes targets and weights.
+NUMBERS = {
+    "list": list,
+    "strings": lambda v: v.astype(str),
+    "strings of any length": lambda v: v.astype(np.dtypes.StringDType()),
+    "objects": lambda v: v.astype(object),
+    "decimals": lambda v: [Decimal(float(x)) for x in v],
+    "nullable": lambda v: pd.Series(v, dtype="Float64"),
+    "polars": pl.Series,
+    "longdouble": lambda v: v.astype(np.longdouble),
+}
+
+
+@over_tasks
+@pytest.mark.parametrize("form", NUMBERS)
+def test_score_takes_what_fit_takes(task, form):
+    rng = np.random.default_rng(0)
+    weights = rng.integers(0, 9, 40) / 4
+    y = np.round(8 * SIGNAL) / 8 if task == "regressor" else LABELS
+    given = NUMBERS[form](y) if task == "regressor" else y
+    options = {"max_iter": 1} | ({"standardize": True} if form == "list" else {})
+    plain = make(task, **options).fit(X, y, weights)
+    model = make(task, **options).fit(X, given, NUMBERS[form](weights))
+    assert_allclose(flat(model), flat(plain), rtol=1e-12)
+    scored = model.score(X, given, NUMBERS[form](weights))
+    assert_allclose(scored, plain.score(X, y, weights), rtol=1e-12)
+
+
+@over_tasks
+def test_score_refuses_what_fit_refuses(task):
+    y = TASKS[task][1]
+    model = fitted(task)
+    for weights, says in WRONG_WEIGHTS:
+        if np.ndim(weights) and "Negative" not in says and "shape" not in says:
+            with pytest.raises(ValueError, match=says[:20]):
+                model.score(X, y, weights)
+
+
+def test_score_of_targets_far_below_those_of_fit():
+    """R2 is minus infinity, or nearly; no square overflows with a warning."""
+    model = fitted("regressor")
+    assert model.score(X, SIGNAL * 1e-200) < -1e300
+    assert model.score(X, SIGNAL * 1e-310) < -1e300
+
+
+@over_tasks
+def test_structured_arrays(task):
+    y, rows = TASKS[task][1], np.zeros(40, [("a", float), ("b", float)])
+    model = fitted(task)
+    for method in ("fit", "partial_fit", "score"):
+        assert_refused(model, "X is a structured array", rows, y, method=method)
+        assert_refused(model, "y is a structured array", X, rows, method=method)
+    assert_refused(model, "X is a structured array", rows, method="predict")
 
 
 WRONG_SHAPES = [
@@ -565,6 +626,28 @@ def test_labels_in_lists_get_the_checks_of_arrays(seed):
         for call in calls:
             with pytest.raises(ValueError, match=says):
                 call()
+
+
+class Word(str, enum.Enum):  # noqa: UP042, StrEnum is written out as its value
+    """Strings that numpy writes out as "Word.A", cut to one character."""
+
+    A, B, C = "a", "b", "c"
+
+
+@pytest.mark.parametrize("labels", [list(Word), ["a", "a\0", "b"], ["x", "y", "z"]])
+@pytest.mark.parametrize("form", [list, tuple, collections.deque])
+def test_labels_in_sequences_are_those_of_an_array_of_objects(labels, form):
+    """Also where numpy's own array of strings would change them."""
+    array = np.empty(40, object)
+    array[:] = [labels[code] for code in CODES]
+    expected, model = fitted("classifier", array), fitted("classifier", form(array))
+    assert_array_equal(model.classes_, expected.classes_)
+    assert len(model.classes_) == 3
+    assert_array_equal(flat(model), flat(expected))
+    score = np.mean([a == b for a, b in zip(model.predict(X), array, strict=True)])
+    assert model.score(X, form(array)) == pytest.approx(score)
+    weighted = make("classifier", class_weight=dict.fromkeys(labels, 2.0))
+    assert weighted.fit(X, form(array)).classes_.tolist() == labels
 
 
 @pytest.mark.parametrize("seed", range(10))
