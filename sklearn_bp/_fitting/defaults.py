@@ -29,6 +29,11 @@ USUAL_ROWS = 300
 SHARE_OF_LOSS = {True: 0.001, False: 0.002}
 RELAXED_RATE = 0.3
 
+# Maximum length of each member's gradient in streams of regressions with solver="sgd".
+# If rows are in an order, the next part is unlike those before, and the network may be
+# far off: so far that gradient descent, whose steps grow with the error, diverges.
+STREAM_CLIP_NORM = 5.0
+
 # For wide data, which is trained in the space of its rows: the penalty and the epochs
 # with few rows, the patience in steps, the learning rates, and the number of rows above
 # which they decrease.  If the rate is too high, the loss on held-out rows rises first,
@@ -106,6 +111,16 @@ def training_dtype(recipe, dtype, n_rows):
     """
     scaled = recipe.standardize and recipe.solver != "lbfgs"
     return np.dtype(np.float32) if scaled and n_rows >= FEW_ROWS else dtype
+
+
+def stream_clip_norm(recipe, targets, incremental):
+    """`clip_norm` of an optimizer named "sgd"; None for no limit.
+
+    The errors of classes are bounded, and the unit of unscaled data is not known.
+    """
+    by_name = isinstance(recipe.solver, str) and not adaptive(recipe.solver)
+    unbounded = recipe.standardize and not targets.labelled
+    return STREAM_CLIP_NORM if incremental and by_name and unbounded else None
 
 
 def rows_per_batch(n_rows):

@@ -5,6 +5,7 @@ determined in `settings`.
 """
 
 import copy
+from dataclasses import replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ class Recipe:
         auto = self.alpha == self.n_iter_no_change == "auto"
         return targets.may_drop_penalty and auto and alpha > 0
 
-    def solver_for(self, n_rows, resolved, penalty_rows):
+    def solver_for(self, n_rows, resolved, penalty_rows, clip_norm=None):
         """The solver for this number of rows.
 
         Parameters
@@ -132,6 +133,8 @@ class Recipe:
             The values of "auto".
         penalty_rows : int or None
             See `MiniBatches`.
+        clip_norm : float or None, default=None
+            From `stream_clip_norm`.
         """
         if self.solver == "lbfgs":
             return LBFGS(self.tolerance, self.max_fun, min(BLOCK_ROWS, n_rows))
@@ -143,6 +146,8 @@ class Recipe:
         optimizer = as_optimizer(
             self.solver, lambda name, default: _as_python(getattr(self, name, default))
         )
+        if clip_norm is not None:
+            optimizer = replace(optimizer, clip_norm=clip_norm)
         schedule = as_schedule(
             self.learning_rate,
             resolved.learning_rate_init,

@@ -7,7 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sklearn_bp._fitting import importances
-from sklearn_bp._fitting.defaults import relaxed_rate, share_that_counts
+from sklearn_bp._fitting.defaults import (
+    relaxed_rate,
+    share_that_counts,
+    stream_clip_norm,
+)
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.reports import epoch_tables
 from sklearn_bp._tables.rotation import on_columns
@@ -121,7 +125,8 @@ class Fitting:
         state.patience.tol = tol
         state.patience.n_iter_no_change = resolved.n_iter_no_change
         penalty_rows = settings.penalty_rows(data.n_rows, resolved.batch_size)
-        solver = recipe.solver_for(data.n_rows, resolved, penalty_rows)
+        clip_norm = stream_clip_norm(recipe, self.targets, incremental)
+        solver = recipe.solver_for(data.n_rows, resolved, penalty_rows, clip_norm)
         n_units = recipe.n_hidden * state.parameters.n_members
         threads = self.rows.threads(solver, n_units)
 

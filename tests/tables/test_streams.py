@@ -343,6 +343,34 @@ def test_a_scaling_is_settled_again_after_a_twentieth_more_rows():
 
 
 @pytest.mark.slow
+def ordered(seed):
+    """Rows in the order of the target or of a column, and the length of parts."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(80, 3))
+    X[:, 1] = np.exp(2 * X[:, 1])
+    y = X[:, 0] + 3 * np.abs(X[:, 2]) + 100
+    by = [y, X[:, 0], -X[:, 1], -y][seed % 4]
+    X, y = X[np.argsort(by)], y[np.argsort(by)]
+    if seed % 3 == 0:
+        y[:20] = y[0]
+    return X, y, [3, 10, 25, 60][int(rng.integers(4))]
+
+
+def test_gradient_descent_on_rows_in_an_order_does_not_diverge():
+    """Nor is it worse than MLPRegressor, which knows the scales of all rows."""
+    ours, theirs = [], []
+    for seed in (0, 1, 5, 8):
+        X, y, size = ordered(seed)
+        options = {"solver": "sgd", "random_state": 0, "learning_rate_init": 0.01}
+        model = stream(TwoLayerRegressor(**options), X, y, size, 2 if size < 10 else 6)
+        ours.append(model.score(X, y))
+        Z, v = (X - X.mean(axis=0)) / X.std(axis=0), (y - y.mean()) / y.std()
+        mlp = stream(MLPRegressor(**options), Z, v, size, 2 if size < 10 else 6)
+        theirs.append(mlp.score(Z, v))
+    assert min(ours) > -0.5
+    assert np.mean(ours) > np.mean(theirs) - 0.1
+
+
 def test_one_row_at_a_time():
     X, y = waking(300), y_of(waking(300))
     ours = stream(TwoLayerRegressor(random_state=0), X, y, 1, 1)
