@@ -128,11 +128,17 @@ class MemoryRows:
         if recipe.alpha == "auto":
             weights = in_rows(weights, rows_to_repeat(recipe))
         targets.loss.check_targets(Y)
-        n_before = None
+        n_before: Any = None
         if request.incremental:
             n_before = 0 if start is None else start.n_rows
         shares, exponent = bounded(weights)
         part = NewRows(X.shape[0], shares, exponent, n_before)
+        if request.incremental and columns is not None:
+            before = None if start is None else start.fitted.columns
+            if columns is not before:
+                named = recipe.categorical_features
+                n_rows = n_before + part.n_rows
+                columns.warn_of_new_ids(request.X, named, n_rows, before, n_before)
         if request.incremental and recipe.counts_rows:
             running = None if start is None else start.inputs.running
             part = part.known_by(X, Y, columns, running)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+from sklearn_bp._common.warn import warn_user
 from sklearn_bp._tables.categorical_features import how_to_name, named_columns
 from sklearn_bp._tables.column_findings import Findings, median_of
 from sklearn_bp._tables.frames import Array, Sparse, table_of
@@ -128,9 +129,45 @@ class Columns:
         table = table_of(X)
         if named_columns(categorical_features, table) is not None:
             return {}
+        counts = self._level_counts()
+        return {j: table.column(j).label for j, n in counts.items() if name_rows(n, 0)}
+
+    def warn_of_new_ids(self, X, categorical_features, n_rows, before, n_before):
+        """Warn of categories that identify the rows of a stream since its last part.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame or sparse matrix of shape (n, n_features)
+            The last part.
+        categorical_features : None, "from_dtype", or array-like of bool, int or str
+        n_rows : int
+            Number of rows of the stream, including the last part.
+        before : Columns or None
+            The columns before that part was `joined`; None if it is the first.
+        n_before : int
+            Number of rows before it.
+        """
+        counts, earlier = self._level_counts(), before._level_counts() if before else {}
+        ids = {
+            j: n
+            for j, n in counts.items()
+            if name_rows(n, n_rows) and not name_rows(earlier.get(j, 0), n_before)
+        }
+        if not ids or (len(ids) == len(counts) and not len(self.numeric)):
+            return
+        for j, label in self.possible_ids(X, categorical_features).items():
+            if j in ids:
+                warn_user(
+                    f"{label} has {ids[j]} levels in the {n_rows} rows so far: it "
+                    "looks like an identifier of rows. fit would leave it out; here "
+                    "each new level enlarges the network. Drop it from X, or name it "
+                    "in categorical_features if its levels come again."
+                )
+
+    def _level_counts(self):
+        """The number of levels of each category, by its position in X."""
         pairs = zip(self.categorical.tolist(), self.encoders, strict=True)
-        many = [j for j, e in pairs if name_rows(len(e.categories_[0]), 0)]
-        return {j: table.column(j).label for j in many}
+        return {j: len(encoder.categories_[0]) for j, encoder in pairs}
 
     def without_ids(self, labels, n_observed):
         """A copy without categories that identify rows, with a warning, as `fit`.

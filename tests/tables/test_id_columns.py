@@ -92,10 +92,40 @@ def test_columns_of_50_levels_stay():
         TwoLayerClassifier(**QUICK).fit(X, y)
 
 
+IN_STREAM = "'name' has .* identifier of rows"
+
+
 def test_the_first_part_of_a_stream_does_not_decide():
     X, y = table()
-    model = TwoLayerClassifier(**QUICK).partial_fit(X, y, classes=[0, 1])
+    model = TwoLayerClassifier(**QUICK)
+    with pytest.warns(UserWarning, match=IN_STREAM) as record:
+        model.partial_fit(X, y, classes=[0, 1])
+    assert [w.filename for w in record] == [__file__]
     assert len(model.encoded_feature_names_) == 124
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_stream_warns_once_of_names_of_rows(seed):
+    """At the part with which there are enough, and not where fit would keep them."""
+    rng = np.random.default_rng(seed)
+    n_levels = int(rng.choice([30, 50, 60, 90, 120]))
+    X, y = table(n_levels=n_levels, seed=seed)
+    named = rng.random() < 0.3
+    features = ["name", "sex"] if named else "from_dtype"
+    model = TwoLayerClassifier(**QUICK, categorical_features=features)
+    told, seen = [], 0
+    for size in cut(rng, 120):
+        rows = slice(seen, seen + size)
+        seen += size
+        with warnings.catch_warnings(record=True) as record:
+            warnings.simplefilter("always")
+            model.partial_fit(X[rows], y[rows], classes=[0, 1])
+        found = X.name[:seen].nunique()
+        is_id = found > 50 and found > seen / 2 and not named
+        told.append(is_id)
+        is_new = is_id and told[:-1][-1:] != [True]
+        says = [f"Column 'name' has {found} levels in the {seen} rows"] * is_new
+        assert [str(w.message).split(" so far")[0] for w in record] == says
 
 
 def cut(rng, n):
