@@ -4,6 +4,7 @@ import numpy as np
 
 from sklearn_bp._tables.values import (
     BOOLEANS,
+    COMPLEX,
     MISSING,
     NUMBERS,
     NUMERIC_KINDS,
@@ -95,7 +96,10 @@ def _normalized(values, label):
         values = values.copy()
         values[missing] = np.nan
         types = set(map(type, values[~missing]))
-    return values, set(map(kind_of, types))
+    kinds = set(map(kind_of, types))
+    if COMPLEX in kinds:
+        refuse_kind("c", label)
+    return values, kinds
 
 
 def refuse_kind(kind, label):

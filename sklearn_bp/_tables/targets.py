@@ -20,8 +20,8 @@ from sklearn_bp._tables.values import (
     kind_of,
     named_errors,
     refuse_lazy,
+    refuse_other_kinds,
     refuse_structured,
-    refuse_times,
     unmasked,
 )
 
@@ -230,5 +230,5 @@ def _numbers(y, dtype):
     refuse_structured(y, "y")
     with named_errors("y"):
         if not issparse(y):
-            refuse_times(y, "y")
+            refuse_other_kinds(y, "y")
         return check_array(y, **_ANY_SHAPE, dtype=dtype)

@@ -23,12 +23,13 @@ DATES = (
     np.datetime64,
     np.timedelta64,
 )
-STRINGS, BYTES, BOOLEANS, NUMBERS, TIMES = (
+STRINGS, BYTES, BOOLEANS, NUMBERS, TIMES, COMPLEX = (
     "strings",
     "bytes",
     "booleans",
     "numbers",
     "dates or times",
+    "complex numbers",
 )
 TEXTS = {STRINGS, BYTES}
 
@@ -52,6 +53,8 @@ def kind_of(kind):
         return BOOLEANS
     if issubclass(kind, DATES) or kind.__name__ == "Period":
         return TIMES
+    if issubclass(kind, complex | np.complexfloating):
+        return COMPLEX
     return NUMBERS if issubclass(kind, Number) else f"values of type {kind.__name__}"
 
 
@@ -172,17 +175,19 @@ def refuse_structured(value, name):
         )
 
 
-def refuse_times(values, name):
-    """Raise a ValueError for targets or weights that are dates or times."""
+def refuse_other_kinds(values, name):
+    """Raise a ValueError for targets or weights that are dates, times or complex."""
     array = np.asarray(values)
-    is_time = array.dtype.kind in "mM"
+    kinds = {kind_of(array.dtype.type)}
     if array.dtype == object:
-        is_time = TIMES in map(kind_of, set(map(type, array.ravel().tolist())))
-    if is_time:
+        kinds = set(map(kind_of, set(map(type, array.ravel().tolist()))))
+    if TIMES in kinds:
         raise ValueError(
             f"{name} holds dates or times: turn them into numbers beforehand, say days "
             "since the first."
         )
+    if COMPLEX in kinds:
+        raise ValueError(f"Complex data not supported. {name} holds complex numbers.")
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from sklearn_bp._tables.values import (
     is_numeric,
     named_errors,
     refuse_lazy,
+    refuse_other_kinds,
     refuse_structured,
-    refuse_times,
     unmasked,
 )
 
@@ -48,7 +48,7 @@ def as_weights(sample_weight, n_rows):
     refuse_structured(sample_weight, "sample_weight")
     with named_errors("sample_weight"):
         if not issparse(sample_weight):
-            refuse_times(sample_weight, "sample_weight")
+            refuse_other_kinds(sample_weight, "sample_weight")
         weights = check_array(
             sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
         )

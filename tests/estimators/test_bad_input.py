@@ -397,6 +397,8 @@ WRONG_WEIGHTS = [
     (np.arange(40).astype("M8[D]"), "sample_weight holds dates or times"),
     (np.arange(40).astype("m8[s]").astype(object), "sample_weight holds dates or"),
     (np.zeros(40, [("w", float)]), "sample_weight is a structured array"),
+    ([*WEIGHTS[:-1], 1j], "sample_weight holds complex numbers"),
+    (np.array([*WEIGHTS[:-1], np.complex64(1)], object), "sample_weight holds complex"),
 ]
 
 

@@ -894,6 +894,10 @@ BAD_FRAMES = {
         "Column 'a': float() argument must be a string or a real number, not 'dict'",
     ),
     "complex": (pd.DataFrame({"a": [1j, 2]}), "Complex data not supported. Column 'a'"),
+    "complex objects": (
+        pd.DataFrame({"a": [np.complex64(1j), 2.0]}, dtype=object),
+        "Complex data not supported. Column 'a'",
+    ),
     "huge": (pd.DataFrame({"a": [10**400, 1]}, dtype=object), "Column 'a': int too"),
 }
 
