@@ -616,11 +616,13 @@ class BestWeights:
     def epoch_ends(self, loss, data_loss):
         """Enter an epoch's loss; raise DivergenceError if it or a weight is not finite.
 
-        The loss is from before the last update, and a relu may swallow a NaN. The
-        second, of the data, is without the penalty.
+        The loss is from before the last update, and a relu may swallow a NaN. Weights
+        whose squares are beyond the dtype would overflow in predictions. The second
+        loss, of the data, is without the penalty.
         """
         state, parameters = self.state, self.state.kept
-        if not (np.isfinite(loss) and np.isfinite(parameters.flat.sum())):
+        flat = parameters.flat
+        if not (np.isfinite(loss) and np.isfinite(np.vdot(flat, flat))):
             raise divergence(state.n_iter + 1)
         cost, plan = loss, self.plan
         if plan.validate is not None:

@@ -871,6 +871,32 @@ def test_divergence(task, name, warm_start, early_stopping):
     assert vars(fresh).keys() == fresh.get_params().keys()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", ["relu", "identity", "gelu"])
+def test_a_fit_on_its_way_to_divergence_predicts_finite_numbers_or_fails(
+    activation, dtype
+):
+    """Wherever it ends: its last loss is finite, but its last step may not be."""
+    rng, ends = np.random.default_rng(0), set()
+    for _ in range(30):
+        model = make(
+            "regressor",
+            solver="sgd",
+            learning_rate_init=10.0 ** rng.uniform(-1, 12),
+            activation=activation,
+            batch_size=40,
+            max_iter=int(rng.integers(1, 6)),
+        )
+        try:
+            model.fit((X * 10).astype(dtype), SIGNAL)
+        except DivergenceError:
+            ends.add("fails")
+            continue
+        ends.add("predicts")
+        assert np.isfinite(model.predict((X * 10).astype(dtype))).all()
+    assert ends == {"fails", "predicts"}
+
+
 @over_solvers
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_divergence_by_huge_targets(solver, early_stopping):
