@@ -126,14 +126,14 @@ class ColumnStatistics:
         if n_before == 0 and len(X) > POINTS:
             columns, weights = _some_rows(X, None, sample_weight)
             values = columns.T.astype(np.float64)
-            weights = _by_column(values, weights)
-            points = _points_of(values, weights)
+            of_values = _by_column(values, weights)
+            points = _points_of(values, of_values)
             of_points = facts[0] - facts[1]
             known: Any = (*facts, None, points, *_nothing(X.shape[1], of_points))
             if np.isnan(points).any():
                 return cls(*known)
-            of_rows = None if sample_weight is None else weights[:, 0]
-            found = quantiles(columns, of_rows, LEVELS if with_limits else QUARTILES)
+            columns = _filled(columns, of_values.T)
+            found = quantiles(columns, weights, LEVELS if with_limits else QUARTILES)
             known = replace(cls(*known), three=found[:3].copy())
             return known._limited(len(X), columns, found)
         step = max(1, (n_before + len(X)) // SAMPLED)
@@ -386,6 +386,15 @@ def _by_column(values, weights):
     """Weights (n,), or None, as (n, d), with 0 for missing values, (n, d)."""
     weights = np.ones(len(values)) if weights is None else weights
     return np.where(np.isnan(values), 0.0, weights[:, np.newaxis])
+
+
+def _filled(columns, weights):
+    """Columns, (d, n), with their medians for missing values, of weight 0 here."""
+    holes = np.isnan(columns)
+    if not holes.any():
+        return columns
+    medians = quantiles(columns.copy(), weights, QUARTILES[:1])[0]
+    return np.where(holes, medians[:, np.newaxis], columns)
 
 
 def _points_of(values, weights):
