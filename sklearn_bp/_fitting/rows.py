@@ -48,7 +48,12 @@ from sklearn_bp._tables.inputs import Inputs, NewRows
 from sklearn_bp._tables.real_targets import powers_of_two, range_of
 from sklearn_bp._tables.rotation import Rotation, is_small, is_wide, on_columns
 from sklearn_bp._tables.running import of_targets
-from sklearn_bp._tables.weights import bounded, check_sample_weight, in_rows
+from sklearn_bp._tables.weights import (
+    are_equal,
+    bounded,
+    check_sample_weight,
+    in_rows,
+)
 from sklearn_bp._training.held_out import (
     HeldOut,
     ValidationSet,
@@ -122,6 +127,8 @@ class MemoryRows:
         check_consistent_length(X, Y)
         weights = check_sample_weight(request.sample_weight, X.shape[0])
         X, Y, weights, request = _with_weight(X, Y, weights, request)
+        if recipe.alpha == "auto":  # before class weights multiply them
+            weights = None if are_equal(weights) else bounded(weights)[0]
         targets = targets.weighted(recipe, request.own("y"), weights)
         weights = targets.times_class_weights(request.own("y"), weights)
         X, Y, weights, request = _with_weight(X, Y, weights, request)

@@ -63,6 +63,11 @@ def as_weights(sample_weight, n_rows):
     return weights
 
 
+def are_equal(sample_weight):
+    """Whether weights are all the same, if there are any."""
+    return sample_weight is not None and bool((sample_weight == sample_weight[0]).all())
+
+
 def weights_for_metrics(sample_weight, y):
     """Weights in a form that scikit-learn's metrics accept: any that `fit` does."""
     sample_weight = unmasked(sample_weight, "sample_weight")

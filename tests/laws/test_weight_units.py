@@ -74,6 +74,21 @@ def test_class_weights_have_no_unit_either():
     assert_same_training(equal, without)
 
 
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 0.3, 1: 1.1}])
+def test_equal_weights_are_none_beside_class_weights(class_weight):
+    y = TARGETS[TwoLayerClassifier] * (X[:, 2] > 4.5)
+    options = {"class_weight": class_weight} | QUICK
+    without = TwoLayerClassifier(**options).fit(X, y)
+    for factor in (0.1, 1 / 3, 1e-200, 5e-324, 1e308):
+        weighted = TwoLayerClassifier(**options).fit(X, y, np.full(240, factor))
+        assert_same_training(weighted, without)
+    drawn = RNG.exponential(size=240)
+    plain = TwoLayerClassifier(**options).fit(X, y, drawn)
+    for power in (-1000, 1000):
+        weighted = TwoLayerClassifier(**options).fit(X, y, drawn * 2.0**power)
+        assert_same_training(weighted, plain)
+
+
 @pytest.mark.parametrize("n", [30, 240])
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("make", BOTH)
