@@ -201,11 +201,11 @@ def next_step(result, X, learning_rate_init):
             "batch_size; if it is low enough, increase tol."
         )
     else:
-        fall = -steps.sum() / abs(curve[-len(steps) - 1])
+        before = abs(curve[-len(steps) - 1])
+        fall = f" by a fraction of {-steps.sum() / before:.2g}" if before else ""
         sentences.append(
-            f"The loss is still falling, by a fraction of {fall:.2g} in the last "
-            f"{len(steps)} epochs: increase max_iter, learning_rate_init "
-            f"({learning_rate_init:g}) or tol."
+            f"The loss is still falling,{fall} in the last {len(steps)} epochs: "
+            f"increase max_iter, learning_rate_init ({learning_rate_init:g}) or tol."
         )
     return " ".join(filter(None, sentences))
 

@@ -340,7 +340,7 @@ def next_block_order(data, random_state):
     stretches. So a file that is larger than the page cache is read once per epoch, not
     one page per row.
     """
-    row_bytes = data.X.dtype.itemsize * row_length(data.X)
+    row_bytes = max(1, data.X.dtype.itemsize * row_length(data.X))  # CSR may be empty
     length = max(1, int(SHUFFLED_BYTES // row_bytes))
     starts = np.arange(0, data.n_rows, length)
     random_state.shuffle(starts)

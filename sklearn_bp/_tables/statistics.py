@@ -373,7 +373,8 @@ def _facts(X, rows, sample_weight) -> Any:
         gone = np.isnan(X)
         missing = gone.sum(axis=0).astype(np.float64)
         if sample_weight is not None:
-            missing = sample_weight @ gone
+            # All rows where all are missing, whatever the rounding of the sums.
+            missing = np.where(gone.all(axis=0), weight, sample_weight @ gone)
         low, high = (f.reduce(X, axis=0).astype(np.float64) for f in (np.fmin, np.fmax))
         pair = ((low == X) | (high == X) | gone).all(axis=0) & (low < high)
     pairs, of_high = np.flatnonzero(pair), np.zeros_like(high)

@@ -273,6 +273,9 @@ def test_advice_by_the_curve():
     assert "still falling" in advice(np.exp(-epochs / 20) + noise)
     for flat in ([1.0], [1.0, 0.9], np.ones(40)):
         assert advice(flat) == "Increase max_iter or tol."
+    # A curve may begin at 0: targets may be fitted exactly, and losses negative.
+    for from_zero in (-np.arange(4.0), np.arange(4.0) ** 2, np.array([0.0, 1, 0, 0])):
+        assert advice(from_zero)
     for curve in (falling, swinging):
         assert "deviations" not in curve
 

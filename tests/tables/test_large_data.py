@@ -144,6 +144,18 @@ def test_a_row_may_be_longer_than_a_stretch():
     assert not np.array_equal(order, np.arange(20))
 
 
+@pytest.mark.parametrize("n_rows", [1, 30, 200])
+def test_sparse_rows_without_an_entry_have_an_order(n_rows):
+    X = sparse.csr_matrix((n_rows, 3))
+    y = np.arange(n_rows) % 2
+    options = {"shuffle": "blocks", "random_state": 0}
+    model = TwoLayerClassifier(4, **options).partial_fit(X, y, classes=[0, 1])
+    assert len(set(model.predict(X))) == 1
+    data = Data(X, y[:, np.newaxis], None, 0.0)
+    order = next_block_order(data, np.random.RandomState(0))
+    assert_array_equal(np.sort(order), np.arange(n_rows))
+
+
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("early_stopping", [False, True, "auto"])
 def test_training_by_blocks(solver, early_stopping, monkeypatch):

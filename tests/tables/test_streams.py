@@ -123,6 +123,28 @@ def test_missing_values_count_as_medians_of_all(seed):
         assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_column_without_a_value_has_no_weight(seed):
+    """Whatever the rounding of weights; nor do other columns notice it."""
+    rng = np.random.default_rng(seed)
+    X, weights = rng.normal(size=(400, 2)), rng.exponential(size=400)
+    with_it, without = None, None
+    X = np.insert(X, 1, np.nan, axis=1)
+    for start, stop in itertools.pairwise(cuts(rng, 400)):
+        rows = slice(start, stop)
+        for columns in ([0, 1, 2], [0, 2]):
+            part = ColumnStatistics.of_part(X[rows][:, columns], weights[rows], start)
+            if len(columns) == 3:
+                with_it = part if with_it is None else with_it.merged(part)
+            else:
+                without = part if without is None else without.merged(part)
+    assert with_it.missing[1] == with_it.weight
+    assert_allclose(with_it.filled().quartiles[:, 1], 0)
+    error = rank_errors(X[:, [0, 2]], weights, with_it.quartiles[:, [0, 2]]).max()
+    assert error < 0.03
+    assert_allclose(with_it.low[[0, 2]], without.low)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_moments_of_targets_merge_to_those_of_the_whole(seed):
     rng = np.random.default_rng(seed)
