@@ -196,7 +196,7 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
     if sparse.issparse(X):
         rest = X[:, n_dense:] if n_dense else X
         largest = largest_of(rest)
-        if n_before is None:
+        if not n_before:  # later parts may be of another kind
             step = quantile_step(n, n_dense or 1)
             some = None if shares is None else shares[::step]
             largest, wild = without_wild(n, largest, rest[::step], some)

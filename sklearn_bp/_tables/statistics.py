@@ -130,8 +130,6 @@ class ColumnStatistics:
             points = _points_of(values, of_values)
             of_points = facts[0] - facts[1]
             known: Any = (*facts, None, points, *_nothing(X.shape[1], of_points))
-            if np.isnan(points).any():
-                return cls(*known)
             columns = _filled(columns, of_values.T)
             found = quantiles(columns, weights, LEVELS if with_limits else QUARTILES)
             known = replace(cls(*known), three=found[:3].copy())
@@ -390,12 +388,12 @@ def _by_column(values, weights):
 
 
 def _filled(columns, weights):
-    """Columns, (d, n), with their medians for missing values, of weight 0 here."""
+    """Columns, (d, n), with medians for missing values, of weight 0 here; or 0."""
     holes = np.isnan(columns)
     if not holes.any():
         return columns
     medians = quantiles(columns.copy(), weights, QUARTILES[:1])[0]
-    return np.where(holes, medians[:, np.newaxis], columns)
+    return np.where(holes, np.nan_to_num(medians)[:, np.newaxis], columns)
 
 
 def _points_of(values, weights):

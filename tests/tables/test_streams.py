@@ -207,23 +207,28 @@ def test_columns_and_scaling_are_those_of_the_whole(seed):
     assert_allclose(model.target_range_, whole.target_range_)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(12))
 def test_a_first_part_has_the_scaling_of_a_fit(seed):
-    """With or without missing values, of few rows or many, weighted or not."""
+    """With or without missing and wild values, weights, and entries of zero."""
     rng = np.random.default_rng(seed)
     n = int(rng.choice([POINTS - 1, POINTS + 1, 300, 2500]))
     X = drawn_columns(rng, n)
-    X[rng.random(X.shape) < rng.choice([0, 0.3, 0.6])] = np.nan
+    X[rng.integers(n), 0] = 1e12
+    if seed < 3:
+        X = sparse.csr_matrix(X)
+    else:
+        X[rng.random(X.shape) < rng.choice([0, 0.3, 0.6])] = np.nan
+        X[:, rng.integers(7)] = rng.choice([np.nan, 1.0])
     y = rng.normal(size=n)
     weights = rng.integers(1, 4, size=n) if seed % 2 else None
     options = {"hidden_layer_sizes": 2, "n_members": 1, "random_state": 0}
     whole = TwoLayerRegressor(max_iter=1, **options).fit(X, y, weights)
     part = TwoLayerRegressor(**options).partial_fit(X, y, weights)
     theirs, ours = (m._fitted.inputs.scaling for m in (whole, part))
-    for name in ("centre", "factor", "limits"):
-        assert_allclose(
-            getattr(ours, name), getattr(theirs, name), rtol=1e-12, err_msg=name
-        )
+    assert_allclose(ours.factor, theirs.factor, rtol=1e-12)
+    assert_allclose(ours.limits, theirs.limits, rtol=1e-12)
+    if seed >= 3:
+        assert_allclose(ours.centre, theirs.centre, rtol=1e-12)
 
 
 def still(model):
