@@ -9,6 +9,7 @@ def parts(n, length):
     return [slice(start, start + length) for start in range(0, n, length)]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def activations(fitted, X):
     """The hidden layer of rows: activations, (n, n_hidden), and backward pass.
 
@@ -21,11 +22,11 @@ def activations(fitted, X):
     X = fitted.seen(X)
     a1 = np.asarray(X @ W1.astype(np.result_type(X.dtype, W1.dtype), copy=False)) + b1
     forward, backward = fitted.network.activation.bind(a1.shape, a1.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        forward(a1)
+    forward(a1)
     return a1, backward
 
 
+@np.errstate(over="ignore", invalid="ignore")  # it may be beyond the dtype
 def input_gradient(fitted, X):
     """Derivatives of the scores of encoded rows: (n, n_outputs, n_encoded)."""
     W1, _, W2, _, V = fitted.weights
@@ -36,6 +37,10 @@ def input_gradient(fitted, X):
         delta = np.tile(W2[:, k].astype(a1.dtype, copy=False), (len(a1), 1))
         backward(a1, delta)
         gradient[:, k] = delta @ W1.T
+        if not np.isfinite(gradient[:, k]).all():  # say, infinity minus infinity
+            c, by_feature = np.abs(W2[:, k]).max(), np.abs(W1).max(axis=1)
+            by_feature[by_feature == 0] = 1
+            gradient[:, k] = (delta / c) @ (W1.T / by_feature) * by_feature * c
     if V is not None:
         gradient += V.T
     known = fitted.inside(X)

@@ -182,14 +182,14 @@ def split_few(n, strata, fraction, random_state):
     train, validation : ndarray of int
     """
     order = random_state.permutation(n)
+    why = "no class has a second row" if strata is not None else "there is no second"
     strata = np.zeros(n) if strata is None else strata.reshape(n)
     _, first, classes = np.unique(strata[order], return_index=True, return_inverse=True)
     others = np.delete(np.arange(n), first)
     if len(others) == 0:
         raise ValueError(
-            f"early_stopping=True cannot hold out a row: n_samples={n}, and no class "
-            "has a second row to learn from. Set early_stopping=False, or pass X_val "
-            "and y_val."
+            f"early_stopping=True cannot hold out a row: n_samples={n}, and {why} to "
+            "learn from. Set early_stopping=False, or pass X_val and y_val."
         )
     others = order[others[np.argsort(classes[others], kind="stable")]]
     wanted = max(math.ceil(fraction * n), 2 if n >= 4 else 1)

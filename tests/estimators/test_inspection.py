@@ -137,6 +137,21 @@ def test_gradient_is_in_the_users_units(kind):
 # feature_importances_.
 
 
+@pytest.mark.parametrize(("dtype", "unit"), [("f4", 1e-25), ("f8", 1e-200)])
+def test_gradient_beyond_the_dtype_is_infinite(dtype, unit):
+    """By its sign, and without a warning of numpy, which would be an error here."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    small, plain = (
+        TwoLayerRegressor(5, random_state=0).fit((X * u).astype(dtype), X[:, 0] / u)
+        for u in (unit, 1.0)
+    )
+    gradient = small.input_gradient((X * unit).astype(dtype))
+    with np.errstate(over="ignore"):
+        expected = plain.input_gradient(X) / unit / unit
+    assert_allclose(gradient, expected, rtol=1e-3)
+
+
 def test_importances_find_what_matters():
     """For any scale and any target; a constant has none, and they sum to 1."""
     rng = np.random.RandomState(1)
