@@ -366,7 +366,7 @@ def _facts(X, rows, sample_weight) -> Any:
     weight = len(X) if rows is None else len(rows)
     if sample_weight is not None:
         weight = sample_weight.sum()
-    missing = 0.0
+    missing: Any = 0.0
     if np.isnan(low).any():  # a minimum propagates NaN
         gone = np.isnan(X)
         missing = gone.sum(axis=0).astype(np.float64)
