@@ -363,8 +363,9 @@ class MemoryRows:
         if in_turn and not one_part:
             return data, held_out([validation])
         weights = validation_weights(weights, validation)
-        own = self.X, validation, self.Y[validation], weights
-        return data, view.validation_set(network, request, *own)
+        Y = self.Y[validation]
+        validate = view.validation_set(network, request, self.X, validation, Y, weights)
+        return data, validate
 
     def adapted(self, solver):
         """The solver for rows in memory: itself."""
@@ -411,10 +412,12 @@ class View:
 
     def estimator(self, parameters):
         """An estimator with these parameters, as if fitted."""
-        found = on_columns(parameters, self.rotation), self.dtype
-        rest = self.recipe, self.inputs, self.targets
+        parameters = on_columns(parameters, self.rotation)
+        fitted = FittedNetwork.of(
+            parameters, self.dtype, self.recipe, self.inputs, self.targets
+        )
         model = self.recipe.estimator()
-        model._take(self.features | FittedNetwork.of(*found, *rest).attributes())
+        model._take(self.features | fitted.attributes())
         return model
 
     def score_of(self, Y, sample_weight):
@@ -434,11 +437,11 @@ class View:
         targets, metric = self.targets, self.recipe.metric
         score = self.score_of(Y, sample_weight)
         if metric.is_scorer:
-            own = request.validation_rows(rows)
+            X_given, y_given = request.validation_rows(rows)
 
             def score(z, parameters):
-                view = self.estimator(parameters)
-                return metric.score(view, *own, sample_weight)
+                model = self.estimator(parameters)
+                return metric.score(model, X_given, y_given, sample_weight)
 
         return ValidationSet(
             network,
