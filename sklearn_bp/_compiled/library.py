@@ -125,9 +125,7 @@ def fields(pointers, integers, numbers=""):
 
 
 # The features of a job's rows, dense or CSR: its first fields.
-FEATURES = fields(
-    "X indptr indices", "row_stride column_stride indices_are_long by_gemm"
-)
+FEATURES = fields("X indptr indices", "row_stride column_stride is_long by_gemm")
 
 
 def set_dense(job, X, strides):
@@ -159,7 +157,7 @@ def set_sparse(job, X, dtype):
     job.set("X", as_c(X.data[:length], dtype, (length,)))
     job.set("indptr", indptr)
     job.set("indices", indices)
-    job.indices_are_long = is_long
+    job.is_long = is_long
 
 
 def takes_gemm(X, h, dtype):
