@@ -59,13 +59,13 @@ def main():
     print(
         "\nThe output is above 1/2 where, in the hidden units' plane,\n"
         f"    {w[0]:.2f} hidden1 {w[1]:+.2f} hidden2 {b:+.2f} > 0:\n"
-        "a straight line now parts the two classes."
+        "a straight line now separates the two classes."
     )
     return network
 
 
 def draw(network):
-    """The hidden units' plane, and the line that parts the classes in it."""
+    """The hidden units' plane, and the line that separates the classes in it."""
     import matplotlib.pyplot as plt
 
     a1 = hidden(network, X)

@@ -2,9 +2,9 @@
 XOR: what the hidden layer sees
 ===============================
 
-Watch a hidden layer move four points until one line parts them.
+Watch a hidden layer move four points until one line separates them.
 
-XOR is 1 where exactly one of its two inputs is 1. No straight line parts (0,1) and
+XOR is 1 where exactly one of its two inputs is 1. No straight line separates (0,1) and
 (1,0) from (0,0) and (1,1), so a single layer cannot compute it. A network with two
 hidden units can (Rumelhart, Hinton and Williams 1986). Its hidden layer gives each
 point new coordinates, the activations of the two units, and in these coordinates one
