@@ -254,8 +254,8 @@ def test_partial_fit_after_fit(solver):
     assert model.loss_curve_[:3] == curve
     assert len(model.loss_curve_) == model.n_iter_ == model.best_iter_ == 4
     assert model.t_ == 4 * 53
-    # "adaptive" has no plateau yet in the first epoch of a fit; some others ask how many
-    # steps max_iter takes, which is not the same in the two.
+    # "adaptive" has no plateau yet in the first epoch of a fit; some others depend on
+    # the number of steps in max_iter, which is not the same in the two.
     schedule = SOLVERS[solver].get("learning_rate", "constant")
     if schedule != "adaptive" and not ends_with_max_iter(schedule):
         assert_allclose(flat(model), flat(warm), rtol=1e-12, atol=1e-14)
