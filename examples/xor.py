@@ -7,7 +7,7 @@ See how two hidden units solve what a single layer cannot.
 No single layer can compute XOR, because no straight line separates (0,1) and (1,0) from
 (0,0) and (1,1). A hidden layer moves the four points to where a line can (Rumelhart,
 Hinton and Williams 1986). The network is trained by batch gradient descent on the
-squared error of sigmoids, until the error is small enough.
+squared error of sigmoids, until the error is small enough. ::
 
     python examples/xor.py
 """

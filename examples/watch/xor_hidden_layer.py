@@ -19,7 +19,7 @@ two units, and the output is 1/2 on the black line. Press play:
 At first the output is near 1/2 for each point. Then the points drift apart. (0,1) and
 (1,0) move towards each other, until the line of the output has them on one side, and
 the other two points on the other side. On the left, the two dashed lines end up as the
-edges of a band around (0,1) and (1,0).
+edges of a band around (0,1) and (1,0). ::
 
     python examples/watch/xor_hidden_layer.py
 """
