@@ -27,7 +27,7 @@ _BEGAN: "WeakKeyDictionary[_Context, float]" = WeakKeyDictionary()
 
 
 class _Context(Protocol):
-    """What these callbacks read of scikit-learn's `CallbackContext`."""
+    """The attributes of scikit-learn's `CallbackContext` that our callbacks read."""
 
     task_name: str
     max_subtasks: int | None

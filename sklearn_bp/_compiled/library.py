@@ -38,7 +38,7 @@ LOSSES = {
 }
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
-# BLAS counts in C ints, and so do sparse rows their columns.
+# BLAS counts in C ints, and sparse rows count their columns in them.
 MOST = 2**31 - 1
 
 # If a larger share of the numbers is stored, products of dense copies are faster than

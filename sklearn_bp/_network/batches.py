@@ -81,7 +81,7 @@ class Data:
 
     @classmethod
     def weighted(cls, X, Y, sample_weight, alpha, rows=None, scaling=None):
-        """From the sample weights of the user, or None.
+        """The `Data` with normalized weights, from the user's sample weights or None.
 
         Parameters
         ----------
