@@ -241,10 +241,11 @@ class HeldOut(_ValidationRows):
     def scores(self, parameters):
         """Scores of the held-out rows, member by member, (n_held_out, n_outputs)."""
         if self._at_once is None:
-            if _compiled.Scores.cover(self.network, self.X, self.scaling, parameters):
-                dtype = parameters.flat.dtype
-                own = self.network, self.X, self.rows, self.scaling, dtype
-                self._at_once = _compiled.Scores(*own)
+            network, X, dtype = self.network, self.X, parameters.flat.dtype
+            if _compiled.Scores.cover(network, X, self.scaling, parameters):
+                self._at_once = _compiled.Scores(
+                    network, X, self.rows, self.scaling, dtype
+                )
             elif self._are_few(parameters):
                 self._at_once = _AtOnce(self.network, self.X, self.rows, parameters)
         if self._at_once is not None:
