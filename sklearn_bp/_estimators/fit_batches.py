@@ -5,6 +5,7 @@ function, a file reader.
 """
 
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -31,7 +32,7 @@ def fit_batches(estimator: E, source: Source, epochs: int, **options: Any) -> E:
     source : iterable, or callable that returns an iterable
     epochs : int
     """
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+    if isinstance(epochs, bool) or not isinstance(epochs, Integral) or epochs < 1:
         raise ValueError(f"epochs must be an int >= 1. Got {epochs!r} instead.")
     if epochs > 1:
         _check_repeats(source, f"epochs={epochs} read it as many times")

@@ -284,6 +284,11 @@ def test_epochs_are_whole_numbers(epochs):
         TwoLayerRegressor(**STREAM).fit_batches(CHUNKS["plain"], epochs=epochs)
 
 
+def test_epochs_may_be_an_int_of_numpy():
+    two = TwoLayerRegressor(**STREAM).fit_batches(CHUNKS["plain"], epochs=np.int64(2))
+    assert two.n_iter_ == 2 * len(CHUNKS["plain"])
+
+
 def test_a_source_that_is_used_up_is_noticed():
     chunks = iter(CHUNKS["plain"])
     with pytest.raises(ValueError, match="no batch in epoch 2 of 2"):
