@@ -131,9 +131,16 @@ def store(estimator, given):
 
 
 def values_of(estimator):
-    """The current parameters of an estimator, a dict."""
+    """The current parameters of an estimator, a dict; integers as those of Python.
+
+    Sums of numpy's may be beyond their dtype, as 100 + 100 is for an int8.
+    """
     own = vars(estimator)
-    return {name: own[name] for name in estimator._parameters}
+    values = {name: own[name] for name in estimator._parameters}
+    return {
+        name: int(value) if isinstance(value, np.integer) else value
+        for name, value in values.items()
+    }
 
 
 def check_parameters(kind, table, values):
@@ -161,6 +168,7 @@ def check_parameters(kind, table, values):
 def hidden_units(kind, value):
     """The number of hidden units, from an int or a sequence of one."""
     is_sequence = hasattr(value, "__iter__") and not isinstance(value, str)
+    is_sequence = is_sequence and getattr(value, "ndim", 1) > 0
     sizes = list(value) if is_sequence else [value]
     if not all(isinstance(n, Integral) and not isinstance(n, bool) for n in sizes):
         raise TypeError(

@@ -313,10 +313,10 @@ class RealTargets:
         known = self.range
         if known is None or self.extrapolation == np.inf:
             return None
-        if self.prediction_scaling is self.unit is None:
-            margin = self.extrapolation * (known[1] - known[0])
-            return np.stack([known[0] - margin, known[1] + margin])
-        with np.errstate(over="ignore"):  # targets near the limits of float64
+        with np.errstate(over="ignore"):  # near the limits of float64
+            if self.prediction_scaling is self.unit is None:
+                margin = self.extrapolation * (known[1] - known[0])
+                return np.stack([known[0] - margin, known[1] + margin])
             margin = self.extrapolation * finite(known[1] - known[0])
             return finite(np.stack([known[0] - margin, known[1] + margin]))
 

@@ -95,6 +95,7 @@ PARAMETERS = {
         ("5", TypeError, "an int or a sequence of one int"),
         (None, TypeError, "an int or a sequence of one int"),
         (True, TypeError, "an int or a sequence of one int"),
+        (np.array(5), TypeError, "an int or a sequence of one int"),
         ((5.5,), TypeError, "an int or a sequence of one int"),
     ],
     "activation": [
@@ -287,6 +288,40 @@ def test_numpy_numbers_are_numbers(kind):
         shuffle=np.bool_(True),
     )
     assert_array_equal(flat(model), flat(fitted("classifier")))
+
+
+@over_tasks
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.uint64])
+def test_integers_of_any_dtype_are_integers(task, kind):
+    """Also where sums of them would not fit their dtype."""
+    values = {
+        "hidden_layer_sizes": 100,
+        "batch_size": 7,
+        "max_iter": 3,
+        "n_iter_no_change": 2,
+        "n_members": 2,
+        "random_state": 5,
+    }
+    plain = fitted(task, **values, standardize=True)
+    model = fitted(
+        task, **{name: kind(v) for name, v in values.items()}, standardize=True
+    )
+    assert_array_equal(flat(model), flat(plain))
+    for name, value in values.items():
+        assert type(model.get_params()[name]) is kind, value
+    assert_array_equal(
+        flat(model.partial_fit(X, TASKS[task][1])),
+        flat(plain.partial_fit(X, TASKS[task][1])),
+    )
+
+
+@pytest.mark.parametrize("extrapolation", [1e300, np.finfo(float).max])
+@pytest.mark.parametrize("unit", [1.0, 1e-300, 1e300])
+def test_extrapolation_of_any_size(extrapolation, unit):
+    options = {"standardize": True, "early_stopping": True}
+    model = fitted("regressor", SIGNAL * unit, extrapolation=extrapolation, **options)
+    free = fitted("regressor", SIGNAL * unit, extrapolation=np.inf, **options)
+    assert_allclose(model.predict(X), free.predict(X), rtol=1e-12)
 
 
 # Data.
