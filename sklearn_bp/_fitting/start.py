@@ -16,7 +16,7 @@ from sklearn_bp._fitting.fitted_network import packed
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
 from sklearn_bp._tables.reexpress import Curved, Reexpression, Scalings
-from sklearn_bp._tables.values import unmasked
+from sklearn_bp._tables.values import named_errors, unmasked
 from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
 from sklearn_bp.activations import is_same_activation
@@ -320,8 +320,8 @@ def check_start(coef_init, intercept_init, shape, n_members, skip_layer):
         raise ValueError("coef_init and intercept_init belong together: pass both.")
     (d, h, k), h_all = shape, shape[1] * n_members
     wanted = [(d, h_all), (h_all, k)] + ([(d, k)] if skip_layer else [])
-    coefs = [_finite(w, "coef_init") for w in coef_init]
-    intercepts = [_finite(b, "intercept_init") for b in intercept_init]
+    coefs = _finite_arrays(coef_init, "coef_init")
+    intercepts = _finite_arrays(intercept_init, "intercept_init")
     found = [w.shape for w in coefs]
     # Without a third array the skip layer starts at zero.
     if found not in (wanted, wanted[:2]) or [b.shape for b in intercepts] != [
@@ -337,8 +337,23 @@ def check_start(coef_init, intercept_init, shape, n_members, skip_layer):
     return coefs[:2], intercepts, coefs[2] if len(coefs) == 3 else skip
 
 
-def _finite(values, name):
-    values = unmasked(values, name)
-    return check_array(
-        values, ensure_2d=False, dtype=np.float64, input_name=name, copy=True
-    )
+def _finite_arrays(arrays, name):
+    """The finite arrays of a list, in float64."""
+    if isinstance(arrays, str | dict) or not np.iterable(arrays):
+        raise TypeError(
+            f"{name} must be a list of arrays. Got {type(arrays).__name__} instead."
+        )
+    found = []
+    for values in arrays:
+        values = unmasked(values, name)
+        with named_errors(name):
+            found.append(
+                check_array(
+                    values,
+                    ensure_2d=False,
+                    dtype=np.float64,
+                    input_name=name,
+                    copy=True,
+                )
+            )
+    return found

@@ -128,11 +128,15 @@ B = [np.zeros(3), np.zeros(1)]
         (W, B[:1], "intercept_init of"),
         ([*W, np.zeros((4, 1))], B, "coef_init must be arrays of shapes"),
         ([W[0] * np.nan, W[1]], B, "coef_init contains NaN"),
-        ([["a"], W[1]], B, "could not convert"),
+        ([["a"], W[1]], B, "coef_init: could not convert"),
+        (3, B, "coef_init must be a list of arrays. Got int"),
+        (W, np.array(1.0), "intercept_init must be a list of arrays. Got ndarray"),
+        ("ab", B, "coef_init must be a list of arrays. Got str"),
+        ({0: W[0], 1: W[1]}, B, "coef_init must be a list of arrays. Got dict"),
     ],
 )
 def test_bad_starts_are_refused(coefs, intercepts, message):
     model = TwoLayerClassifier(3)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         model.fit(X, SIGNAL > 0, coef_init=coefs, intercept_init=intercepts)
     assert not hasattr(model, "coefs_")
