@@ -1,8 +1,8 @@
 """Ensemble members that see the numeric columns encoded by bins as well.
 
 With numeric_encoding="auto" a fit trains twice.  The members of the first training see
-only the columns.  The second training has half as many networks of half the hidden
-units, which see the columns and their bins (`_tables.piecewise_linear`).  They are
+only the columns.  The second training has up to four networks of half the hidden units,
+which see the columns and their bins (`_tables.piecewise_linear`).  They are
 better at steps, at heavy tails and if most columns are noise, and worse at smooth
 functions of several columns.  Pairs of them become members of the usual size.  The
 scores are
@@ -135,11 +135,11 @@ def is_encoded(fitting):
 def _smaller(settings):
     """The settings of the second training, with fewer and smaller networks."""
     d, h, k = settings.shape
-    n_members, odd = settings.n_members // 2, h % 2
+    n_members, odd = min(settings.n_members, 4), h % 2
     if odd:  # pairs of halves would have another number of units
-        n_members //= 2
+        n_members = 2
     shape = d, h if odd else h // 2, k
-    return replace(settings, n_members=max(2, n_members), shape=shape)
+    return replace(settings, n_members=n_members, shape=shape)
 
 
 def _fresh(settings, rows, constant, before):

@@ -11,6 +11,7 @@ from sklearn_bp._fitting.defaults import (
     holds_out,
     members,
     penalty,
+    rate_factor,
     resolve,
     rows_per_penalty,
     scale_speed,
@@ -47,6 +48,8 @@ class Settings:
         The most steps, whatever the epochs.
     usual : bool
         From `is_usual`; False for partial_fit.
+    faster : float
+        From `rate_factor`.
     rows_per_batch : callable(n_rows) -> int
         The rule for batch_size="by_rows".
     """
@@ -64,6 +67,7 @@ class Settings:
     many: int
     most_steps: float
     usual: bool
+    faster: float
     rows_per_batch: Any
 
     @classmethod
@@ -109,7 +113,7 @@ class Settings:
             n_rows,
             n_seen,
             (d, recipe.n_hidden, n_outputs),
-            members(recipe, n_rows, d, row_length, n_outputs),
+            members(recipe, n_rows, d, row_length, n_outputs, usual),
             penalty(recipe, n_seen, wide, n_binned),
             not rows.request.incremental and holds_out(recipe, n_rows),
             wide,
@@ -117,6 +121,7 @@ class Settings:
             many,
             SPARSE_WIDE_STEPS if wide_of else math.inf,
             usual,
+            rate_factor(n_rows, rows.targets.labelled) if usual else 1.0,
             by_rows or rows.rows_per_batch,
         )
 
@@ -145,6 +150,7 @@ class Settings:
             self.many,
             self.most_steps,
             self.usual,
+            self.faster,
         )
 
     def penalty_rows(self, n_rows, batch_size):
