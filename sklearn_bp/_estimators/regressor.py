@@ -177,7 +177,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     shuffle : bool or 'blocks', default=True
         Whether to shuffle the rows before each epoch. 'blocks' is for files larger than
-        memory: it shuffles stretches of 4 MB, then the rows of 16 stretches together.
+        memory: it shuffles chunks of 4 MB, then the rows of 16 chunks together.
 
     warm_start : bool, default=False
         Whether fit continues from the weights of the last fit. The optimizer and the
@@ -470,7 +470,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     fit keeps only the weights, so a later partial_fit starts with a fresh optimizer.
     partial_fit keeps the optimizer: with an int `random_state`, n calls of it on the
     same data equal fit with max_iter=n if fit holds no rows out, that is, with
-    early_stopping=False or fewer than 100 rows.
+    early_stopping=False or fewer than 100 rows. With learning_rate_init='auto', X must
+    have at most 128 columns for that.
 
     The intervals of `predict_interval` are those of split-conformal prediction [6]_.
 
@@ -494,14 +495,13 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler, scale
     >>> from sklearn_bp import TwoLayerRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> network = TwoLayerRegressor(20, learning_rate_init=0.01, random_state=0)
-    >>> model = make_pipeline(StandardScaler(), network).fit(X, scale(y))
-    >>> model.score(X, scale(y)) > 0.5
+    >>> model = TwoLayerRegressor(random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.5
     True
+    >>> model.predict_interval(X[:3], coverage=0.9).shape
+    (3, 2)
     """
 
     __module__ = "sklearn_bp"  # the name in files of fitted estimators

@@ -133,7 +133,7 @@ def rows_per_round(n_rows):
 def penalty(recipe, n_rows, wide=0.0, n_binned=0):
     """`alpha` for this number of rows, including held-out rows.
 
-    `wide` and `n_binned` are as in `resolve`.
+    `wide` is the `wide_rate` of `Settings`; `n_binned` is as there.
 
     A step divides alpha by the rows of its batch.  A penalty helps more with fewer
     rows; if no rows are held out, it is the only regularization.
@@ -176,15 +176,6 @@ def starting_rate(n_features):
     input by up to the rate times the sum of its features.
     """
     return min(max(0.01 * math.sqrt(10 / n_features), 0.002), 0.01)
-
-
-def rate_by_columns(n_features, n_binned, many, faster):
-    """The learning rate of data that is not wide; arguments as in `resolve`."""
-    if n_binned:
-        return ENCODED_RATE_OF_FEW if many else ENCODED_RATE
-    if many:
-        return RATE_OF_MANY if n_features > MANY_COLUMNS else RATE_OF_FEW
-    return faster * starting_rate(n_features)
 
 
 def is_usual(recipe, n_rows, n_columns):
@@ -254,7 +245,7 @@ def epochs_of_encoded(recipe, n_rows, n_columns, of_classes):
 
 
 def scale_speed(recipe, many, n_binned):
-    """The speed of a scaling layer; 0 without one.  See `resolve` for the others."""
+    """The speed of a scaling layer; 0 without one.  `many` is an `epoch_limit`."""
     if not recipe.learns_scales(n_binned > 0):
         return 0.0
     if many:
@@ -291,59 +282,3 @@ def members_to_continue_with(recipe, n_fitted):
 def most_members(recipe):
     """The largest number that `members` can return."""
     return MOST_MEMBERS if recipe.n_members == "auto" else int(recipe.n_members)
-
-
-def resolve(
-    recipe,
-    n_rows,
-    n_features,
-    alpha,
-    few,
-    by_rows=rows_per_batch,
-    n_seen=None,
-    wide=0.0,
-    n_binned=0,
-    many=0,
-    most_steps=math.inf,
-    usual=False,
-    faster=1.0,
-):
-    """The values of "auto" and "full" for a training set of this shape.
-
-    `few` tells whether fewer than FEW_ROWS rows have non-zero weight.  `by_rows` is the
-    rule for batch_size="by_rows".  `n_seen` is the number of rows of a stream so far.
-    `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
-    0 otherwise.  `n_binned` is the number of columns that are encoded by bins too;
-    `many` is the `epochs_of_encoded` if there are any, and the `epochs_of_many`
-    otherwise.  max_iter="auto" is for no more than `most_steps`; `usual` is from
-    `is_usual`, and `faster` is the `rate_factor` of such a fit.
-    """
-    batch_size = recipe.batch_size
-    if batch_size == "auto":
-        batch_size = 200
-    elif batch_size == "by_rows":
-        batch_size = n_rows if few else by_rows(n_seen or n_rows)
-    elif batch_size == "full":
-        batch_size = n_rows
-    batch_size = min(batch_size, n_rows)
-    n_steps = math.ceil(n_rows / batch_size)
-    max_iter, n_iter_no_change = recipe.max_iter, recipe.n_iter_no_change
-    if max_iter == "auto":
-        max_iter = 400
-        if few:
-            max_iter = WIDE_EPOCHS if wide else 200
-        elif many:
-            max_iter = min(max(many, math.ceil(STEPS_OF_MANY / n_steps)), max_iter)
-        if most_steps < math.inf:
-            max_iter = min(max_iter, math.ceil(most_steps / n_steps))
-    if n_iter_no_change == "auto":
-        brief = many and not n_binned
-        patience = 0 if brief else WIDE_PATIENCE if wide else 300
-        n_iter_no_change = max(5 if usual else 8, math.ceil(patience / n_steps))
-    rate = recipe.learning_rate_init
-    if rate == "auto":
-        rate = wide or rate_by_columns(n_features, n_binned, many, faster)
-    penalty_rows = rows_per_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
-    if penalty_rows is not None:
-        alpha *= batch_size / penalty_rows  # the equivalent value
-    return Resolved(alpha, batch_size, float(rate), max_iter, n_iter_no_change)
