@@ -248,10 +248,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Number of networks in the ensemble. They have `hidden_layer_sizes` units each,
         start from different weights, and are trained side by side. The result is one
         network of all their units, whose scores are the mean of theirs. 'auto' is 8,
-        but 4 or 2 if rows are expensive: if the number of outputs, plus for CSR data
-        the stored numbers per row and the columns over an eighth of a batch of
-        'by_rows', is more than 1,024 or 1,536. partial_fit and warm_start continue with
-        the number of the first fit.
+        and 4 in a usual fit (see `early_stopping`) of 3,000 or more rows. It is 4 or 2
+        if rows are expensive: if the number of outputs, plus for CSR data the stored
+        numbers per row and the columns over an eighth of a batch of 'by_rows', is more
+        than 1,024 or 1,536. partial_fit and warm_start continue with the number of the
+        first fit.
 
     standardize : bool, default=True
         Whether to train on scaled features. A feature becomes (x - median) /

@@ -98,20 +98,21 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         If held-out rows decide when to stop and n_iter_no_change='auto', fit drops the
         'auto' penalty once the patience is used up, and continues from the best weights
         with half the patience and a tenth of `tol`. In a usual fit (see
-        `early_stopping`), a constant 'auto' rate is 0.3 times as large then.
+        `early_stopping`), a constant 'auto' rate is halved then.
 
     learning_rate_init : float or 'auto', default='auto'
         Initial learning rate. 'auto' is 0.01 for up to 10 features and 0.01 sqrt(10 /
-        n_features) for more, but at least 0.002. For wide data (see `standardize`) it
-        is 0.03, or 0.02 if the data is sparse, times sqrt(400 / n_samples) from 400
-        rows on. For other dense data of more than 128 columns, or of more than 20 with
-        eight rows for each, fewer than 1,000 rows and early stopping, `fit` takes 0.01
-        with `standardize` and an adaptive solver, and fewer epochs (see `max_iter`).
-        Not used by 'lbfgs'.
+        n_features) for more, but at least 0.002. In a usual fit (see `early_stopping`)
+        it is twice that, and 1.5 times from 3,000 rows on. For wide data (see
+        `standardize`) it is 0.03, or 0.02 if the data is sparse, times sqrt(400 /
+        n_samples) from 400 rows on. For other dense data of more than 128 columns,
+        `fit` takes 0.01 with `standardize` and an adaptive solver, and fewer epochs
+        (see `max_iter`); for more than 20 columns with eight rows for each, fewer than
+        1,000 rows and early stopping, 0.02 and fewer epochs. Not used by 'lbfgs'.
 
     max_iter : int or 'auto', default='auto'
         Maximum number of epochs; for 'lbfgs', of iterations. 'auto' is 400, and 200 for
-        fewer than 100 rows (60 for wide data). Where `learning_rate_init` is 0.01 for
+        fewer than 100 rows (60 for wide data). Where `learning_rate_init` depends on
         more than 20 or 128 columns, it is 500 / sqrt(n_features), beyond 1,024 columns
         16,000 / n_features, and at least 160 steps. For wide sparse data it is 4,200
         steps, if these are fewer. Reaching it does not warn.
@@ -256,10 +257,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Number of networks in the ensemble. They have `hidden_layer_sizes` units each,
         start from different weights, and are trained side by side. The result is one
         network of all their units, whose scores are the mean of theirs. 'auto' is 8,
-        but 4 or 2 if rows are expensive: if the number of outputs, plus for CSR data
-        the stored numbers per row and the columns over an eighth of a batch of
-        'by_rows', is more than 1,024 or 1,536. partial_fit and warm_start continue with
-        the number of the first fit.
+        and 4 in a usual fit (see `early_stopping`) of 3,000 or more rows. It is 4 or 2
+        if rows are expensive: if the number of outputs, plus for CSR data the stored
+        numbers per row and the columns over an eighth of a batch of 'by_rows', is more
+        than 1,024 or 1,536. partial_fit and warm_start continue with the number of the
+        first fit.
 
     standardize : bool, default=True
         Whether to train on scaled features and, for all losses but 'poisson' and

@@ -24,10 +24,15 @@ TOLERANCE = 1e-4
 # are held out in turn.  It takes fewer steps than others: its batches are shorter, and
 # its patience is five epochs if these are more than 300 steps.  An improvement counts
 # if it is a share of the lowest held-out loss, for classes (True) and regressions.
-# Once the penalty is dropped, the rate is lower.
+# Regressions start with a higher rate, and with a lower one once the penalty is
+# dropped.  From MANY_ROWS rows on, four networks are as good as eight, and the factor
+# on the rate of a regression is lower.
 USUAL_ROWS = 300
+MANY_ROWS = 3000
 SHARE_OF_LOSS = {True: 0.001, False: 0.002}
-RELAXED_RATE = 0.3
+RATE_OF_REGRESSIONS = 2.0
+RATE_OF_MANY_ROWS = 1.5
+RELAXED_RATE = 0.5
 
 # Maximum length of each member's gradient in streams of regressions with solver="sgd".
 # If rows are in an order, the next part is unlike those before, and the network may be
@@ -64,12 +69,13 @@ ENCODED_PENALTY = 1.5
 # tell the columns that count from the many others.
 #
 # Regressions of few rows, but several per column, that hold rows out follow these rules
-# from fewer columns on.  A second training, on columns encoded by bins too, then has a
-# higher rate and fewer epochs.
+# from fewer columns on, with twice the rate.  A second training, on columns encoded by
+# bins too, then has a higher rate and fewer epochs.
 MANY_COLUMNS = 128
 MANY_COLUMNS_OF_FEW = 20
 FEW_FOR_COLUMNS = 1000
 ROWS_PER_COLUMN = 8
+RATE_OF_FEW = 0.02
 ENCODED_RATE_OF_FEW = 0.03
 ENCODED_EPOCHS_OF_FEW = 80
 EPOCHS_OF_MANY = {True: 1000, False: 500}
@@ -81,6 +87,7 @@ RATE_OF_MANY = 0.01
 # numpy take much of the time.
 MEMBERS_BY_COST = {1024: 8, 1536: 4}
 FEWEST_MEMBERS = 2
+MEMBERS_OF_MANY_ROWS = 4
 MOST_MEMBERS = 8
 
 
@@ -193,6 +200,13 @@ def is_usual(recipe, n_rows, n_columns):
     return bool(scaled and of_usual_size and holds_out(recipe, n_rows))
 
 
+def rate_factor(n_rows, of_classes):
+    """The factor on the starting rate of a usual fit."""
+    if of_classes:
+        return 1.0
+    return RATE_OF_MANY_ROWS if n_rows >= MANY_ROWS else RATE_OF_REGRESSIONS
+
+
 def share_that_counts(recipe, loss):
     """The smallest improvement that counts in a usual fit; 0 for `tol` itself.
 
@@ -254,8 +268,10 @@ def scale_speed(recipe, many, n_binned):
     return min(max(0.1 * n_binned, 1.0) * SCALE_SPEED, FAST_SCALES)
 
 
-def members(recipe, n_rows, n_features, row_length, n_outputs):
+def members(recipe, n_rows, n_features, row_length, n_outputs, usual=False):
     """`n_members` of a new fit; "auto" depends on the cost of one row.
+
+    A `usual` fit of many rows has fewer, too.
 
     The cost of a row is its outputs plus, for CSR data, its stored numbers and its
     share of the optimizer's step over all weights.  That share may be most of the cost:
@@ -269,7 +285,8 @@ def members(recipe, n_rows, n_features, row_length, n_outputs):
     if row_length < n_features:
         cost += row_length + 8 * n_features / rows_per_batch(n_rows)
     enough = (n for most, n in MEMBERS_BY_COST.items() if cost <= most)
-    return next(enough, FEWEST_MEMBERS)
+    found = next(enough, FEWEST_MEMBERS)
+    return min(found, MEMBERS_OF_MANY_ROWS) if usual and n_rows >= MANY_ROWS else found
 
 
 def members_to_continue_with(recipe, n_fitted):

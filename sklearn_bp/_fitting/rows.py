@@ -34,6 +34,7 @@ from sklearn_bp._fitting.defaults import (
     is_usual,
     members,
     most_members,
+    rate_factor,
     rows_per_batch,
     rows_per_short_batch,
     rows_to_repeat,
@@ -320,13 +321,14 @@ class MemoryRows:
         rules: dict[str, Any] = {"rows_per_batch": rows_per_batch}
         if not incremental:
             rules |= self._wide_rules() or self._rules_of_columns(inputs.bins)
+        usual = rules.get("usual", False)
         return Settings(
             recipe=recipe,
             incremental=incremental,
             n_rows=n_rows,
             n_seen=n_seen,
             shape=(n_inputs, recipe.n_hidden, n_outputs),
-            n_members=members(recipe, n_rows, n_inputs, length, n_outputs),
+            n_members=members(recipe, n_rows, n_inputs, length, n_outputs, usual),
             **rules,
         )
 
@@ -352,6 +354,8 @@ class MemoryRows:
         usual = not limit and is_usual(recipe, n_rows, n_columns)
         if usual and not is_sparse:
             rules["rows_per_batch"] = rows_per_short_batch
+        if usual:
+            rules["rate_factor"] = rate_factor(n_rows, self.targets.labelled)
         return rules | {"epoch_limit": limit, "usual": usual}
 
     # Training.

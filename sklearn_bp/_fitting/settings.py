@@ -40,6 +40,8 @@ class Settings:
         The most steps, whatever the epochs.
     usual : bool, default=False
         From `is_usual`; False for partial_fit.
+    rate_factor : float, default=1.0
+        The factor on the starting rate of a usual fit.
     """
 
     recipe: Any
@@ -54,6 +56,7 @@ class Settings:
     epoch_limit: int = 0
     step_limit: float = math.inf
     usual: bool = False
+    rate_factor: float = 1.0
 
     @property
     def few(self):
@@ -138,6 +141,8 @@ class Settings:
         if self.n_binned:
             few = self.epoch_limit
             return defaults.ENCODED_RATE_OF_FEW if few else defaults.ENCODED_RATE
+        n_features, *_ = self.shape
         if self.epoch_limit:
-            return defaults.RATE_OF_MANY
-        return defaults.starting_rate(self.shape[0])
+            few = n_features <= defaults.MANY_COLUMNS
+            return defaults.RATE_OF_FEW if few else defaults.RATE_OF_MANY
+        return self.rate_factor * defaults.starting_rate(n_features)

@@ -142,15 +142,15 @@ class Fitting:
             ),
         )
 
-    def kept(self, result):
-        """Parameters on encoded columns, and calibrated targets."""
-        targets = self.targets.calibrated(self.validate, result.parameters)
-        return on_columns(result.parameters, self.rows.rotation), targets
-
     def ended(self, result, resolved):
         """The `Fit` of a TrainingResult."""
+        targets = self.targets.calibrated(self.validate, result.parameters)
+        parameters = on_columns(result.parameters, self.rows.rotation)
+        return self.fit_of(parameters, targets, result, resolved)
+
+    def fit_of(self, parameters, targets, result, resolved):
+        """The `Fit` with these parameters on encoded columns, and calibrated targets."""
         rows, recipe, start = self.rows, self.recipe, self.start
-        parameters, targets = self.kept(result)
         fitted = FittedNetwork.of(parameters, rows.dtype, recipe, self.inputs, targets)
         X, sample_weight = rows.importance_rows()
         basis = importances.basis(
