@@ -120,14 +120,16 @@ def training_dtype(recipe, dtype, n_rows):
     return np.dtype(np.float32) if scaled and n_rows >= FEW_ROWS else dtype
 
 
-def stream_clip_norm(recipe, targets, incremental):
+def stream_clip_norm(recipe, targets, of_parts):
     """`clip_norm` of an optimizer named "sgd"; None for no limit.
 
-    The errors of classes are bounded, and the unit of unscaled data is not known.
+    `of_parts` tells whether a stream has had other rows than those of this call: until
+    then, calls of partial_fit equal fit.  The errors of classes are bounded, and the
+    unit of unscaled data is not known.
     """
     by_name = isinstance(recipe.solver, str) and not adaptive(recipe.solver)
     unbounded = recipe.standardize and not targets.labelled
-    return STREAM_CLIP_NORM if incremental and by_name and unbounded else None
+    return STREAM_CLIP_NORM if of_parts and by_name and unbounded else None
 
 
 def rows_per_batch(n_rows):

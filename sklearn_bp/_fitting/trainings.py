@@ -95,12 +95,13 @@ class Fitting:
 
     def training(self, network, data, state, tol):
         """The `Training` of a network on data, starting from a state."""
-        recipe, rows = self.recipe, self.rows
-        resolved = self.settings.resolved(data.n_rows)
+        recipe, settings, rows = self.recipe, self.settings, self.rows
+        resolved = settings.resolved(data.n_rows)
         state.patience.tol = tol
         state.patience.n_iter_no_change = resolved.n_iter_no_change
-        penalty_rows = self.settings.penalty_rows(data.n_rows, resolved.batch_size)
-        clip_norm = stream_clip_norm(recipe, self.targets, self.settings.incremental)
+        penalty_rows = settings.penalty_rows(data.n_rows, resolved.batch_size)
+        of_parts = settings.incremental and settings.n_seen > settings.n_rows
+        clip_norm = stream_clip_norm(recipe, self.targets, of_parts)
         solver = recipe.solver_for(data.n_rows, resolved, penalty_rows, clip_norm)
         n_units = recipe.n_hidden * state.parameters.n_members
 
