@@ -30,6 +30,10 @@ from sklearn_bp._tables.statistics import columns_for_quantiles, quantiles
 # The factor of an added column minus its mean.
 FACTOR = 2.0
 
+# A value in more rows than this number of bins takes an edge of its own.  Two quantiles
+# at least coincide there.
+FREQUENT = 2
+
 # Differences of shares of the rows that do not count.
 ROUNDING = 1e-9
 
@@ -43,9 +47,9 @@ class PiecewiseLinear(Option):
 
     For ``numeric_encoding=PiecewiseLinear(n_bins=8)``: beside each numeric column, the
     network sees columns that grow from 0 to 1 between two neighbouring quantiles of the
-    training rows, and are constant elsewhere. A value in more rows than a bin's share,
-    such as 0 in many columns of counts or amounts, is a limit of bins, and so are
-    quantiles of the other values. A column of fewer than three values stays as it is.
+    training rows, and are constant elsewhere. A value in more rows than two bins, such as
+    0 in many columns of counts or amounts, is a limit of bins, and so are quantiles of
+    the other values. A column of fewer than three values stays as it is.
 
     Parameters
     ----------
@@ -256,10 +260,10 @@ class Bins:
 def edges(values, shares, inner):
     """The edges of the bins of a column, increasing.
 
-    Values that hold more than a bin's share of the rows are edges, as in LightGBM.  The
-    others are quantiles of the other values, from the lowest to the highest, so that a
-    bin leads from a frequent value at one end to the next one.  Few rows get fewer
-    bins: their number follows the root of their share.
+    Values that hold more than the share of FREQUENT bins, or more than half of the rows,
+    are edges.  The others are quantiles of the other values, from the lowest to the
+    highest, so that a bin leads from a frequent value at one end to the next one.  Few
+    rows get fewer bins: their number follows the root of their share.
 
     Parameters
     ----------
@@ -277,7 +281,7 @@ def edges(values, shares, inner):
     """
     n_bins = len(inner) + 1
     of_all = np.unique([values[0], *inner, values[-1]])
-    frequent = shares * n_bins > 1 + ROUNDING
+    frequent = shares > min(FREQUENT / n_bins, 0.5) + ROUNDING
     if not frequent.any():
         return of_all
     own, others = values[frequent].astype(np.float64), ~frequent
