@@ -47,9 +47,9 @@ class PiecewiseLinear(Option):
 
     For ``numeric_encoding=PiecewiseLinear(n_bins=8)``: beside each numeric column, the
     network sees columns that grow from 0 to 1 between two neighbouring quantiles of the
-    training rows, and are constant elsewhere. A value in more rows than two bins, such as
-    0 in many columns of counts or amounts, is a limit of bins, and so are quantiles of
-    the other values. A column of fewer than three values stays as it is.
+    training rows, and are constant elsewhere. A value in more rows than two bins, such
+    as 0 in many columns of counts or amounts, is a limit of bins, and so are quantiles
+    of the other values. A column of fewer than three values stays as it is.
 
     Parameters
     ----------
@@ -260,10 +260,10 @@ class Bins:
 def edges(values, shares, inner):
     """The edges of the bins of a column, increasing.
 
-    Values that hold more than the share of FREQUENT bins, or more than half of the rows,
-    are edges.  The others are quantiles of the other values, from the lowest to the
-    highest, so that a bin leads from a frequent value at one end to the next one.  Few
-    rows get fewer bins: their number follows the root of their share.
+    Values that hold more than the share of FREQUENT bins, or more than half of the
+    rows, are edges.  The others are quantiles of the other values, from the lowest to
+    the highest, so that a bin leads from a frequent value at one end to the next one.
+    Few rows get fewer bins: their number follows the root of their share.
 
     Parameters
     ----------
