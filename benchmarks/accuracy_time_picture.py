@@ -18,7 +18,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 OURS, THEIRS = "#b3361e", "#1f5fa8"
-FONT = 13  # readable on a phone, where the picture has half of its width
+FONT = 12  # readable on a phone, where the picture has half of its width
 PANELS = {CLASSES: ("log_loss", "log-loss"), NUMBERS: ("rmse", "RMSE")}
 """Task -> the metric that is drawn, and its title."""
 
@@ -65,6 +65,17 @@ def draw(results, folder):
             panels.append((title, counted(len(scores), f"{task} table"), dots))
     if not panels:
         return None
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "quality_against_time.png"
+    figure = figure_of(panels)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def figure_of(panels):
+    """A panel for each triple: title of the metric, number of tables, and dots."""
     size = (6, 3.6 * len(panels))
     figure, axes = plt.subplots(
         len(panels), 1, figsize=size, sharex=True, squeeze=False, layout="constrained"
@@ -78,12 +89,7 @@ def draw(results, folder):
     figure.draw_without_rendering()  # places of the names depend on the layout
     for ax, (_, _, dots) in zip(axes.flat, panels, strict=True):
         label_dots(ax, dots)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "quality_against_time.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    return figure
 
 
 def draw_dots(ax, dots):
@@ -104,20 +110,64 @@ def draw_dots(ax, dots):
 
 
 def label_dots(ax, dots):
-    """Each name beside its dot, where it covers least; the best rival first."""
-    frame = ax.get_window_extent()
-    taken = [extent_of(ax, dot) for dot in dots]
-    for dot in sorted(dots, key=lambda dot: dot.loss):
-        name = label(ax, dot)
+    """Each name beside its dot, where it covers least."""
+    names = [label(ax, dot) for dot in dots]
+    spaces = [spaces_of(ax, *own) for own in zip(dots, names, strict=True)]
+    frame = ax.get_window_extent().extents
+    marks = np.array([extent_of(ax, dot).extents for dot in dots])
+    loss, seconds = np.argsort([(dot.loss, dot.seconds) for dot in dots], axis=0).T
+    orders = loss, loss[::-1], seconds, seconds[::-1]
+    found = [arranged(order, spaces, marks, frame) for order in orders]
+    _, places = min(found, key=lambda one: one[0])
+    for name, place in zip(names, places, strict=True):
+        put(name, PLACES[place])
 
-        def covered(place, name=name):
-            put(name, place)
-            box = box_of(name)
-            outside = box.width * box.height - overlap(box, frame)
-            return 3 * outside + sum(overlap(box, other) for other in taken)
 
-        put(name, min(PLACES, key=covered))
-        taken.append(box_of(name))
+def arranged(order, spaces, marks, frame):
+    """What names cover in total, and their places, if they are placed in this order.
+
+    The first round places names beside those before them, and each further round moves
+    every name once, beside all others.
+    """
+    places, covered = {}, {}
+    for i in ROUNDS * list(order):
+        places.pop(i, None)
+        others = [
+            (spaces[j][0][place], spaces[j][1][place]) for j, place in places.items()
+        ]
+        names = np.array([box for box, _ in others]).reshape(-1, 4)
+        lines = np.array([line for _, line in others]).reshape(-1, 2)
+        boxes, own_lines = spaces[i]
+        wide = boxes + MARGIN * np.array([-1, -1, 1, 1])
+        area = overlap(wide, np.concatenate([names, marks]))
+        outside = np.prod(wide[:, 2:] - wide[:, :2], axis=1) - overlap(
+            wide, frame[None]
+        )
+        beside = np.concatenate([names, np.delete(marks, i, axis=0)])
+        crossings = inside(lines, boxes).sum(axis=0)
+        crossings += inside(own_lines, beside).sum(axis=(1, 2))
+        cost = 3 * outside + area + CROSSING * crossings + FAR * DISTANCES
+        places[i] = np.argmin(cost)
+        covered[i] = cost[places[i]]
+    return sum(covered.values()), [places[i] for i in range(len(spaces))]
+
+
+def spaces_of(ax, dot, name):
+    """For each of the PLACES the box of the name, and points on the line to its dot.
+
+    Boxes are (left, bottom, right, top) in pixels.  Points in the box are NaN.
+    """
+    size = Text.get_window_extent(name).size
+    end = ax.transData.transform((dot.seconds, dot.loss))
+    low = {"left": 0, "bottom": 0, "center": 0.5, "right": 1, "top": 1}
+    before = np.array([[low[side] for side in alignment(place)] for place in PLACES])
+    corner = end + np.array(PLACES) * ax.figure.dpi / 72 - size * before
+    boxes = np.concatenate([corner, corner + size], axis=1)
+    middle = corner + size / 2
+    lines = middle[:, None] + np.linspace(0, 1, 20)[:, None] * (end - middle)[:, None]
+    for box, line in zip(boxes, lines, strict=True):
+        line[inside(line, box[None])[:, 0]] = np.nan
+    return boxes, lines
 
 
 def label(ax, dot):
@@ -135,23 +185,36 @@ def label(ax, dot):
     )
 
 
+MARGIN = 4  # pixels to leave free around a name
+CROSSING = 20  # how many pixels a point of a line counts for that crosses a box
+FAR = 2  # how many pixels a point of distance counts for
+ROUNDS = 5
+
+ALIGNED = {8: "left", 24: "left", -8: "right", -24: "right"}  # others are centered
+RIGHT, UP = [*ALIGNED, *range(-40, 41, 5)], [0, 8, -8, 22, -22, 36, -36]
 PLACES = sorted(
     (
-        place
-        for place in product((8, -8, 0), (0, 8, -8, 22, -22, 36, -36))
-        if any(place)
+        (right, up)
+        for right, up in product(RIGHT, UP)
+        if right in ALIGNED or abs(up) > 8 or (right == 0 and up)
     ),
-    key=lambda place: abs(place[0]) + abs(place[1]) + 12 * (place[0] == 0),
+    key=lambda place: abs(place[0]) + abs(place[1]) + 12 * (place[0] not in ALIGNED),
 )
 """Points to the right of a dot and above it, the best place for a name first."""
+DISTANCES = np.abs(PLACES).sum(axis=1)
+
+
+def alignment(place):
+    """Which end of a name is at its place, horizontally and vertically."""
+    right, up = place
+    vertical = {-1: "top", 0: "center", 1: "bottom"}[np.sign(up)]
+    return ALIGNED.get(right, "center"), vertical
 
 
 def put(name, place):
     """The name so far from its dot, and aligned away from it."""
-    right, up = np.sign(place)
-    name.set_position(place)
-    name.set_horizontalalignment({-1: "right", 0: "center", 1: "left"}[right])
-    name.set_verticalalignment({-1: "top", 0: "center", 1: "bottom"}[up])
+    right, up = alignment(place)
+    name.set(position=place, horizontalalignment=right, verticalalignment=up)
 
 
 def box_of(name):
@@ -170,7 +233,14 @@ def extent_of(ax, dot):
     return matplotlib.transforms.Bbox(box)
 
 
-def overlap(one, other):
-    """The area that two boxes share."""
-    shared = matplotlib.transforms.Bbox.intersection(one, other)
-    return 0.0 if shared is None else shared.width * shared.height
+def overlap(boxes, others):
+    """The area that each box shares with others, in total."""
+    low = np.maximum(boxes[:, None, :2], others[:, :2])
+    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
+    return np.prod(np.maximum(high - low, 0), axis=2).sum(axis=1)
+
+
+def inside(points, boxes):
+    """Whether points lie in boxes, (..., n_boxes)."""
+    points = points[..., None, :]
+    return ((boxes[:, :2] <= points) & (points <= boxes[:, 2:])).all(axis=-1)

@@ -11,7 +11,7 @@ of five folds, and the picture shows both at once. The second table compares twi
 equal parameters, `TwoLayerClassifier` gives MLPClassifier's numbers, in less time.
 
 All models get one thread and take turns. Seconds are CPU seconds, and short fits are
-repeated, so the ratios hold on a busy machine too.
+repeated, so the ratios hold on a busy machine too. ::
 
     python examples/compare.py [picture.png]
 """

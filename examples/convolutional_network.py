@@ -6,7 +6,7 @@ A convolution is a layer whose weights are shared by all positions in an image.
 
 The gradient of a shared weight is the sum over positions. The error of the inputs is
 that of the outputs, convolved with the kernels rotated by 180 degrees. Mean pooling
-sends the error back by upsampling, max pooling to the maximum. Data: small digits.
+sends the error back by upsampling, max pooling to the maximum. Data: small digits. ::
 
     python examples/convolutional_network.py
 """

@@ -7,7 +7,7 @@ A deep network is a loop over the step that a two-layer network takes once.
 The error of layer l comes from that of layer l + 1 through the weights, times the slope
 of the activation. With sigmoids, whose slope is at most 1/4, the error fades from layer
 to layer; with relus it does not. The example shows this on digits: it measures the norm
-of each layer's gradient at the start.
+of each layer's gradient at the start. ::
 
     python examples/deep_network.py
 """

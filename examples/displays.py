@@ -3,7 +3,7 @@ Three pictures of a network
 ===========================
 
 Each picture takes one line and a fitted estimator: how training went, what the hidden
-units respond to, and what flows forward and back for one sample.
+units respond to, and what flows forward and back for one sample. ::
 
     python examples/displays.py [folder to save them in]
 """

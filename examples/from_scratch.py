@@ -7,7 +7,7 @@ A complete two-layer network in about forty lines of numpy.
 It is mini-batch gradient descent with momentum on the log-loss of a softmax. With the
 same starting weights and the same order of rows,
 :class:`~sklearn_bp.TwoLayerClassifier` gives the same numbers, up to rounding. The
-symbols are those of the derivation.
+symbols are those of the derivation. ::
 
     python examples/from_scratch.py
 """

@@ -7,11 +7,11 @@ Is the gradient right? Finite differences tell.
 For each loss, activation and number of targets, the script builds a small random
 network with a penalty and sample weights. It compares the gradient by backpropagation
 with the gradient obtained by moving each parameter a little in both directions, and
-prints the relative error
+prints the relative error ::
 
     ||analytic - numeric|| / max(||analytic||, ||numeric||).
 
-This is about 1e-10 if the derivation is right, and above 1e-3 if any part is wrong.
+This is about 1e-10 if the derivation is right, and above 1e-3 if any part is wrong. ::
 
     python examples/gradient_check.py [--loss NAME] [--activation NAME] [--outputs K]
 """

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from sklearn_bp import TwoLayerClassifier
 
-ROWS_A_GROUP = 10_000
+ROWS_PER_GROUP = 10_000
 N_FEATURES = 30
 
 
@@ -33,8 +33,8 @@ def make_file(path, n_rows):
     names = [f"x{j}" for j in range(N_FEATURES)]
     schema = pa.schema([(name, pa.float64()) for name in names] + [("y", pa.bool_())])
     with pq.ParquetWriter(path, schema, compression="none") as writer:
-        for start in range(0, n_rows, ROWS_A_GROUP):
-            X = rng.normal(size=(min(ROWS_A_GROUP, n_rows - start), N_FEATURES))
+        for start in range(0, n_rows, ROWS_PER_GROUP):
+            X = rng.normal(size=(min(ROWS_PER_GROUP, n_rows - start), N_FEATURES))
             y = X[:, :3].sum(axis=1) + X[:, 3] ** 2 > 1
             writer.write_table(pa.table([*X.T, y], schema=schema))
 

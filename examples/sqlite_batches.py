@@ -23,7 +23,7 @@ import numpy as np
 
 from sklearn_bp import TwoLayerRegressor
 
-ROWS_A_BATCH = 5_000
+ROWS_PER_BATCH = 5_000
 N_FEATURES = 20
 
 
@@ -33,8 +33,8 @@ def make_database(path, n_rows):
     marks = ", ".join("?" * (N_FEATURES + 1))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"CREATE TABLE measurements ({names}, y REAL)")
-        for start in range(0, n_rows, ROWS_A_BATCH):
-            X = rng.normal(size=(min(ROWS_A_BATCH, n_rows - start), N_FEATURES))
+        for start in range(0, n_rows, ROWS_PER_BATCH):
+            X = rng.normal(size=(min(ROWS_PER_BATCH, n_rows - start), N_FEATURES))
             y = 10 + X[:, 0] * X[:, 1] + 2 * X[:, 2]
             rows = np.column_stack([X, y]).tolist()
             connection.executemany(f"INSERT INTO measurements VALUES ({marks})", rows)
@@ -55,7 +55,7 @@ def batches(path, report=None):
             "JOIN measurements AS m ON m.rowid = id"
         )
         done = 0
-        while rows := cursor.fetchmany(ROWS_A_BATCH):
+        while rows := cursor.fetchmany(ROWS_PER_BATCH):
             values = np.array(rows)
             yield values[:, :-1], values[:, -1]
             done += len(rows)

@@ -12,7 +12,7 @@ distribution. The script prints the accuracy on a held-out quarter for ten seeds
 Sometimes a seed stays near 88 %, because an output unit is dead. The first steps drove
 its sigmoid far into saturation, where the delta of the squared error,
 (p - y) p (1 - p), is almost 0, and its digit is never predicted again. This is a
-property of the method; with loss="log_loss" it does not happen.
+property of the method; with loss="log_loss" it does not happen. ::
 
     python examples/textbook_digits.py
 """

@@ -7,7 +7,7 @@ How far will a patient's diabetes have progressed in a year?
 The table has 442 patients with ten columns: age, sex, body mass index, blood pressure
 and six blood serum measurements. The target is a measure of disease progression one
 year later. You will fit it, look at intervals and probabilities, see which columns
-matter, tune what is worth tuning, and save the model.
+matter, tune what is worth tuning, and save the model. ::
 
     python examples/tutorial.py
 """

@@ -7,7 +7,7 @@ See how two hidden units solve what a single layer cannot.
 No single layer can compute XOR, because no straight line separates (0,1) and (1,0) from
 (0,0) and (1,1). A hidden layer moves the four points to where a line can (Rumelhart,
 Hinton and Williams 1986). The network is trained by batch gradient descent on the
-squared error of sigmoids, until the error is small enough.
+squared error of sigmoids, until the error is small enough. ::
 
     python examples/xor.py
 """
@@ -59,13 +59,13 @@ def main():
     print(
         "\nThe output is above 1/2 where, in the hidden units' plane,\n"
         f"    {w[0]:.2f} hidden1 {w[1]:+.2f} hidden2 {b:+.2f} > 0:\n"
-        "a straight line now parts the two classes."
+        "a straight line now separates the two classes."
     )
     return network
 
 
 def draw(network):
-    """The hidden units' plane, and the line that parts the classes in it."""
+    """The hidden units' plane, and the line that separates the classes in it."""
     import matplotlib.pyplot as plt
 
     a1 = hidden(network, X)

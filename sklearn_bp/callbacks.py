@@ -9,10 +9,11 @@ import os
 import time
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import sklearn
+from sklearn.base import BaseEstimator
 
 from sklearn_bp._common.option import Option, check_number
 from sklearn_bp._fitting.checkpoint import Writer
@@ -22,7 +23,15 @@ from sklearn_bp._versions import HAS_CALLBACKS
 __all__ = ["Checkpoint", "TimeLimit"]
 
 # Start times of the active fits, by their contexts.
-_BEGAN: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+_BEGAN: "WeakKeyDictionary[_Context, float]" = WeakKeyDictionary()
+
+
+class _Context(Protocol):
+    """The attributes of scikit-learn's `CallbackContext` that our callbacks read."""
+
+    task_name: str
+    max_subtasks: int | None
+    parent: "_Context | None"
 
 
 class _Callback(Option):
@@ -35,7 +44,7 @@ class _Callback(Option):
                 f"callbacks. Found {sklearn.__version__}."
             )
 
-    def setup(self, estimator: Any, context: Any) -> Any:
+    def setup(self, estimator: BaseEstimator, context: _Context) -> None:
         """Called before a fit."""
         if run_of(estimator) is None:
             name = type(self).__name__
@@ -45,13 +54,15 @@ class _Callback(Option):
                 f"{type(estimator).__name__}."
             )
 
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> Any:
+    def on_fit_task_begin(self, estimator: BaseEstimator, context: _Context) -> None:
         """Called when a fit or an epoch begins."""
 
-    def on_fit_task_end(self, estimator: Any, context: Any) -> Any:
+    def on_fit_task_end(
+        self, estimator: BaseEstimator, context: _Context
+    ) -> bool | None:
         """Called when an epoch or the fit ends; returns whether to stop."""
 
-    def teardown(self, estimator: Any, context: Any) -> Any:
+    def teardown(self, estimator: BaseEstimator, context: _Context) -> None:
         """Called after a fit has ended or failed."""
 
 
@@ -85,12 +96,14 @@ class TimeLimit(_Callback):
         super().check()
         check_number(self, "seconds", 0, closed="neither")
 
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> Any:
+    def on_fit_task_begin(self, estimator: BaseEstimator, context: _Context) -> None:
         """Called when a fit or an epoch begins."""
         if context.max_subtasks != 0:
             _BEGAN[context] = time.monotonic()
 
-    def on_fit_task_end(self, estimator: Any, context: Any) -> Any:
+    def on_fit_task_end(
+        self, estimator: BaseEstimator, context: _Context
+    ) -> bool | None:
         """Whether an epoch has ended after the time limit."""
         began = _BEGAN.get(context.parent) if context.parent is not None else None
         return began is not None and time.monotonic() - began >= self.seconds
@@ -158,13 +171,13 @@ class Checkpoint(_Callback):
                 f"{self.every!r} instead."
             )
 
-    def on_fit_task_begin(self, estimator: Any, context: Any) -> Any:
+    def on_fit_task_begin(self, estimator: BaseEstimator, context: _Context) -> None:
         """Called when a fit or an epoch begins."""
         if context.task_name != "epoch":
             run = run_of(estimator)
             run.writers[id(self)] = Writer(self.path, run)
 
-    def on_fit_task_end(self, estimator: Any, context: Any) -> Any:
+    def on_fit_task_end(self, estimator: BaseEstimator, context: _Context) -> None:
         """Called when an epoch or the fit ends."""
         run = run_of(estimator)
         if context.task_name != "epoch":

@@ -13,7 +13,7 @@ and derivatives. Turn the pages with the buttons beside the play button, or pres
 
 .. player
 
-The same steps follow in words and code.
+The same steps follow in words and code. ::
 
     python examples/watch/backpropagation_by_hand.py
 """

@@ -5,7 +5,7 @@ Momentum against none
 Watch two runs from the same start: one rolls down the valley, one creeps.
 
 Plain gradient descent steps against the gradient, and forgets it. Momentum keeps a
-velocity v: each step adds the new gradient to what is left of the old velocity,
+velocity v: each step adds the new gradient to what is left of the old velocity, ::
 
     v = 0.9 v - rate * gradient,    weights = weights + v
 
@@ -29,7 +29,7 @@ run has gone a third of the way.
 
 The price is the overshoot: with a larger rate it would leave the valley altogether.
 Adam, the default solver, also divides each weight's step by the size of its recent
-gradients.
+gradients. ::
 
     python examples/watch/momentum.py
 """

@@ -30,7 +30,7 @@ has a weakness of its own: below 0 its slope is exactly 0, and a unit that is be
 for every row never learns again.
 
 The table below has the mean slope over the rows, the share of the error that gets
-through: 3 % in the sigmoid, all of it in the relu.
+through: 3 % in the sigmoid, all of it in the relu. ::
 
     python examples/watch/saturation.py
 """

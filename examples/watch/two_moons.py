@@ -20,7 +20,7 @@ In the first epochs the network is little better than a single line. Then the un
 part. Some lines turn towards the tip of one moon, some towards the other, and the
 boundary bends where two of them cross. Later the lines hardly move, and the weights
 only grow: the network becomes surer, and the loss on new rows stops falling. Early
-stopping ends a fit there.
+stopping ends a fit there. ::
 
     python examples/watch/two_moons.py
 """

@@ -2,9 +2,9 @@
 XOR: what the hidden layer sees
 ===============================
 
-Watch a hidden layer move four points until one line parts them.
+Watch a hidden layer move four points until one line separates them.
 
-XOR is 1 where exactly one of its two inputs is 1. No straight line parts (0,1) and
+XOR is 1 where exactly one of its two inputs is 1. No straight line separates (0,1) and
 (1,0) from (0,0) and (1,1), so a single layer cannot compute it. A network with two
 hidden units can (Rumelhart, Hinton and Williams 1986). Its hidden layer gives each
 point new coordinates, the activations of the two units, and in these coordinates one
@@ -19,7 +19,7 @@ two units, and the output is 1/2 on the black line. Press play:
 At first the output is near 1/2 for each point. Then the points drift apart. (0,1) and
 (1,0) move towards each other, until the line of the output has them on one side, and
 the other two points on the other side. On the left, the two dashed lines end up as the
-edges of a band around (0,1) and (1,0).
+edges of a band around (0,1) and (1,0). ::
 
     python examples/watch/xor_hidden_layer.py
 """

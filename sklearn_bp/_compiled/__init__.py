@@ -14,10 +14,10 @@ A scaling layer multiplies x by s here, not W1.  `step.h` contains all of this, 
 for float and for double; the products use scipy's gemm.  Python draws the order of the
 rows and keeps all lasting state: parameters, optimizer state, curves.
 
-Of sparse rows, x W1 is for each row the sum of the rows of W1 at its stored numbers,
-times these; and x^T delta1 for each feature such a sum of rows of delta1, just before
-the step that takes it.  Where many numbers are stored (`takes_gemm`), rows are copied
-as dense ones instead.
+If the rows are sparse, the products with x are sums.  A row of x W1 is the sum of the
+rows of W1 at its stored numbers, times these numbers.  A row of x^T delta1 is such a
+sum of rows of delta1, taken just before the step of its feature.  Where many numbers
+are stored (`takes_gemm`), rows are copied as dense ones instead.
 
 `covered` decides which fits run compiled.  All others, and all fits if the extension
 was not built, run the Python loop, which is the reference.  If it has sparse rows,

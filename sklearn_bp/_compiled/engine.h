@@ -32,8 +32,7 @@ typedef struct {
 
 typedef struct {
     Features features;
-    /* What else belongs to a row: Y (n, k), and what follows. */
-    const void *Y;
+    const void *Y;                 /* (n, k) */
     const void *row_weights;       /* REAL (n,), or NULL */
     const int32_t *folds;          /* (n,): the member that a row is held out from, or NULL */
     const int64_t *order;          /* (n_rows,) rows in the order of training, or NULL */

@@ -38,7 +38,7 @@ LOSSES = {
 }
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
-# BLAS counts in C ints, and so do sparse rows their columns.
+# BLAS counts in C ints, and sparse rows count their columns in them.
 MOST = 2**31 - 1
 
 # If a larger share of the numbers is stored, products of dense copies are faster than
@@ -125,9 +125,7 @@ def fields(pointers, integers, numbers=""):
 
 
 # The features of a job's rows, dense or CSR: its first fields.
-FEATURES = fields(
-    "X indptr indices", "row_stride column_stride indices_are_long by_gemm"
-)
+FEATURES = fields("X indptr indices", "row_stride column_stride is_long by_gemm")
 
 
 def set_dense(job, X, strides):
@@ -159,7 +157,7 @@ def set_sparse(job, X, dtype):
     job.set("X", as_c(X.data[:length], dtype, (length,)))
     job.set("indptr", indptr)
     job.set("indices", indices)
-    job.indices_are_long = is_long
+    job.is_long = is_long
 
 
 def takes_gemm(X, h, dtype):

@@ -153,13 +153,15 @@ class BaseTwoLayer(
             check_is_fitted(self)
         with np.errstate(over="ignore", invalid="ignore"):
             fitted, weights = self._fitted, self._weights()
+            dtype, columns = weights.W1.dtype, fitted.columns
             limits = getattr(self, "feature_limits_", None)
-            replaces = limits is None or fitted.inputs.bins is not None
-            if replaces or not is_clean(
-                X, weights.W1.dtype, self, fitted.columns, limits
-            ):
-                return fitted.scores_by(weights, self._check_features(X), limits)
-            return fitted.network.scores(weights, X)
+            if (
+                limits is not None
+                and fitted.inputs.bins is None
+                and is_clean(X, dtype, self, columns, limits)
+            ):  # a few rows of which nothing is converted, encoded or replaced
+                return fitted.network.scores(weights, X)
+            return fitted.scores_by(weights, self._check_features(X), limits)
 
     def _member_scores(self, X):
         """Scores of each ensemble member, a list of (n, n_outputs).

@@ -158,7 +158,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
 
     shuffle : bool or 'blocks', default=True
         Whether to shuffle the rows before each epoch. 'blocks' is for files larger than
-        memory: it shuffles stretches of 4 MB, then the rows of 16 stretches together.
+        memory: it shuffles chunks of 4 MB, then the rows of 16 chunks together.
 
     warm_start : bool, default=False
         Whether fit continues from the weights of the last fit. The optimizer and the
@@ -248,10 +248,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Number of networks in the ensemble. They have `hidden_layer_sizes` units each,
         start from different weights, and are trained side by side. The result is one
         network of all their units, whose scores are the mean of theirs. 'auto' is 8,
-        but 4 or 2 if rows are expensive: if the number of outputs, plus for CSR data
-        the stored numbers per row and the columns over an eighth of a batch of
-        'by_rows', is more than 1,024 or 1,536. partial_fit and warm_start continue with
-        the number of the first fit.
+        and 4 in a usual fit (see `early_stopping`) of 3,000 or more rows. It is 4 or 2
+        if rows are expensive: if the number of outputs, plus for CSR data the stored
+        numbers per row and the columns over an eighth of a batch of 'by_rows', is more
+        than 1,024 or 1,536. partial_fit and warm_start continue with the number of the
+        first fit.
 
     standardize : bool, default=True
         Whether to train on scaled features. A feature becomes (x - median) /
@@ -456,7 +457,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     fit keeps only the weights, so a later partial_fit starts with a fresh optimizer.
     partial_fit keeps the optimizer: with an int `random_state`, n calls of it on the
     same data equal fit with max_iter=n if fit holds no rows out, that is, with
-    early_stopping=False or fewer than 100 rows.
+    early_stopping=False or fewer than 100 rows. With learning_rate_init='auto', X must
+    have at most 128 columns for that.
 
     References
     ----------
@@ -476,12 +478,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
     >>> from sklearn_bp import TwoLayerClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> network = TwoLayerClassifier(20, solver="lbfgs", alpha=1, random_state=0)
-    >>> model = make_pipeline(StandardScaler(), network).fit(X, y)
+    >>> model = TwoLayerClassifier(20, solver="lbfgs", random_state=0).fit(X, y)
     >>> model.score(X, y) > 0.95
     True
     """

@@ -9,11 +9,12 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_bp._fitting.defaults import TOLERANCE, resolve
+from sklearn_bp._fitting.defaults import TOLERANCE, rows_per_batch
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._fitting.recipe import Recipe
 from sklearn_bp._fitting.request import Request
+from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.trainings import Fit
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.inputs import Inputs
@@ -215,8 +216,15 @@ class MLPExchangeMixin:
         reason = "max_iter" if mlp.n_iter_ >= mlp.max_iter else "tol"
         # An MLP records only how many rows it has seen.
         n_rows = mlp.t_ // mlp.n_iter_ if mlp.t_ else 200
-        n_features = mlp.n_features_in_
-        resolved = resolve(recipe, n_rows, n_features, float(self.alpha), False)
+        settings = Settings(
+            recipe=recipe,
+            n_rows=n_rows,
+            n_seen=n_rows,
+            shape=parameters.shape,
+            n_members=1,
+            rows_per_batch=rows_per_batch,
+        )
+        resolved = settings.resolved(n_rows)
         result = TrainingResult(parameters, state, mlp.n_iter_, reason)
         inputs = Inputs(None, None, None)
         fitted = FittedNetwork.of(parameters, dtype, recipe, inputs, targets)

@@ -99,20 +99,21 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         If held-out rows decide when to stop and n_iter_no_change='auto', fit drops the
         'auto' penalty once the patience is used up, and continues from the best weights
         with half the patience and a tenth of `tol`. In a usual fit (see
-        `early_stopping`), a constant 'auto' rate is 0.3 times as large then.
+        `early_stopping`), a constant 'auto' rate is halved then.
 
     learning_rate_init : float or 'auto', default='auto'
         Initial learning rate. 'auto' is 0.01 for up to 10 features and 0.01 sqrt(10 /
-        n_features) for more, but at least 0.002. For wide data (see `standardize`) it
-        is 0.03, or 0.02 if the data is sparse, times sqrt(400 / n_samples) from 400
-        rows on. For other dense data of more than 128 columns, or of more than 20 with
-        eight rows for each, fewer than 1,000 rows and early stopping, `fit` takes 0.01
-        with `standardize` and an adaptive solver, and fewer epochs (see `max_iter`).
-        Not used by 'lbfgs'.
+        n_features) for more, but at least 0.002. In a usual fit (see `early_stopping`)
+        it is twice that, and 1.5 times from 3,000 rows on. For wide data (see
+        `standardize`) it is 0.03, or 0.02 if the data is sparse, times sqrt(400 /
+        n_samples) from 400 rows on. For other dense data of more than 128 columns,
+        `fit` takes 0.01 with `standardize` and an adaptive solver, and fewer epochs
+        (see `max_iter`); for more than 20 columns with eight rows for each, fewer than
+        1,000 rows and early stopping, 0.02 and fewer epochs. Not used by 'lbfgs'.
 
     max_iter : int or 'auto', default='auto'
         Maximum number of epochs; for 'lbfgs', of iterations. 'auto' is 400, and 200 for
-        fewer than 100 rows (60 for wide data). Where `learning_rate_init` is 0.01 for
+        fewer than 100 rows (60 for wide data). Where `learning_rate_init` depends on
         more than 20 or 128 columns, it is 500 / sqrt(n_features), beyond 1,024 columns
         16,000 / n_features, and at least 160 steps. For wide sparse data it is 4,200
         steps, if these are fewer. Reaching it does not warn.
@@ -176,7 +177,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
 
     shuffle : bool or 'blocks', default=True
         Whether to shuffle the rows before each epoch. 'blocks' is for files larger than
-        memory: it shuffles stretches of 4 MB, then the rows of 16 stretches together.
+        memory: it shuffles chunks of 4 MB, then the rows of 16 chunks together.
 
     warm_start : bool, default=False
         Whether fit continues from the weights of the last fit. The optimizer and the
@@ -257,10 +258,11 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Number of networks in the ensemble. They have `hidden_layer_sizes` units each,
         start from different weights, and are trained side by side. The result is one
         network of all their units, whose scores are the mean of theirs. 'auto' is 8,
-        but 4 or 2 if rows are expensive: if the number of outputs, plus for CSR data
-        the stored numbers per row and the columns over an eighth of a batch of
-        'by_rows', is more than 1,024 or 1,536. partial_fit and warm_start continue with
-        the number of the first fit.
+        and 4 in a usual fit (see `early_stopping`) of 3,000 or more rows. It is 4 or 2
+        if rows are expensive: if the number of outputs, plus for CSR data the stored
+        numbers per row and the columns over an eighth of a batch of 'by_rows', is more
+        than 1,024 or 1,536. partial_fit and warm_start continue with the number of the
+        first fit.
 
     standardize : bool, default=True
         Whether to train on scaled features and, for all losses but 'poisson' and
@@ -468,7 +470,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     fit keeps only the weights, so a later partial_fit starts with a fresh optimizer.
     partial_fit keeps the optimizer: with an int `random_state`, n calls of it on the
     same data equal fit with max_iter=n if fit holds no rows out, that is, with
-    early_stopping=False or fewer than 100 rows.
+    early_stopping=False or fewer than 100 rows. With learning_rate_init='auto', X must
+    have at most 128 columns for that.
 
     The intervals of `predict_interval` are those of split-conformal prediction [6]_.
 
@@ -492,14 +495,13 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler, scale
     >>> from sklearn_bp import TwoLayerRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> network = TwoLayerRegressor(20, learning_rate_init=0.01, random_state=0)
-    >>> model = make_pipeline(StandardScaler(), network).fit(X, scale(y))
-    >>> model.score(X, scale(y)) > 0.5
+    >>> model = TwoLayerRegressor(random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.5
     True
+    >>> model.predict_interval(X[:3], coverage=0.9).shape
+    (3, 2)
     """
 
     __module__ = "sklearn_bp"  # the name in files of fitted estimators

@@ -24,10 +24,15 @@ TOLERANCE = 1e-4
 # are held out in turn.  It takes fewer steps than others: its batches are shorter, and
 # its patience is five epochs if these are more than 300 steps.  An improvement counts
 # if it is a share of the lowest held-out loss, for classes (True) and regressions.
-# Once the penalty is dropped, the rate is lower.
+# Regressions start with a higher rate, and with a lower one once the penalty is
+# dropped.  From MANY_ROWS rows on, four networks are as good as eight, and the factor
+# on the rate of a regression is lower.
 USUAL_ROWS = 300
+MANY_ROWS = 3000
 SHARE_OF_LOSS = {True: 0.001, False: 0.002}
-RELAXED_RATE = 0.3
+RATE_OF_REGRESSIONS = 2.0
+RATE_OF_MANY_ROWS = 1.5
+RELAXED_RATE = 0.5
 
 # For wide data, which is trained in the space of its rows: the penalty and the epochs
 # with few rows, the patience in steps, the learning rates, and the number of rows above
@@ -59,12 +64,13 @@ ENCODED_PENALTY = 1.5
 # tell the columns that count from the many others.
 #
 # Regressions of few rows, but several per column, that hold rows out follow these rules
-# from fewer columns on.  A second training, on columns encoded by bins too, then has a
-# higher rate and fewer epochs.
+# from fewer columns on, with twice the rate.  A second training, on columns encoded by
+# bins too, then has a higher rate and fewer epochs.
 MANY_COLUMNS = 128
 MANY_COLUMNS_OF_FEW = 20
 FEW_FOR_COLUMNS = 1000
 ROWS_PER_COLUMN = 8
+RATE_OF_FEW = 0.02
 ENCODED_RATE_OF_FEW = 0.03
 ENCODED_EPOCHS_OF_FEW = 80
 EPOCHS_OF_MANY = {True: 1000, False: 500}
@@ -76,6 +82,7 @@ RATE_OF_MANY = 0.01
 # numpy take much of the time.
 MEMBERS_BY_COST = {1024: 8, 1536: 4}
 FEWEST_MEMBERS = 2
+MEMBERS_OF_MANY_ROWS = 4
 MOST_MEMBERS = 8
 
 
@@ -126,7 +133,7 @@ def rows_per_round(n_rows):
 def penalty(recipe, n_rows, wide=0.0, n_binned=0):
     """`alpha` for this number of rows, including held-out rows.
 
-    `wide` and `n_binned` are as in `resolve`.
+    `wide` is the `wide_rate` of `Settings`; `n_binned` is as there.
 
     A step divides alpha by the rows of its batch.  A penalty helps more with fewer
     rows; if no rows are held out, it is the only regularization.
@@ -176,6 +183,13 @@ def is_usual(recipe, n_rows, n_columns):
     scaled = recipe.standardize and adaptive(recipe.solver)
     of_usual_size = n_rows >= USUAL_ROWS and n_columns <= MANY_COLUMNS
     return bool(scaled and of_usual_size and holds_out(recipe, n_rows))
+
+
+def rate_factor(n_rows, of_classes):
+    """The factor on the starting rate of a usual fit."""
+    if of_classes:
+        return 1.0
+    return RATE_OF_MANY_ROWS if n_rows >= MANY_ROWS else RATE_OF_REGRESSIONS
 
 
 def share_that_counts(recipe, loss):
@@ -231,7 +245,7 @@ def epochs_of_encoded(recipe, n_rows, n_columns, of_classes):
 
 
 def scale_speed(recipe, many, n_binned):
-    """The speed of a scaling layer; 0 without one.  See `resolve` for the others."""
+    """The speed of a scaling layer; 0 without one.  `many` is an `epoch_limit`."""
     if not recipe.learns_scales(n_binned > 0):
         return 0.0
     if many:
@@ -239,8 +253,10 @@ def scale_speed(recipe, many, n_binned):
     return min(max(0.1 * n_binned, 1.0) * SCALE_SPEED, FAST_SCALES)
 
 
-def members(recipe, n_rows, n_features, row_length, n_outputs):
+def members(recipe, n_rows, n_features, row_length, n_outputs, usual=False):
     """`n_members` of a new fit; "auto" depends on the cost of one row.
+
+    A `usual` fit of many rows has fewer, too.
 
     The cost of a row is its outputs plus, for CSR data, its stored numbers and its
     share of the optimizer's step over all weights.  That share may be most of the cost:
@@ -254,7 +270,8 @@ def members(recipe, n_rows, n_features, row_length, n_outputs):
     if row_length < n_features:
         cost += row_length + 8 * n_features / rows_per_batch(n_rows)
     enough = (n for most, n in MEMBERS_BY_COST.items() if cost <= most)
-    return next(enough, FEWEST_MEMBERS)
+    found = next(enough, FEWEST_MEMBERS)
+    return min(found, MEMBERS_OF_MANY_ROWS) if usual and n_rows >= MANY_ROWS else found
 
 
 def members_to_continue_with(recipe, n_fitted):
@@ -265,60 +282,3 @@ def members_to_continue_with(recipe, n_fitted):
 def most_members(recipe):
     """The largest number that `members` can return."""
     return MOST_MEMBERS if recipe.n_members == "auto" else int(recipe.n_members)
-
-
-def resolve(
-    recipe,
-    n_rows,
-    n_features,
-    alpha,
-    few,
-    by_rows=rows_per_batch,
-    n_seen=None,
-    wide=0.0,
-    n_binned=0,
-    many=0,
-    most_steps=math.inf,
-    usual=False,
-):
-    """The values of "auto" and "full" for a training set of this shape.
-
-    `few` tells whether fewer than FEW_ROWS rows have non-zero weight.  `by_rows` is the
-    rule for batch_size="by_rows".  `n_seen` is the number of rows of a stream so far.
-    `wide` is the `wide_rate` if features are coordinates in the space of the rows, and
-    0 otherwise.  `n_binned` is the number of columns that are encoded by bins too;
-    `many` is the `epochs_of_encoded` if there are any, and the `epochs_of_many`
-    otherwise.  max_iter="auto" is for no more than `most_steps`; `usual` is from
-    `is_usual`.
-    """
-    batch_size = recipe.batch_size
-    if batch_size == "auto":
-        batch_size = 200
-    elif batch_size == "by_rows":
-        batch_size = n_rows if few else by_rows(n_seen or n_rows)
-    elif batch_size == "full":
-        batch_size = n_rows
-    batch_size = min(batch_size, n_rows)
-    n_steps = math.ceil(n_rows / batch_size)
-    max_iter, n_iter_no_change = recipe.max_iter, recipe.n_iter_no_change
-    if max_iter == "auto":
-        max_iter = 400
-        if few:
-            max_iter = WIDE_EPOCHS if wide else 200
-        elif many:
-            max_iter = min(max(many, math.ceil(STEPS_OF_MANY / n_steps)), max_iter)
-        if most_steps < math.inf:
-            max_iter = min(max_iter, math.ceil(most_steps / n_steps))
-    if n_iter_no_change == "auto":
-        brief = many and not n_binned
-        patience = 0 if brief else WIDE_PATIENCE if wide else 300
-        n_iter_no_change = max(5 if usual else 8, math.ceil(patience / n_steps))
-    rate = recipe.learning_rate_init
-    if rate == "auto":
-        of_few = ENCODED_RATE_OF_FEW if n_binned else RATE_OF_MANY
-        of_columns = ENCODED_RATE if n_binned else starting_rate(n_features)
-        rate = wide or (of_few if many else of_columns)
-    penalty_rows = rows_per_penalty(recipe, n_seen or n_rows, few, batch_size, by_rows)
-    if penalty_rows is not None:
-        alpha *= batch_size / penalty_rows  # the equivalent value
-    return Resolved(alpha, batch_size, float(rate), max_iter, n_iter_no_change)

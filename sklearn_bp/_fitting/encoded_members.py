@@ -1,8 +1,8 @@
 """Ensemble members that see the numeric columns encoded by bins as well.
 
 With numeric_encoding="auto" a fit trains twice.  The members of the first training see
-only the columns.  The second training has half as many networks of half the hidden
-units, which see the columns and their bins (`_tables.piecewise_linear`).  They are
+only the columns.  The second training has up to four networks of half the hidden units,
+which see the columns and their bins (`_tables.piecewise_linear`).  They are
 better at steps, at heavy tails and if most columns are noise, and worse at smooth
 functions of several columns.  Pairs of them become members of the usual size.  The
 scores are
@@ -135,11 +135,11 @@ def is_encoded(fitting):
 def _smaller(settings):
     """The settings of the second training, with fewer and smaller networks."""
     d, h, k = settings.shape
-    n_members, odd = settings.n_members // 2, h % 2
+    n_members, odd = min(settings.n_members, 4), h % 2
     if odd:  # pairs of halves would have another number of units
-        n_members //= 2
+        n_members = 2
     shape = d, h if odd else h // 2, k
-    return replace(settings, n_members=max(2, n_members), shape=shape)
+    return replace(settings, n_members=n_members, shape=shape)
 
 
 def _fresh(settings, rows, constant, before):
@@ -193,40 +193,33 @@ class SecondFitting(Fitting):
             Calibrated on the held-out rows.
         """
         p, q = self.of_first.parameters, result.parameters
-        targets = self.first.targets.calibrated(self.first.validate, p)
-        unit = temperature = 1.0
+        targets, unit, temperature = self.targets, 1.0, 1.0
         if targets.labelled:
+            targets = self.first.targets.calibrated(self.first.validate, p)
             temperature = targets.temperature
             own = self.targets.calibrated(self.validate, q)
             unit = temperature / own.temperature
         z_first = self.first.validate.scores_in_order(p)
         z_second = self.validate.scores_in_order(q) * unit
 
-        def mixed(share):
-            z = share * z_first + (1 - share) * z_second
-            return Blend(self.validate, z.astype(z_first.dtype, copy=False))
-
-        losses = [mixed(share).loss(temperature) for share in SHARES]
+        blend = Blend(self.validate, z_first, z_second)
+        losses = [blend.loss(share, temperature) for share in SHARES]
         n, share = len(z_first), SHARES[np.argmin(losses)]
-        share = (n * share + FIRM) / (n + FIRM)
+        blend.share = (n * share + FIRM) / (n + FIRM)
         if not targets.labelled:
-            targets = self.targets.calibrated(mixed(share), None)
-        return share, unit, targets
+            targets = targets.calibrated(blend, None)
+        return blend.share, unit, targets
 
-    def kept(self, result):
-        """Parameters of the members of both trainings, and calibrated targets."""
+    def ended(self, result, resolved):
+        """The `Fit` of a TrainingResult, with the settings of the first training."""
         share, unit, targets = self.blend(result)
+        if share == 1:
+            first = replace(self.of_first, reason=result.reason)
+            return self.first.ended(first, self.resolved)
         p, q = self.of_first.parameters, result.parameters
         if q.shape[1] < p.shape[1]:
             q = q.paired()
         shares = share / p.n_members, (1 - share) * unit / q.n_members
         member_weights = np.repeat(shares, [p.n_members, q.n_members])
-        return Parameters.side_by_side(p, q, member_weights), targets
-
-    def ended(self, result, resolved):
-        """The `Fit` of a TrainingResult, with the settings of the first training."""
-        share, _, _ = self.blend(result)
-        if share == 1:
-            first = replace(self.of_first, reason=result.reason)
-            return self.first.ended(first, self.resolved)
-        return super().ended(result, self.resolved)
+        parameters = Parameters.side_by_side(p, q, member_weights)
+        return self.fit_of(parameters, targets, result, self.resolved)

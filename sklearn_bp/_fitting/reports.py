@@ -140,7 +140,7 @@ def ending(result):
     n_iter, best = result.state.n_iter, result.best_iter
     why = {
         "tol": "the loss no longer improves by tol",
-        "patience": "the held-out rows no longer improve by tol",
+        "patience": "the validation metric no longer improves by tol",
         "max_iter": "max_iter is reached",
         "loss_threshold": "the loss is below loss_threshold",
         "callback": "a callback requested it",

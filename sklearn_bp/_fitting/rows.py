@@ -16,6 +16,7 @@ network; `features`, the public attributes that describe the user's columns; `re
 whether the stream has contained exactly these rows before.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,14 +28,18 @@ from sklearn.utils.validation import _num_samples
 from sklearn_bp._common.blas import blas_threads
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
+    SPARSE_WIDE_STEPS,
     epochs_of_encoded,
     epochs_of_many,
     is_usual,
+    members,
     most_members,
+    rate_factor,
     rows_per_batch,
     rows_per_short_batch,
     rows_to_repeat,
     training_dtype,
+    wide_rate,
 )
 from sklearn_bp._fitting.early_stopping import split
 from sklearn_bp._fitting.fitted_network import FittedNetwork, absorbed
@@ -100,8 +105,6 @@ class MemoryRows:
     part: Any = None
     scaled: Any = None
     rotation: Any = None
-
-    rows_per_batch = staticmethod(rows_per_batch)
 
     def checked(self, recipe, start):
         """The rows as valid numbers with non-zero weight; errors for invalid data.
@@ -297,25 +300,50 @@ class MemoryRows:
 
     def settings(self, inputs, n_outputs):
         """The `Settings`, which depend on the size of the data."""
-        X = self.scaled[0]
-        wide_of = None if self.rotation is None else sparse.issparse(self.X)
-        n_seen = self.n_rows
-        if self.request.incremental and inputs.running is not None:
+        recipe, incremental = self.recipe, self.request.incremental
+        n_rows, n_inputs = self.n_rows, self.n_inputs
+        length, n_seen = row_length(self.scaled[0]), n_rows
+        if incremental and inputs.running is not None:
             n_seen = inputs.running.n_rows
-        length = row_length(X)
-        many, bins = 0, inputs.bins
+        rules: dict[str, Any] = {"rows_per_batch": rows_per_batch}
+        if not incremental:
+            rules |= self._wide_rules() or self._rules_of_columns(inputs.bins)
+        usual = rules.get("usual", False)
+        return Settings(
+            recipe=recipe,
+            incremental=incremental,
+            n_rows=n_rows,
+            n_seen=n_seen,
+            shape=(n_inputs, recipe.n_hidden, n_outputs),
+            n_members=members(recipe, n_rows, n_inputs, length, n_outputs, usual),
+            **rules,
+        )
+
+    def _wide_rules(self):
+        """The settings by which wide data differs; none for other data."""
+        if self.rotation is None:
+            return {}
+        is_sparse = sparse.issparse(self.X)
+        limit = SPARSE_WIDE_STEPS if is_sparse else math.inf
+        return {"wide_rate": wide_rate(self.n_rows, is_sparse), "step_limit": limit}
+
+    def _rules_of_columns(self, bins):
+        """The settings by which a fit on columns differs from partial_fit."""
+        recipe, n_rows = self.recipe, self.n_rows
+        is_sparse = sparse.issparse(self.scaled[0])
         n_binned = 0 if bins is None else bins.n_binned
-        usual, by_rows = False, None
-        if self.rotation is None and not self.request.incremental:
-            n_columns = X.shape[1] - (bins.n_bins if n_binned else 0)
-            if not sparse.issparse(X):
-                rule = epochs_of_encoded if n_binned else epochs_of_many
-                many = rule(self.recipe, n_seen, n_columns, self.targets.labelled)
-            usual = not many and is_usual(self.recipe, self.n_rows, n_columns)
-            if usual and not sparse.issparse(X):
-                by_rows = rows_per_short_batch
-        own = n_seen, length, n_outputs, wide_of, n_binned, many, usual, by_rows
-        return Settings.of(self, *own)
+        n_columns = self.n_inputs - (bins.n_bins if n_binned else 0)
+        rules: dict[str, Any] = {"n_binned": n_binned}
+        limit = 0
+        if not is_sparse:
+            rule = epochs_of_encoded if n_binned else epochs_of_many
+            limit = rule(recipe, n_rows, n_columns, self.targets.labelled)
+        usual = not limit and is_usual(recipe, n_rows, n_columns)
+        if usual and not is_sparse:
+            rules["rows_per_batch"] = rows_per_short_batch
+        if usual:
+            rules["rate_factor"] = rate_factor(n_rows, self.targets.labelled)
+        return rules | {"epoch_limit": limit, "usual": usual}
 
     # Training.
 
@@ -363,8 +391,9 @@ class MemoryRows:
         if in_turn and not one_part:
             return data, held_out([validation])
         weights = validation_weights(weights, validation)
-        own = self.X, validation, self.Y[validation], weights
-        return data, view.validation_set(network, request, *own)
+        Y = self.Y[validation]
+        validate = view.validation_set(network, request, self.X, validation, Y, weights)
+        return data, validate
 
     def adapted(self, solver):
         """The solver for rows in memory: itself."""
@@ -411,10 +440,12 @@ class View:
 
     def estimator(self, parameters):
         """An estimator with these parameters, as if fitted."""
-        found = on_columns(parameters, self.rotation), self.dtype
-        rest = self.recipe, self.inputs, self.targets
+        parameters = on_columns(parameters, self.rotation)
+        fitted = FittedNetwork.of(
+            parameters, self.dtype, self.recipe, self.inputs, self.targets
+        )
         model = self.recipe.estimator()
-        model._take(self.features | FittedNetwork.of(*found, *rest).attributes())
+        model._take(self.features | fitted.attributes())
         return model
 
     def score_of(self, Y, sample_weight):
@@ -434,11 +465,11 @@ class View:
         targets, metric = self.targets, self.recipe.metric
         score = self.score_of(Y, sample_weight)
         if metric.is_scorer:
-            own = request.validation_rows(rows)
+            X_given, y_given = request.validation_rows(rows)
 
             def score(z, parameters):
-                view = self.estimator(parameters)
-                return metric.score(view, *own, sample_weight)
+                model = self.estimator(parameters)
+                return metric.score(model, X_given, y_given, sample_weight)
 
         return ValidationSet(
             network,

@@ -1,154 +1,148 @@
 """The values of "auto" in one fit, from the recipe and the size of the data."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sklearn_bp._fitting.defaults import (
-    FEW_ROWS,
-    SPARSE_WIDE_STEPS,
-    Resolved,
-    holds_out,
-    members,
-    penalty,
-    resolve,
-    rows_per_penalty,
-    scale_speed,
-    wide_rate,
-)
+from sklearn_bp._fitting import defaults
+from sklearn_bp._fitting.defaults import Resolved
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of a fit.
+
+    `MemoryRows` and `PartitionedRows` make them.  Those with a default belong to kinds
+    of data that have rules of their own; see the constants in `defaults`.
 
     Attributes
     ----------
     recipe : Recipe
-    incremental : bool
+    incremental : bool, default=False
         Whether it is a call of partial_fit.
     n_rows, n_seen : int
         Rows with non-zero weight in this call, and in the stream so far.
     shape : (n_inputs, n_hidden, n_outputs)
         The shape of an ensemble member.
     n_members : int
-    alpha : float
-        The penalty.
-    holds_out : bool
-        Whether early_stopping="auto" holds rows out.
-    wide : float
-        The learning rate for wide data; 0 for other data.
-    n_binned : int
-        The number of columns that fit encodes by bins too.
-    many : int
-        The most epochs for dense data of many columns, see `epochs_of_many` and, if
-        encoded, `epochs_of_encoded`; 0 for other data.
-    most_steps : float
-        The most steps, whatever the epochs.
-    usual : bool
-        From `is_usual`; False for partial_fit.
     rows_per_batch : callable(n_rows) -> int
         The rule for batch_size="by_rows".
+    wide_rate : float, default=0.0
+        The learning rate for wide data, whose inputs are coordinates in the space of
+        the rows; 0 for other data.
+    n_binned : int, default=0
+        The number of columns that fit encodes by bins too.
+    epoch_limit : int, default=0
+        The most epochs for dense data of many columns, from `epochs_of_many` or, if
+        encoded, `epochs_of_encoded`; 0 for other data.
+    step_limit : float, default=inf
+        The most steps, whatever the epochs.
+    usual : bool, default=False
+        From `is_usual`; False for partial_fit.
+    rate_factor : float, default=1.0
+        The factor on the starting rate of a usual fit.
     """
 
     recipe: Any
-    incremental: bool
+    incremental: bool = False
     n_rows: int
     n_seen: int
-    shape: tuple
+    shape: tuple[int, int, int]
     n_members: int
-    alpha: float
-    holds_out: bool
-    wide: float
-    n_binned: int
-    many: int
-    most_steps: float
-    usual: bool
-    rows_per_batch: Any
-
-    @classmethod
-    def of(
-        cls,
-        rows,
-        n_seen,
-        row_length,
-        n_outputs,
-        wide_of=None,
-        n_binned=0,
-        many=0,
-        usual=False,
-        by_rows=None,
-    ):
-        """The settings for `MemoryRows` or `PartitionedRows`.
-
-        Parameters
-        ----------
-        rows : MemoryRows or PartitionedRows
-        n_seen : int
-        row_length : float
-            Stored numbers per row.
-        n_outputs : int
-        wide_of : bool or None
-            If the inputs are coordinates of wide data, whether the data is sparse; None
-            otherwise.
-        n_binned : int
-            The number of columns that are encoded by bins too.
-        many : int
-            From `epochs_of_many` or `epochs_of_encoded`.
-        usual : bool
-            From `is_usual`.
-        by_rows : callable(n_rows) -> int, default=None
-            The rule for batch_size="by_rows"; None for that of the rows.
-        """
-        recipe, n_rows, d = rows.recipe, rows.n_rows, rows.n_inputs
-        wide = 0.0 if wide_of is None else wide_rate(n_rows, wide_of)
-        n_binned = 0 if rows.request.incremental else n_binned
-        return cls(
-            recipe,
-            rows.request.incremental,
-            n_rows,
-            n_seen,
-            (d, recipe.n_hidden, n_outputs),
-            members(recipe, n_rows, d, row_length, n_outputs),
-            penalty(recipe, n_seen, wide, n_binned),
-            not rows.request.incremental and holds_out(recipe, n_rows),
-            wide,
-            n_binned,
-            many,
-            SPARSE_WIDE_STEPS if wide_of else math.inf,
-            usual,
-            by_rows or rows.rows_per_batch,
-        )
+    rows_per_batch: Callable[[int], int]
+    wide_rate: float = 0.0
+    n_binned: int = 0
+    epoch_limit: int = 0
+    step_limit: float = math.inf
+    usual: bool = False
+    rate_factor: float = 1.0
 
     @property
     def few(self):
-        return self.n_seen < FEW_ROWS
+        """Whether fewer than FEW_ROWS rows have non-zero weight."""
+        return self.n_seen < defaults.FEW_ROWS
+
+    @property
+    def holds_out(self):
+        """Whether early_stopping="auto" holds rows out."""
+        return not self.incremental and defaults.holds_out(self.recipe, self.n_rows)
+
+    @property
+    def alpha(self):
+        """The penalty, for batches of the default length."""
+        return defaults.penalty(self.recipe, self.n_seen, self.wide_rate, self.n_binned)
 
     @property
     def scale_speed(self):
         """The speed of a new scaling layer; 0 without one."""
-        many = self.many if not self.n_binned else 0
-        return scale_speed(self.recipe, many, self.n_binned)
+        many = self.epoch_limit if not self.n_binned else 0
+        return defaults.scale_speed(self.recipe, many, self.n_binned)
 
     def resolved(self, n_rows) -> Resolved:
-        """The values of "auto" for this number of training rows."""
-        return resolve(
-            self.recipe,
-            n_rows,
-            self.shape[0],
-            self.alpha,
-            self.few,
-            self.rows_per_batch,
-            self.n_seen if self.incremental else None,
-            self.wide,
-            self.n_binned,
-            self.many,
-            self.most_steps,
-            self.usual,
-        )
+        """The values of "auto" and "full" for this number of training rows."""
+        batch_size = self._batch_size(n_rows)
+        n_steps = math.ceil(n_rows / batch_size)
+        alpha, penalty_rows = self.alpha, self.penalty_rows(n_rows, batch_size)
+        if penalty_rows is not None:
+            alpha *= batch_size / penalty_rows  # the equivalent value
+        max_iter, n_iter_no_change = self.recipe.max_iter, self.recipe.n_iter_no_change
+        if max_iter == "auto":
+            max_iter = self._most_epochs(n_steps)
+        if n_iter_no_change == "auto":
+            n_iter_no_change = self._patience(n_steps)
+        rate = self.recipe.learning_rate_init
+        if rate == "auto":
+            rate = self._rate()
+        return Resolved(alpha, batch_size, float(rate), max_iter, n_iter_no_change)
 
     def penalty_rows(self, n_rows, batch_size):
         """`penalty_rows` of `MiniBatches` for this number of training rows."""
         n_rows = self.n_seen if self.incremental else n_rows
         rule = self.rows_per_batch
-        return rows_per_penalty(self.recipe, n_rows, self.few, batch_size, rule)
+        return defaults.rows_per_penalty(
+            self.recipe, n_rows, self.few, batch_size, rule
+        )
+
+    def _batch_size(self, n_rows):
+        size = self.recipe.batch_size
+        if size == "auto":
+            size = 200
+        elif size == "by_rows" and not self.few:
+            size = self.rows_per_batch(self.n_seen if self.incremental else n_rows)
+        elif size in ("by_rows", "full"):
+            size = n_rows
+        return min(size, n_rows)
+
+    def _most_epochs(self, n_steps):
+        """`max_iter`, for epochs of so many steps."""
+        if self.few:
+            most = defaults.WIDE_EPOCHS if self.wide_rate else 200
+        elif self.epoch_limit:
+            at_least = math.ceil(defaults.STEPS_OF_MANY / n_steps)
+            most = min(max(self.epoch_limit, at_least), 400)
+        else:
+            most = 400
+        if self.step_limit < math.inf:
+            most = min(most, math.ceil(self.step_limit / n_steps))
+        return most
+
+    def _patience(self, n_steps):
+        """`n_iter_no_change`: a number of steps, but at least a few epochs."""
+        steps = defaults.WIDE_PATIENCE if self.wide_rate else 300
+        if self.epoch_limit and not self.n_binned:
+            steps = 0
+        return max(5 if self.usual else 8, math.ceil(steps / n_steps))
+
+    def _rate(self):
+        """`learning_rate_init`."""
+        if self.wide_rate:
+            return self.wide_rate
+        if self.n_binned:
+            few = self.epoch_limit
+            return defaults.ENCODED_RATE_OF_FEW if few else defaults.ENCODED_RATE
+        n_features, *_ = self.shape
+        if self.epoch_limit:
+            few = n_features <= defaults.MANY_COLUMNS
+            return defaults.RATE_OF_FEW if few else defaults.RATE_OF_MANY
+        return self.rate_factor * defaults.starting_rate(n_features)

@@ -92,44 +92,41 @@ class Start:
 
     def resumed(self, recipe, incremental):
         """The `TrainingState` to continue from, for the earlier scalings."""
-        losses, validation_losses, validation_scores, data_losses = map(
-            _last, self.curves
+        if incremental and self.state is not None:
+            state = self._kept_state(recipe)
+        else:
+            state = self._state_of_weights(recipe)
+            state.n_iter, state.t = self.n_iter if incremental else 0, self.t
+        curves = [_last(curve) for curve in self.curves]
+        state.loss_curve, state.validation_losses = curves[:2]
+        state.validation_scores, state.data_losses = curves[2:]
+        return state
+
+    def _state_of_weights(self, recipe):
+        """A new state with the fitted weights."""
+        parameters = self._parameters(None, np.float64, recipe)
+        return TrainingState(
+            self._reinitialized(parameters, recipe, drawn=False),
+            Patience(recipe.tolerance, recipe.n_iter_no_change),
+            check_random_state(recipe.random_state),
         )
-        state = self.state if incremental else None
-        if state is None:
-            parameters = self._parameters(None, np.float64, recipe)
-            return TrainingState(
-                self._reinitialized(parameters, recipe, drawn=False),
-                Patience(recipe.tolerance, recipe.n_iter_no_change),
-                check_random_state(recipe.random_state),
-                n_iter=self.n_iter if incremental else 0,
-                t=self.t,
-                loss_curve=losses,
-                validation_losses=validation_losses,
-                validation_scores=validation_scores,
-                data_losses=data_losses,
-            )
-        state = state.copied()
+
+    def _kept_state(self, recipe):
+        """A copy of the state that the last partial_fit kept."""
+        state = self.state.copied()
         dtype = state.dtype
         if state.scaled != recipe.learns_scales(self.is_encoded):
             state.parameters = state.average = state.optimizer = None
             state.best = state.best_iter = None
-        state.parameters = self._reinitialized(
-            self._parameters(state, dtype, recipe), recipe
-        )
-        if (
-            not recipe.average
-        ):  # otherwise an old average would predict, and never change
-            state.average = None
+        parameters = self._parameters(state, dtype, recipe)
+        state.parameters = self._reinitialized(parameters, recipe)
+        if not recipe.average:
+            state.average = None  # an old average would predict, and never change
         if state.average is not None:
             state.average = self._reinitialized(state.average, recipe)
         if state.best is not None:
             best = self._reinitialized(state.parameters.like(state.best), recipe)
             state.best = best.flat
-        state.loss_curve = losses
-        state.validation_losses = validation_losses
-        state.validation_scores = validation_scores
-        state.data_losses = data_losses
         if state.random_state is None:
             state.random_state = check_random_state(recipe.random_state)
         return state

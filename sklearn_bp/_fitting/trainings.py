@@ -91,25 +91,43 @@ class Fitting:
 
     def training(self, network, data, state, tol):
         """The `Training` of a network on data, starting from a state."""
+        recipe, rows = self.recipe, self.rows
+        resolved = self.settings.resolved(data.n_rows)
+        state.patience.tol = tol
+        state.patience.n_iter_no_change = resolved.n_iter_no_change
+        penalty_rows = self.settings.penalty_rows(data.n_rows, resolved.batch_size)
+        solver = recipe.solver_for(data.n_rows, resolved, penalty_rows)
+        n_units = recipe.n_hidden * state.parameters.n_members
+
+        def finished(result):
+            return self.ended(result, resolved)
+
+        return Training(
+            solver=rows.adapted(solver),
+            network=network,
+            data=data,
+            state=state,
+            plan=self._plan(network, data, resolved),
+            threads=rows.threads(solver, n_units),
+            finished=finished,
+            resolved=resolved,
+        )
+
+    def _plan(self, network, data, resolved):
+        """When to stop, what to monitor, and the table of epochs."""
         recipe, settings, validate = self.recipe, self.settings, self.validate
-        resolved = settings.resolved(data.n_rows)
         incremental = settings.incremental
-        cost = None
-        if validate is not None and recipe.early_stopping:
-            cost = recipe.metric.cost
-        share, rate = 0.0, 1.0
-        if settings.usual:
-            share = share_that_counts(recipe, network.loss)
-            rate = relaxed_rate(recipe)
-        plan = Plan(
+        watched = validate is not None and recipe.early_stopping
+        drops_penalty = recipe.drops_penalty(self.targets, settings.alpha)
+        usual = settings.usual
+        return Plan(
             max_iter=1 if incremental else resolved.max_iter,
             loss_threshold=recipe.threshold,
             validate=validate,
-            cost=cost,
-            drops_penalty=recipe.drops_penalty(self.targets, settings.alpha)
-            and not incremental,
-            share=share,
-            relaxed_rate=rate,
+            cost=recipe.metric.cost if watched else None,
+            drops_penalty=drops_penalty and not incremental,
+            share=share_that_counts(recipe, network.loss) if usual else 0.0,
+            relaxed_rate=relaxed_rate(recipe) if usual else 1.0,
             observers=epoch_tables(
                 recipe.verbose,
                 penalized=bool(data.alpha),
@@ -118,31 +136,17 @@ class Fitting:
                 title=self.title,
             ),
         )
-        state.patience.tol = tol
-        state.patience.n_iter_no_change = resolved.n_iter_no_change
-        penalty_rows = settings.penalty_rows(data.n_rows, resolved.batch_size)
-        solver = recipe.solver_for(data.n_rows, resolved, penalty_rows)
-        n_units = recipe.n_hidden * state.parameters.n_members
-        threads = self.rows.threads(solver, n_units)
-
-        def finished(result):
-            return self.ended(result, resolved)
-
-        solver = self.rows.adapted(solver)
-        own = network, data, state, plan, threads, finished, resolved
-        return Training(solver, *own)
-
-    def kept(self, result):
-        """Parameters on encoded columns, and calibrated targets."""
-        targets = self.targets.calibrated(self.validate, result.parameters)
-        return on_columns(result.parameters, self.rows.rotation), targets
 
     def ended(self, result, resolved):
         """The `Fit` of a TrainingResult."""
+        targets = self.targets.calibrated(self.validate, result.parameters)
+        parameters = on_columns(result.parameters, self.rows.rotation)
+        return self.fit_of(parameters, targets, result, resolved)
+
+    def fit_of(self, parameters, targets, result, resolved):
+        """The `Fit` with these parameters on encoded columns, and calibrated targets."""
         rows, recipe, start = self.rows, self.recipe, self.start
-        parameters, targets = self.kept(result)
-        found = parameters, rows.dtype, recipe, self.inputs, targets
-        fitted = FittedNetwork.of(*found)
+        fitted = FittedNetwork.of(parameters, rows.dtype, recipe, self.inputs, targets)
         X, sample_weight = rows.importance_rows()
         basis = importances.basis(
             fitted,
@@ -152,9 +156,15 @@ class Fitting:
             None if start is None else start.importance_basis,
             result.state.n_iter,
         )
-        watched = self.validate is not None and bool(recipe.early_stopping)
-        features, X = rows.features, rows.unscaled
-        return Fit(fitted, result, resolved, features, watched, basis, X)
+        return Fit(
+            fitted=fitted,
+            result=result,
+            resolved=resolved,
+            features=rows.features,
+            watched=self.validate is not None and bool(recipe.early_stopping),
+            importance_basis=basis,
+            unscaled=rows.unscaled,
+        )
 
 
 @dataclass(frozen=True)

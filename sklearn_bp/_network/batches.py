@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-# shuffle="blocks" shuffles stretches of about SHUFFLED_BYTES of neighbouring rows, then
-# the rows within each group of SHUFFLED_TOGETHER stretches: 64 MB, which fit in memory.
+# shuffle="blocks" shuffles chunks of about SHUFFLED_BYTES of neighbouring rows, then
+# the rows within each group of SHUFFLED_TOGETHER chunks: 64 MB, which fit in memory.
 SHUFFLED_BYTES = 2**22
 SHUFFLED_TOGETHER = 16
 
@@ -81,7 +81,7 @@ class Data:
 
     @classmethod
     def weighted(cls, X, Y, sample_weight, alpha, rows=None, scaling=None):
-        """From the sample weights of the user, or None.
+        """The `Data` with normalized weights, from the user's sample weights or None.
 
         Parameters
         ----------
@@ -334,10 +334,10 @@ def next_order(order, n_rows, random_state):
 
 
 def next_block_order(data, random_state):
-    """A random order of the rows that reads a file stretch by stretch.
+    """A random order of the rows that reads a file chunk by chunk.
 
-    Stretches of neighbouring rows are shuffled, and the rows within each group of
-    stretches. So a file that is larger than the page cache is read once per epoch, not
+    Chunks of neighbouring rows are shuffled, and the rows within each group of
+    chunks. So a file that is larger than the page cache is read once per epoch, not
     one page per row.
     """
     row_bytes = data.X.dtype.itemsize * row_length(data.X)
@@ -349,7 +349,7 @@ def next_block_order(data, random_state):
     for first in range(0, len(starts), SHUFFLED_TOGETHER):
         together = starts[first : first + SHUFFLED_TOGETHER]
         rows = np.concatenate([np.arange(s, s + length) for s in together])
-        rows = rows[rows < data.n_rows]  # the last stretch may be shorter
+        rows = rows[rows < data.n_rows]  # the last chunk may be shorter
         random_state.shuffle(rows)
         order[end : end + len(rows)] = rows
         end += len(rows)

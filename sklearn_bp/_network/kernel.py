@@ -484,7 +484,7 @@ def add_up(blocks, kernels, loss, scale):
     ----------
     blocks : iterable of Block
     kernels : dict of int to Kernel
-        By batch length; all have the same target.
+        A kernel for each batch length; all have the same target.
     loss : object of `losses`
     scale : float
     """

@@ -93,7 +93,7 @@ class Parameters:
     V : ndarray of shape (n_features, n_members * n_outputs) or None
     r : ndarray of shape (n_features,) or None
     scale_speed : float
-        Of a scaling layer; 0 without one.
+        The speed of the scaling layer; 0 without one.
     penalized : ndarray, 1-D
         W1, W2 and V.
     unpenalized : tuple of two ndarrays, 1-D

@@ -54,7 +54,7 @@ def limits_of(n_rows, low, high, median, tails):
     Parameters
     ----------
     n_rows : int
-        With non-zero weight.
+        Number of rows with non-zero weight.
     low, high, median : ndarray of shape (d,), float64
     tails : ndarray of shape (len(TAIL_LEVELS), d), float64
         The quantiles at TAIL_LEVELS.
@@ -93,7 +93,7 @@ def judged_columns(n_rows, largest, X, weights):
     X : CSR of shape (n, d)
         Some of the rows.
     weights : ndarray of shape (n,) or None
-        Of these.
+        Weights of these rows.
 
     Yields
     ------
@@ -124,7 +124,7 @@ def largest_inside(n_rows, largest, values, tails):
     ----------
     n_rows : int
     largest : ndarray of shape (d,)
-        With those beyond.
+        The largest absolute values, also beyond the limits.
     values : ndarray of shape (d, n)
         Absolute values of some of the rows.
     tails : ndarray of shape (len(TAILS), d)

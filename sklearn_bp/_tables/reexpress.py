@@ -81,7 +81,7 @@ class Reexpression:
     Parameters
     ----------
     before, after : Scalings
-        Of the old and of the new columns.
+        The scalings of the old columns, and of the new ones.
     origins : ndarray of int, (d_new,)
         The old column of each new one, or -1.
     fills : list of (indicator, column, change)

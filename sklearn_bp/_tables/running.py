@@ -103,7 +103,7 @@ class Running:
         Parameters
         ----------
         dtype : dtype
-            Of the columns.
+            The dtype of the columns.
 
         Returns
         -------
@@ -186,7 +186,7 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
         Weights over 2 ** exponent.
     exponent : int
     n_dense : int, default=None
-        Of a CSR, columns from the left that are scaled as dense ones.
+        For a CSR, the number of columns from the left that are scaled as dense ones.
     n_before : int, default=None
         Number of earlier rows of the stream; None if these are all rows.
     columns : Columns, default=None
@@ -217,9 +217,9 @@ def without_wild(n_rows, largest, X, shares):
     ----------
     n_rows : int
     largest : ndarray of shape (d,)
-        With wild ones.
+        The largest absolute values, including wild ones.
     X : CSR of shape (n, d)
-        Evenly spaced rows of them.
+        Evenly spaced rows of the columns.
     shares : ndarray of shape (n,) or None
         Their weights.
     """
@@ -236,7 +236,7 @@ def settled(before, after):
     Parameters
     ----------
     before, after : Scaling
-        Of the same columns.
+        Two scalings of the same columns.
     """
     if (before.centre is None) != (after.centre is None):
         return after

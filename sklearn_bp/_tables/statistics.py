@@ -467,7 +467,7 @@ class TargetStatistics:
         The largest absolute value (1 if that is 0), and mean and variance of the
         targets divided by it, so that no square overflows.
     columns : ColumnStatistics or None
-        For quartiles, if they are needed.
+        Statistics that give the quartiles; None if these are not needed.
     """
 
     weight: float

@@ -35,7 +35,7 @@ def scaling_inputs(optimizer, parameters, groups=None):
     optimizer : Bound
         An adaptive optimizer, bound to `parameters`.
     parameters : Parameters
-        With r.
+        Parameters with a scaling layer, `r`.
     groups : ndarray of int of shape (n_features,) or None
         As in `Data`.
 

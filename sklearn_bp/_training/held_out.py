@@ -241,10 +241,11 @@ class HeldOut(_ValidationRows):
     def scores(self, parameters):
         """Scores of the held-out rows, member by member, (n_held_out, n_outputs)."""
         if self._at_once is None:
-            if _compiled.Scores.cover(self.network, self.X, self.scaling, parameters):
-                dtype = parameters.flat.dtype
-                own = self.network, self.X, self.rows, self.scaling, dtype
-                self._at_once = _compiled.Scores(*own)
+            network, X, dtype = self.network, self.X, parameters.flat.dtype
+            if _compiled.Scores.cover(network, X, self.scaling, parameters):
+                self._at_once = _compiled.Scores(
+                    network, X, self.rows, self.scaling, dtype
+                )
             elif self._are_few(parameters):
                 self._at_once = _AtOnce(self.network, self.X, self.rows, parameters)
         if self._at_once is not None:
@@ -308,30 +309,36 @@ class _AtOnce:
 
 
 class Blend(_ValidationRows):
-    """Held-out rows with known scores, such as a mean over groups of members.
+    """Held-out rows whose scores are a weighted mean of those of two groups of members.
 
     Parameters
     ----------
     held_out : HeldOut
         The rows, in whatever order it pools them.
-    z : ndarray of shape (n, n_outputs)
+    first, second : ndarrays of shape (n, n_outputs)
         Their scores, in the order of the training rows, like all results of this class.
+    share : float, default=1
+        The weight of the first group.
     """
 
-    def __init__(self, held_out, z):
+    def __init__(self, held_out, first, second, share=1.0):
         order = np.argsort(np.concatenate(held_out.rows))
         loss, weights = held_out._loss, held_out._weights[order]
         tempered = held_out.tempered
         super().__init__(loss, held_out._Y[order], weights, None, tempered)
-        self._z = z
+        self._first, self._second, self.share = first, second, share
 
     def scores(self, parameters):
-        """The known scores."""
-        return self._z
+        """The weighted mean."""
+        return self._mean(self.share)
 
-    def loss(self, temperature):
-        """Their mean loss, at a temperature."""
-        return self._loss_at(self._z, temperature)
+    def loss(self, share, temperature):
+        """The mean loss with another weight, at a temperature."""
+        return self._loss_at(self._mean(share), temperature)
+
+    def _mean(self, share):
+        z = share * self._first + (1 - share) * self._second
+        return z.astype(self._first.dtype, copy=False)
 
 
 class ValidationSet(_ValidationRows):

@@ -321,11 +321,11 @@ class MiniBatches:
         state.engine = "compiled" if is_compiled else "python"
         if is_compiled:
             return self._compiled_epochs(network, data, state, factor)
-        own = parameters, data.alpha, state.optimizer
+        alpha, known = data.alpha, state.optimizer
         if _compiled.covers_steps(data, parameters, self.optimizer):
-            optimizer = _compiled.bound(self.optimizer, *own)
+            optimizer = _compiled.bound(self.optimizer, parameters, alpha, known)
         else:
-            optimizer = self.optimizer.bind(*own)
+            optimizer = self.optimizer.bind(parameters, alpha, known)
         if self.penalty_rows is not None:
             optimizer = penalizing(optimizer, self.penalty_rows)
         steps_per_epoch = -(-data.n_rows // self.batch_size)
@@ -340,9 +340,9 @@ class MiniBatches:
 
     def _is_compiled(self, network, data, parameters):
         """Whether the extension runs the epochs."""
-        own = self.optimizer, self.batch_size, self.dropout
-        return self.batch_size <= LARGE_BATCH and _compiled.covered(
-            network, data, parameters, *own
+        optimizer, size = self.optimizer, self.batch_size
+        return size <= LARGE_BATCH and _compiled.covered(
+            network, data, parameters, optimizer, size, self.dropout
         )
 
     def _compiled_epochs(self, network, data, state, factor):
@@ -361,10 +361,10 @@ class MiniBatches:
             state.optimizer,
             self.batch_size,
             self.penalty_rows,
-            state.average if self.average else None,
-            every,
-            state.n_steps,
-            longest,
+            average=state.average if self.average else None,
+            every=every,
+            n_taken=state.n_steps,
+            longest=longest,
         )
 
         def pass_over_rows():
@@ -415,10 +415,12 @@ class MiniBatches:
         if b > LARGE_BATCH:
             large = LargeBatches(network, data, parameters, b, dropout)
         else:
-            sizes = parameters.n_members, parameters.shape[2]
-            batches = Batches(data, b, parameters.flat.dtype, *sizes)
-            bound = network, data, parameters, optimizer
-            kernels = bind_kernels(*bound, batches, dropout)
+            n_members, n_outputs = parameters.n_members, parameters.shape[2]
+            dtype = parameters.flat.dtype
+            batches = Batches(data, b, dtype, n_members, n_outputs)
+            kernels = bind_kernels(
+                network, data, parameters, optimizer, batches, dropout
+            )
 
         def pass_over_rows():
             order = self._draw_order(data, state)

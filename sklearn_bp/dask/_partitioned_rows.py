@@ -347,11 +347,18 @@ class PartitionedRows:
 
     def settings(self, inputs, n_outputs):
         """The `Settings`, which depend on the size of the data."""
-        n_rows, d = self.n_rows, self.n_inputs
-        at_least, length = members(self.recipe, n_rows, d + 1, d, n_outputs), d
-        if at_least < most_members(self.recipe):  # sparse rows matter
+        recipe, n_rows, d = self.recipe, self.n_rows, self.n_inputs
+        at_least, length = members(recipe, n_rows, d + 1, d, n_outputs), d
+        if at_least < most_members(recipe):  # sparse rows matter
             length = sum(self.parts.each(stored_numbers)) / n_rows
-        return Settings.of(self, n_rows, length, n_outputs)
+        return Settings(
+            recipe=recipe,
+            n_rows=n_rows,
+            n_seen=n_rows,
+            shape=(d, recipe.n_hidden, n_outputs),
+            n_members=members(recipe, n_rows, d, length, n_outputs),
+            rows_per_batch=rows_per_round,
+        )
 
     # Training.
 

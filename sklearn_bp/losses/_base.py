@@ -198,7 +198,7 @@ class Loss(Option):
         return np.abs(self.predicted(p, y.shape[-1]) - y)
 
     def interval(
-        self, predicted: Array, spread: Any, width: Array
+        self, predicted: Array, spread: Array | None, width: Array
     ) -> tuple[Array, Array]:
         """Lower and upper target whose `interval_error` is `width`, (n_targets,).
 
@@ -222,7 +222,7 @@ SEARCHED_ROWS = 20_000
 
 
 def best_constant(
-    loss: Any, Y: Array, sample_weight: Array | None = None
+    loss: Loss, Y: Array, sample_weight: Array | None = None
 ) -> tuple[Array, float]:
     """The constant scores of least loss, and that loss: the baseline for any network.
 
@@ -250,7 +250,7 @@ def best_constant(
         some = np.flatnonzero(weights)
         some = some[:: -(-len(some) // SEARCHED_ROWS)]
         scores = loss.constant(Y[some].astype(np.float64), weights[some], 0.5 / n)
-    value = 0.0
+    value: Any = 0.0  # a scalar of numpy's, of which mypy knows only an array
     for rows in blocks:
         P = np.tile(scores, (len(Y[rows]), 1))
         loss.forward(P)

@@ -5,7 +5,7 @@ See `losses._base` for the conventions.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -293,7 +293,7 @@ class CategoricalSquaredError(BinarySquaredError):
 
 # True: classes that exclude each other, one score per class.  False: independent
 # scores, for two classes (one score) or several labels (one score per label).
-CLASSIFIER_LOSSES: dict[str, dict[bool, Any]] = {
+CLASSIFIER_LOSSES: dict[str, dict[bool, ClassLoss]] = {
     "log_loss": {True: CategoricalLogLoss(), False: BinaryLogLoss()},
     "squared_error": {True: CategoricalSquaredError(), False: BinarySquaredError()},
 }

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import xlogy
@@ -155,7 +155,7 @@ class Quantile(Loss):
         "$(1 - q) / k$ where $p > y$, $-q / k$ where $p < y$",
     )
 
-    quantile: Any = 0.5
+    quantile: float | Sequence[float] | Array = 0.5
 
     scalable: ClassVar[bool] = True
     robust: ClassVar[bool] = True
@@ -255,7 +255,7 @@ class Quantile(Loss):
         return np.maximum(p[..., 0] - y, y - p[..., -1])
 
     def interval(
-        self, predicted: Array, spread: Any, width: Array
+        self, predicted: Array, spread: Array | None, width: Array
     ) -> tuple[Array, Array]:
         if predicted.ndim == 2:
             return predicted - width, predicted + width
@@ -378,8 +378,9 @@ class GaussianNLL(Loss):
         return np.abs(p[..., :k] - y) / p[..., k:]
 
     def interval(
-        self, predicted: Array, spread: Array, width: Array
+        self, predicted: Array, spread: Array | None, width: Array
     ) -> tuple[Array, Array]:
+        assert spread is not None  # from the method of this name
         return predicted - width * spread, predicted + width * spread
 
     def onnx(self, graph: Graph, z: str) -> str:
@@ -492,7 +493,7 @@ class _BoundedPoisson(Poisson):
     delta2 = min(p, m) - y, where m is LARGEST_POISSON times the largest target.
     """
 
-    most: Any
+    most: Array
 
     def __init__(self, largest: Array) -> None:
         most = np.where(largest > 0, LARGEST_POISSON * largest, np.inf)
@@ -532,7 +533,7 @@ class _BoundedGamma(Gamma):
         return (linear - log - 1).sum(axis=-1)
 
 
-def _softplus_inverse(s: Any) -> Any:
+def _softplus_inverse(s: Array | float) -> Array:
     """The z of log(1 + exp(z)) = s > 0."""
     return s + np.log(-np.expm1(-s))
 
@@ -558,7 +559,7 @@ def weighted_quantiles(
     return found
 
 
-REGRESSOR_LOSSES: dict[str, Any] = {
+REGRESSOR_LOSSES: dict[str, Loss] = {
     "squared_error": SquaredError(),
     "absolute_error": AbsoluteError(),
     "huber": Huber(),

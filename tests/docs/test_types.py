@@ -52,7 +52,7 @@ from sklearn_bp.building_blocks import gradient_error, n_parameters, stepper, vi
 from sklearn_bp.callbacks import Checkpoint, TimeLimit
 from sklearn_bp.display import BackpropDisplay, HiddenUnitsDisplay, LossCurveDisplay
 from sklearn_bp.initializers import he_normal
-from sklearn_bp.losses import Huber, Loss
+from sklearn_bp.losses import REGRESSOR_LOSSES, Huber, Loss, Quantile
 from sklearn_bp.onnx import Graph
 from sklearn_bp.optimizers import AdamW
 from sklearn_bp.schedules import Cosine
@@ -141,6 +141,13 @@ error: float = gradient_error(lambda x: (float(np.sum(x**2)), 2 * x), theta)
 V, c = he_normal(np.random.RandomState(0), 2, 3, 6.0)
 parts = [Huber(1.0).get_params(), Cosine(warmup=0.1).factor(0, 10)]
 rows: Floats = Huber(1.0).value(theta[:, None], theta[:, None])
+deciles = Quantile([0.1, 0.5, 0.9])
+scores: int = REGRESSOR_LOSSES["gaussian_nll"].n_scores(3)
+
+
+class Patient(TimeLimit):
+    def on_fit_task_end(self, estimator: Any, context: Any) -> bool | None:
+        return super().on_fit_task_end(estimator, context)
 """
 
 
@@ -261,6 +268,9 @@ MISTAKES = {
     ("(classifier, X[0], 1)", "('it', X[0], 1)"): "[arg-type]",
     ('graph.node("Sin"', 'graph.knot("Sin"'): "[attr-defined]",
     ("V, c = he_normal", "V, c, d = he_normal"): "[misc]",
+    ("Quantile([0.1, 0.5, 0.9])", "Quantile('median')"): "[arg-type]",
+    (".n_scores(3)", ".n_score(3)"): "[attr-defined]",
+    ("Any) -> bool | None:", "Any) -> str:"): "[override]",
 }
 
 

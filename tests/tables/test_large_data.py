@@ -125,20 +125,20 @@ def test_an_order_by_blocks_is_a_permutation(n_rows):
     assert_array_equal(np.sort(order_of(n_rows, 10**5)), np.arange(n_rows))
 
 
-def test_rows_of_few_stretches_are_read_together():
-    """41 rows of 100,000 bytes a stretch, and 16 stretches together."""
+def test_rows_of_few_chunks_are_read_together():
+    """41 rows of 100,000 bytes per chunk, and 16 chunks together."""
     n_rows, length = 41 * 40, 41
     order = order_of(n_rows, 10**5)
     together = order[: 2 * 16 * length].reshape(2, -1)
     for rows in together:
-        stretches, counts = np.unique(rows // length, return_counts=True)
-        assert len(stretches) == 16
+        chunks, counts = np.unique(rows // length, return_counts=True)
+        assert len(chunks) == 16
         assert (counts == length).all()
         assert (np.abs(np.diff(rows)) > length).mean() > 0.8  # mixed
     assert not np.array_equal(order, order_of(n_rows, 10**5, seed=1))
 
 
-def test_a_row_may_be_longer_than_a_stretch():
+def test_a_row_may_be_longer_than_a_chunk():
     order = order_of(20, 10**7)
     assert_array_equal(np.sort(order), np.arange(20))
     assert not np.array_equal(order, np.arange(20))
