@@ -150,7 +150,7 @@ class Fitting:
         return self.fit_of(parameters, targets, result, resolved)
 
     def fit_of(self, parameters, targets, result, resolved):
-        """The `Fit` with these parameters on encoded columns, and calibrated targets."""
+        """The `Fit` of parameters on encoded columns, and of calibrated targets."""
         rows, recipe, start = self.rows, self.recipe, self.start
         fitted = FittedNetwork.of(parameters, rows.dtype, recipe, self.inputs, targets)
         X, sample_weight = rows.importance_rows()

@@ -9,8 +9,13 @@ tabular deep learning")
 where the first bin has no lower limit and the last one no upper limit.  A hidden unit
 on these columns can bend at each quantile.  So it learns steps, and targets that depend
 on few of many columns, from fewer rows than a unit on x alone.
+
+Quantiles coincide at frequent values, such as the zeros of a column that is mostly 0.
+So these values are edges of their own, and the other edges are quantiles of the other
+values; see `edges`.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
@@ -25,6 +30,13 @@ from sklearn_bp._tables.statistics import columns_for_quantiles, quantiles
 # The factor of an added column minus its mean.
 FACTOR = 2.0
 
+# A value in more rows than this number of bins takes an edge of its own.  Two quantiles
+# at least coincide there.
+FREQUENT = 2
+
+# Differences of shares of the rows that do not count.
+ROUNDING = 1e-9
+
 # Numbers that are encoded at once.
 BLOCK_SIZE = 2**16
 
@@ -35,13 +47,15 @@ class PiecewiseLinear(Option):
 
     For ``numeric_encoding=PiecewiseLinear(n_bins=8)``: beside each numeric column, the
     network sees columns that grow from 0 to 1 between two neighbouring quantiles of the
-    training rows, and are constant elsewhere. A column of fewer than three values, or
-    whose quantiles coincide, stays as it is.
+    training rows, and are constant elsewhere. A value in more rows than two bins, such
+    as 0 in many columns of counts or amounts, is a limit of bins, and so are quantiles
+    of the other values. A column of fewer than three values stays as it is.
 
     Parameters
     ----------
     n_bins : int >= 2, default=8
-        The number of bins per column; fewer if quantiles coincide.
+        The number of bins per column; fewer if few values differ or if some are
+        frequent.
 
     Raises
     ------
@@ -116,11 +130,10 @@ class Bins:
         inner = quantiles(columns.copy(), weights, levels)
         of_bins = []
         for j, (own, found) in enumerate(zip(columns, inner.T, strict=True)):
-            e = np.unique([own.min(), *found, own.max()])
-            # Two bins at least: one would repeat the column.  Rounding errors of a
-            # constant are no bins either.
-            wide = np.diff(e) > 8 * np.finfo(np.float64).eps * np.abs(e).max()
-            if len(e) > 2 and wide.all() and len(np.unique(own)) > 2:
+            values, shares = _distribution(own, weights)
+            e = edges(values, shares, found)
+            # Two bins at least: one would repeat the column.
+            if len(e) > 2 and len(values) > 2 and _are_apart(e):
                 of_bins.append((np.full(len(e) - 1, j), e[:-1], np.diff(e)))
         if not of_bins:
             return None
@@ -242,6 +255,61 @@ class Bins:
         numbers = np.arange(self.n_bins) - starts
         pairs = zip(self.column, numbers, strict=True)
         return np.array([f"{names[j]}_bin{t}" for j, t in pairs], dtype=object)
+
+
+def edges(values, shares, inner):
+    """The edges of the bins of a column, increasing.
+
+    Values that hold more than the share of FREQUENT bins, or more than half of the
+    rows, are edges.  The others are quantiles of the other values, from the lowest to
+    the highest, so that a bin leads from a frequent value at one end to the next one.
+    Few rows get fewer bins: their number follows the root of their share.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        The values of the column, increasing.
+    shares : ndarray of shape (n,)
+        The share of the rows that each holds.
+    inner : ndarray of shape (n_bins - 1,)
+        The quantiles between equal shares of the rows.
+
+    Returns
+    -------
+    ndarray of float64
+        At most n_bins + 1 edges, and no fewer than the quantiles of all rows give.
+    """
+    n_bins = len(inner) + 1
+    of_all = np.unique([values[0], *inner, values[-1]])
+    frequent = shares > min(FREQUENT / n_bins, 0.5) + ROUNDING
+    if not frequent.any():
+        return of_all
+    own, others = values[frequent].astype(np.float64), ~frequent
+    if not others.any():
+        return own
+    n_others = math.ceil(n_bins * math.sqrt(shares[others].sum()) - ROUNDING)
+    n_others = min(max(n_others, 1), n_bins - len(own))
+    levels = np.arange(n_others + 1) / n_others
+    rest = quantiles(values[np.newaxis, others], shares[others], levels)
+    found = np.union1d(own, rest)
+    enough = len(found) >= len(of_all) and _are_apart(found)
+    return found if enough else of_all
+
+
+def _are_apart(edges):
+    """Whether all edges differ by more than rounding errors, as those of a constant."""
+    least = 8 * np.finfo(np.float64).eps * np.abs(edges).max()
+    return bool((np.diff(edges) > least).all())
+
+
+def _distribution(column, weights):
+    """The values of a column, increasing, and the share of the rows that each holds."""
+    if weights is None:
+        values, sums = np.unique(column, return_counts=True)
+    else:
+        values, places = np.unique(column, return_inverse=True)
+        sums = np.bincount(places, weights)
+    return values, sums / sums.sum()
 
 
 def _dense(X):

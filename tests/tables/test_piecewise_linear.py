@@ -99,6 +99,106 @@ def test_bins_hold_equal_shares_of_the_rows(seed, n_bins):
     assert np.abs(counts - 10).max() <= 1
 
 
+def with_frequent_values(seed, n=200):
+    """Columns whose quantiles coincide, and weights."""
+    rng = np.random.default_rng(seed)
+    amounts = np.exp(rng.normal(size=n))
+    shares = rng.uniform(0.2, 0.98, size=3)
+    drawn = rng.uniform(size=(n, 3))
+    columns = [
+        np.where(drawn[:, 0] < shares[0], 0.0, amounts),
+        np.minimum(amounts, np.quantile(amounts, 1 - shares[1])),
+        np.where(drawn[:, 2] < shares[2], 0.25, rng.normal(size=n)),
+        rng.poisson(rng.choice([0.1, 1.0, 5.0]), size=n).astype(float),
+        rng.choice([0.0, 1.0, 2.0, 50.0], p=[0.7, 0.2, 0.07, 0.03], size=n),
+    ]
+    return np.stack(columns, axis=1), rng.integers(1, 4, size=n)
+
+
+def edges_by_column(bins):
+    """For each column with bins, the edges of these."""
+    found = {}
+    for j in np.unique(bins.column).tolist():
+        own = bins.column == j
+        low, width = bins.low[own], bins.width[own]
+        found[j] = np.append(low, low[-1] + width[-1])
+    return found
+
+
+@settings(max_examples=50)
+@over_draws
+def test_frequent_values_are_edges_and_leave_no_fewer_bins(seed, n_bins):
+    """Not where the others are so few values that quantiles of all give more bins."""
+    X, _ = with_frequent_values(seed)
+    bins = Bins.of(X, None, X.shape[1], n_bins)
+    found = {} if bins is None else edges_by_column(bins)
+    levels = np.arange(1, n_bins) / n_bins
+    for j, column in enumerate(X.T):
+        values, counts = np.unique(column, return_counts=True)
+        inner = quantiles(column[np.newaxis].copy(), None, levels)[:, 0]
+        of_all = np.unique([values[0], *inner, values[-1]])
+        if j not in found:
+            assert len(values) < 3
+            continue
+        assert len(of_all) <= len(found[j]) <= n_bins + 1
+        frequent = values[counts > min(2 / n_bins, 0.5) * len(column)]
+        own = np.isclose(frequent[:, np.newaxis], found[j]).any(axis=1)
+        assert own.all() or np.array_equal(found[j], of_all)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000), st.integers(3, 12), st.booleans())
+def test_the_first_bin_tells_a_frequent_lowest_value_from_the_others(
+    seed, n_bins, mirrored
+):
+    """The others share the remaining bins equally; and so with a frequent highest."""
+    rng = np.random.default_rng(seed)
+    n_others = 100 * n_bins
+    x = np.zeros(4 * n_others)
+    x[:n_others] = np.exp(2 * rng.normal(size=n_others))
+    if mirrored:
+        x = -x
+    bins = Bins.of(x[:, np.newaxis], None, 1, n_bins)
+    V = bins.encode(x[:, np.newaxis])
+    tells = 1 - V[:, -1] if mirrored else V[:, 0]
+    assert_allclose(np.clip(tells, 0, 1), x != 0, rtol=0, atol=1e-12)
+    edges = np.abs(edges_by_column(bins)[0])
+    counts = np.histogram(np.abs(x[x != 0]), np.sort(edges[edges != 0]))[0]
+    assert len(counts) == min(-(-n_bins // 2), n_bins - 1)  # the root of a quarter
+    assert np.ptp(counts) <= 2
+
+
+@settings(max_examples=20)
+@over_draws
+def test_without_frequent_values_the_edges_are_quantiles(seed, n_bins):
+    x = np.random.default_rng(seed).normal(size=(77, 1))
+    edges = edges_by_column(Bins.of(x, None, 1, n_bins))[0]
+    inner = quantiles(x.T.copy(), None, np.arange(1, n_bins) / n_bins)[:, 0]
+    assert_allclose(edges, [x.min(), *inner, x.max()], rtol=1e-12)
+
+
+@settings(max_examples=30)
+@over_draws
+def test_bins_of_frequent_values_depend_on_the_ratios_of_weights(seed, n_bins):
+    X, weights = with_frequent_values(seed)
+    n = X.shape[1]
+    repeated = Bins.of(np.repeat(X, weights, axis=0), None, n, n_bins)
+    for unit in (1.0, 0.1, 3e7):
+        weighted = Bins.of(X, unit * weights, n, n_bins)
+        for name in ("column", "low", "width"):
+            own = getattr(weighted, name)
+            assert_allclose(own, getattr(repeated, name), rtol=1e-12)
+        assert_allclose(weighted.means, repeated.means, rtol=1e-6)
+
+
+def test_frequent_values_closer_than_rounding_errors_keep_the_quantiles():
+    x = np.where(np.arange(200) % 2, 0.0, np.arange(200.0))
+    x[2] = 1e-17
+    edges = edges_by_column(Bins.of(x[:, np.newaxis], None, 1, 4))[0]
+    inner = quantiles(x[np.newaxis].copy(), None, np.arange(1, 4) / 4)[:, 0]
+    assert_allclose(edges, np.unique([0, *inner, x.max()]), rtol=1e-12)
+
+
 @settings(max_examples=20)
 @over_draws
 def test_slopes_are_differences(seed, n_bins):
