@@ -26,9 +26,13 @@ def check_sample_weight(sample_weight, n_rows):
     if sample_weight is None:
         return None
     weights = check_weights(sample_weight, n_rows)
-    if not weights.any():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
+    _refuse_zeros(weights)
     return weights
+
+
+def _refuse_zeros(weights):
+    if not np.asarray(weights).any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
 
 
 def check_weights(sample_weight, n_rows):
@@ -71,9 +75,12 @@ def are_equal(sample_weight):
 def weights_for_metrics(sample_weight, y):
     """Weights in a form that scikit-learn's metrics accept: any that `fit` does."""
     sample_weight = unmasked(sample_weight, "sample_weight")
-    if sample_weight is None or is_numeric(sample_weight):
-        return sample_weight
-    return as_weights(sample_weight, len(y))
+    if sample_weight is None:
+        return None
+    if not is_numeric(sample_weight):
+        sample_weight = as_weights(sample_weight, len(y))
+    _refuse_zeros(sample_weight)  # older versions of scikit-learn do not
+    return sample_weight
 
 
 # Weights count as whole multiples of a unit, which is at least the largest weight over
