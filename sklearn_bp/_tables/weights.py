@@ -5,9 +5,9 @@ from numbers import Real
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array
+from sklearn.utils.validation import _num_samples
 
 from sklearn_bp._tables.values import (
-    is_numeric,
     named_errors,
     refuse_lazy,
     refuse_other_kinds,
@@ -31,7 +31,7 @@ def check_sample_weight(sample_weight, n_rows):
 
 
 def _refuse_zeros(weights):
-    if not np.asarray(weights).any():
+    if not weights.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
 
 
@@ -77,10 +77,9 @@ def weights_for_metrics(sample_weight, y):
     sample_weight = unmasked(sample_weight, "sample_weight")
     if sample_weight is None:
         return None
-    if not is_numeric(sample_weight):
-        sample_weight = as_weights(sample_weight, len(y))
-    _refuse_zeros(sample_weight)  # older versions of scikit-learn do not
-    return sample_weight
+    weights = as_weights(sample_weight, _num_samples(y))
+    _refuse_zeros(weights)  # not all versions of scikit-learn do
+    return weights
 
 
 # Weights count as whole multiples of a unit, which is at least the largest weight over
