@@ -26,14 +26,14 @@ class R2:
         unit[unit == 0] = 1
         Y = Y / unit
         mean = np.average(Y, axis=0, weights=weights)
-        total = weights @ np.square(Y - mean)
+        total = _sums(weights, np.square(Y - mean))
         total[np.ptp(Y, axis=0) == 0] = 0  # remove rounding errors
         self._Y, self._unit, self._weights, self._total = Y, unit, weights, total
         self._varies = total != 0
 
     def __call__(self, P):
         """The score of predictions, (n, n_outputs)."""
-        residual = self._weights @ np.square(self._Y - P / self._unit)
+        residual = _sums(self._weights, np.square(self._Y - P / self._unit))
         if self._varies.all():
             return float(np.mean(1 - residual / self._total))
         # A constant target has no variance to explain.
@@ -41,6 +41,15 @@ class R2:
         varies = self._varies
         scores[varies] = 1 - residual[varies] / self._total[varies]
         return float(np.mean(scores))
+
+
+def _sums(weights, values):
+    """Weighted sums over rows, without BLAS.
+
+    Threads of BLAS spin for a while after each call, beside those of the compiled step:
+    that took a core from it in each epoch.  And its sums would depend on their number.
+    """
+    return np.einsum("i,ij->j", weights, values)
 
 
 def d2_pinball(Y: Array, P: Array, quantile: Array, sample_weight: Any = None) -> float:

@@ -14,6 +14,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from sklearn_bp import MLP_DEFAULTS, DivergenceError, TwoLayerClassifier
 from sklearn_bp._common.blas import OneThread, blas_threads
+from sklearn_bp._tables.metrics import R2
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -304,3 +305,16 @@ def test_a_process_that_forks():
         timeout=120,
     )
     assert (run.stdout.split(), run.returncode) == (["whole"], 0), run.stderr
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_validation_scores_do_not_depend_on_the_number(n_outputs):
+    """Sums of BLAS would; and its threads would spin beside the compiled step's."""
+    rng = np.random.default_rng(0)
+    Y, P = rng.normal(size=(2, 50_001, n_outputs))
+    weights = rng.uniform(size=len(Y))
+    found = set()
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads, user_api="blas"):
+            found.add(R2(Y, weights)(P))
+    assert len(found) == 1
