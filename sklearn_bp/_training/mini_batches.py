@@ -618,15 +618,14 @@ class BestWeights:
     def epoch_ends(self, loss, data_loss):
         """Enter an epoch's loss; raise DivergenceError if it or a weight is not finite.
 
-        The loss is from before the last update, and a relu may swallow a NaN. A weight
-        whose square is beyond the dtype would overflow in predictions. The second
+        The loss is from before the last update, and a relu may swallow a NaN. Weights
+        whose squares are beyond the dtype would overflow in predictions. The second
         loss, of the data, is without the penalty.
         """
         state, parameters = self.state, self.state.kept
         flat = parameters.flat
-        most = np.sqrt(np.finfo(flat.dtype).max)
-        # Comparisons with NaN are false.
-        if not (np.isfinite(loss) and flat.max() <= most and flat.min() >= -most):
+        squares = np.einsum("i,i", flat, flat)  # without BLAS, as in `metrics`
+        if not (np.isfinite(loss) and np.isfinite(squares)):
             raise divergence(state.n_iter + 1)
         cost, plan = loss, self.plan
         if plan.validate is not None:
