@@ -1,9 +1,9 @@
 """Ensemble members that see the numeric columns encoded by bins as well.
 
 With numeric_encoding="auto" a fit trains twice.  The members of the first training see
-only the columns.  The second training has up to four networks of half the hidden units,
-which see the columns and their bins (`_tables.piecewise_linear`).  They are
-better at steps, at heavy tails and if most columns are noise, and worse at smooth
+only the columns.  The second training has up to MOST_NETWORKS networks of half the
+hidden units, which see the columns and their bins (`_tables.piecewise_linear`).  They
+are better at steps, at heavy tails and if most columns are noise, and worse at smooth
 functions of several columns.  Pairs of them become members of the usual size.  The
 scores are
 
@@ -34,9 +34,10 @@ from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._training.held_out import Blend, HeldOut, spawn
 from sklearn_bp.optimizers import adaptive
 
-# With numeric_encoding="auto": bins per column; fewest rows, and most numbers that the
-# encoded rows store.
+# With numeric_encoding="auto": bins per column, and networks that see them; fewest
+# rows, and most numbers that the encoded rows store.
 BINS = 8
+MOST_NETWORKS = 4
 FEWEST_ROWS = 200
 MOST_NUMBERS = 2**22
 
@@ -135,7 +136,7 @@ def is_encoded(fitting):
 def _smaller(settings):
     """The settings of the second training, with fewer and smaller networks."""
     d, h, k = settings.shape
-    n_members, odd = min(settings.n_members, 4), h % 2
+    n_members, odd = min(settings.n_members, MOST_NETWORKS), h % 2
     if odd:  # pairs of halves would have another number of units
         n_members = 2
     shape = d, h if odd else h // 2, k
@@ -201,7 +202,6 @@ class SecondFitting(Fitting):
             unit = temperature / own.temperature
         z_first = self.first.validate.scores_in_order(p)
         z_second = self.validate.scores_in_order(q) * unit
-
         blend = Blend(self.validate, z_first, z_second)
         losses = [blend.loss(share, temperature) for share in SHARES]
         n, share = len(z_first), SHARES[np.argmin(losses)]

@@ -14,13 +14,12 @@ from sklearn_bp._tables.values import (
     STRINGS,
     are_large,
     as_numbers,
+    checked_numbers,
     example,
     is_missing,
     is_numeric,
     kind_of,
-    named_errors,
     refuse_lazy,
-    refuse_other_kinds,
     refuse_structured,
     unmasked,
 )
@@ -210,8 +209,8 @@ def joined_labels(found):
 
 
 def check_regression_targets(y, dtype):
-    """Targets as a finite matrix of `dtype`, (n, n_outputs), and y's own ndim."""
-    y = _numbers(y, dtype)
+    """Targets as a finite matrix of `dtype`, (n, n_outputs)."""
+    y = checked_numbers(y, "y", dtype, **_ANY_SHAPE)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     return y.reshape(len(y), -1)
@@ -220,15 +219,4 @@ def check_regression_targets(y, dtype):
 def targets_for_metrics(y):
     """Targets in a form that scikit-learn's metrics accept: any that `fit` does."""
     y = unmasked(y, "y")
-    return y if is_numeric(y) else _numbers(y, np.float64)
-
-
-def _numbers(y, dtype):
-    """Targets as a finite array of `dtype`."""
-    refuse_lazy(y, "y")
-    y = unmasked(y, "y")
-    refuse_structured(y, "y")
-    with named_errors("y"):
-        if not issparse(y):
-            refuse_other_kinds(y, "y")
-        return check_array(y, **_ANY_SHAPE, dtype=dtype)
+    return y if is_numeric(y) else checked_numbers(y, "y", np.float64, **_ANY_SHAPE)

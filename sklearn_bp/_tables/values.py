@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from numbers import Integral, Number
 
 import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_array
 
 # Type names of missing values: None, those of pandas, and masked entries of numpy.
 MISSING = ("NoneType", "NAType", "NaTType", "MaskedConstant")
@@ -188,6 +190,20 @@ def refuse_other_kinds(values, name):
         )
     if COMPLEX in kinds:
         raise ValueError(f"Complex data not supported. {name} holds complex numbers.")
+
+
+def checked_numbers(values, name, dtype, **shape):
+    """Targets or weights as a finite array of `dtype`.
+
+    `shape` are arguments of scikit-learn's check_array.
+    """
+    refuse_lazy(values, name)
+    values = unmasked(values, name)
+    refuse_structured(values, name)
+    with named_errors(name):
+        if not issparse(values):
+            refuse_other_kinds(values, name)
+        return check_array(values, dtype=dtype, **shape)
 
 
 @contextmanager

@@ -3,17 +3,9 @@
 from numbers import Real
 
 import numpy as np
-from scipy.sparse import issparse
-from sklearn.utils import check_array
 from sklearn.utils.validation import _num_samples
 
-from sklearn_bp._tables.values import (
-    named_errors,
-    refuse_lazy,
-    refuse_other_kinds,
-    refuse_structured,
-    unmasked,
-)
+from sklearn_bp._tables.values import checked_numbers
 
 
 def check_sample_weight(sample_weight, n_rows):
@@ -47,15 +39,9 @@ def as_weights(sample_weight, n_rows):
     """Finite float64 weights, (n_rows,)."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_rows, sample_weight)
-    refuse_lazy(sample_weight, "sample_weight")
-    sample_weight = unmasked(sample_weight, "sample_weight")
-    refuse_structured(sample_weight, "sample_weight")
-    with named_errors("sample_weight"):
-        if not issparse(sample_weight):
-            refuse_other_kinds(sample_weight, "sample_weight")
-        weights = check_array(
-            sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-        )
+    name = "sample_weight"
+    shape = {"ensure_2d": False, "input_name": name}
+    weights = checked_numbers(sample_weight, name, np.float64, **shape)
     if weights.ndim != 1:
         raise ValueError(
             f"Sample weights must be 1D array or scalar, got {weights.ndim}D array."
@@ -74,7 +60,6 @@ def are_equal(sample_weight):
 
 def weights_for_metrics(sample_weight, y):
     """Weights in a form that scikit-learn's metrics accept: any that `fit` does."""
-    sample_weight = unmasked(sample_weight, "sample_weight")
     if sample_weight is None:
         return None
     weights = as_weights(sample_weight, _num_samples(y))

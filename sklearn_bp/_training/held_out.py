@@ -309,7 +309,7 @@ class _AtOnce:
 
 
 class Blend(_ValidationRows):
-    """Held-out rows whose scores are a weighted mean of those of two groups of members.
+    """Held-out rows with known scores of two groups of members, and their mean.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ class Blend(_ValidationRows):
         self._first, self._second, self.share = first, second, share
 
     def scores(self, parameters):
-        """The weighted mean."""
+        """The weighted mean of both groups' scores."""
         return self._mean(self.share)
 
     def loss(self, share, temperature):

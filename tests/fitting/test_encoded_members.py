@@ -135,7 +135,7 @@ def test_columns_of_noise_cost_little():
     plain = TwoLayerRegressor(**settings, numeric_encoding=None).fit(X[:800], y[:800])
     model = TwoLayerRegressor(**settings).fit(X[:800], y[:800])
     unexplained = [1 - m.score(X[800:], y[800:]) for m in (plain, model)]
-    assert unexplained[1] < min(0.9 * unexplained[0], 0.1)
+    assert unexplained[1] < min(0.9 * unexplained[0], 0.07)
     labels = np.digitize(y, [1, 3])
     plain = TwoLayerClassifier(**settings, numeric_encoding=None)
     losses = [
