@@ -86,34 +86,22 @@ class TwoLayerNetwork:
         n_members, n_hidden = parameters.n_members, len(parameters.b1)
         dtype = parameters.flat.dtype
         gemv = blas_for(dtype).gemv
-        loss = self.loss
-        activate, multiply_derivative = self.activation.bind((n_rows, n_hidden), dtype)
-        predict = loss.bind((n_members * n_rows, k), dtype)
-        differentiate = loss.backward
+        predict = self.loss.bind((n_members * n_rows, k), dtype)
+        differentiate = self.loss.backward
         b1, target_b1 = parameters.b1, target.b1
 
-        a1 = hidden = np.empty((n_rows, n_hidden), dtype)
-        if dropout is not None:
-            hidden = np.empty_like(a1)  # a1 after dropout, which the outputs see
-            activate, multiply_derivative = _dropping(
-                activate, multiply_derivative, dropout.bind(a1.shape, dtype), hidden
-            )
+        a1 = np.empty((n_rows, n_hidden), dtype)
+        activate, multiply_derivative, hidden = self._activation(a1, dropout)
         delta1 = np.empty((n_rows, n_hidden), dtype)
         delta2 = np.empty(predictions_shape(n_members, n_rows, k), dtype)
         ones = np.ones(n_rows, dtype)
         delta1_T = delta1.T  # BLAS wants Fortran order: the transpose, which is a view
 
-        input_layer = _sparse_layer if is_sparse else _dense_layer
-        add_product, input_gradient = input_layer(parameters.W1, target.W1, a1, delta1)
-        output_layer = _output_layer if n_members == 1 else _member_outputs
-        output_scores, propagate, output_gradient = output_layer(
-            parameters, target, hidden, delta1, delta2
+        input_layer, output_layer = _layers(
+            parameters, target, (a1, hidden, delta1, delta2), is_sparse
         )
-        if parameters.V is not None:
-            add_product, output_scores, input_gradient = _skipping(
-                (add_product, output_scores, input_gradient),
-                (input_layer, parameters, target, delta2),
-            )
+        add_product, input_gradient = input_layer
+        output_scores, propagate, output_gradient = output_layer
 
         def forward(X, P):
             a1[...] = b1
@@ -136,6 +124,18 @@ class TwoLayerNetwork:
             gemv(scale, delta1_T, ones, beta, target_b1, 0, 1, 0, 1, 0, 1)
 
         return Kernel(forward, output_error, hidden_error, gradient)
+
+    def _activation(self, a1, dropout):
+        """The activation of a1, its derivative, and the array that the outputs see.
+
+        That array is a1 itself, or another one with dropout.
+        """
+        activate, multiply_derivative = self.activation.bind(a1.shape, a1.dtype)
+        if dropout is None:
+            return activate, multiply_derivative, a1
+        hidden = np.empty_like(a1)
+        next_mask = dropout.bind(a1.shape, a1.dtype)
+        return *_dropping(activate, multiply_derivative, next_mask, hidden), hidden
 
     def scores(self, weights, X, rows=None, scaling=None, out=None):
         """Scores z2, (n, n_outputs), of the rows of X, or of `rows` among them.
@@ -193,6 +193,35 @@ def predictions_shape(n_members, n_rows, n_outputs):
     """The shape of P and delta2 of a batch: the axis of several members comes first."""
     shape = (n_rows, n_outputs)
     return shape if n_members == 1 else (n_members, *shape)
+
+
+def _layers(parameters, target, buffers, is_sparse):
+    """The functions of the input layer and of the output layer.
+
+    Parameters
+    ----------
+    parameters, target : Parameters
+    buffers : a1, hidden, delta1, delta2
+    is_sparse : bool
+
+    Returns
+    -------
+    add_product, input_gradient : see `_dense_layer`
+    output_scores, propagate, output_gradient : see `_output_layer`
+    """
+    a1, hidden, delta1, delta2 = buffers
+    input_layer = _sparse_layer if is_sparse else _dense_layer
+    add_product, input_gradient = input_layer(parameters.W1, target.W1, a1, delta1)
+    output_layer = _output_layer if parameters.n_members == 1 else _member_outputs
+    scores, propagate, output_gradient = output_layer(
+        parameters, target, hidden, delta1, delta2
+    )
+    if parameters.V is not None:
+        add_product, scores, input_gradient = _skipping(
+            (add_product, scores, input_gradient),
+            (input_layer, parameters, target, delta2),
+        )
+    return (add_product, input_gradient), (scores, propagate, output_gradient)
 
 
 def _dropping(activate, multiply_derivative, next_mask, hidden):
