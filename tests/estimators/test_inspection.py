@@ -1,12 +1,12 @@
 """Looking inside: hidden activations, derivatives by the inputs, importances."""
 
 import pickle
-import tracemalloc
 
 import kinds
 import numpy as np
 import pandas as pd
 import pytest
+from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import is_classifier, is_regressor
@@ -261,12 +261,10 @@ def test_a_network_of_any_shape_is_pickled_in_the_memory_of_its_weights():
     rows = rng.normal(size=(600, 1500)).astype(np.float32)
     y = np.arange(600) % 300
     model = TwoLayerClassifier(8, n_members=1, max_iter=1, random_state=0).fit(rows, y)
-    tracemalloc.start()
-    file = pickle.dumps(model)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    with PeakMemory() as used:
+        file = pickle.dumps(model)
     assert len(file) < 222_000  # with the limits, 12 KB
-    assert peak < 64 * 300 * 1500  # a byte for each derivative would be as much
+    assert used.peak < 64 * 300 * 1500  # a byte for each derivative would be as much
     twin = pickle.loads(file)
     assert_array_equal(twin.feature_importances_, model.feature_importances_)
 

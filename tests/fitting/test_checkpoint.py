@@ -24,6 +24,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from breaking import Breaking, needs_callbacks
+from compare import state_of
 from made_up_files import packed, unpacked
 from places import environment
 from scipy import sparse
@@ -157,16 +158,6 @@ def fit(model, case, **options):
     """The model, fitted to the data of a case."""
     y = LABELS if CASES[case][0] is TwoLayerClassifier else SIGNAL
     return model.fit(**{"X": X, "y": y} | CASES[case][2] | options)
-
-
-def state_of(model):
-    """All fitted attributes, as bytes."""
-    model._measure_importances()
-    return {
-        name: pickle.dumps(value)
-        for name, value in sorted(vars(model).items())
-        if name.endswith("_") or name in ("_shifts", "_importances")
-    }
 
 
 @pytest.fixture

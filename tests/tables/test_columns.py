@@ -4,7 +4,6 @@ import datetime
 import gc
 import pickle
 import re
-import tracemalloc
 import weakref
 from decimal import Decimal
 
@@ -13,6 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from memory import PeakMemory
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn import config_context
@@ -799,14 +799,10 @@ def test_thousands_of_levels_are_never_dense(dtype):
     n, n_levels = 20_000, 5_000
     frame = many_levels(n, n_levels).astype({"many": dtype})
     encoded(frame[:9])  # imports
-    tracemalloc.start()
-    try:
+    with PeakMemory() as used:
         result = encoded(frame)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     assert result.shape[1] > n_levels
-    assert peak < 400 * n  # a dense matrix takes 8 * n_levels * n
+    assert used.peak < 400 * n  # a dense matrix takes 8 * n_levels * n
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 """Limits of the columns: a wild value costs almost nothing."""
 
 import pickle
-import tracemalloc
 
 import numpy as np
 import pandas as pd
 import partitions
 import pytest
 from compare import assert_same_training, outputs
+from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
@@ -346,19 +346,14 @@ def test_memory_and_the_rows_of_the_user(monkeypatch):
     rows[::1000, :] = 1e6
     y, kept = rows[:, 0] > 0, rows.copy()
     model = TwoLayerClassifier(**BRIEF | {"max_iter": 1})
-    tracemalloc.start()
-    try:
+    with PeakMemory() as of_fit:
         model.fit(rows, y)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
+    with PeakMemory() as of_predict:
         model.predict(rows)
-        _, peak_of_predict = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
     assert_array_equal(rows, kept)
     # Quantiles come from a copy of the rows, 16 MB; the rest is small.
-    assert peak < 16e6 + 100 * len(rows) + 20e6
-    assert peak_of_predict < 100 * len(rows) + 2e6
+    assert of_fit.peak < 16e6 + 100 * len(rows) + 20e6
+    assert of_predict.peak < 100 * len(rows) + 2e6
 
 
 @over_kinds

@@ -2,12 +2,12 @@
 
 import copy
 import pickle
-import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 from compare import outputs
+from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -663,13 +663,9 @@ def test_large_data_is_not_copied(early_stopping, tmp_path, monkeypatch):
     model = classifier(
         hidden_layer_sizes=4, max_iter=1, batch_size=4096, early_stopping=early_stopping
     )
-    tracemalloc.start()
-    try:
+    with PeakMemory() as used:
         model.fit(rows, y)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < rows.nbytes / 2
+    assert used.peak < rows.nbytes / 2
     assert model.score(rows[:1000], y[:1000]) > 0.9
 
 
@@ -724,15 +720,11 @@ def test_sparse_rows_stay_sparse(make):
     rows = sparse.csr_matrix((rng.normal(size=40_000), places), shape=(n, d))
     y = (rows @ rng.normal(size=d)) > 0
     model = make(hidden_layer_sizes=2, max_iter=1, batch_size=500)
-    tracemalloc.start()
-    try:
+    with PeakMemory() as used:
         model.fit(rows, y)
         model.predict(rows)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
     # Weights of 3 networks, gradients, moments, averages, copies: 1 MB each
-    assert peak < 20e6
+    assert used.peak < 20e6
 
 
 # Going on.
