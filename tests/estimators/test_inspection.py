@@ -224,7 +224,7 @@ def test_importances_are_those_of_the_definition(kind, skip_layer, block, monkey
 
 @pytest.mark.parametrize("n_pairs", [16, 64, 200])
 def test_with_many_outputs_some_tell_for_all(n_pairs, monkeypatch):
-    """Each row of some of them, so that together they look at most of them."""
+    """Each row is measured at some outputs, and all rows together at most of them."""
     rng = np.random.RandomState(0)
     rows = rng.normal(size=(300, 5)) * [1, 2, 0.5, 1, 1]
     y = np.abs(rows @ rng.normal(size=(5, 40))).argmax(axis=1)

@@ -826,7 +826,7 @@ def test_a_tree_that_was_made_up_is_told_as_such(kind, case, path):
 
 @needs_callbacks
 def test_a_position_beyond_the_random_numbers(path):
-    """numpy would read on from there, in memory that is not its own."""
+    """numpy would read beyond its own memory."""
     fit(made("sgd", max_iter=5).set_callbacks(Checkpoint(path)), "sgd")
     tree, arrays = unpacked(path.read_bytes())
     text = json.dumps(tree)

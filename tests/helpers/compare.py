@@ -16,7 +16,7 @@ def flat(model):
     return np.concatenate([a.ravel() for a in weights_of(model)])
 
 
-def learnt(model):
+def learned(model):
     """All weights, and the loss curve."""
     return [*weights_of(model), np.array(model.loss_curve_)]
 
@@ -29,7 +29,7 @@ def assert_same_weights(ours, theirs):
 
 def assert_same_training(ours, theirs):
     """Weights and loss curve, bit by bit."""
-    for a, b in zip(learnt(ours), learnt(theirs), strict=True):
+    for a, b in zip(learned(ours), learned(theirs), strict=True):
         assert_array_equal(a, b)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from compare import assert_same_training, learnt
+from compare import assert_same_training, learned
 from numpy.testing import assert_allclose, assert_array_equal
 from partitions import fitted as fitted_to_parts
 from sklearn.datasets import load_digits
@@ -99,7 +99,7 @@ def test_only_ratios_of_weights_matter(make, solver, n):
         for factor in (2.0**-300, 1 / n, 1e-290, 1e308 / drawn.max()):
             other = make(solver=solver, **QUICK).fit(rows, y, drawn * factor)
             # A power of two changes no bit, but for where weights are summed up.
-            for a, b in zip(learnt(model), learnt(other), strict=True):
+            for a, b in zip(learned(model), learned(other), strict=True):
                 assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(a).max())
 
 
@@ -147,7 +147,7 @@ def test_the_unit_does_not_matter_on_partitions(name, solver, n):
             fitted_to_parts(make(**settings), rows, y, sizes, equal), without
         )
         other = fitted_to_parts(make(**settings), rows, y, sizes, factor * drawn)
-        for a, b in zip(learnt(weighted), learnt(other), strict=True):
+        for a, b in zip(learned(weighted), learned(other), strict=True):
             assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(a).max())
 
 

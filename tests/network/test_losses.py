@@ -138,7 +138,7 @@ def test_deviances_have_scikit_learns_optimum(name, twin, weighted):
 
 @over_weights
 def test_huber_has_scikit_learns_optimum(weighted):
-    """Whose epsilon counts in units of a scale that is fitted too."""
+    """Its epsilon is in units of a scale that is fitted too."""
     weights = WEIGHTS if weighted else None
     y = Y.copy()
     y[::9] += 20
@@ -220,7 +220,7 @@ def test_delta_counts_in_quartiles_that_outliers_leave_alone():
 
 
 @over_scalable
-def test_constant_targets_are_learnt(name):
+def test_constant_targets_are_learned(name):
     for y in (np.full(N, -3e5), np.where(np.arange(N) == 4, 2.0, 1.0)):
         model = TwoLayerRegressor(5, loss=SCALABLE[name], random_state=0, max_iter=20)
         p = model.fit(X, y).predict(X)
@@ -357,7 +357,7 @@ def test_members_spread_of_quantiles():
 
 @pytest.mark.parametrize("loss", ["gaussian_nll", DECILES], ids=str)
 def test_targets_met_exactly(loss):
-    """Without a smallest spread the likelihood had no bound."""
+    """Without a smallest spread, the likelihood would have no bound."""
     for solver in ("adam", "lbfgs"):
         model = TwoLayerRegressor(
             5, loss=loss, solver=solver, max_iter=300, tol=1e-3, random_state=0
@@ -681,7 +681,7 @@ def test_bounds_move_no_bit_of_ordinary_fits(loss, solver, n, monkeypatch):
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.parametrize("loss", ["poisson", "gamma"])
 def test_one_value_far_out_does_not_end_training(loss, solver, far, seed):
-    """The other informative column is still learnt from the other rows."""
+    """The other informative column is still learned from the other rows."""
     X, y, _ = positive_targets(loss, 600, seed)
     X_new, _, mean = positive_targets(loss, 500, seed + 100)
     X[seed, 1] = far

@@ -110,7 +110,7 @@ def test_the_loss_of_lbfgs_is_the_mean_of_the_members(loss):
 @cases
 @pytest.mark.parametrize("skip", [False, True])
 def test_held_out_rows_are_rows_of_weight_zero(loss, skip):
-    """A member learns nothing from its own: as if alone without these rows' weight."""
+    """A member learns nothing from its own held-out rows, as if their weight were 0."""
     network, X, Y, weights, parameters = problem(loss, skip=skip)
     folds = np.arange(N) % MEMBERS
     data = Data.weighted(X, Y, weights, 0.0).without_folds(folds, MEMBERS)
@@ -172,7 +172,7 @@ def test_one_network_has_the_mean_of_the_scores(loss, dtype, skip):
 
 
 def test_pack_and_unpack():
-    """Going on from one network: members of which it is the mean."""
+    """Continuing from one network: its members have it as their mean."""
     parameters = problem(("softmax", 3))[-1]
     coefs, intercepts = parameters.unpack()
     again = Parameters.pack(coefs, intercepts, np.float64, MEMBERS)

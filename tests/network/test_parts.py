@@ -101,7 +101,7 @@ def test_activation_is_its_formula(name):
 @over_activations
 @over_dtypes
 def test_activation_is_exact_in_the_tails(activation, dtype):
-    """Of its own dtype, as in float64, and without a warning, which is an error."""
+    """In its own dtype, with the values of float64, and without a warning."""
     z = np.array([[-1e4], [-500.0], [-80.0], [80.0], [500.0], [1e4]], dtype)
     one = np.ones_like(z)
     with np.errstate(all="raise", under="ignore"):

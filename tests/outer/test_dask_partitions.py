@@ -209,7 +209,7 @@ def test_rows_held_out_tell_what_the_plain_ones_do(early_stopping, n_members):
     assert abs(accuracy - plain.score(X, LABELS)) < 0.03
 
 
-def test_each_row_is_learnt_once_an_epoch():
+def test_each_row_is_learned_once_an_epoch():
     """The mean gradient of an epoch of plain steps is that of all rows."""
     settings = {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 1e-13}
     settings |= {"early_stopping": False, "average": False, "alpha": 0.0}

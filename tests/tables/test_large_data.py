@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from compare import assert_same_training, learnt
+from compare import assert_same_training, learned
 from memory import PeakMemory
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -73,7 +73,7 @@ def test_integers_after_floats():
     ours.partial_fit(INTEGERS, LABELS)
     plain.partial_fit(X, LABELS)
     assert ours.coefs_[0].dtype == np.float32
-    for one, other in zip(learnt(ours), learnt(plain), strict=True):
+    for one, other in zip(learned(ours), learned(plain), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     assert_array_equal(plain.predict_proba(INTEGERS), plain.predict_proba(X))
 

@@ -1,7 +1,7 @@
 """Streams: statistics that merge, and weights that follow them.
 
-Whatever a data set is cut into, what is learnt of its columns is that of the whole, and
-training goes on from the function that the network computes.
+However a data set is cut into parts, the statistics of its columns are those of the
+whole, and training continues from the function that the network computes.
 """
 
 import itertools
@@ -125,7 +125,7 @@ def test_missing_values_count_as_medians_of_all(seed):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_column_without_a_value_has_no_weight(seed):
-    """Whatever the rounding of weights; nor do other columns notice it."""
+    """Whatever the rounding of weights; other columns are not affected."""
     rng = np.random.default_rng(seed)
     X, weights = rng.normal(size=(400, 2)), rng.exponential(size=400)
     with_it, without = None, None
@@ -403,7 +403,7 @@ def ordered(seed):
 
 
 def test_gradient_descent_on_rows_in_an_order_does_not_diverge():
-    """Nor is it worse than MLPRegressor, which knows the scales of all rows."""
+    """It is also no worse than MLPRegressor, which knows the scales of all rows."""
     ours, theirs = [], []
     for seed in (0, 1, 5, 8):
         X, y, size = ordered(seed)
@@ -482,7 +482,7 @@ def test_sparse_rows_after_a_table():
 
 
 def test_a_column_that_is_all_missing_is_fitted():
-    """Its later values are learnt."""
+    """Its later values are learned."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 3))
     y = X[:, 0] + 2 * X[:, 1]
@@ -521,7 +521,7 @@ def test_dense_rows_with_holes_after_sparse_ones():
 
 
 @pytest.mark.parametrize("start", ["fit", "partial_fit"])
-def test_a_constant_that_was_learnt_stays(start):
+def test_a_constant_that_was_learned_stays(start):
     """At first no column varies, and then all do."""
     rng = np.random.default_rng(0)
     model = TwoLayerRegressor(random_state=0, average=False)

@@ -160,7 +160,7 @@ def test_many_levels_stay_sparse():
         model.fit(frame, y)
         p = model.predict(frame)
     assert used.peak < 100e6
-    # It has learnt levels and number: far more than the number alone explains.
+    # It has learned levels and number: far more than the number alone explains.
     assert np.mean((p - y) ** 2) < 0.3 * np.var(effect[codes])
 
 

@@ -968,7 +968,7 @@ print("enough", np.flatnonzero(theta[1 : d + 1] != 0.25).tolist() == [3, d - 1])
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are for Linux")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it aborts")
 def test_scarce_memory_is_told():
-    """Nothing has changed then, and training goes on once there is enough."""
+    """Nothing changes, and training continues once there is enough."""
     run = [sys.executable, "-c", SCARCE]
     found = subprocess.run(
         run, capture_output=True, text=True, check=True, env=environment()

@@ -183,7 +183,7 @@ def test_features_that_are_zero_keep_their_scale(optimizer):
 @pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("n_members", [1, 2])
 def test_switched_on_and_off(standardize, n_members):
-    """Between calls of partial_fit the network stands where it stood."""
+    """The network does not change between calls of partial_fit."""
     model = TwoLayerClassifier(
         5, standardize=standardize, n_members=n_members, random_state=0
     )
