@@ -333,6 +333,16 @@ def test_importances_of_a_stream(size):
     assert importances.sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("n", "n_samples"), [(799, 2), (800, 5)])
+def test_a_stream_samples_rows_in_one_call_of_four_or_in_each_of_800_rows(n, n_samples):
+    rng = np.random.RandomState(0)
+    model = TwoLayerRegressor(2, n_members=1, random_state=0)
+    for _ in range(5):
+        rows = rng.normal(size=(n, 3))
+        model.partial_fit(rows, rows[:, 0])
+    assert model._importance_basis["n"] == n_samples * 32  # every 25th row
+
+
 def test_rows_of_weight_zero_have_no_say():
     weights = np.r_[np.ones(100), np.zeros(40)]
     y = TARGETS["regression"]

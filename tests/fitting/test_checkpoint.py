@@ -42,6 +42,7 @@ from sklearn_bp import (
     optimizers,
 )
 from sklearn_bp._fitting import fingerprint
+from sklearn_bp._fitting.checkpoint import differences
 from sklearn_bp._fitting.fingerprint import describe, of_data
 from sklearn_bp._fitting.state_files import read
 from sklearn_bp._versions import HAS_CALLBACKS
@@ -305,6 +306,16 @@ def test_another_fit_is_refused(options, data, told, written):
     assert "delete the file to train from scratch" in str(caught.value)
     assert written.read_bytes() == before
     assert not hasattr(model, "coefs_")
+
+
+def test_starting_weights_may_differ_by_rounding():
+    """As on another machine; not by a thousandth."""
+    start = np.array([0.5, -2.0])  # two sums of them
+    identity = {"estimator": "e", "parameters": {}, "data": {}, "start": start}
+    assert differences(identity, identity | {"start": start * (1 + 5e-5)}) == ""
+    for moved in (start * 1.0005, start[::-1], start + np.array([0.0, 0.001])):
+        told = differences(identity, identity | {"start": moved})
+        assert told == "its starting weights differ"
 
 
 @needs_callbacks

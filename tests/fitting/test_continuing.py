@@ -508,6 +508,7 @@ def test_after_a_million_calls_one_takes_no_more_than_before():
     with PeakMemory() as used:
         model.partial_fit(X, SIGNAL)
     assert used.peak < 10**6  # a curve of a million numbers has 8 MB
+    assert len(model.loss_curve_) == 10_001
     assert len(pickle.dumps(model)) < 10**6
 
 

@@ -16,7 +16,7 @@ from slow import slow_but
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp import dask as of_dask
-from sklearn_bp._tables.limits import FEWEST_ROWS, inside
+from sklearn_bp._tables.limits import FEWEST_ROWS, inside, limits_of
 from sklearn_bp._tables.statistics import ColumnStatistics
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -122,6 +122,29 @@ def test_scaling_is_that_of_the_others(kind, n_each):
     # Quantiles move by a row or two of 300 for each wild value.
     assert_allclose(ours.factor, theirs.factor, rtol=0.05 * n_each)
     assert np.abs((ours.centre - theirs.centre) * theirs.factor).max() < 0.05 * n_each
+
+
+@pytest.mark.parametrize("n", [20, 100, 159, 160, 639, 640, 1279, 1280, 5000])
+@pytest.mark.parametrize("heavy", [0.02, 0.3, 2.0])
+def test_limits_follow_two_quantiles_of_a_side(n, heavy):
+    """A hundredth row lies beyond, by a power law; or eight times the quantiles."""
+    rng = np.random.default_rng(n)
+    shares = 0.5 ** np.arange(2, 9)
+    steps = np.exp(heavy * rng.uniform(size=(2, 7)))
+    below, above = np.cumprod(steps, axis=1)
+    median = 3.0
+    tails = np.r_[median - below, median + above][:, np.newaxis]
+    ends = np.array([median - 2 * below[-1]]), np.array([median + 2 * above[-1]])
+    found = limits_of(n, *ends, np.array([median]), tails)
+    rows = max(n, 100)
+    outer = min(*(s for s in shares if s * rows >= 5), 1 / 16)
+    inner = min(8 * outer, 1 / 4)
+    at, before = shares == outer, shares == inner
+    least = 8 * max(below[at], above[at], below[0] + above[0])
+    for side, sign, limit in ((below, -1, found[0]), (above, 1, found[1])):
+        power = np.log(100 * outer * rows) / np.log(inner / outer)
+        far = side[at] * (side[at] / side[before]) ** power
+        assert_allclose(limit, median + sign * max(far, least), rtol=1e-9)
 
 
 @over_kinds

@@ -19,6 +19,7 @@ from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._tables.running import of_part
 from sklearn_bp._tables.statistics import POINTS, ColumnStatistics, TargetStatistics
 from sklearn_bp.losses import GaussianNLL, Quantile
+from sklearn_bp.optimizers import SGD
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -415,6 +416,23 @@ def test_gradient_descent_on_rows_in_an_order_does_not_diverge():
         theirs.append(mlp.score(Z, v))
     assert min(ours) > -0.5
     assert np.mean(ours) > np.mean(theirs) - 0.1
+
+
+def test_gradients_of_later_parts_are_clipped_at_a_norm_of_5():
+    """As by an object that says so; those of the first part here are short."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(80, 20))
+    y = np.r_[X[:40, 0], 30 + X[40:, 0]]  # the second part is far off
+    options = {"hidden_layer_sizes": 50, "n_members": 1, "random_state": 0}
+    options["learning_rate_init"] = 0.01
+    predicted = []
+    for solver in ("sgd", SGD(clip_norm=5.0), SGD(clip_norm=6.0)):
+        model = TwoLayerRegressor(solver=solver, **options)
+        model.partial_fit(X[:40], y[:40]).partial_fit(X[40:], y[40:])
+        predicted.append(model.predict(X))
+    by_name, at_5, at_6 = predicted
+    assert_allclose(by_name, at_5, rtol=1e-9)
+    assert np.abs(by_name - at_6).max() > 0.1
 
 
 def test_one_row_at_a_time():

@@ -14,7 +14,7 @@ from scipy import sparse
 import sklearn_bp
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
-from sklearn_bp._network.parameters import SCALE_SPEED, TOGETHER, Parameters
+from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
 from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
 from sklearn_bp._training.patience import Patience
 from sklearn_bp.activations import ACTIVATIONS
@@ -94,7 +94,7 @@ def test_gradient_against_differences(n_members):
 
 @over_formats
 def test_scales_of_a_group_move_together_in_part(convert):
-    """Each by its own derivative and a share of the sum over its group."""
+    """Each by its own derivative and a third of the sum over its group."""
     groups = np.array([2, 0, 2, 1])
     parameters = start(n_members=2, scaled=9.0)
     plain = parameters.copy()
@@ -104,7 +104,7 @@ def test_scales_of_a_group_move_together_in_part(convert):
             step = plain.like(batch_loss_and_gradient(plain, rows)[1].copy())
             own = step.r.copy()
             for j, group in enumerate(groups):
-                step.r[j] += TOGETHER * own[groups == group].sum()
+                step.r[j] += own[groups == group].sum() / 3
             plain.flat[...] -= 0.02 * step.flat
     train(parameters, Descent(), convert(X), groups)
     assert_allclose(parameters.flat, plain.flat, rtol=1e-8, atol=1e-11)
