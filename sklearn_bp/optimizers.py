@@ -48,7 +48,7 @@ PIECE = 2**16
 # The penalty makes the weights of features that are always zero decay without end.
 # Denormal numbers make products and roots two to three times slower.  So at regular
 # intervals of steps, values on their way there become 0: below 2e-23 in float32, below
-# 1e-185 in float64.
+# 3e-185 in float64.
 FLUSH_EVERY = 256
 
 

@@ -440,6 +440,20 @@ def step(bound, gradient, rate, n_rows=5):
     return bound.finish(n_rows, rate)
 
 
+@pytest.mark.parametrize(("dtype", "least"), [("f4", 1.6e-23), ("f8", 2.6e-185)])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_denormal_numbers_ahead_become_zero_after_256_steps(name, dtype, least):
+    parameters = Parameters.empty(3, 4, 2, np.dtype(dtype))
+    parameters.flat[:] = 1
+    parameters.flat[:2] = 0.8 * least, 1.3 * least
+    bound = OPTIMIZERS[name]().bind(parameters)
+    for t in range(256):
+        assert parameters.flat[0] > 0, t
+        step(bound, np.zeros(parameters.flat.size), 1e-6)
+    assert parameters.flat[0] == 0
+    assert parameters.flat[1] > 0
+
+
 def gradients(n_steps, size):
     """Changing signs, sizes from 1e-3 to 10."""
     rng = np.random.RandomState(1)
