@@ -380,13 +380,13 @@ class PartitionedRows:
         users, targets = self.request.has_validation, self.targets
         largest, offsets = self.known.largest, list(enumerate(self.known.offsets))
         holding = self._holding_out(settings, state)
-        lessons = self.parts.then(assign, holding, per=offsets)
-        counts = lessons.each(count, largest, state.parameters.n_members)
+        assigned = self.parts.then(assign, holding, per=offsets)
+        counts = assigned.each(count, largest, state.parameters.n_members)
         total = Counts(*added(counts))
         _check_enough(holding, total)
         problem = self._problem(network, state, inputs, holding, total)
         numbers = [(i,) for i in range(len(counts))]
-        partitions = lessons.then(prepare, problem, per=numbers)
+        partitions = assigned.then(prepare, problem, per=numbers)
         trains = [i for i, c in enumerate(counts) if c.n_rows]
         data = PartitionedData(
             partitions.only(trains),

@@ -377,8 +377,8 @@ class BackpropDisplay:
     def _title(self) -> str:
         title = f"loss {self.loss:.3g}"
         if len(self.target) != len(self.output_names):  # otherwise it is beside each
-            told = ", ".join(_number(float(value)) for value in self.target)
-            title += f" at target {told}"
+            target = ", ".join(_number(float(value)) for value in self.target)
+            title += f" at target {target}"
         layers = ("inputs", "hidden units", "outputs")
         cut = [
             f"{len(units)} of {len(values)} {kind}"

@@ -13,7 +13,7 @@ from sklearn_bp._network.kernel import Objective, TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp.activations import ACTIVATIONS
-from sklearn_bp.dask._partitions import Lessons, Problem, prepare
+from sklearn_bp.dask._partitions import AssignedRows, Problem, prepare
 from sklearn_bp.dask._training import PartitionedData, PartitionedObjective
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 
@@ -64,7 +64,7 @@ def test_one_evaluation_is_the_plain_one(form, sizes, n_members):
         part = slice(stop - size, stop)
         if size:
             own = rows[part], targets[part], WEIGHTS[part], None, None, []
-            parts.append(prepare(Lessons(*own), problem, number))
+            parts.append(prepare(AssignedRows(*own), problem, number))
     counts = [size for size in sizes if size]
     ours = PartitionedObjective(
         parameters, PartitionedData(LocalParts(parts), counts, data.alpha)
