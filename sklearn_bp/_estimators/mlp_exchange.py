@@ -19,8 +19,8 @@ from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.trainings import Fit
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.inputs import Inputs
-from sklearn_bp._training.mini_batches import TrainingResult, TrainingState
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import TrainingResult, TrainingState
 from sklearn_bp.activations import Identity, Logistic, ReLU, Tanh, as_activation
 from sklearn_bp.losses import LogLoss, Poisson, SquaredError
 

@@ -11,7 +11,7 @@ from sklearn_bp._fitting.trainings import Fitting
 from sklearn_bp._network.dropout import stream_of
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._training.held_out import spawn
-from sklearn_bp._training.mini_batches import DivergenceError
+from sklearn_bp._training.state import DivergenceError
 
 
 def fit(recipe, rows, start, begin):

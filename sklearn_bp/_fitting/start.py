@@ -17,8 +17,8 @@ from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
 from sklearn_bp._tables.reexpress import Curved, Reexpression, Scalings
 from sklearn_bp._tables.values import named_errors, unmasked
-from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import TrainingState
 from sklearn_bp.activations import is_same_activation
 
 # Earlier epochs whose losses and scores warm_start and partial_fit keep.

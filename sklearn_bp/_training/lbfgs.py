@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from sklearn_bp._network.kernel import Objective
-from sklearn_bp._training.mini_batches import BestWeights, divergence
+from sklearn_bp._network.objective import Objective
+from sklearn_bp._training.state import BestWeights, divergence
 
 # The hidden layer of this many rows stays in a second-level cache, which takes 10 %
 # less time than all rows at once.
@@ -59,7 +59,7 @@ class LBFGS:
         return run.result(found)
 
     def _objective(self, network, parameters, data):
-        """The loss and its gradient: an object like `_network.kernel.Objective`."""
+        """The loss and its gradient: an object like `_network.objective.Objective`."""
         return Objective(network, parameters, data, self.rows_at_once)
 
 

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from sklearn_bp._network.batches import SMALL_BYTES, Data
 from sklearn_bp._network.dropout import Dropout, stream_of
-from sklearn_bp._network.kernel import Objective
+from sklearn_bp._network.objective import Objective
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._training.held_out import HeldOut, draw_folds, spread_rows
 from sklearn_bp._training.lbfgs import BLOCK_ROWS

@@ -9,7 +9,7 @@ from sklearn.utils import check_array
 
 from sklearn_bp._common.types import Array, MatrixLike
 from sklearn_bp._estimators.base import BaseTwoLayer
-from sklearn_bp._network.kernel import loss_and_gradient
+from sklearn_bp._network.objective import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.display._drawing import (
     BACKWARD,

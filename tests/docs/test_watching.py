@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from places import ROOT, example
 from scipy.special import expit
 
-from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES

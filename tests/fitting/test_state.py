@@ -26,7 +26,7 @@ from sklearn_bp._fitting.state_files import (
 )
 from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._training.mini_batches import TrainingState
+from sklearn_bp._training.state import TrainingState
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(130, 3))

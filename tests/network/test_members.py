@@ -10,16 +10,13 @@ from scipy import sparse
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._fitting.defaults import members
 from sklearn_bp._network.batches import Data
-from sklearn_bp._network.kernel import (
-    Objective,
-    TwoLayerNetwork,
-    _outer_products,
-    loss_and_gradient,
-)
+from sklearn_bp._network.kernel import TwoLayerNetwork, _outer_products
+from sklearn_bp._network.objective import Objective, loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._training.lbfgs import LBFGS
-from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
+from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES

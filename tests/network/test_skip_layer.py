@@ -17,7 +17,8 @@ from sklearn.linear_model import (
     Ridge,
 )
 
-from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.scaling import (
     Scaling,

@@ -9,7 +9,8 @@ from scipy import sparse
 
 import sklearn_bp
 from sklearn_bp._network.batches import Data
-from sklearn_bp._network.kernel import Objective, TwoLayerNetwork
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import Objective
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp.activations import ACTIVATIONS

@@ -29,8 +29,9 @@ from sklearn_bp._training.held_out import (
     spawn,
 )
 from sklearn_bp._training.held_out import _ValidationRows as ValidationRows
-from sklearn_bp._training.mini_batches import Measured, MiniBatches, Plan, TrainingState
+from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import Measured, Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES

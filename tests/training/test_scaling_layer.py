@@ -13,10 +13,12 @@ from scipy import sparse
 
 import sklearn_bp
 from sklearn_bp._network.batches import Data
-from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import loss_and_gradient
 from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
-from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
+from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import glorot_uniform
 from sklearn_bp.losses import CLASSIFIER_LOSSES
