@@ -109,6 +109,9 @@ def test_weights_of_rows():
         assert_array_equal(in_rows(np.array([0.6, 0.9, 0.0]), few), [2, 3, 0])
         assert_array_equal(in_rows(np.array([3.0, 0, 3]), few), [1, 0, 1])
         assert in_rows(np.full(3, 1e-320), few) is None
+    hundredth, less = np.array([0.01, 1.0]), np.array([1 / 101, 1.0])
+    assert_array_equal(in_rows(hundredth, np.inf), [1, 100])
+    assert_allclose(in_rows(less, np.inf), less / less.mean(), rtol=1e-12)
     nearly = np.array([1, 2 + 1e-6])  # as rounding leaves them
     assert_array_equal(in_rows(nearly, 100), [1, 2])
     far = np.array([1, 2 + 4e-6])

@@ -468,6 +468,13 @@ def relu_network(coefs, intercepts, X):
     return np.maximum(X @ W1 + b1, 0) @ W2 + b2
 
 
+def test_float32_absorbs_offsets_below_a_thousand_widths():
+    for offset, fits in ((999.0, True), (-1000.0, False)):
+        scaling = Scaling(np.array([0.0, 10 * offset]), np.array([1.0, 0.1]))
+        assert scaling.absorbable_in(np.dtype("f4")) is fits
+        assert scaling.absorbable_in(np.dtype("f8"))
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("features", [None, "dense", "sparse"])
 @pytest.mark.parametrize("targets", [False, True])

@@ -5,6 +5,7 @@ whole, and training continues from the function that the network computes.
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,11 @@ from sklearn.neural_network import MLPRegressor
 from slow import slow_but
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.reexpress import Reexpression, Scalings
 from sklearn_bp._tables.running import of_part
 from sklearn_bp._tables.statistics import POINTS, ColumnStatistics, TargetStatistics
+from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import GaussianNLL, Quantile
 from sklearn_bp.optimizers import SGD
 
@@ -389,7 +393,34 @@ def test_a_scaling_is_settled_again_after_a_twentieth_more_rows():
         assert first.merged(of_part(X[100:n], None, 0)).is_due(scaling) is due
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("n_dense", [None, 0])
+def test_a_scaling_is_settled_again_for_values_half_as_far_out_again(n_dense):
+    """Dense ones beyond 1.5 times eight widths, sparse ones beyond 1.5 times."""
+    X = np.random.default_rng(0).uniform(-1, 1, size=(100, 2))
+    X[0] = 1.0
+    convert = np.asarray if n_dense is None else sparse.csr_matrix
+    first = of_part(convert(X), None, 0, n_dense)
+    _, scaling = first.settled(X.dtype)
+    centre = np.zeros(2) if scaling.centre is None else scaling.centre
+    limit = 1.5 if n_dense == 0 else 12.0
+    scaling = replace(scaling, limits=None)
+    for far, due in ((0.99 * limit, False), (1.01 * limit, True)):
+        row = convert((centre + far / scaling.factor)[np.newaxis])
+        assert first.merged(of_part(row, None, 0, n_dense)).is_due(scaling) is due
+
+
+@pytest.mark.parametrize(("n_rows", "growth"), [(9, 1.0), (10, 2.0)])
+def test_weights_do_not_grow_before_there_are_ten_rows(n_rows, growth):
+    """Here each column turns out to be twice as wide."""
+    rng = np.random.RandomState(0)
+    parameters = Parameters.draw((2, 3, 1), np.float64, he_normal, rng, 6.0)
+    of_scores = np.zeros(1), np.ones(1)
+    narrow = Scalings(np.zeros(2), np.ones(2), *of_scores)
+    wide = Scalings(np.zeros(2), np.full(2, 0.5), *of_scores)
+    change = Reexpression(narrow, wide, np.arange(2), [], n_rows)
+    assert_allclose(change.parameters(parameters).W1, growth * parameters.W1)
+
+
 def ordered(seed):
     """Rows in the order of the target or of a column, and the length of parts."""
     rng = np.random.default_rng(seed)
