@@ -630,6 +630,15 @@ def positive_targets(loss, n, seed):
     return X, y.astype(float), mean
 
 
+def test_constant_quantiles_of_equal_targets_are_a_thousandth_apart():
+    """So their scores are finite."""
+    loss = DECILES
+    scores = loss.constant(np.full((20, 1), 3.0), np.ones(20), 0.01)
+    p = scores[np.newaxis].copy()
+    loss.forward(p)
+    assert_allclose(p, [[3, 3.001, 3.002]], rtol=1e-9)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["poisson", "gamma"])
 def test_bounded_losses(name, dtype):

@@ -742,6 +742,20 @@ def many_levels(n=600, n_levels=200):
     return frame
 
 
+@pytest.mark.parametrize(
+    ("n_levels", "n_numbers", "is_sparse"),
+    [(100, 0, False), (101, 0, True), (120, 38, True), (120, 39, False)],
+)
+def test_more_than_100_levels_are_sparse_if_a_quarter_is_stored(
+    n_levels, n_numbers, is_sparse
+):
+    """Less than a quarter: 4 x (38 + 1) are fewer than 120 + 38 numbers."""
+    frame = pd.DataFrame({"c": [f"level {j}" for j in range(n_levels)] * 2})
+    numbers = np.random.RandomState(0).normal(size=(2 * n_levels, n_numbers))
+    frame = pd.concat([frame, pd.DataFrame(numbers).add_prefix("x")], axis=1)
+    assert sparse.issparse(encoded(frame)) is is_sparse
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_many_levels_make_the_matrix_sparse(dtype):
     frame = many_levels()

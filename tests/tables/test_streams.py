@@ -558,6 +558,16 @@ def test_a_second_pass_over_a_table_is_known_as_one():
         assert model.alpha_ == 1.0  # of 60 rows
 
 
+@pytest.mark.parametrize(("n", "n_known"), [(9, 18), (10, 10)])
+def test_parts_of_fewer_than_ten_rows_are_new_rows_each_time(n, n_known):
+    """They may be equal by chance."""
+    X = np.random.default_rng(0).normal(size=(n, 3))
+    model = TwoLayerRegressor(random_state=0)
+    for _ in range(2):
+        model.partial_fit(X, X[:, 0])
+    assert model._fitted.inputs.running.n_rows == n_known
+
+
 def test_dense_rows_with_holes_after_sparse_ones():
     rng = np.random.default_rng(0)
     X = np.maximum(rng.normal(size=(100, 3)), 0)
