@@ -87,7 +87,8 @@ def test_numbers_in_the_text_are_those_of_the_code(by_hand):
         r"([\d.]+) \* 1 \+ ([\d.]+) \* \(-2\) \+ 0\.5 =\s+# (-[\d.]+)\.", text
     ).groups()
     assert_allclose([float(first), float(second)], by_hand.a1, atol=5e-5)
-    assert_allclose(float(result), by_hand.z2, atol=1e-4)  # of rounded numbers
+    assert float(result) == round(float(first) - 2 * float(second) + 0.5, 4)
+    assert_allclose(float(result), by_hand.z2, atol=1e-4)
 
 
 # Two moons.
