@@ -134,16 +134,26 @@ class Bins:
             e = edges(values, shares, found)
             # Two bins at least: one would repeat the column.
             if len(e) > 2 and len(values) > 2 and _are_apart(e):
-                of_bins.append((np.full(len(e) - 1, j), e[:-1], np.diff(e)))
+                column, width = np.zeros(len(e) - 1, int), np.diff(e)
+                added = cls(1, column, e[:-1], width, column).encode(own[:, np.newaxis])
+                means = np.average(added, axis=0, weights=weights)
+                of_bins.append((column + j, e[:-1], width, means.astype(np.float32)))
         if not of_bins:
             return None
-        column, low, width = (
+        column, low, width, means = (
             np.concatenate(parts) for parts in zip(*of_bins, strict=True)
         )
-        means = np.zeros(len(column))
-        bins = cls(X.shape[1], column, low, width, means, sparse.issparse(X))
-        means = np.average(bins.encode(columns.T), axis=0, weights=weights)
-        return replace(bins, means=means.astype(np.float32).astype(np.float64))
+        means = means.astype(np.float64)
+        return cls(X.shape[1], column, low, width, means, sparse.issparse(X))
+
+    def of_columns(self, columns):
+        """The bins of some columns alone, or None if there are none."""
+        own = np.isin(self.column, columns)
+        if not own.any():
+            return None
+        parts = self.column, self.low, self.width, self.means
+        column, low, width, means = (part[own] for part in parts)
+        return replace(self, column=column, low=low, width=width, means=means)
 
     @property
     def n_bins(self):
