@@ -309,13 +309,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         column that grows from 0 to 1 within it. A `PiecewiseLinear` adds the bins for
         all ensemble members; None for no bins. With 'auto' a second training follows:
         half as many networks of half the hidden units see the bins as well. Pairs of
-        them become further members, and held-out rows weight the two groups. This is
-        for `fit` on dense rows and tables in memory: for 200 rows or more, up to 128
-        columns (of a table with many categories, numeric ones) and four million encoded
-        numbers, the solvers 'adam' and 'adamw', and `n_members`, `max_iter` and
-        `early_stopping` left at 'auto'. `n_iter_` counts the epochs of both trainings;
-        the attributes of other 'auto' parameters are those of the first. ``coefs_[0]``
-        has a row for each bin, see `encoded_feature_names_`.
+        them become further members, and held-out rows weight the two groups. Of more
+        than 32 numeric columns, those have bins that the errors of the first training
+        depend on, or that have the heaviest weights. This is for `fit` on dense rows
+        and tables in memory: for 200 rows or more, up to four million encoded numbers
+        (fewer columns have bins beyond), the solvers 'adam' and 'adamw', and
+        `n_members`, `max_iter` and `early_stopping` left at 'auto'. `n_iter_` counts
+        the epochs of both trainings; the attributes of other 'auto' parameters are
+        those of the first. ``coefs_[0]`` has a row for each bin, see
+        `encoded_feature_names_`.
 
     extrapolation : float or inf, default=0.05
         How far predictions may go beyond the range of the training targets, as a

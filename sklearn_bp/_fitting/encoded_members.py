@@ -25,21 +25,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sklearn_bp._fitting.defaults import MANY_COLUMNS
+from sklearn_bp._fitting.encoded_columns import chosen, has_room
 from sklearn_bp._fitting.start import fresh_state
 from sklearn_bp._fitting.trainings import Fitting
 from sklearn_bp._network.dropout import stream_of
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
+from sklearn_bp._tables.rotation import on_columns
 from sklearn_bp._training.held_out import Blend, HeldOut, spawn
 from sklearn_bp.optimizers import adaptive
 
-# With numeric_encoding="auto": bins per column, and networks that see them; fewest
-# rows, and most numbers that the encoded rows store.
+# With numeric_encoding="auto": bins per column, networks that see them, fewest rows.
 BINS = 8
 MOST_NETWORKS = 4
 FEWEST_ROWS = 200
-MOST_NUMBERS = 2**22
 
 # Number of imaginary rows that favour the first group, besides the held-out rows.
 FIRM = 50
@@ -94,10 +93,13 @@ def following(fitting, training, result, constant):
     inputs = rows.with_bins(fitting.inputs, BINS)
     if inputs.bins is None:
         return None
-    if rows.n_stored + rows.n_rows * inputs.bins.n_bins > MOST_NUMBERS:
+    n_binned = inputs.bins.n_binned
+    inputs, selection = chosen(inputs, fitting, result)
+    if inputs.bins is None:
         return None
-    rows = rows.prepared(inputs, targets, None)
+    rows = rows.prepared(inputs, targets, None, selection)
     settings = _smaller(rows.settings(inputs, fitting.settings.shape[2]))
+    settings = replace(settings, n_binned=n_binned)
     state = _fresh(settings, rows, constant, result.state)
     data, validate = rows.hold_out(training.network, settings, state, inputs)
     if recipe.dropout:
@@ -128,8 +130,8 @@ def is_encoded(fitting):
         and type(fitting.validate) is HeldOut
         and len(fitting.validate.rows) > 1
         and rows.n_rows >= FEWEST_ROWS
-        and rows.n_full <= MANY_COLUMNS
         and rows.encodes_numbers
+        and has_room(rows)
     )
 
 
@@ -216,7 +218,8 @@ class SecondFitting(Fitting):
         if share == 1:
             first = replace(self.of_first, reason=result.reason)
             return self.first.ended(first, self.resolved)
-        p, q = self.of_first.parameters, result.parameters
+        p = self.of_first.parameters
+        q = on_columns(result.parameters, self.rows.selection)
         if q.shape[1] < p.shape[1]:
             q = q.paired()
         shares = share / p.n_members, (1 - share) * unit / q.n_members

@@ -95,6 +95,8 @@ class MemoryRows:
         As the solver gets them; the feature scaling is still to be applied, block by
         block.
     rotation : Rotation or None
+    selection : Selection or None
+        The inputs that are trained on; None for all.
     """
 
     request: Request
@@ -109,6 +111,7 @@ class MemoryRows:
     part: Any = None
     scaled: Any = None
     rotation: Any = None
+    selection: Any = None
 
     def checked(self, recipe, start):
         """The rows as valid numbers with non-zero weight; errors for invalid data.
@@ -248,6 +251,12 @@ class MemoryRows:
         return full or self.n_inputs
 
     @property
+    def full_columns(self):
+        """The encoded columns that all rows store, a dense array of (n, n_full)."""
+        X = self.X[:, : self.n_full]
+        return X.toarray() if sparse.issparse(X) else X
+
+    @property
     def n_stored(self):
         """Number of values that the rows store as the solver gets them."""
         return self.n_rows * row_length(self.scaled[0])
@@ -268,10 +277,12 @@ class MemoryRows:
     def target_range(self):
         return range_of(self.Y)
 
-    def prepared(self, inputs, targets, start):
+    def prepared(self, inputs, targets, start, selection=None):
         """The rows as the solver gets them: scaled and, if they are wide, rotated."""
         recipe, dtype = self.recipe, self.training_dtype
         X, scaling = inputs.for_network(self.X), inputs.network_scaling
+        if selection is not None:
+            X, scaling = selection.of_rows(X, scaling)
         X, scaling = _scaled(X, scaling, dtype)
         rotation = None
         request = self.request
@@ -286,7 +297,13 @@ class MemoryRows:
         if not targets.labelled:
             Y = Y.astype(dtype, copy=False)
         scaled = X, Y, scaling
-        return replace(self, scaled=scaled, rotation=rotation, targets=targets)
+        return replace(
+            self,
+            scaled=scaled,
+            rotation=rotation,
+            selection=selection,
+            targets=targets,
+        )
 
     def _is_rotated(self, scaling, n_weights):
         """Whether to train in the space of the rows.
@@ -374,7 +391,9 @@ class MemoryRows:
         weights, n_members = self.sample_weight, state.parameters.n_members
         data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
         if inputs.bins is not None:
-            data = replace(data, groups=inputs.bins.groups)
+            groups, selection = inputs.bins.groups, self.selection
+            own = groups if selection is None else groups[selection.selected]
+            data = replace(data, groups=own)
         view = View(recipe, inputs, targets, self.dtype, self.features, self.rotation)
         if request.has_validation:
             return data, users_validation(view, network, request, self.feature_record)

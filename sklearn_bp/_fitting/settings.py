@@ -32,7 +32,8 @@ class Settings:
         The learning rate for wide data, whose inputs are coordinates in the space of
         the rows; 0 for other data.
     n_binned : int, default=0
-        The number of columns that fit encodes by bins too.
+        The number of columns that fit encodes by bins too, or from which it chooses
+        these columns.
     epoch_limit : int, default=0
         The most epochs for dense data of many columns, from `epochs_of_many` or, if
         encoded, `epochs_of_encoded`; 0 for other data.

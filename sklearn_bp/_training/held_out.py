@@ -262,6 +262,21 @@ class HeldOut(_ValidationRows):
         """The same in the order of the rows that are held out."""
         return self.scores(parameters)[np.argsort(np.concatenate(self.rows))]
 
+    def errors_in_order(self, parameters):
+        """The errors of the scores, dL/dz, times the weights of the rows.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_held_out, n_outputs)
+            In the order of the rows.
+        """
+        p = self.scores(parameters)
+        self._predict(p)
+        error = np.empty_like(p)
+        self._loss.backward(p, self._Y, error)
+        error = error * self._weights[:, np.newaxis]
+        return error[np.argsort(np.concatenate(self.rows))]
+
     def _are_few(self, parameters):
         d, h, _ = parameters.shape
         n_bytes = len(self._Y) * (d + h) * parameters.flat.itemsize

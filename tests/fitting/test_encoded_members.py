@@ -110,14 +110,6 @@ def test_the_weight_of_the_first_group_is_a_twentieth_drawn_to_1_by_50_rows(n):
     assert_allclose(20 * share, round(20 * share), atol=1e-3)
 
 
-def test_the_second_training_is_for_up_to_so_many_numbers(monkeypatch):
-    """Of the columns and of their bins."""
-    n_numbers = 260 * (4 + 24)
-    for limit, n_members in ((n_numbers, 10), (n_numbers - 1, 8)):
-        monkeypatch.setattr(encoded_members, "MOST_NUMBERS", limit)
-        assert TwoLayerRegressor(**SMALL).fit(X, SIGNAL).n_members_ == n_members
-
-
 @pytest.mark.parametrize("n", [250, 300])
 def test_both_trainings_count_the_same_improvements(n, monkeypatch):
     """The first one counts a tenth of them once it has dropped its penalty."""
@@ -319,12 +311,14 @@ def test_other_rows_of_a_table_of_many_levels(kind, y):
     assert model.score(numbers, y) > good - 0.05
 
 
-def test_many_numeric_columns_have_no_bins():
+def test_rules_for_many_columns_count_numeric_ones():
+    """As many indicators as in the table above do not limit the columns with bins."""
     wide = pd.DataFrame(RNG.normal(size=(260, 129))).rename(columns=str)
     for frame in (wide, wide.assign(e=table(130)["e"])):
         model = TwoLayerRegressor(**SMALL).fit(frame, SIGNAL)
-        assert model.n_members_ == 8
-        assert model.coefs_[0].shape[0] == 129 + 130 * ("e" in frame)
+        n_bins = len(model.encoded_feature_names_) - 129 - 130 * ("e" in frame)
+        assert model.n_members_ == 10
+        assert 0 < n_bins <= 16 * 8
 
 
 @over_kinds

@@ -1,0 +1,40 @@
+"""Some of a network's inputs: training on these alone, and weights for all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.scaling import Scaling
+
+
+@dataclass(frozen=True)
+class Selection:
+    """From all inputs to the selected ones, and from their weights back to all inputs.
+
+    Attributes
+    ----------
+    selected : ndarray of bool of shape (n_inputs,)
+    """
+
+    selected: np.ndarray
+
+    def of_rows(self, X, scaling):
+        """The selected columns of a matrix, and their scaling."""
+        own = self.selected
+        return X[:, own], Scaling(scaling.centre[own], scaling.factor[own])
+
+    def back(self, parameters):
+        """`Parameters` on all inputs, without a scaling layer; others are 0."""
+        p, (_, h, k) = parameters.absorbed(), parameters.shape
+        skips = p.V is not None
+        n_inputs, dtype = len(self.selected), p.flat.dtype
+        found = Parameters.empty(n_inputs, h, k, dtype, p.n_members, skips)
+        found.b1[...], found.W2[...], found.b2[...] = p.b1, p.W2, p.b2
+        pairs = [(p.W1, found.W1)]
+        if skips:
+            pairs.append((p.V, found.V))
+        for own, of_all in pairs:
+            of_all[...] = 0
+            of_all[self.selected] = own
+        return found
