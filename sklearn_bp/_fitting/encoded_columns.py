@@ -13,6 +13,7 @@ training has learned what little they tell.
 
 import numpy as np
 
+from sklearn_bp._common.blas import one_blas_thread
 from sklearn_bp._fitting.defaults import MANY_COLUMNS, ROWS_PER_COLUMN
 from sklearn_bp._tables.column_tests import p_values
 from sklearn_bp._tables.selection import Selection
@@ -95,7 +96,8 @@ def _tested(fitting, result, bins):
     errors = fitting.validate.errors_in_order(result.parameters)
     loss, n_outputs = fitting.validate.network.loss, errors.shape[1]
     n_free = n_outputs - isinstance(loss, CategoricalLogLoss)
-    return p_values(fitting.rows.full_columns, bins, errors, n_free)
+    with one_blas_thread():  # the same bits for any number of threads
+        return p_values(fitting.rows.full_columns, bins, errors, n_free)
 
 
 def _weights(parameters, columns):
