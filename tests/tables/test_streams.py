@@ -388,7 +388,32 @@ def test_a_scaling_is_settled_again_after_a_twentieth_more_rows():
         assert first.merged(of_part(X[100:n], None, 0)).is_due(scaling) is due
 
 
-@pytest.mark.slow
+# name: the number of first rows, and those of them that are wild; a single first row
+# makes all columns constant.
+FIRST_ROWS = {"a wild row": (1, [0]), "a constant": (5, range(5)), "wild": (19, [3])}
+
+
+@pytest.mark.parametrize("size", slow_but([1e6], [1e4, 1e6, 1e30, 1e300]))
+@pytest.mark.parametrize("first", FIRST_ROWS)
+@pytest.mark.parametrize("n_columns", [1, 4])
+@pytest.mark.parametrize("task", ["regression", "classes"])
+def test_wild_first_rows_do_not_spoil_a_stream(task, n_columns, first, size):
+    """They make columns wide or constant, so that nothing is known of the others."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, n_columns))
+    y = np.abs(X[:, 0]) + 0.5 * X[:, -1]
+    n_first, rows = FIRST_ROWS[first]
+    spoilt = X.copy()
+    spoilt[list(rows)] = size
+    kind, options = TwoLayerRegressor, {}
+    if task == "classes":
+        kind, y, options = TwoLayerClassifier, y > 0.7, {"classes": [False, True]}
+    model = kind(random_state=0).partial_fit(spoilt[:n_first], y[:n_first], **options)
+    model.partial_fit(spoilt[n_first:60], y[n_first:60])
+    stream(model, spoilt, y, 60, 8)
+    assert model.score(X[20:], y[20:]) > 0.9
+
+
 def ordered(seed):
     """Rows in the order of the target or of a column, and the length of parts."""
     rng = np.random.default_rng(seed)
