@@ -21,9 +21,9 @@ keeps all values: its limits are LARGEST times the largest distance.
 The quantiles ignore one wild value among 20 rows, two among 40, up to four among 100 or
 more, and from 1,280 rows on a 256th of the rows.
 
-A stream of sparse rows keeps no quantiles.  There, a value in a later part is beyond the
-limit if it exceeds LARGEST times the largest value so far, until more rows of the
-column than the quantiles would ignore have had such values.
+A stream of sparse rows keeps no quantiles.  There, a value in a later part is beyond
+the limit if it exceeds LARGEST times the largest value so far, until more rows than the
+quantiles would ignore have had such values.
 """
 
 import numpy as np

@@ -509,10 +509,10 @@ def test_integers_of_128_bits(task):
     wide = pl.Series(y, dtype=pl.Int128)
     weights = pl.Series((CODES + 1).tolist(), dtype=pl.UInt128)
     plain = make(task, max_iter=2).fit(X, y, CODES + 1)
-    for given in (wide, pl.DataFrame({"y": wide})):
-        model = make(task, max_iter=2).fit(X, given, weights)
+    for targets in (wide, pl.DataFrame({"y": wide})):
+        model = make(task, max_iter=2).fit(X, targets, weights)
         assert_array_equal(flat(model), flat(plain))
-        assert model.score(X, given, weights) == plain.score(X, y, CODES + 1)
+        assert model.score(X, targets, weights) == plain.score(X, y, CODES + 1)
     huge = pl.Series([2**70 + code for code in CODES.tolist()], dtype=pl.Int128)
     assert_refused(fitted("classifier"), "no numpy dtype without loss", X, huge)
 
