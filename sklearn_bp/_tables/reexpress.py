@@ -40,6 +40,13 @@ VERY_FEW_ROWS = 10
 NARROWER = 8.0
 NEAR = 2.0
 
+# If a column becomes wider by more than this, float32 cannot tell the former rows
+# apart, and weights do not grow.
+WIDER = 2.0**24
+
+# Gradients are re-expressed for ratios of widths above this one.
+SMALLEST_RATIO = 1e-12
+
 
 class Scalings(NamedTuple):
     """Centres and factors of the columns, ndarrays (d,), and of the scores, (k,)."""
@@ -129,8 +136,8 @@ class Reexpression:
         self._centre = np.where(known & (old > 0), before.centre[origins], after.centre)
         new = after.factor
         self._ratio = np.divide(old, new, out=np.zeros_like(new), where=new > 0)
-        if few:
-            self._ratio = np.minimum(self._ratio, 1.0)
+        grows = self._ratio <= (1.0 if few else WIDER)
+        self._ratio = np.where(grows, self._ratio, np.minimum(self._ratio, 1.0))
         constant = known & (old == 0)
         unknown = constant | (known & (self._ratio < 1 / NARROWER))
         drawn = constant if few else np.zeros_like(constant)
@@ -230,9 +237,9 @@ class Reexpression:
         ratios = self._ratios(old).flat
         moved = self._taken(old.like(values.astype(np.float64))).flat
         if power:
-            inverse = np.divide(
-                1.0, ratios, out=np.zeros_like(ratios), where=ratios > 0
-            )
+            # Nothing is known of gradients by columns that were so much wider.
+            known = ratios > SMALLEST_RATIO
+            inverse = np.divide(1.0, ratios, out=np.zeros_like(ratios), where=known)
             ratios = (self.growth * inverse) ** power
         limit = float(np.finfo(values.dtype).max) / 4
         return np.clip(moved * ratios, -limit, limit).astype(values.dtype)

@@ -43,9 +43,6 @@ NO_DIGESTS = np.empty(0, np.uint64)
 # another kind.
 FAR = 1.5
 
-# Fields of `Running` by which sparse columns are judged.
-OF_SPARSE = ("stored", "beyond", "nearest")
-
 
 @dataclass(frozen=True)
 class Running:
@@ -115,8 +112,9 @@ class Running:
         )
         if one.largest is None or other.largest is None:
             of = one if other.largest is None else other
-            known = {name: getattr(of, name) for name in OF_SPARSE}
-            return replace(merged, **known)
+            return replace(
+                merged, stored=of.stored, beyond=of.beyond, nearest=of.nearest
+            )
         if one.stored is None or other.stored is None:
             return merged
         return replace(
@@ -181,7 +179,9 @@ class Running:
         """
         if self.features is None:
             largest = np.where(origins < 0, values, self.largest[origins])
-            return replace(self, largest=largest, **dict.fromkeys(OF_SPARSE))
+            return replace(
+                self, largest=largest, stored=None, beyond=None, nearest=None
+            )
         head = slice(n_dense)
         features = self.features.rearranged(origins[head], values[head])
         n_sparse = len(origins) - len(origins[head])

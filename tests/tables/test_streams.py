@@ -9,6 +9,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from compare import outputs
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -412,6 +413,52 @@ def test_wild_first_rows_do_not_spoil_a_stream(task, n_columns, first, size):
     model.partial_fit(spoilt[n_first:60], y[n_first:60])
     stream(model, spoilt, y, 60, 8)
     assert model.score(X[20:], y[20:]) > 0.9
+
+
+def drawn_stream(rng, form):
+    """Parts of 1 to 120 rows in any units, with wild and missing values and levels."""
+    d, parts = rng.integers(1, 5), []
+    for _ in range(rng.integers(1, 7)):
+        n = rng.choice([1, 2, 5, 19, 20, 40, 120])
+        X = rng.normal(size=(n, d)) * 10.0 ** rng.integers(-3, 4, size=d)
+        if rng.random() < 0.3:
+            size = rng.choice([1e30, -1e150, 1e300, 1e-310, 5e-324])
+            X[rng.integers(n), rng.integers(d)] = size
+        if form == "CSR":
+            X[rng.random(X.shape) < 0.6] = 0
+            X = sparse.csr_matrix(X)
+        elif rng.random() < 0.3:
+            X[rng.random(X.shape) < 0.3] = np.nan
+        if form == "table":
+            levels = rng.choice(["a", "b", "c", None], size=n)
+            X = pd.DataFrame(X).set_axis([f"c{j}" for j in range(d)], axis=1)
+            X["level"] = pd.Categorical(levels)
+        weights = rng.integers(0, 3, size=n) * 10.0 ** rng.integers(-20, 20)
+        weights[0] = weights[0] or 1.0
+        parts.append((X, weights if rng.random() < 0.3 else None))
+    return parts
+
+
+@pytest.mark.parametrize("form", ["array", "CSR", "table"])
+@pytest.mark.parametrize("seed", slow_but(range(8), range(40)))
+def test_any_stream_has_finite_predictions(seed, form):
+    """And goes on by fit with warm_start, whatever its last rows are."""
+    rng = np.random.default_rng(seed)
+    parts, n_hidden = drawn_stream(rng, form), int(rng.integers(1, 6))
+    kind, options = TwoLayerRegressor, {}
+    if seed % 2:
+        kind, options = TwoLayerClassifier, {"classes": [0, 1, 2]}
+    model = kind(n_hidden, random_state=0, max_iter=2)
+    for X, weights in parts:
+        y = rng.normal(size=X.shape[0])
+        if options:
+            y = (np.arange(len(y)) + rng.integers(3)) % 3
+        model.partial_fit(X, y, sample_weight=weights, **options)
+        assert np.isfinite(outputs(model, X)).all()
+        assert np.isfinite(model.feature_importances_).all()
+    if not options or len(y) >= 3:
+        model.set_params(warm_start=True).fit(X, y)
+        assert np.isfinite(outputs(model, X)).all()
 
 
 def ordered(seed):
