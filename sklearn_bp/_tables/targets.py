@@ -228,7 +228,7 @@ def check_regression_targets(y, dtype):
         )
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
-    return y.reshape(len(y), -1)
+    return y[:, np.newaxis] if y.ndim == 1 else y
 
 
 def targets_for_metrics(y):

@@ -586,6 +586,14 @@ def test_shapes_of_targets(task):
             assert_refused(model, says, X, wrong, error=error, method=method)
 
 
+@over_tasks
+@pytest.mark.parametrize("y", [[], np.empty(0), pd.Series([], dtype=float)])
+def test_targets_of_no_rows(task, y):
+    says = r"inconsistent numbers of samples: \[(40, 0|0, 40)\]"
+    for method in ("fit", "score"):
+        assert_refused(fitted(task), says, X, y, method=method)
+
+
 @pytest.mark.parametrize("y", [3.0, np.float32(2), np.array(5), True])
 def test_targets_that_are_one_number(y):
     says = "y must be an array or a list .* Got a single number"
