@@ -252,10 +252,11 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None, know
     of_stream: dict[str, Any] = {}
     if sparse.issparse(X):
         rest = X[:, n_dense:] if n_dense else X
-        if n_dense:
-            known = None  # the rest are indicators
-        largest, beyond = _within(known, rest)
-        wild, of_stream = bool(beyond), {"stored": _stored(rest)} | beyond
+        if n_dense:  # the rest are indicators
+            largest = largest_of(rest)
+        else:
+            largest, beyond = _within(known, rest)
+            wild, of_stream = bool(beyond), {"stored": _stored(rest)} | beyond
         if not n_before:  # later parts are judged by those before
             step = quantile_step(n, n_dense or 1)
             some = None if shares is None else shares[::step]
