@@ -24,7 +24,8 @@ from itertools import product
 
 import numpy as np
 
-from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.building_blocks import gradient_error

@@ -9,7 +9,7 @@ from sklearn_bp._estimators.classifier import TwoLayerClassifier
 from sklearn_bp._estimators.regressor import TwoLayerRegressor
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
-from sklearn_bp._training.mini_batches import DivergenceError
+from sklearn_bp._training.state import DivergenceError
 
 __version__ = "1.0.0"
 

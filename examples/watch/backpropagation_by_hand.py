@@ -54,7 +54,7 @@ show(z1=z1, a1=a1)
 # 2. Forward: the output
 # ----------------------
 # The output does the same with the activations: 0.7311 * 1 + 0.6225 * (-2) + 0.5 =
-# -0.0138. Its sigmoid is the **prediction** p, the probability of class 1. The network
+# -0.0139. Its sigmoid is the **prediction** p, the probability of class 1. The network
 # does not know: it says almost 1/2.
 
 z2 = a1 @ W2 + b2

@@ -136,7 +136,7 @@ def play(paths):
 
     show(0)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # nothing moves but what is learnt
+    figure.set_layout_engine("none")  # nothing moves but what is learned
     return FuncAnimation(figure, show, STEPS, interval=250, repeat=False)
 
 

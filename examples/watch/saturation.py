@@ -156,7 +156,7 @@ def play(runs):
 
     show(0)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # nothing moves but what is learnt
+    figure.set_layout_engine("none")  # nothing moves but what is learned
     return FuncAnimation(figure, show, len(STEPS), interval=300, repeat=False)
 
 

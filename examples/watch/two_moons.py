@@ -112,7 +112,7 @@ def play(data, plane, frames, curves):
 
     show(0)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # nothing moves but what is learnt
+    figure.set_layout_engine("none")  # nothing moves but what is learned
     return FuncAnimation(figure, show, len(frames), interval=300, repeat=False)
 
 

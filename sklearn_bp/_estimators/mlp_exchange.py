@@ -1,5 +1,6 @@
 """Conversion to and from scikit-learn's MLPClassifier and MLPRegressor."""
 
+from itertools import chain
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,8 +19,8 @@ from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.trainings import Fit
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.inputs import Inputs
-from sklearn_bp._training.mini_batches import TrainingResult, TrainingState
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import TrainingResult, TrainingState
 from sklearn_bp.activations import Identity, Logistic, ReLU, Tanh, as_activation
 from sklearn_bp.losses import LogLoss, Poisson, SquaredError
 
@@ -106,46 +107,50 @@ class MLPExchangeMixin:
 
     def _refuse_what_mlp_lacks(self):
         name = "MLPClassifier" if is_classifier(self) else "MLPRegressor"
-
-        def refuse(what):
+        for what in chain(self._unknown_parts(name), self._unknown_data()):
             raise ValueError(f"{name} has no equivalent of {what}")
 
+    def _unknown_parts(self, name):
+        """Parts that scikit-learn's MLP lacks, for messages."""
         fitted = self._fitted_network()
         activation, loss = fitted.activation_given, fitted.targets.loss_given
         if type(as_activation(activation)) not in MLP_ACTIVATIONS:
-            refuse(
-                f"activation={activation!r}: it has {sorted(MLP_ACTIVATIONS.values())}."
-            )
-        known = list(MLP_LOSSES[name])
-        if _loss_name(loss) not in known:
-            refuse(f"loss={loss!r}: it has {', '.join(map(repr, known))}.")
+            known = sorted(MLP_ACTIVATIONS.values())
+            yield f"activation={activation!r}: it has {known}."
+        losses = list(MLP_LOSSES[name])  # the loss may have no hash
+        if _loss_name(loss) not in losses:
+            yield f"loss={loss!r}: it has {', '.join(map(repr, losses))}."
         if self.skip_coef_ is not None:
-            refuse("skip_layer=True: it has no weights from inputs to outputs.")
+            yield "skip_layer=True: it has no weights from inputs to outputs."
+
+    def _unknown_data(self):
+        """Treatment of the data that scikit-learn's MLP lacks, for messages."""
+        fitted = self._fitted_network()
         if fitted.columns is not None and not fitted.columns.is_plain:
-            refuse(
+            yield (
                 "columns of categories or missing values. Encode and impute them "
                 "before this estimator, in a Pipeline, with categorical_features=None."
             )
         if fitted.inputs.bins is not None:
-            refuse(
+            yield (
                 "columns encoded by bins, which let a hidden unit bend at several "
                 "values of a column. Fit with numeric_encoding=None."
             )
         if is_classifier(self) and len(self.classes_) == 1:
-            refuse(f"a network for a single class, {self.classes_[0]!r}.")
+            yield f"a network for a single class, {self.classes_[0]!r}."
         if getattr(fitted.targets, "prediction_scaling", None) is not None:
-            refuse(
+            yield (
                 "targets near the end of the range of float64. Divide them by a unit, "
                 "and fit again."
             )
         if fitted.limits is not None and fitted.inputs.scaling.cuts:
-            refuse(
+            yield (
                 "limits of the features, and some training rows were beyond them. Set "
                 "feature_limits_ = None, which lifts the limits from this estimator "
                 "too, and convert again."
             )
         if not is_classifier(self) and fitted.targets.limits is not None:
-            refuse(
+            yield (
                 "predictions that go beyond the training targets by no more than "
                 "`extrapolation` times their range. Set target_range_ = None, which "
                 "lifts that limit from this estimator too, and convert again; or fit "

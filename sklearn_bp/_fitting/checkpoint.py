@@ -23,8 +23,8 @@ from sklearn_bp._fitting.files import (
 from sklearn_bp._fitting.fingerprint import of_data, of_parameters
 from sklearn_bp._fitting.state_files import damaged, given_fields, read, write
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import TrainingState
 from sklearn_bp.schedules import ends_with_max_iter
 
 # Final reasons. After other reasons a fit resumes: max_iter may have been increased,

@@ -26,8 +26,8 @@ from sklearn_bp._tables.real_targets import RealTargets
 from sklearn_bp._tables.running import Running
 from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
-from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import TrainingState
 
 # Raise this with a change that the code below cannot read; `restored` must then convert
 # older states or refuse them.  tests/data has a file of each version.

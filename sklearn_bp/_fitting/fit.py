@@ -11,7 +11,7 @@ from sklearn_bp._fitting.trainings import Fitting
 from sklearn_bp._network.dropout import stream_of
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._training.held_out import spawn
-from sklearn_bp._training.mini_batches import DivergenceError
+from sklearn_bp._training.state import DivergenceError
 
 
 def fit(recipe, rows, start, begin):
@@ -41,14 +41,14 @@ def fit(recipe, rows, start, begin):
         inputs = encoded_members.explicitly_encoded(recipe, rows, inputs)
     rows = rows.prepared(inputs, targets, start)
 
-    loss = targets.training_loss(recipe, rows.training_dtype)
+    dtype = rows.training_dtype
+    loss = targets.training_loss(recipe, dtype)
     network = TwoLayerNetwork(recipe.activation_object, loss)
-    constant, tol = _best_constant(recipe, rows, network.loss)
-    settings = rows.settings(inputs, network.loss.n_scores(rows.n_targets))
+    constant, tol = _best_constant(recipe, rows, loss)
+    settings = rows.settings(inputs, loss.n_scores(rows.n_targets))
     if start is None:
-        state = fresh_state(settings, rows.training_dtype, constant)
+        state = fresh_state(settings, dtype, constant)
     else:
-        dtype = rows.training_dtype
         state = start.continued(state, settings, inputs, targets, dtype)
     if rows.request.has_start:
         start_from(rows.request, recipe, state.parameters, inputs, targets)

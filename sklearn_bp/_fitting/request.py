@@ -3,10 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, check_consistent_length
 
 from sklearn_bp._fitting.constraints import is_splitter
+from sklearn_bp._network.batches import some_rows
 from sklearn_bp._tables.targets import for_metrics
 
 
@@ -94,3 +96,11 @@ def rows_of(data, rows):
     if issparse(data):
         return data.tocsr()[rows]
     return _safe_indexing(data, rows)
+
+
+def with_weight(X, Y, sample_weight, request):
+    """The rows with non-zero weight; all others are dropped."""
+    if sample_weight is None or sample_weight.all():
+        return X, Y, sample_weight, request
+    rows = np.flatnonzero(sample_weight)
+    return some_rows(X, rows), Y[rows], sample_weight[rows], request.taken(rows)

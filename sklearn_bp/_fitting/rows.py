@@ -42,16 +42,16 @@ from sklearn_bp._fitting.defaults import (
     wide_rate,
 )
 from sklearn_bp._fitting.early_stopping import split
-from sklearn_bp._fitting.fitted_network import FittedNetwork, absorbed
-from sklearn_bp._fitting.request import Request
+from sklearn_bp._fitting.request import Request, with_weight
 from sklearn_bp._fitting.settings import Settings
-from sklearn_bp._network.batches import SCALED_BYTES, Data, row_length, some_rows
+from sklearn_bp._fitting.validation import View, users_validation
+from sklearn_bp._network.batches import SCALED_BYTES, Data, row_length
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.features import check_features, is_clean
 from sklearn_bp._tables.inputs import Inputs, NewRows
 from sklearn_bp._tables.real_targets import powers_of_two, range_of
-from sklearn_bp._tables.rotation import Rotation, is_small, is_wide, on_columns
+from sklearn_bp._tables.rotation import Rotation, is_small, is_wide
 from sklearn_bp._tables.running import of_targets
 from sklearn_bp._tables.weights import (
     are_equal,
@@ -61,7 +61,6 @@ from sklearn_bp._tables.weights import (
 )
 from sklearn_bp._training.held_out import (
     HeldOut,
-    ValidationSet,
     draw_folds,
     spawn,
     validation_weights,
@@ -129,30 +128,16 @@ class MemoryRows:
         targets, Y = kind.of_fit(request.y, recipe, known, request, dtype)
         check_consistent_length(X, Y)
         weights = check_sample_weight(request.sample_weight, X.shape[0])
-        X, Y, weights, request = _with_weight(X, Y, weights, request)
+        X, Y, weights, request = with_weight(X, Y, weights, request)
         if recipe.alpha == "auto":  # before class weights multiply them
             weights = None if are_equal(weights) else bounded(weights)[0]
         targets = targets.weighted(recipe, request.own("y"), weights)
         weights = targets.times_class_weights(request.own("y"), weights)
-        X, Y, weights, request = _with_weight(X, Y, weights, request)
+        X, Y, weights, request = with_weight(X, Y, weights, request)
         if recipe.alpha == "auto":
             weights = in_rows(weights, rows_to_repeat(recipe))
         targets.loss.check_targets(Y)
-        n_before: Any = None
-        if request.incremental:
-            n_before = 0 if start is None else start.n_rows
-        shares, exponent = bounded(weights)
-        part = NewRows(X.shape[0], shares, exponent, n_before)
-        if request.incremental and columns is not None:
-            before = None if start is None else start.fitted.columns
-            if columns is not before:
-                named = recipe.categorical_features
-                n_rows = n_before + part.n_rows
-                columns.warn_of_new_ids(request.X, named, n_rows, before, n_before)
-        if request.incremental and recipe.counts_rows:
-            running = None if start is None else start.inputs.running
-            part = part.known_by(X, Y, columns, running)
-        return replace(
+        rows = replace(
             self,
             request=request,
             recipe=recipe,
@@ -162,8 +147,24 @@ class MemoryRows:
             Y=Y,
             sample_weight=weights,
             dtype=dtype,
-            part=part,
         )
+        return replace(rows, part=rows._new_rows(start))
+
+    def _new_rows(self, start):
+        """The checked rows as `NewRows`; in a stream, columns of identifiers warn."""
+        shares, exponent = bounded(self.sample_weight)
+        if not self.request.incremental:
+            return NewRows(self.n_rows, shares, exponent, n_before=None)
+        n_before = 0 if start is None else start.n_rows
+        part = NewRows(self.n_rows, shares, exponent, n_before)
+        columns, before = self.columns, None if start is None else start.fitted.columns
+        if columns is not None and columns is not before:
+            named, n_rows = self.recipe.categorical_features, n_before + self.n_rows
+            columns.warn_of_new_ids(self.request.X, named, n_rows, before, n_before)
+        if self.recipe.counts_rows:
+            running = None if start is None else start.inputs.running
+            part = part.known_by(self.X, self.Y, columns, running)
+        return part
 
     def _features(self, recipe, start):
         """X encoded, and the `Columns` that encoded it."""
@@ -425,117 +426,6 @@ class MemoryRows:
     def importance_rows(self):
         """Encoded rows for the importances, and their weights or None."""
         return self.X, self.part.shares
-
-
-class View:
-    """The fitted network or estimator for parameters in the middle of training.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    inputs : Inputs
-    targets : ClassTargets or RealTargets
-    dtype : dtype
-        The dtype of the fitted weights.
-    features : dict
-        The attributes that describe the user's columns.
-    rotation : Rotation, default=None
-    """
-
-    def __init__(self, recipe, inputs, targets, dtype, features, rotation=None):
-        self.recipe, self.inputs, self.targets = recipe, inputs, targets
-        self.dtype, self.features, self.rotation = dtype, features, rotation
-
-    def weights(self, parameters):
-        """`Weights` of the network on the user's columns."""
-        scalings = self.inputs.network_scaling, self.targets.score_scaling
-        return absorbed(on_columns(parameters, self.rotation), self.dtype, *scalings)
-
-    def estimator(self, parameters):
-        """An estimator with these parameters, as if fitted."""
-        parameters = on_columns(parameters, self.rotation)
-        fitted = FittedNetwork.of(
-            parameters, self.dtype, self.recipe, self.inputs, self.targets
-        )
-        model = self.recipe.estimator()
-        model._take(self.features | fitted.attributes())
-        return model
-
-    def score_of(self, Y, sample_weight):
-        """The score, as a function of scores z in training units and of parameters."""
-        scaling = self.targets.score_scaling
-        measure = self.targets.score(Y, sample_weight)
-
-        def score(z, parameters):
-            if scaling is not None:
-                z = scaling.backwards(z.astype(np.float64))
-            return measure(z)
-
-        return score
-
-    def validation_set(self, network, request, X, rows, Y, sample_weight):
-        """The validation on these rows of X, in the user's units."""
-        targets, metric = self.targets, self.recipe.metric
-        score = self.score_of(Y, sample_weight)
-        if metric.is_scorer:
-            X_given, y_given = request.validation_rows(rows)
-
-            def score(z, parameters):
-                model = self.estimator(parameters)
-                return metric.score(model, X_given, y_given, sample_weight)
-
-        return ValidationSet(
-            network,
-            X,
-            rows,
-            targets.in_training_units(Y),
-            sample_weight,
-            self.weights,
-            targets.score_scaling,
-            score,
-            targets.tempers,
-            self.inputs.replacing,
-        )
-
-
-def users_validation(view, network, request, feature_record):
-    """The validation on the validation data of the user.
-
-    Parameters
-    ----------
-    view : View
-    network : TwoLayerNetwork
-    request : Request
-    feature_record : estimator
-        It knows number and names of the features.
-    """
-    network = TwoLayerNetwork(network.activation, network.loss.for_validation())
-    targets, dtypes = view.targets, [view.dtype]
-    try:
-        feature_record._refuse_collections(X=request.X_val)
-        X, _ = check_features(
-            feature_record, request.X_val, dtypes, view.inputs.columns
-        )
-        Y = targets.encode_validation(request.y_val)
-        check_consistent_length(X, Y)
-        weights = check_sample_weight(request.sample_weight_val, X.shape[0])
-        own = Request(request.X_val, request.y_val)
-        X, Y, weights, own = _with_weight(X, Y, weights, own)
-        weights = targets.times_class_weights(own.own("y"), weights)
-        X, Y, weights, own = _with_weight(X, Y, weights, own)
-        targets.loss.check_targets(Y)
-    except ValueError as error:
-        raise ValueError(f"In the validation data: {error}") from error
-    request = replace(request, X_val=own.own("X"), y_val=own.own("y"))
-    return view.validation_set(network, request, X, None, Y, weights)
-
-
-def _with_weight(X, Y, sample_weight, request):
-    """The rows with non-zero weight; all others are dropped."""
-    if sample_weight is None or sample_weight.all():
-        return X, Y, sample_weight, request
-    rows = np.flatnonzero(sample_weight)
-    return some_rows(X, rows), Y[rows], sample_weight[rows], request.taken(rows)
 
 
 def _scaled(X, scaling, dtype):

@@ -17,8 +17,8 @@ from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
 from sklearn_bp._tables.reexpress import Curved, Reexpression, Scalings
 from sklearn_bp._tables.values import named_errors, unmasked
-from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import TrainingState
 from sklearn_bp.activations import is_same_activation
 
 # Earlier epochs whose losses and scores warm_start and partial_fit keep.
@@ -82,8 +82,8 @@ class Start:
             raise _cannot_continue("categorical_features", known, asked)
         known, asked = self.inputs.bins is not None, recipe.numeric_encoding
         if asked != "auto" and known == (asked is None):
-            told = "'auto' or a PiecewiseLinear" if known else "None or 'auto'"
-            raise _cannot_continue("numeric_encoding", _Told(told), asked)
+            choices = "'auto' or a PiecewiseLinear" if known else "None or 'auto'"
+            raise _cannot_continue("numeric_encoding", _Words(choices), asked)
         now = targets.for_fit(recipe).loss
         found = now.out_activation, now.n_scores(targets.n_targets)
         if found != (targets.loss.out_activation, fitted.n_outputs):
@@ -240,7 +240,7 @@ class Start:
         )
 
 
-class _Told(str):
+class _Words(str):
     """Words for a value in an error."""
 
     __repr__ = str.__str__

@@ -25,8 +25,8 @@ import numpy as np
 from sklearn_bp._fitting.codec import PART, fields_of, given_fields, part_of
 from sklearn_bp._fitting.files import write_whole
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._training.mini_batches import TrainingState
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import TrainingState
 
 MAGIC = b"sklearn_bp checkpoint\n"
 VERSION = 1

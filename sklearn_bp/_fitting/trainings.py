@@ -15,7 +15,7 @@ from sklearn_bp._fitting.defaults import (
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.reports import epoch_tables
 from sklearn_bp._tables.rotation import on_columns
-from sklearn_bp._training.mini_batches import BestWeights, Plan
+from sklearn_bp._training.state import BestWeights, Plan
 
 
 @dataclass

@@ -25,7 +25,6 @@ from scipy import sparse
 
 from sklearn_bp._common.blas import DIRECT_PRODUCT, blas_for, row_parts
 from sklearn_bp._common.threads import shared_by
-from sklearn_bp._network.batches import Batches, Data
 
 # Maximum number of rows that `scores` takes at a time, so that their hidden layer stays
 # in the cache.
@@ -86,34 +85,22 @@ class TwoLayerNetwork:
         n_members, n_hidden = parameters.n_members, len(parameters.b1)
         dtype = parameters.flat.dtype
         gemv = blas_for(dtype).gemv
-        loss = self.loss
-        activate, multiply_derivative = self.activation.bind((n_rows, n_hidden), dtype)
-        predict = loss.bind((n_members * n_rows, k), dtype)
-        differentiate = loss.backward
+        predict = self.loss.bind((n_members * n_rows, k), dtype)
+        differentiate = self.loss.backward
         b1, target_b1 = parameters.b1, target.b1
 
-        a1 = hidden = np.empty((n_rows, n_hidden), dtype)
-        if dropout is not None:
-            hidden = np.empty_like(a1)  # a1 after dropout, which the outputs see
-            activate, multiply_derivative = _dropping(
-                activate, multiply_derivative, dropout.bind(a1.shape, dtype), hidden
-            )
+        a1 = np.empty((n_rows, n_hidden), dtype)
+        activate, multiply_derivative, hidden = self._activation(a1, dropout)
         delta1 = np.empty((n_rows, n_hidden), dtype)
         delta2 = np.empty(predictions_shape(n_members, n_rows, k), dtype)
         ones = np.ones(n_rows, dtype)
         delta1_T = delta1.T  # BLAS wants Fortran order: the transpose, which is a view
 
-        input_layer = _sparse_layer if is_sparse else _dense_layer
-        add_product, input_gradient = input_layer(parameters.W1, target.W1, a1, delta1)
-        output_layer = _output_layer if n_members == 1 else _member_outputs
-        output_scores, propagate, output_gradient = output_layer(
-            parameters, target, hidden, delta1, delta2
+        input_layer, output_layer = _layers(
+            parameters, target, (a1, hidden, delta1, delta2), is_sparse
         )
-        if parameters.V is not None:
-            add_product, output_scores, input_gradient = _skipping(
-                (add_product, output_scores, input_gradient),
-                (input_layer, parameters, target, delta2),
-            )
+        add_product, input_gradient = input_layer
+        output_scores, propagate, output_gradient = output_layer
 
         def forward(X, P):
             a1[...] = b1
@@ -136,6 +123,18 @@ class TwoLayerNetwork:
             gemv(scale, delta1_T, ones, beta, target_b1, 0, 1, 0, 1, 0, 1)
 
         return Kernel(forward, output_error, hidden_error, gradient)
+
+    def _activation(self, a1, dropout):
+        """The activation of a1, its derivative, and the array that the outputs see.
+
+        That array is a1 itself, or another one with dropout.
+        """
+        activate, multiply_derivative = self.activation.bind(a1.shape, a1.dtype)
+        if dropout is None:
+            return activate, multiply_derivative, a1
+        hidden = np.empty_like(a1)
+        next_mask = dropout.bind(a1.shape, a1.dtype)
+        return *_dropping(activate, multiply_derivative, next_mask, hidden), hidden
 
     def scores(self, weights, X, rows=None, scaling=None, out=None):
         """Scores z2, (n, n_outputs), of the rows of X, or of `rows` among them.
@@ -193,6 +192,35 @@ def predictions_shape(n_members, n_rows, n_outputs):
     """The shape of P and delta2 of a batch: the axis of several members comes first."""
     shape = (n_rows, n_outputs)
     return shape if n_members == 1 else (n_members, *shape)
+
+
+def _layers(parameters, target, buffers, is_sparse):
+    """The functions of the input layer and of the output layer.
+
+    Parameters
+    ----------
+    parameters, target : Parameters
+    buffers : a1, hidden, delta1, delta2
+    is_sparse : bool
+
+    Returns
+    -------
+    add_product, input_gradient : see `_dense_layer`
+    output_scores, propagate, output_gradient : see `_output_layer`
+    """
+    a1, hidden, delta1, delta2 = buffers
+    input_layer = _sparse_layer if is_sparse else _dense_layer
+    add_product, input_gradient = input_layer(parameters.W1, target.W1, a1, delta1)
+    output_layer = _output_layer if parameters.n_members == 1 else _member_outputs
+    scores, propagate, output_gradient = output_layer(
+        parameters, target, hidden, delta1, delta2
+    )
+    if parameters.V is not None:
+        add_product, scores, input_gradient = _skipping(
+            (add_product, scores, input_gradient),
+            (input_layer, parameters, target, delta2),
+        )
+    return (add_product, input_gradient), (scores, propagate, output_gradient)
 
 
 def _dropping(activate, multiply_derivative, next_mask, hidden):
@@ -437,89 +465,3 @@ def _sparse_layer(W1, target_W1, a1, delta1):
         target_W1[features] += present.T @ (scale * delta1)
 
     return add_product, gradient
-
-
-class Objective:
-    """Loss and gradient over the whole data, for full-batch solvers.
-
-    A call returns the mean loss, including the penalty, and writes its gradient to
-    `gradient`.  The network processes `block_rows` rows at a time.
-    """
-
-    def __init__(self, network, parameters, data, block_rows=256, dropout=None):
-        self.network, self.parameters, self.data = network, parameters, data
-        self.gradient = parameters.like(np.empty_like(parameters.flat))
-        n_rows = min(block_rows, data.n_rows)
-        self._batches = Batches(
-            data,
-            n_rows,
-            parameters.flat.dtype,
-            parameters.n_members,
-            parameters.shape[2],
-        )
-        is_sparse = sparse.issparse(data.X)
-        self._kernels = {
-            b: network.bind(parameters, self.gradient, b, is_sparse, dropout)
-            for b in self._batches.lengths
-        }
-
-    def __call__(self):
-        n = self.data.n_rows
-        total = self.sums(1 / n)
-        alpha = self.data.alpha
-        self.gradient.penalized[...] += (alpha / n) * self.parameters.penalized
-        penalty = 0.5 * alpha * self.parameters.squared_norm()
-        return (total + penalty) / n
-
-    def sums(self, scale):
-        """Sum of the loss over the rows; `gradient` gets `scale` times its gradient."""
-        blocks = self._batches.epoch()
-        return add_up(blocks, self._kernels, self.network.loss, scale)
-
-
-def add_up(blocks, kernels, loss, scale):
-    """Sum of the loss over the rows; writes `scale` times its gradient to the target.
-
-    Parameters
-    ----------
-    blocks : iterable of Block
-    kernels : dict of int to Kernel
-        A kernel for each batch length; all have the same target.
-    loss : object of `losses`
-    scale : float
-    """
-    total, beta = 0.0, 0.0
-    for block in blocks:
-        forward, output_error, hidden_error, gradient = kernels[block.n_rows]
-        for X, Y, P, weights in block.steps:
-            forward(X, P)
-            output_error(P, Y, weights)
-            hidden_error()
-            gradient(X, scale, beta)
-            beta = 1.0
-        total += block.value(loss)
-    return total
-
-
-def loss_and_gradient(network, parameters, X, Y, sample_weight=None, alpha=0.0):
-    """The training loss, which every solver minimizes, and its gradient.
-
-    loss = sum_i w_i loss_i / sum_i w_i + alpha / (2 sum_i w_i) (||W1||^2 + ||W2||^2)
-
-    Parameters
-    ----------
-    network : TwoLayerNetwork
-    parameters : Parameters
-    X : ndarray or CSR of shape (n, n_features)
-    Y : ndarray of shape (n, n_outputs)
-    sample_weight : ndarray of shape (n,), default=None
-    alpha : float, default=0.0
-
-    Returns
-    -------
-    loss : float
-    gradient : Parameters
-    """
-    data = Data.weighted(X, Y, sample_weight, alpha)
-    objective = Objective(network, parameters, data)
-    return objective(), objective.gradient

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from sklearn_bp import _compiled
 from sklearn_bp._network.batches import BLOCK_BYTES
-from sklearn_bp._training.mini_batches import Measured
+from sklearn_bp._training.state import Measured
 
 # Bounds of the temperature.  With a few held-out rows, all predicted correctly, the
 # best temperature would be near 0, and the next wrong prediction would cost far more

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._network.batches import Batches
-from sklearn_bp._network.kernel import add_up
+from sklearn_bp._network.objective import add_up
 
 # Rows per part, and the batch size above which batches are processed in parts.  Below
 # it, both ways take the same time.

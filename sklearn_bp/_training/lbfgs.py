@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from sklearn_bp._network.kernel import Objective
-from sklearn_bp._training.mini_batches import BestWeights, divergence
+from sklearn_bp._network.objective import Objective
+from sklearn_bp._training.state import BestWeights, divergence
 
 # The hidden layer of this many rows stays in a second-level cache, which takes 10 %
 # less time than all rows at once.
@@ -42,60 +42,69 @@ class LBFGS:
         parameters = state.parameters.astype(np.float64)
         state.parameters = parameters.astype(np.float64)  # of the last iterate
         objective = self._objective(network, parameters, data)
-        watch = BestWeights(state, plan, dtype)
-        stopped_by, within = None, False
-
-        def loss_and_gradient(x):
-            nonlocal within
-            if not within:  # the last iteration has no evaluation after it
-                within = True
-                plan.epoch_begins(state)
-            parameters.flat[:] = x
-            return objective(), objective.gradient.flat.copy()
-
-        def iteration_ends(intermediate_result):
-            nonlocal stopped_by, within
-            within = False
-            state.parameters.flat[:] = intermediate_result.x
-            state.t += data.n_rows
-            watch.epoch_ends(*_mean_losses(intermediate_result.fun, state, data))
-            if state.loss_curve[-1] < plan.loss_threshold:
-                stopped_by = "loss_threshold"
-            elif plan.cost is not None and state.patience.exhausted:
-                stopped_by = "patience"
-            stopped_by = watch.tell(stopped_by)
-            if stopped_by is not None:
-                raise StopIteration
-
+        run = _Run(objective, data, state, plan, BestWeights(state, plan, dtype))
+        options = {"maxiter": plan.max_iter, "maxfun": self.max_fun, "gtol": self.tol}
         try:
             with np.errstate(all="ignore"):
                 found = minimize(
-                    loss_and_gradient,
+                    run.loss_and_gradient,
                     parameters.flat.copy(),
                     method="L-BFGS-B",
                     jac=True,
-                    callback=iteration_ends,
-                    options={
-                        "maxiter": plan.max_iter,
-                        "maxfun": self.max_fun,
-                        "gtol": self.tol,
-                    },
+                    callback=run.iteration_ends,
+                    options=options,
                 )
         except KeyboardInterrupt:
-            return watch.interrupted()
-        else:
-            if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
-                raise divergence(state.n_iter)
-            state.parameters.flat[:] = found.x
-            if not state.loss_curve:  # the start was a minimum
-                loss, data_loss = _mean_losses(found.fun, state, data)
-                state.loss_curve.append(loss)
-                state.data_losses.append(data_loss)
-            return watch.result(stopped_by or _reason(found))
+            return run.watch.interrupted()
+        return run.result(found)
 
     def _objective(self, network, parameters, data):
-        """The loss and its gradient: an object like `_network.kernel.Objective`."""
+        """The loss and its gradient: an object like `_network.objective.Objective`."""
         return Objective(network, parameters, data, self.rows_at_once)
+
+
+class _Run:
+    """The functions that scipy's minimizer calls, and their state."""
+
+    def __init__(self, objective, data, state, plan, watch):
+        self.objective, self.data, self.state = objective, data, state
+        self.plan, self.watch = plan, watch
+        self.stopped_by, self.within = None, False
+
+    def loss_and_gradient(self, x):
+        if not self.within:  # the last iteration has no evaluation after it
+            self.within = True
+            self.plan.epoch_begins(self.state)
+        objective = self.objective
+        objective.parameters.flat[:] = x
+        return objective(), objective.gradient.flat.copy()
+
+    def iteration_ends(self, intermediate_result):
+        state, plan, stopped_by = self.state, self.plan, None
+        self.within = False
+        state.parameters.flat[:] = intermediate_result.x
+        state.t += self.data.n_rows
+        losses = _mean_losses(intermediate_result.fun, state, self.data)
+        self.watch.epoch_ends(*losses)
+        if state.loss_curve[-1] < plan.loss_threshold:
+            stopped_by = "loss_threshold"
+        elif plan.cost is not None and state.patience.exhausted:
+            stopped_by = "patience"
+        self.stopped_by = self.watch.tell(stopped_by)
+        if self.stopped_by is not None:
+            raise StopIteration
+
+    def result(self, found):
+        """The result of training, from scipy's."""
+        state = self.state
+        if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
+            raise divergence(state.n_iter)
+        state.parameters.flat[:] = found.x
+        if not state.loss_curve:  # the start was a minimum
+            loss, data_loss = _mean_losses(found.fun, state, self.data)
+            state.loss_curve.append(loss)
+            state.data_losses.append(data_loss)
+        return self.watch.result(self.stopped_by or _reason(found))
 
 
 def _mean_losses(total, state, data):

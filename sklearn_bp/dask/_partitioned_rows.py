@@ -24,8 +24,8 @@ from sklearn_bp._fitting.defaults import (
 )
 from sklearn_bp._fitting.importances import importance_step
 from sklearn_bp._fitting.request import Request
-from sklearn_bp._fitting.rows import View, users_validation
 from sklearn_bp._fitting.settings import Settings
+from sklearn_bp._fitting.validation import View, users_validation
 from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
@@ -38,7 +38,14 @@ from sklearn_bp._tables.statistics import (
 from sklearn_bp._tables.targets import joined_labels
 from sklearn_bp._tables.weights import row_unit
 from sklearn_bp._training.held_out import spawn
-from sklearn_bp.dask._partitions import HoldingOut, Problem, assign, count, prepare
+from sklearn_bp.dask._partitions import (
+    Counts,
+    HoldingOut,
+    Problem,
+    assign,
+    count,
+    prepare,
+)
 from sklearn_bp.dask._rows import (
     Reading,
     different_weights,
@@ -370,54 +377,73 @@ class PartitionedRows:
         data : PartitionedData
         validate : callable(Parameters) -> Measured, or None
         """
-        recipe, targets, known = self.recipe, self.targets, self.known
-        users, n_members = self.request.has_validation, state.parameters.n_members
-        seed = spawn(state.random_state).randint(2**31, size=4).tolist()
-        exclusive = targets.exclusive if targets.labelled else None
-        holding = HoldingOut(0, 0.0, exclusive, seed)
-        if not users:
-            holding = _held_out(recipe, settings, n_members, holding)
-        offsets = [(i, offset) for i, offset in enumerate(known.offsets)]
-        lessons = self.parts.then(assign, holding, per=offsets)
-        counts = lessons.each(count, known.largest, n_members)
-        counted = added([tuple(c) for c in counts])
-        n_rows, weight, by_member, n_held, weight_held = counted
-        _check_enough(holding, n_rows, by_member)
-        in_float64 = recipe.solver == "lbfgs"
-        problem = Problem(
-            network,
-            state.parameters.absorbed().layout,
-            np.dtype("f8") if in_float64 else state.parameters.flat.dtype,
-            inputs.scaling,
-            known.largest,
-            weight / n_rows,
-            by_member / weight if holding.n_members else None,
-            targets if targets.labelled else None,
-            bool(recipe.shuffle),
-            float(recipe.dropout),
-            seed,
-        )
+        users, targets = self.request.has_validation, self.targets
+        largest, offsets = self.known.largest, list(enumerate(self.known.offsets))
+        holding = self._holding_out(settings, state)
+        assigned = self.parts.then(assign, holding, per=offsets)
+        counts = assigned.each(count, largest, state.parameters.n_members)
+        total = Counts(*added(counts))
+        _check_enough(holding, total)
+        problem = self._problem(network, state, inputs, holding, total)
         numbers = [(i,) for i in range(len(counts))]
-        partitions = lessons.then(prepare, problem, per=numbers)
+        partitions = assigned.then(prepare, problem, per=numbers)
         trains = [i for i, c in enumerate(counts) if c.n_rows]
         data = PartitionedData(
             partitions.only(trains),
             [counts[i].n_rows for i in trains],
-            settings.alpha / (weight / n_rows) * self.unit,
+            settings.alpha / problem.mean * self.unit,
         )
         if users:
-            view = View(recipe, inputs, targets, self.dtype, self.features)
+            view = View(self.recipe, inputs, targets, self.dtype, self.features)
             return data, users_validation(
                 view, network, self.request, self.feature_record
             )
-        if not n_held:
+        if not total.n_held_out:
             return data, None
         return data, PartitionedValidation(
             partitions.only([i for i, c in enumerate(counts) if c.n_held_out]),
-            n_held,
-            weight_held,
+            total.n_held_out,
+            total.weight_held_out,
             network.loss.tempered and targets.tempers,
             targets.labelled,
+        )
+
+    def _holding_out(self, settings, state):
+        """The `HoldingOut` of this fit: how rows are held out, if any are."""
+        recipe, targets = self.recipe, self.targets
+        seed = spawn(state.random_state).randint(2**31, size=4).tolist()
+        exclusive = targets.exclusive if targets.labelled else None
+        holding = HoldingOut(0, 0.0, exclusive, seed)
+        if self.request.has_validation:
+            return holding
+        in_turn, n_members = settings.holds_out, state.parameters.n_members
+        if in_turn and n_members > 1:
+            return holding._replace(n_members=n_members)
+        if not in_turn and recipe.early_stopping in ("auto", False):
+            return holding
+        if int(recipe.validation_fraction * settings.n_rows) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or "
+                "the size of your dataset."
+            )
+        return holding._replace(fraction=recipe.validation_fraction)
+
+    def _problem(self, network, state, inputs, holding, total):
+        """The `Problem` that all partitions share, from the sum of their `Counts`."""
+        recipe, targets, parameters = self.recipe, self.targets, state.parameters
+        in_float64 = recipe.solver == "lbfgs"
+        return Problem(
+            network,
+            parameters.absorbed().layout,
+            np.dtype("f8") if in_float64 else parameters.flat.dtype,
+            inputs.scaling,
+            self.known.largest,
+            total.weight / total.n_rows,
+            total.by_member / total.weight if holding.n_members else None,
+            targets if targets.labelled else None,
+            bool(recipe.shuffle),
+            float(recipe.dropout),
+            holding.seed,
         )
 
     def adapted(self, solver):
@@ -579,24 +605,9 @@ def _check_validation(recipe):
         )
 
 
-def _held_out(recipe, settings, n_members, holding):
-    """The `HoldingOut` of this fit: how rows are held out, if any are."""
-    in_turn, fraction = settings.holds_out, 0.0
-    if not in_turn or n_members == 1:
-        n_members = 0
-    if not n_members and (in_turn or recipe.early_stopping not in ("auto", False)):
-        fraction = recipe.validation_fraction
-        if int(fraction * settings.n_rows) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or "
-                "the size of your dataset."
-            )
-    return holding._replace(n_members=n_members, fraction=fraction)
-
-
-def _check_enough(holding, n_rows, by_member):
+def _check_enough(holding, total):
     """Raise a ValueError if too few rows are left for training."""
-    if n_rows == 0 or (holding.n_members and not by_member.all()):
+    if total.n_rows == 0 or (holding.n_members and not total.by_member.all()):
         raise ValueError(
             "No rows with non-zero weight are left for training: set "
             "early_stopping=False or lower 'validation_fraction'."

@@ -1,9 +1,9 @@
 """Training on the workers: functions of one partition.
 
-`Rows` become `Lessons` (which member learns from which rows), then a `Partition`, which
-computes sums of losses, gradients and scores over its rows.  None of them depends on
-the number of workers, and none changes after it was made, except for the buffers of a
-`Partition`.  Each can be computed again on another worker with the same bits: random
+`Rows` become `AssignedRows` (which member learns from which rows), then a `Partition`,
+which computes sums of losses, gradients and scores over its rows.  None of them depends
+on the number of workers, and none changes after it was made, except for the buffers of
+a `Partition`.  Each can be computed again on another worker with the same bits: random
 numbers depend on the seed, the partition and the epoch.
 """
 
@@ -16,7 +16,7 @@ from scipy import sparse
 
 from sklearn_bp._network.batches import SMALL_BYTES, Data
 from sklearn_bp._network.dropout import Dropout, stream_of
-from sklearn_bp._network.kernel import Objective
+from sklearn_bp._network.objective import Objective
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._training.held_out import HeldOut, draw_folds, spread_rows
 from sklearn_bp._training.lbfgs import BLOCK_ROWS
@@ -45,7 +45,7 @@ class HoldingOut(NamedTuple):
     seed: list
 
 
-class Lessons(NamedTuple):
+class AssignedRows(NamedTuple):
     """Rows, and who learns from them; `rows` train at least one member."""
 
     X: Any
@@ -61,10 +61,10 @@ _FOLDS, _ORDER, _DROPOUT = range(3)
 
 
 def assign(rows, holding, number, offset):
-    """The `Lessons` of a partition; `offset` rows of non-zero weight precede it."""
+    """The `AssignedRows` of a partition after `offset` rows of non-zero weight."""
     X, Y, weights, _ = rows
     if not (holding.n_members or holding.fraction):
-        return Lessons(X, Y, weights, rows.rows, None, [])
+        return AssignedRows(X, Y, weights, rows.rows, None, [])
     random_state = np.random.RandomState([*holding.seed, _FOLDS, number])
     nonzero = rows.nonzero
     strata = np.zeros(len(nonzero))
@@ -79,17 +79,17 @@ def assign(rows, holding, number, offset):
         drawn = (drawn.astype(int) + number) % holding.n_members
         folds[nonzero] = drawn
         held_out = [nonzero[drawn == j] for j in range(holding.n_members)]
-        return Lessons(X, Y, weights, rows.rows, folds, held_out)
+        return AssignedRows(X, Y, weights, rows.rows, folds, held_out)
     places = np.arange(offset, offset + len(nonzero) + 1)
     held = np.empty(len(nonzero), bool)
     order = spread_rows(strata, random_state)
     held[order] = np.diff(np.floor(places * holding.fraction)) > 0
-    return Lessons(X, Y, weights, nonzero[~held], None, [nonzero[held]])
+    return AssignedRows(X, Y, weights, nonzero[~held], None, [nonzero[held]])
 
 
 class Counts(NamedTuple):
-    """Counts of `Lessons`: training rows, their weight, total and per member; held-out
-    rows, their weight.
+    """Counts of `AssignedRows`: training rows, their weight, total and per member;
+    held-out rows, their weight.
     """
 
     n_rows: int
@@ -99,9 +99,9 @@ class Counts(NamedTuple):
     weight_held_out: float
 
 
-def count(lessons, largest, n_members):
+def count(assigned, largest, n_members):
     """The `Counts` of a partition; weights are relative to the largest."""
-    _, Y, weights, rows, folds, held_out = lessons
+    _, Y, weights, rows, folds, held_out = assigned
     rows = np.arange(len(Y)) if rows is None else rows
     weights = np.ones(len(Y)) if weights is None else weights / largest
     held = np.concatenate([np.empty(0, int), *held_out])
@@ -159,23 +159,23 @@ class Partition:
     Parameters
     ----------
     problem : Problem
-    lessons : Lessons
+    assigned : AssignedRows
     number : int
     """
 
-    def __init__(self, problem, lessons, number):
-        self.problem, self.lessons, self.number = problem, lessons, number
+    def __init__(self, problem, assigned, number):
+        self.problem, self.assigned, self.number = problem, assigned, number
         self._prepare()
 
     def __reduce__(self):
-        return Partition, (self.problem, self.lessons, self.number)
+        return Partition, (self.problem, self.assigned, self.number)
 
     def __sizeof__(self):
         # Without it the scheduler would assume that moving a partition is free.
-        return _nbytes(self.data.X) + sum(map(_nbytes, self.lessons[1:5]))
+        return _nbytes(self.data.X) + sum(map(_nbytes, self.assigned[1:5]))
 
     def _prepare(self):
-        problem, (X, Y, weights, rows, folds, held_out) = self.problem, self.lessons
+        problem, (X, Y, weights, rows, folds, held_out) = self.problem, self.assigned
         self.lock = threading.Lock()
         scaling = problem.scaling
         if scaling is not None and sparse.issparse(X):
@@ -261,9 +261,9 @@ def _nbytes(values):
     return 0 if values is None else values.nbytes
 
 
-def prepare(lessons, problem, number):
-    """The `Partition` of these lessons."""
-    return Partition(problem, lessons, number)
+def prepare(assigned, problem, number):
+    """The `Partition` of these rows."""
+    return Partition(problem, assigned, number)
 
 
 def loss_and_gradient(partition, flat, scale):

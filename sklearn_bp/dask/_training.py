@@ -16,7 +16,8 @@ from sklearn_bp._training.feature_scales import scaling_inputs
 from sklearn_bp._training.held_out import LARGEST_TEMPERATURE, SMALLEST_TEMPERATURE
 from sklearn_bp._training.large_batches import take_step
 from sklearn_bp._training.lbfgs import LBFGS
-from sklearn_bp._training.mini_batches import Measured, MiniBatches
+from sklearn_bp._training.mini_batches import MiniBatches
+from sklearn_bp._training.state import Measured
 from sklearn_bp.dask._partitions import (
     held_out_errors,
     held_out_sums,
@@ -66,7 +67,7 @@ def added(sums):
 
 
 class PartitionedObjective:
-    """Like `_network.kernel.Objective`: returns the loss, and sets `gradient`."""
+    """Like `_network.objective.Objective`: returns the loss, and sets `gradient`."""
 
     def __init__(self, parameters, data):
         self.parameters, self.data = parameters, data

@@ -9,7 +9,7 @@ from sklearn.utils import check_array
 
 from sklearn_bp._common.types import Array, MatrixLike
 from sklearn_bp._estimators.base import BaseTwoLayer
-from sklearn_bp._network.kernel import loss_and_gradient
+from sklearn_bp._network.objective import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.display._drawing import (
     BACKWARD,
@@ -377,8 +377,8 @@ class BackpropDisplay:
     def _title(self) -> str:
         title = f"loss {self.loss:.3g}"
         if len(self.target) != len(self.output_names):  # otherwise it is beside each
-            told = ", ".join(_number(float(value)) for value in self.target)
-            title += f" at target {told}"
+            target = ", ".join(_number(float(value)) for value in self.target)
+            title += f" at target {target}"
         layers = ("inputs", "hidden units", "outputs")
         cut = [
             f"{len(units)} of {len(values)} {kind}"

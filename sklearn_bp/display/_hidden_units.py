@@ -187,25 +187,8 @@ class HiddenUnitsDisplay:
                 f"image_shape={image_shape} has {np.prod(image_shape)} pixels, but the "
                 f"units have {len(self.weights)} input weights."
             )
-        plt = pyplot(self)
         order = np.argsort(-self.contributions, kind="stable")[:n_units]
-        n_columns = min(len(order), 4 if image_shape is None else 8)
-        n_rows = -(-len(order) // n_columns)
-        if ax is None:
-            width, height = (1.3, 1.5) if image_shape else (3.0, 2.2)
-            size = (max(n_columns * width, 4), n_rows * height + 0.5)
-            _, ax = plt.subplots(figsize=size)
-            left, bottom = (0.02, 0.03) if image_shape else (0.12, 0.3 / size[1])
-            ax.figure.subplots_adjust(left, bottom, 0.97, 1 - 0.65 / size[1])
-        ax.set_axis_off()
-        self.ax_, self.figure_, self.order_ = ax, ax.figure, order
-        space = {"hspace": 0.35, "wspace": 0.1} if image_shape else {"hspace": 0.45}
-        place: Any = ax.get_subplotspec()
-        grid = place.subgridspec(n_rows, n_columns, **({"wspace": 0.8} | space))
-        self.axes_ = [
-            self.figure_.add_subplot(grid[i // n_columns, i % n_columns])
-            for i in range(len(order))
-        ]
+        self.order_, self.axes_ = order, self._axes(ax, len(order), bool(image_shape))
         largest = np.abs(self.weights[:, order]).max() or 1.0
         share = self.contributions / (self.contributions.sum() or 1.0)
         for unit, unit_ax in zip(order, self.axes_, strict=True):
@@ -217,12 +200,33 @@ class HiddenUnitsDisplay:
                 unit_ax.imshow(image, cmap="RdBu", vmin=-largest, vmax=largest)
                 unit_ax.set(xticks=[], yticks=[])
             unit_ax.set_title(f"unit {unit}: {share[unit]:.1%}", fontsize="small")
-        ax.set_title(
+        self.ax_.set_title(
             "Input weights of hidden units, and their shares of all contributions",
             fontsize="medium",
             pad=24,
         )
         return self
+
+    def _axes(self, ax: "Axes | None", n_units: int, are_images: bool) -> "list[Axes]":
+        """Axes of the units, in a grid within `ax` or a new figure."""
+        plt = pyplot(self)
+        n_columns = min(n_units, 8 if are_images else 4)
+        n_rows = -(-n_units // n_columns)
+        if ax is None:
+            width, height = (1.3, 1.5) if are_images else (3.0, 2.2)
+            size = (max(n_columns * width, 4), n_rows * height + 0.5)
+            _, ax = plt.subplots(figsize=size)
+            left, bottom = (0.02, 0.03) if are_images else (0.12, 0.3 / size[1])
+            ax.figure.subplots_adjust(left, bottom, 0.97, 1 - 0.65 / size[1])
+        ax.set_axis_off()
+        self.ax_, self.figure_ = ax, ax.figure
+        space = {"hspace": 0.35, "wspace": 0.1} if are_images else {"hspace": 0.45}
+        place: Any = ax.get_subplotspec()
+        grid = place.subgridspec(n_rows, n_columns, **({"wspace": 0.8} | space))
+        return [
+            self.figure_.add_subplot(grid[i // n_columns, i % n_columns])
+            for i in range(n_units)
+        ]
 
     def _bars(
         self, ax: "Axes", weights: Array, n_features: int, largest: float

@@ -293,28 +293,38 @@ class LossCurveDisplay:
         if any(score is not None for score in scores):
             self.score_ax_ = ax.twinx()
             self.score_ax_.set_ylabel("validation score (dotted)")
-        self.lines_, self.validation_lines_ = [], []
-        self.score_lines_, self.kept_ = [], []
+        self.lines_: list[Any] = []
+        self.validation_lines_: list[Any] = []
+        self.score_lines_: list[Any] = []
+        self.kept_ = []
         for i, loss in enumerate(losses):
             color, label = f"C{i % 10}", names[i] or f"estimator {i}"
             suffix = WITH_PENALTY if penalized[i] else ""
-            epochs = len(loss), restarts[i]
-            lines = [
-                _line(ax, loss, *epochs, color=color),
-                _line(ax, losses_val[i], *epochs, color=color, linestyle="--"),
-                _line(self.score_ax_, scores[i], *epochs, color=color, linestyle=":"),
-            ]
+            curves = loss, losses_val[i], scores[i]
+            lines = self._lines(curves, restarts[i], color)
             kinds = [f"{TRAINING}{suffix}", "validation loss", "validation score"]
             for line, kind in zip(lines, kinds, strict=True):
                 if line is not None:
                     line.set_label(f"{label}, {kind}" if n > 1 else kind)
-            train, validation, score = lines
-            self.lines_.append(train)
-            self.validation_lines_.append(validation)
-            self.score_lines_.append(score)
             self.kept_.append(_marks(kept[i], lines, color))
         self._label(ax, losses, losses_val, log_scale)
         return self
+
+    def _lines(
+        self, curves: tuple[Any, Any, Any], restart: int | None, color: str
+    ) -> list[Any]:
+        """The lines of the losses and the score of an estimator; None for no curve."""
+        loss, loss_val, score = curves
+        epochs = len(loss), restart
+        lines = [
+            _line(self.ax_, loss, *epochs, color=color),
+            _line(self.ax_, loss_val, *epochs, color=color, linestyle="--"),
+            _line(self.score_ax_, score, *epochs, color=color, linestyle=":"),
+        ]
+        every = self.lines_, self.validation_lines_, self.score_lines_
+        for drawn, line in zip(every, lines, strict=True):
+            drawn.append(line)
+        return lines
 
     def _label(
         self,

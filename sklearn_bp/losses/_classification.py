@@ -51,13 +51,6 @@ def _softmax(z: Array) -> None:
     z /= z.sum(axis=-1, keepdims=True)
 
 
-def _sigmoid_probability(z: Array) -> None:
-    """1 / (1 + exp(-z)), in place, strictly between 0 and 1."""
-    expit(z, out=z)
-    _raise_zeros(z)
-    np.minimum(z, 1 - np.finfo(z.dtype).epsneg, out=z)
-
-
 class ClassLoss(Loss):
     """A loss for classes."""
 
@@ -69,6 +62,28 @@ class ClassLoss(Loss):
     def variant(self, exclusive: bool) -> "ClassLoss":
         """The loss for classes that exclude each other, or for independent scores."""
         return self
+
+
+class _SigmoidOutputs(ClassLoss):
+    """One sigmoid per score, p = 1 / (1 + exp(-z)): for two classes, or per label."""
+
+    out_activation: ClassVar[str] = "logistic"
+    of_mean: ClassVar[bool] = True
+
+    def best_constant(self, mean: Array, margin: float) -> Array:
+        return logit(np.clip(mean, margin, 1 - margin))
+
+    def forward(self, z: Array) -> None:
+        expit(z, out=z)
+
+    def proba(self, z: Array) -> None:
+        """Strictly between 0 and 1."""
+        expit(z, out=z)
+        _raise_zeros(z)
+        np.minimum(z, 1 - np.finfo(z.dtype).epsneg, out=z)
+
+    def onnx(self, graph: Graph, z: str) -> str:
+        return graph.node("Sigmoid", z)
 
 
 @dataclass(frozen=True)
@@ -159,7 +174,7 @@ class CategoricalLogLoss(LogLoss):
         return graph.node("Softmax", z, axis=1)
 
 
-class BinaryLogLoss(LogLoss):
+class BinaryLogLoss(_SigmoidOutputs, LogLoss):
     """-sum_k [y_k log p_k + (1 - y_k) log(1 - p_k)], p = 1 / (1 + exp(-z)).
 
     One score for two classes, or one per label; delta2 = p - y.
@@ -171,25 +186,11 @@ class BinaryLogLoss(LogLoss):
         "$p - y$",
     )
 
-    out_activation = "logistic"
-
-    def best_constant(self, mean: Array, margin: float) -> Array:
-        return logit(np.clip(mean, margin, 1 - margin))
-
-    def forward(self, z: Array) -> None:
-        expit(z, out=z)
-
     def backward(self, p: Array, y: Array, out: Array) -> None:
         np.subtract(p, y, out=out)
 
     def value(self, p: Array, y: Array) -> Array:
         return _minus_log(np.where(y > 0, p, 1 - p)).sum(axis=-1)
-
-    def proba(self, z: Array) -> None:
-        _sigmoid_probability(z)
-
-    def onnx(self, graph: Graph, z: str) -> str:
-        return graph.node("Sigmoid", z)
 
 
 class _SmoothCategoricalLogLoss(CategoricalLogLoss):
@@ -236,7 +237,7 @@ def _smoothed(y: Array, smoothing: float, n_classes: int, dtype: DTypeLike) -> A
     return (1 - smoothing) * y.astype(dtype) + smoothing / n_classes
 
 
-class BinarySquaredError(ClassLoss):
+class BinarySquaredError(_SigmoidOutputs):
     """1/2 sum_k (p_k - y_k)^2, p = 1 / (1 + exp(-z)): the error of the early texts.
 
     One score for two classes, or one per label; delta2 = (p - y) p (1 - p), which is
@@ -250,15 +251,6 @@ class BinarySquaredError(ClassLoss):
         r"$(p - y) \odot p \odot (1 - p)$",
     )
 
-    out_activation = "logistic"
-    of_mean = True
-
-    def best_constant(self, mean: Array, margin: float) -> Array:
-        return logit(np.clip(mean, margin, 1 - margin))
-
-    def forward(self, z: Array) -> None:
-        expit(z, out=z)
-
     def backward(self, p: Array, y: Array, out: Array) -> None:
         np.subtract(p, y, out=out)
         out *= p
@@ -266,12 +258,6 @@ class BinarySquaredError(ClassLoss):
 
     def value(self, p: Array, y: Array) -> Array:
         return 0.5 * np.square(p - y).sum(axis=-1)
-
-    def proba(self, z: Array) -> None:
-        _sigmoid_probability(z)
-
-    def onnx(self, graph: Graph, z: str) -> str:
-        return graph.node("Sigmoid", z)
 
 
 class CategoricalSquaredError(BinarySquaredError):

@@ -441,8 +441,8 @@ def raw_table(n=120, task=CLASSES):
 def test_every_rival_takes_raw_tables(rival, task):
     """Each is better than a constant (the unscaled network at least for classes).
 
-    Rivals' ConvergenceWarnings are no news, and there is no other warning, but for
-    those of pytabkit, which meets deprecations of newer versions of PyTorch.
+    Rivals may raise ConvergenceWarnings. No other warning is allowed, except those of
+    pytabkit about deprecations in PyTorch.
     """
     if not installed([rival]):
         pytest.skip("not installed")

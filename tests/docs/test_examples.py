@@ -13,7 +13,8 @@ from scipy import signal
 from scipy.optimize import rosen, rosen_der
 from sklearn.metrics import log_loss
 
-from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.building_blocks import (

@@ -366,7 +366,7 @@ def test_features_not_finite(task, value, dtype, x_format):
 @over_tasks
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "predict"])
 def test_features_of_both_infinities(task, method):
-    """Whose sum is NaN, of which numpy would warn."""
+    """Their sum is NaN, and numpy would warn."""
     wrong = spoiled(np.inf)
     wrong[4, 1] = -np.inf
     args = (wrong,) if method == "predict" else (wrong, TASKS[task][1])
@@ -375,7 +375,7 @@ def test_features_of_both_infinities(task, method):
 
 @over_tasks
 def test_predict_of_huge_features(task):
-    """Their sum overflows, of which numpy would warn; they are finite."""
+    """Their sum overflows, and numpy would warn, although they are finite."""
     model = fitted(task, activation="tanh")
     huge = np.full((3, 3), 1e308)
     assert_array_equal(model.predict(huge), model.predict(huge / 1e10))
@@ -1095,7 +1095,7 @@ def test_interrupted_between_epochs(task, solver, options, n_epochs, monkeypatch
 def test_interrupted_within_an_epoch(task, solver, n_calls, monkeypatch):
     """An epoch of sgd and adam has four batches, one of lbfgs one or more.
 
-    An activation of one's own interrupts, so all runs in Python.
+    A custom activation interrupts, so everything runs in Python.
     """
     monkeypatch.setenv("SKLEARN_BP_ENGINE", "python")
     y = TASKS[task][1]

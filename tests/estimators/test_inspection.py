@@ -1,12 +1,12 @@
 """Looking inside: hidden activations, derivatives by the inputs, importances."""
 
 import pickle
-import tracemalloc
 
 import kinds
 import numpy as np
 import pandas as pd
 import pytest
+from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import is_classifier, is_regressor
@@ -224,7 +224,7 @@ def test_importances_are_those_of_the_definition(kind, skip_layer, block, monkey
 
 @pytest.mark.parametrize("n_pairs", [16, 64, 200])
 def test_with_many_outputs_some_tell_for_all(n_pairs, monkeypatch):
-    """Each row of some of them, so that together they look at most of them."""
+    """Each row is measured at some outputs, and all rows together at most of them."""
     rng = np.random.RandomState(0)
     rows = rng.normal(size=(300, 5)) * [1, 2, 0.5, 1, 1]
     y = np.abs(rows @ rng.normal(size=(5, 40))).argmax(axis=1)
@@ -261,12 +261,10 @@ def test_a_network_of_any_shape_is_pickled_in_the_memory_of_its_weights():
     rows = rng.normal(size=(600, 1500)).astype(np.float32)
     y = np.arange(600) % 300
     model = TwoLayerClassifier(8, n_members=1, max_iter=1, random_state=0).fit(rows, y)
-    tracemalloc.start()
-    file = pickle.dumps(model)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    with PeakMemory() as used:
+        file = pickle.dumps(model)
     assert len(file) < 222_000  # with the limits, 12 KB
-    assert peak < 64 * 300 * 1500  # a byte for each derivative would be as much
+    assert used.peak < 64 * 300 * 1500  # a byte for each derivative would be as much
     twin = pickle.loads(file)
     assert_array_equal(twin.feature_importances_, model.feature_importances_)
 
@@ -363,6 +361,16 @@ def test_the_units_of_columns_and_targets_have_no_say(way, skip_layer, kind, see
     expected = importances(X, y)
     found = importances(X * of_columns, y * of_targets)
     assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "n_samples"), [(799, 2), (800, 5)])
+def test_a_stream_samples_rows_in_one_call_of_four_or_in_each_of_800_rows(n, n_samples):
+    rng = np.random.RandomState(0)
+    model = TwoLayerRegressor(2, n_members=1, random_state=0)
+    for _ in range(5):
+        rows = rng.normal(size=(n, 3))
+        model.partial_fit(rows, rows[:, 0])
+    assert model._importance_basis["n"] == n_samples * 32  # every 25th row
 
 
 def test_rows_of_weight_zero_have_no_say():

@@ -3,11 +3,11 @@
 import copy
 import itertools
 import pickle
-import tracemalloc
 
 import numpy as np
 import pytest
 from compare import flat
+from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from plain import TwoLayerClassifier, TwoLayerRegressor
 from scipy import sparse
@@ -505,11 +505,10 @@ def test_after_a_million_calls_one_takes_no_more_than_before():
     model = TwoLayerRegressor(3, random_state=0).partial_fit(X, SIGNAL)
     model.loss_curve_ = [0.5] * 10**6
     model.partial_fit(X, SIGNAL)
-    tracemalloc.start()
-    model.partial_fit(X, SIGNAL)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 10**6  # a curve of a million numbers has 8 MB
+    with PeakMemory() as used:
+        model.partial_fit(X, SIGNAL)
+    assert used.peak < 10**6  # a curve of a million numbers has 8 MB
+    assert len(model.loss_curve_) == 10_001
     assert len(pickle.dumps(model)) < 10**6
 
 

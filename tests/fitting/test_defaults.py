@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import PiecewiseLinear, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._fitting.defaults import (
+    members,
     rows_per_batch,
     rows_per_round,
     rows_per_short_batch,
@@ -101,6 +102,17 @@ def test_four_members_are_enough_for_many_rows(make, n_rows, options, n_members)
     assert model.n_members_ == n_members
 
 
+def test_members_follow_the_cost_of_a_row():
+    """Up to 1,024 there are eight, up to 1,536 four, and beyond that two."""
+    recipe = Recipe.of(TwoLayerClassifier())
+    of_outputs = {1: 8, 1024: 8, 1025: 4, 1536: 4, 1537: 2, 10**5: 2}
+    for n_outputs, n_members in of_outputs.items():
+        assert members(recipe, 1000, 10, 10, n_outputs) == n_members
+    # A sparse row costs its stored numbers, and eight times the columns per batch row.
+    assert members(recipe, 1000, 3200, 1024 - 1 - 8 * 3200 // 32, 1) == 8
+    assert members(recipe, 1000, 3200, 1025 - 1 - 8 * 3200 // 32, 1) == 4
+
+
 # (rows, columns): epochs of a classifier and of a regressor
 EPOCHS_OF_MANY = {
     (500, 129): (round(1000 / np.sqrt(129)), round(500 / np.sqrt(129))),
@@ -181,7 +193,10 @@ def test_regressions_of_few_rows_follow_them_from_fewer_columns_on(seed):
     """Of fewer than 1,000 rows, but eight for each column."""
     rng = np.random.default_rng(seed)
     d = int(rng.integers(18, 24))
-    n = int(rng.choice([150, 8 * d - 1, 8 * d, 999, 1000]))
+    n = [150, 8 * d - 1, 8 * d, 999, 1000][seed % 5]
+    if seed in (1, 2, 6, 7):  # two draws on each side of eight rows per column
+        d = 21 + seed % 3
+        n = 8 * d - (seed % 5 == 1)
     X = rng.normal(size=(n, d))
     model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9).fit(X, X[:, 0])
     follows = d > 20 and 8 * d <= n < 1000

@@ -21,6 +21,7 @@ from sklearn_bp import (
     TwoLayerRegressor,
 )
 from sklearn_bp._fitting import derivatives, encoded_members
+from sklearn_bp._fitting.encoded_members import SecondFitting
 from sklearn_bp._fitting.state_files import read
 from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
@@ -97,6 +98,41 @@ def test_the_weights_are_chosen_by_held_out_rows(kind, y):
         first = weights[:8].sum()
         shares.append(first / (first + weights[8:].sum()))
     assert 0 < shares[0] < shares[1] < 1
+
+
+@pytest.mark.parametrize("n", [200, 230, 260])
+def test_the_weight_of_the_first_group_is_a_twentieth_drawn_to_1_by_50_rows(n):
+    model = TwoLayerRegressor(**SMALL).fit(X[:n], SIGNAL[:n])
+    weights = model._fitted.member_weights
+    assert_allclose(weights.sum(), 1, rtol=1e-6)
+    share = (weights[:8].sum() * (n + 50) - 50) / n
+    assert 0 <= share < 1
+    assert_allclose(20 * share, round(20 * share), atol=1e-3)
+
+
+def test_the_second_training_is_for_up_to_so_many_numbers(monkeypatch):
+    """Of the columns and of their bins."""
+    n_numbers = 260 * (4 + 24)
+    for limit, n_members in ((n_numbers, 10), (n_numbers - 1, 8)):
+        monkeypatch.setattr(encoded_members, "MOST_NUMBERS", limit)
+        assert TwoLayerRegressor(**SMALL).fit(X, SIGNAL).n_members_ == n_members
+
+
+@pytest.mark.parametrize("n", [250, 300])
+def test_both_trainings_count_the_same_improvements(n, monkeypatch):
+    """The first one counts a tenth of them once it has dropped its penalty."""
+    tols, training = [], SecondFitting.training
+
+    def recorded(self, network, data, state, tol):
+        tols.append((self.of_first.state.patience.tol, tol))
+        return training(self, network, data, state, tol)
+
+    monkeypatch.setattr(SecondFitting, "training", recorded)
+    rows, y = np.resize(X, (n, 4)), np.resize(SIGNAL, n)
+    TwoLayerRegressor(**SMALL, tol=0.02).fit(rows, y)
+    ((dropped, second),) = tols
+    assert_allclose(second, 0.02 * 0.5, rtol=1e-6)  # of the best constant's loss, 1/2
+    assert_allclose(dropped, second / 10, rtol=1e-6)
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -451,6 +487,12 @@ def test_a_stop_keeps_what_there_is(kind, y, whole):
     model = kind(**SMALL).set_callbacks(Breaking(3)).fit(X, y)
     assert (model.n_iter_, model.n_members_) == (3, 8)
     assert model.stop_reason_ == "callback"
+    # A fit that is interrupted there has no second training.
+    model = kind(**SMALL).set_callbacks(Breaking(3, KeyboardInterrupt()))
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model.fit(X, y)
+    assert model.stop_reason_ == "interrupted"
+    assert (model.n_iter_, model.n_members_) == (3, 8)
     # In the second: both groups, weighted.
     n_epochs = unbroken.n_iter_ - 1
     model = kind(**SMALL).set_callbacks(Breaking(n_epochs)).fit(X, y)

@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import tracemalloc
 import zipfile
 from dataclasses import dataclass, fields, is_dataclass, replace
 
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_files import body, sealed
+from memory import PeakMemory
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier
@@ -26,7 +26,7 @@ from sklearn_bp._fitting.state_files import (
 )
 from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._training.mini_batches import TrainingState
+from sklearn_bp._training.state import TrainingState
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(130, 3))
@@ -412,14 +412,10 @@ TREES = [
 def test_a_file_takes_no_more_memory_than_its_size_says(kind):
     content = sealed(MADE_UP[kind]())
     assert len(content) < 500_000
-    tracemalloc.start()
-    try:
-        with pytest.raises(ValueError, match=r"^The checkpoint x is damaged"):
-            from_bytes(content, "x")
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 40 * len(content) + 2**22
+    damaged = pytest.raises(ValueError, match=r"^The checkpoint x is damaged")
+    with PeakMemory() as used, damaged:
+        from_bytes(content, "x")
+    assert used.peak < 40 * len(content) + 2**22
 
 
 @pytest.mark.parametrize("tree", TREES, ids=str)
@@ -450,15 +446,12 @@ def test_bytes_that_were_changed_under_a_right_digest(states):
             else:
                 changed[at:at] = changed[at : at + 50]
         content = sealed(bytes(changed))
-        tracemalloc.start()
-        try:
-            from_bytes(content, "x")
-        except ValueError as error:
-            n_damaged += "x is damaged" in str(error)
-        finally:
-            _, peak = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
-        assert peak < 40 * len(content) + 2**22
+        with PeakMemory() as used:
+            try:
+                from_bytes(content, "x")
+            except ValueError as error:
+                n_damaged += "x is damaged" in str(error)
+        assert used.peak < 40 * len(content) + 2**22
     assert n_damaged > 400
 
 
@@ -467,13 +460,10 @@ def test_a_foreign_file_is_not_read_to_its_end(path):
     with open(path, "wb") as file:
         file.write(b"x" * 100)
         file.truncate(2**33)
-    tracemalloc.start()
-    try:
-        with pytest.raises(ValueError, match="is not a checkpoint"):
-            read(path)
-        assert tracemalloc.get_traced_memory()[1] < 2**20
-    finally:
-        tracemalloc.stop()
+    foreign = pytest.raises(ValueError, match="is not a checkpoint")
+    with PeakMemory() as used, foreign:
+        read(path)
+    assert used.peak < 2**20
 
 
 @pytest.mark.parametrize("step", ["to_bytes", "fsync", "replace"])

@@ -1,5 +1,7 @@
 """Comparisons of fitted networks."""
 
+import pickle
+
 import numpy as np
 from numpy.testing import assert_array_equal
 
@@ -14,7 +16,7 @@ def flat(model):
     return np.concatenate([a.ravel() for a in weights_of(model)])
 
 
-def learnt(model):
+def learned(model):
     """All weights, and the loss curve."""
     return [*weights_of(model), np.array(model.loss_curve_)]
 
@@ -27,8 +29,18 @@ def assert_same_weights(ours, theirs):
 
 def assert_same_training(ours, theirs):
     """Weights and loss curve, bit by bit."""
-    for a, b in zip(learnt(ours), learnt(theirs), strict=True):
+    for a, b in zip(learned(ours), learned(theirs), strict=True):
         assert_array_equal(a, b)
+
+
+def state_of(model):
+    """All fitted attributes, as bytes."""
+    model._measure_importances()
+    return {
+        name: pickle.dumps(value)
+        for name, value in sorted(vars(model).items())
+        if name.endswith("_") or name in ("_shifts", "_importances")
+    }
 
 
 def outputs(model, X):

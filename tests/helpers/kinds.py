@@ -1,4 +1,4 @@
-"""The kinds of targets that there are, and an estimator for each.
+"""All kinds of targets, and an estimator for each.
 
 ``TARGETS = targets(...)`` of a file and `make` go together: every kind of the one is a
 kind of the other.

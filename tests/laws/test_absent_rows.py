@@ -58,7 +58,7 @@ FORMATS = {"array": np.asarray, "csr": sparse.csr_matrix, "table": as_table}
 
 
 def fitted_parts(model):
-    """Everything that a fit has learnt, by name."""
+    """Everything that a fit has learned, by name."""
     parts = {k: v for k, v in vars(model).items() if k.endswith("_") and k[0] != "_"}
     parts["importances"] = model.feature_importances_
     return parts
@@ -136,7 +136,7 @@ def test_streams(form, kind):
 
 
 def test_validation_rows_and_class_weights():
-    """Weights of 0 of validation rows, and of classes, are no other ones."""
+    """Weights of 0 do the same for validation rows, and if classes have them."""
     plain, with_absent = drawn(3, 120, "classes")
     validation, absent_too = drawn(4, 50, "classes")
     models = []

@@ -1,6 +1,6 @@
 """Optional layers and masks: training continues, and the result is one network.
 
-What holds without them stands in `fitting/test_continuing.py`.
+The laws without them are in `fitting/test_continuing.py`.
 """
 
 import pickle
@@ -44,7 +44,7 @@ def drawn(model):
 @pytest.mark.parametrize("standardize", [False, True])
 @over_formats
 def test_calls_of_partial_fit_equal_fit(extra, solver, n_members, standardize, convert):
-    """Bit by bit, through pickles; and no other draw is moved by it."""
+    """Bit by bit, through pickles; no other random number changes."""
     shared = {
         "hidden_layer_sizes": 5,
         "solver": solver,

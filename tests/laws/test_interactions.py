@@ -1,4 +1,4 @@
-"""Every pair of options together: it works, or a sentence refuses it.
+"""Every pair of options together works, or raises a clear error.
 
 The cases cover each pair of values of each two options at least once; they are found by
 a greedy search, the same in each run.
@@ -392,7 +392,7 @@ def test_nothing_that_is_given_is_written_to(make, kind, standardize, tmp_path):
 @pytest.mark.parametrize("options", [{}, {"standardize": False}, {"solver": "lbfgs"}])
 @pytest.mark.parametrize("kind", SCATTERED)
 def test_entries_in_parts_are_their_sum(kind, options):
-    """To the bit: however the entries stand, and wherever rows are given."""
+    """To the bit, in any order of the entries, and for all rows that a fit takes."""
     for seed in range(3):
         rng = np.random.default_rng(seed)
         X = FORMATS[kind](MADE_FROM, rng, None)
@@ -528,7 +528,7 @@ def test_blocks_on_a_cluster_are_only_read(make, kind, tmp_path):
 )
 @pytest.mark.parametrize("kind", ["MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"])
 def test_a_random_state_over_any_bit_generator(kind, options):
-    """Equal states give equal networks, others others; each fit draws on."""
+    """Equal states give equal networks, and other states others; each fit draws on."""
 
     def made(seed):
         random_state = np.random.RandomState(getattr(np.random, kind)(seed))

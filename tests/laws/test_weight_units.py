@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from compare import assert_same_training, learnt
+from compare import assert_same_training, learned
 from numpy.testing import assert_allclose, assert_array_equal
 from partitions import fitted as fitted_to_parts
 from sklearn.datasets import load_digits
@@ -99,7 +99,7 @@ def test_only_ratios_of_weights_matter(make, solver, n):
         for factor in (2.0**-300, 1 / n, 1e-290, 1e308 / drawn.max()):
             other = make(solver=solver, **QUICK).fit(rows, y, drawn * factor)
             # A power of two changes no bit, but for where weights are summed up.
-            for a, b in zip(learnt(model), learnt(other), strict=True):
+            for a, b in zip(learned(model), learned(other), strict=True):
                 assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(a).max())
 
 
@@ -109,6 +109,9 @@ def test_weights_of_rows():
         assert_array_equal(in_rows(np.array([0.6, 0.9, 0.0]), few), [2, 3, 0])
         assert_array_equal(in_rows(np.array([3.0, 0, 3]), few), [1, 0, 1])
         assert in_rows(np.full(3, 1e-320), few) is None
+    hundredth, less = np.array([0.01, 1.0]), np.array([1 / 101, 1.0])
+    assert_array_equal(in_rows(hundredth, np.inf), [1, 100])
+    assert_allclose(in_rows(less, np.inf), less / less.mean(), rtol=1e-12)
     nearly = np.array([1, 2 + 1e-6])  # as rounding leaves them
     assert_array_equal(in_rows(nearly, 100), [1, 2])
     far = np.array([1, 2 + 4e-6])
@@ -147,7 +150,7 @@ def test_the_unit_does_not_matter_on_partitions(name, solver, n):
             fitted_to_parts(make(**settings), rows, y, sizes, equal), without
         )
         other = fitted_to_parts(make(**settings), rows, y, sizes, factor * drawn)
-        for a, b in zip(learnt(weighted), learnt(other), strict=True):
+        for a, b in zip(learned(weighted), learned(other), strict=True):
             assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(a).max())
 
 

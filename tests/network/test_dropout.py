@@ -11,8 +11,9 @@ from sklearn_bp._network.batches import Data
 from sklearn_bp._network.dropout import Dropout, stream_of
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
+from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import glorot_uniform
 from sklearn_bp.losses import CLASSIFIER_LOSSES

@@ -15,7 +15,8 @@ from scipy import sparse
 from sklearn.metrics import log_loss, mean_poisson_deviance, mean_squared_error
 
 from sklearn_bp._network.batches import Data
-from sklearn_bp._network.kernel import Objective, TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import Objective, loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp.activations import ACTIVATIONS

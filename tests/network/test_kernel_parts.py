@@ -5,7 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from sklearn_bp._common import blas
-from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import REGRESSOR_LOSSES

@@ -10,16 +10,13 @@ from scipy import sparse
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._fitting.defaults import members
 from sklearn_bp._network.batches import Data
-from sklearn_bp._network.kernel import (
-    Objective,
-    TwoLayerNetwork,
-    _outer_products,
-    loss_and_gradient,
-)
+from sklearn_bp._network.kernel import TwoLayerNetwork, _outer_products
+from sklearn_bp._network.objective import Objective, loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._training.lbfgs import LBFGS
-from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
+from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
@@ -110,7 +107,7 @@ def test_the_loss_of_lbfgs_is_the_mean_of_the_members(loss):
 @cases
 @pytest.mark.parametrize("skip", [False, True])
 def test_held_out_rows_are_rows_of_weight_zero(loss, skip):
-    """A member learns nothing from its own: as if alone without these rows' weight."""
+    """A member learns nothing from its own held-out rows, as if their weight were 0."""
     network, X, Y, weights, parameters = problem(loss, skip=skip)
     folds = np.arange(N) % MEMBERS
     data = Data.weighted(X, Y, weights, 0.0).without_folds(folds, MEMBERS)
@@ -172,7 +169,7 @@ def test_one_network_has_the_mean_of_the_scores(loss, dtype, skip):
 
 
 def test_pack_and_unpack():
-    """Going on from one network: members of which it is the mean."""
+    """Continuing from one network: its members have it as their mean."""
     parameters = problem(("softmax", 3))[-1]
     coefs, intercepts = parameters.unpack()
     again = Parameters.pack(coefs, intercepts, np.float64, MEMBERS)

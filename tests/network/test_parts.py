@@ -101,7 +101,7 @@ def test_activation_is_its_formula(name):
 @over_activations
 @over_dtypes
 def test_activation_is_exact_in_the_tails(activation, dtype):
-    """Of its own dtype, as in float64, and without a warning, which is an error."""
+    """In its own dtype, with the values of float64, and without a warning."""
     z = np.array([[-1e4], [-500.0], [-80.0], [80.0], [500.0], [1e4]], dtype)
     one = np.ones_like(z)
     with np.errstate(all="raise", under="ignore"):
@@ -438,6 +438,20 @@ def step(bound, gradient, rate, n_rows=5):
     target = bound.target.flat
     target[:] = (beta * target if beta else 0) + scale * n_rows * gradient
     return bound.finish(n_rows, rate)
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("f4", 1.6e-23), ("f8", 2.6e-185)])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_denormal_numbers_ahead_become_zero_after_256_steps(name, dtype, least):
+    parameters = Parameters.empty(3, 4, 2, np.dtype(dtype))
+    parameters.flat[:] = 1
+    parameters.flat[:2] = 0.8 * least, 1.3 * least
+    bound = OPTIMIZERS[name]().bind(parameters)
+    for t in range(256):
+        assert parameters.flat[0] > 0, t
+        step(bound, np.zeros(parameters.flat.size), 1e-6)
+    assert parameters.flat[0] == 0
+    assert parameters.flat[1] > 0
 
 
 def gradients(n_steps, size):

@@ -1,7 +1,7 @@
 """The skip layer: weights from the inputs straight to the outputs.
 
-Where all hidden weights are 0, tanh and relu give 0 and pass nothing back, so they stay
-0 for ever: what is left is the linear model, number for number.
+If all hidden weights are 0, tanh and relu give 0 and pass nothing back, so they stay 0
+for ever. The linear model is left, number for number.
 """
 
 import numpy as np
@@ -17,7 +17,8 @@ from sklearn.linear_model import (
     Ridge,
 )
 
-from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.scaling import (
     Scaling,
@@ -124,7 +125,7 @@ def test_ridge(n_members, weights, convert):
 
 
 def test_ridge_of_several_outputs():
-    """Their squares are averaged, so the penalty weighs as many times as much."""
+    """Their squares are averaged, so the penalty counts once per output."""
     Y = np.column_stack([NOISY, X[:, 0] - NOISY, LINEAR**2])
     model = linear(TwoLayerRegressor, alpha=0.5).fit(X, Y)
     ridge = Ridge(alpha=1.5).fit(X, Y)

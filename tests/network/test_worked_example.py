@@ -22,10 +22,12 @@ from numpy.testing import assert_allclose
 from scipy import sparse
 
 from sklearn_bp._network.batches import Data
-from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import loss_and_gradient
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
+from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import CLASSIFIER_LOSSES
 from sklearn_bp.optimizers import SGD

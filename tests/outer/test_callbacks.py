@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from compare import state_of
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -54,15 +55,10 @@ def made(estimator, name, **options):
     return model, X[:n], TARGETS[estimator][:n]
 
 
-def state_of(model):
+def outcome(model):
     """All fitted attributes as bytes, except for the reason of the end."""
-    model._measure_importances()
-    return {
-        name: pickle.dumps(value)
-        for name, value in sorted(vars(model).items())
-        if name.endswith("_") or name in ("_shifts", "_importances")
-        if name not in ("max_iter_", "stop_reason_")
-    }
+    state = state_of(model)
+    return {name: state[name] for name in state.keys() - {"max_iter_", "stop_reason_"}}
 
 
 def predictions(model, X):
@@ -115,7 +111,7 @@ else:
             self.told.append(f"{context.task_name} ends")
             self.given.append((X, y, metadata))
             if context.task_name == "epoch":
-                self.fitted.append((fitted_estimator, state_of(fitted_estimator)))
+                self.fitted.append((fitted_estimator, outcome(fitted_estimator)))
             return len(self.fitted) >= self.stop_after
 
     class Failing(Recorder):
@@ -143,8 +139,8 @@ else:
     @over_estimators
     def test_looking_on_changes_nothing(estimator, name):
         model, X, y = made(estimator, name)
-        alone = state_of(clone(model).fit(X, y))
-        assert state_of(model.set_callbacks(Recorder()).fit(X, y)) == alone
+        alone = outcome(clone(model).fit(X, y))
+        assert outcome(model.set_callbacks(Recorder()).fit(X, y)) == alone
 
     @over_settings
     @over_estimators
@@ -154,9 +150,9 @@ else:
         model.set_callbacks(recorder).fit(X, y)
         assert len(recorder.fitted) == model.n_iter_ >= 3
         for n, (view, then) in enumerate(recorder.fitted, 1):
-            assert state_of(view) == then, "training went on in what was handed out"
+            assert outcome(view) == then, "training went on in what was handed out"
             shorter = made(estimator, name, max_iter=n)[0].fit(X, y)
-            assert then == state_of(shorter)
+            assert then == outcome(shorter)
             assert_array_equal(predictions(view, X), predictions(shorter, X))
 
     @over_settings
@@ -169,7 +165,7 @@ else:
             model.set_callbacks(Recorder(stop_after=n)).fit(X, y)
         shorter = made(estimator, name, max_iter=n)[0].fit(X, y)
         assert model.n_iter_ == n
-        assert state_of(model) == state_of(shorter)
+        assert outcome(model) == outcome(shorter)
         assert model.stop_reason_ == "callback"
 
     def test_best_weights_so_far_stay():
@@ -210,7 +206,7 @@ else:
             alone.partial_fit(X, y, **options)
         call = ["setup", "fit begins", "epoch begins", "epoch ends", "fit ends"]
         assert recorder.told == 3 * [*call, "teardown"]
-        assert state_of(recorder.fitted[-1][0]) == state_of(alone) == state_of(model)
+        assert outcome(recorder.fitted[-1][0]) == outcome(alone) == outcome(model)
 
     @over_settings
     def test_a_failure_keeps_the_fit_and_tears_down(name):

@@ -9,11 +9,12 @@ from scipy import sparse
 
 import sklearn_bp
 from sklearn_bp._network.batches import Data
-from sklearn_bp._network.kernel import Objective, TwoLayerNetwork
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import Objective
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp.activations import ACTIVATIONS
-from sklearn_bp.dask._partitions import Lessons, Problem, prepare
+from sklearn_bp.dask._partitions import AssignedRows, Problem, prepare
 from sklearn_bp.dask._training import PartitionedData, PartitionedObjective
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 
@@ -64,7 +65,7 @@ def test_one_evaluation_is_the_plain_one(form, sizes, n_members):
         part = slice(stop - size, stop)
         if size:
             own = rows[part], targets[part], WEIGHTS[part], None, None, []
-            parts.append(prepare(Lessons(*own), problem, number))
+            parts.append(prepare(AssignedRows(*own), problem, number))
     counts = [size for size in sizes if size]
     ours = PartitionedObjective(
         parameters, PartitionedData(LocalParts(parts), counts, data.alpha)
@@ -209,7 +210,7 @@ def test_rows_held_out_tell_what_the_plain_ones_do(early_stopping, n_members):
     assert abs(accuracy - plain.score(X, LABELS)) < 0.03
 
 
-def test_each_row_is_learnt_once_an_epoch():
+def test_each_row_is_learned_once_an_epoch():
     """The mean gradient of an epoch of plain steps is that of all rows."""
     settings = {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 1e-13}
     settings |= {"early_stopping": False, "average": False, "alpha": 0.0}

@@ -4,7 +4,6 @@ import datetime
 import gc
 import pickle
 import re
-import tracemalloc
 import weakref
 from decimal import Decimal
 
@@ -13,6 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from memory import PeakMemory
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn import config_context
@@ -742,6 +742,20 @@ def many_levels(n=600, n_levels=200):
     return frame
 
 
+@pytest.mark.parametrize(
+    ("n_levels", "n_numbers", "is_sparse"),
+    [(100, 0, False), (101, 0, True), (120, 38, True), (120, 39, False)],
+)
+def test_more_than_100_levels_are_sparse_if_a_quarter_is_stored(
+    n_levels, n_numbers, is_sparse
+):
+    """Less than a quarter: 4 x (38 + 1) are fewer than 120 + 38 numbers."""
+    frame = pd.DataFrame({"c": [f"level {j}" for j in range(n_levels)] * 2})
+    numbers = np.random.RandomState(0).normal(size=(2 * n_levels, n_numbers))
+    frame = pd.concat([frame, pd.DataFrame(numbers).add_prefix("x")], axis=1)
+    assert sparse.issparse(encoded(frame)) is is_sparse
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_many_levels_make_the_matrix_sparse(dtype):
     frame = many_levels()
@@ -799,14 +813,10 @@ def test_thousands_of_levels_are_never_dense(dtype):
     n, n_levels = 20_000, 5_000
     frame = many_levels(n, n_levels).astype({"many": dtype})
     encoded(frame[:9])  # imports
-    tracemalloc.start()
-    try:
+    with PeakMemory() as used:
         result = encoded(frame)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     assert result.shape[1] > n_levels
-    assert peak < 400 * n  # a dense matrix takes 8 * n_levels * n
+    assert used.peak < 400 * n  # a dense matrix takes 8 * n_levels * n
 
 
 @pytest.mark.parametrize(

@@ -379,7 +379,7 @@ def test_where_nothing_may_be_missing_masks_are_refused(kind):
 
 @over_solvers
 def test_columns_of_labels_are_independent_but_for_the_hidden_layer(solver):
-    """A column that is turned round turns its scores, if it starts turned."""
+    """Inverting a column inverts its scores, if its starting weights are inverted."""
     options = {"solver": solver, "init": "zeros", "alpha": 0.0, "batch_size": "full"}
     turned = INDICATOR.copy()
     turned[:, 1] = 1 - turned[:, 1]

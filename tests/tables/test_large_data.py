@@ -1,10 +1,9 @@
 """Data larger than memory: how it is read and cast, and what is kept."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
-from compare import assert_same_training, learnt
+from compare import assert_same_training, learned
+from memory import PeakMemory
 from numpy.testing import assert_array_equal
 from scipy import sparse
 from slow import slow_but
@@ -74,7 +73,7 @@ def test_integers_after_floats():
     ours.partial_fit(INTEGERS, LABELS)
     plain.partial_fit(X, LABELS)
     assert ours.coefs_[0].dtype == np.float32
-    for one, other in zip(learnt(ours), learnt(plain), strict=True):
+    for one, other in zip(learned(ours), learned(plain), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     assert_array_equal(plain.predict_proba(INTEGERS), plain.predict_proba(X))
 
@@ -98,17 +97,12 @@ def test_a_file_is_not_copied(name, dtype, weighted, tmp_path, monkeypatch):
     y = np.arange(n) % 91 > 40
     weight = np.ones(n) * (np.arange(n) % 7 > 0) if weighted else None
     model = TwoLayerClassifier(**SETTINGS[name] | {"max_iter": 1})
-    tracemalloc.start()
-    try:
+    with PeakMemory() as of_fit:
         model.fit(rows, y, sample_weight=weight)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
+    with PeakMemory() as of_predict:
         model.predict(rows)
-        _, peak_of_predict = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 100 * n + 48e6
-    assert peak_of_predict < 100 * n + 2e6
+    assert of_fit.peak < 100 * n + 48e6
+    assert of_predict.peak < 100 * n + 2e6
 
 
 # shuffle="blocks".

@@ -1,13 +1,13 @@
 """Limits of the columns: a wild value costs almost nothing."""
 
 import pickle
-import tracemalloc
 
 import numpy as np
 import pandas as pd
 import partitions
 import pytest
 from compare import assert_same_training, outputs
+from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
@@ -16,7 +16,7 @@ from slow import slow_but
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp import dask as of_dask
-from sklearn_bp._tables.limits import FEWEST_ROWS, inside
+from sklearn_bp._tables.limits import FEWEST_ROWS, inside, limits_of
 from sklearn_bp._tables.statistics import ColumnStatistics
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -122,6 +122,29 @@ def test_scaling_is_that_of_the_others(kind, n_each):
     # Quantiles move by a row or two of 300 for each wild value.
     assert_allclose(ours.factor, theirs.factor, rtol=0.05 * n_each)
     assert np.abs((ours.centre - theirs.centre) * theirs.factor).max() < 0.05 * n_each
+
+
+@pytest.mark.parametrize("n", [20, 100, 159, 160, 639, 640, 1279, 1280, 5000])
+@pytest.mark.parametrize("heavy", [0.02, 0.3, 2.0])
+def test_limits_follow_two_quantiles_of_a_side(n, heavy):
+    """A hundredth row lies beyond, by a power law; or eight times the quantiles."""
+    rng = np.random.default_rng(n)
+    shares = 0.5 ** np.arange(2, 9)
+    steps = np.exp(heavy * rng.uniform(size=(2, 7)))
+    below, above = np.cumprod(steps, axis=1)
+    median = 3.0
+    tails = np.r_[median - below, median + above][:, np.newaxis]
+    ends = np.array([median - 2 * below[-1]]), np.array([median + 2 * above[-1]])
+    found = limits_of(n, *ends, np.array([median]), tails)
+    rows = max(n, 100)
+    outer = min(*(s for s in shares if s * rows >= 5), 1 / 16)
+    inner = min(8 * outer, 1 / 4)
+    at, before = shares == outer, shares == inner
+    least = 8 * max(below[at], above[at], below[0] + above[0])
+    for side, sign, limit in ((below, -1, found[0]), (above, 1, found[1])):
+        power = np.log(100 * outer * rows) / np.log(inner / outer)
+        far = side[at] * (side[at] / side[before]) ** power
+        assert_allclose(limit, median + sign * max(far, least), rtol=1e-9)
 
 
 @over_kinds
@@ -401,19 +424,14 @@ def test_memory_and_the_rows_of_the_user(monkeypatch):
     rows[::1000, :] = 1e6
     y, kept = rows[:, 0] > 0, rows.copy()
     model = TwoLayerClassifier(**BRIEF | {"max_iter": 1})
-    tracemalloc.start()
-    try:
+    with PeakMemory() as of_fit:
         model.fit(rows, y)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
+    with PeakMemory() as of_predict:
         model.predict(rows)
-        _, peak_of_predict = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
     assert_array_equal(rows, kept)
     # Quantiles come from a copy of the rows, 16 MB; the rest is small.
-    assert peak < 16e6 + 100 * len(rows) + 20e6
-    assert peak_of_predict < 100 * len(rows) + 2e6
+    assert of_fit.peak < 16e6 + 100 * len(rows) + 20e6
+    assert of_predict.peak < 100 * len(rows) + 2e6
 
 
 @over_kinds

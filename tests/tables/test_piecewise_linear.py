@@ -191,6 +191,19 @@ def test_bins_of_frequent_values_depend_on_the_ratios_of_weights(seed, n_bins):
         assert_allclose(weighted.means, repeated.means, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("n_bins", "most"), [(4, 100), (8, 50), (12, 33)])
+def test_a_value_is_frequent_in_more_rows_than_two_bins_hold(n_bins, most):
+    """Or in more than half of the rows."""
+    for n_equal in (most, most + 1):
+        x = np.arange(200.0)
+        x[100 - n_equal // 2 :][:n_equal] = 100.0
+        edges = edges_by_column(Bins.of(x[:, np.newaxis], None, 1, n_bins))[0]
+        levels = np.arange(1, n_bins) / n_bins
+        inner = quantiles(x[np.newaxis].copy(), None, levels)[:, 0]
+        of_all = np.unique([0, *inner, 199])
+        assert np.array_equal(edges, of_all) == (n_equal == most)
+
+
 def test_frequent_values_closer_than_rounding_errors_keep_the_quantiles():
     x = np.where(np.arange(200) % 2, 0.0, np.arange(200.0))
     x[2] = 1e-17
@@ -229,6 +242,10 @@ def test_all_columns_and_their_bins(dtype):
     scaling = bins.scaling(Scaling.of_features(X))
     scaled = scaling(whole)[:, X.shape[1] :]
     assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
+    # A bin runs from 0 to 1, and spans two units once it is scaled.
+    inner = np.isfinite(bins.limits).all(axis=0)
+    assert inner.any()
+    assert_allclose(np.ptp(scaled[:, inner], axis=0), 2, rtol=1e-5)
     names = bins.names(list("abcdefg"))
     assert names[0] == "a_bin0"
     assert len(names) == len(set(names)) == bins.n_bins

@@ -2,12 +2,12 @@
 
 import copy
 import pickle
-import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
 from compare import outputs
+from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -109,9 +109,8 @@ MAPS = {
 @over_solvers
 @over_sizes
 def test_units_do_not_matter(n, solver, early_stopping):
-    """Up to rounding: of the mapped columns, and of training's numbers.
-
-    Training multiplies it: by some 5000 in the line searches of lbfgs, by 20 else.
+    """Up to the rounding of the mapped columns and of the numbers in training. Training
+    multiplies it: by some 5000 in the line searches of lbfgs, otherwise by 20.
     """
     options = SOLVERS[solver] | {"early_stopping": early_stopping}
     narrow = n == MANY and solver != "lbfgs"
@@ -144,7 +143,8 @@ def test_units_do_not_matter(n, solver, early_stopping):
 
 @over_sizes
 def test_powers_of_two_change_no_bit(n):
-    """Nor do offsets, where they cost no digit: the indicator's mean has no end."""
+    """Neither do offsets that cost no digit; the mean of the indicator has no last
+    digit."""
     rows = np.round(X[:n] * 2**20) / 2**20
     mapped = rows * [2.0**10, 2.0**-30, 2.0**70, 4, 1] + [2.0**15, 0, 0, 0, -(2.0**9)]
     plain = regressor().fit(rows, Y[:n])
@@ -292,7 +292,7 @@ CONSTANTS = {
 @over_solvers
 @over_sizes
 def test_constant_columns(n, solver, constant, start_from):
-    """As if they were not there, for equal starting weights of the others."""
+    """The fit is as if they were absent, for equal starting weights of the others."""
     options = SOLVERS[solver] | {"alpha": 0.0}  # which counts all weights
     where = 2
     rows = np.insert(X[:n], where, CONSTANTS[constant][:n], axis=1)
@@ -468,6 +468,13 @@ def relu_network(coefs, intercepts, X):
     return np.maximum(X @ W1 + b1, 0) @ W2 + b2
 
 
+def test_float32_absorbs_offsets_below_a_thousand_widths():
+    for offset, fits in ((999.0, True), (-1000.0, False)):
+        scaling = Scaling(np.array([0.0, 10 * offset]), np.array([1.0, 0.1]))
+        assert scaling.absorbable_in(np.dtype("f4")) is fits
+        assert scaling.absorbable_in(np.dtype("f8"))
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("features", [None, "dense", "sparse"])
 @pytest.mark.parametrize("targets", [False, True])
@@ -521,7 +528,7 @@ def test_absorbing_changes_nothing_in_place():
 
 @over_sizes
 def test_scaling_of_dense_and_sparse_rows_agree(n):
-    """A CSR whose first columns are full, and scaled as a dense array's."""
+    """The first columns of a CSR that are full are scaled as those of a dense array."""
     mixed = np.column_stack([X[:n] + 5, X[:n, 3:4] * 3])
     ours = Scaling.of_features(sparse.csr_matrix(mixed), n_dense=5)
     dense = Scaling.of_features(mixed[:, :5])
@@ -663,13 +670,9 @@ def test_large_data_is_not_copied(early_stopping, tmp_path, monkeypatch):
     model = classifier(
         hidden_layer_sizes=4, max_iter=1, batch_size=4096, early_stopping=early_stopping
     )
-    tracemalloc.start()
-    try:
+    with PeakMemory() as used:
         model.fit(rows, y)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < rows.nbytes / 2
+    assert used.peak < rows.nbytes / 2
     assert model.score(rows[:1000], y[:1000]) > 0.9
 
 
@@ -724,15 +727,11 @@ def test_sparse_rows_stay_sparse(make):
     rows = sparse.csr_matrix((rng.normal(size=40_000), places), shape=(n, d))
     y = (rows @ rng.normal(size=d)) > 0
     model = make(hidden_layer_sizes=2, max_iter=1, batch_size=500)
-    tracemalloc.start()
-    try:
+    with PeakMemory() as used:
         model.fit(rows, y)
         model.predict(rows)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
     # Weights of 3 networks, gradients, moments, averages, copies: 1 MB each
-    assert peak < 20e6
+    assert used.peak < 20e6
 
 
 # Going on.
@@ -806,9 +805,8 @@ def test_weights_set_by_hand_are_taken(n, solver, n_members, average):
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize(("first", "second"), [(FEW, MANY), (MANY, FEW)])
 def test_calls_of_few_and_of_many_rows(first, second, solver):
-    """Which alone would be computed in float64 and in float32.
-
-    Weights changed by hand ever so little make no difference to speak of.
+    """Alone, the first would be computed in float64, and the second in float32. Tiny
+    changes of the weights by hand hardly matter.
     """
     options = SOLVERS[solver] | {"n_members": 1, "average": False}
     runs = []
@@ -889,7 +887,7 @@ def test_members_go_on_too(n, solver):
 
 @over_sizes
 def test_losses_of_members_are_means(n):
-    """For every solver; before anything is learnt, the loss of the best constant."""
+    """For every solver; before anything is learned, the loss of the best constant."""
     options = {"early_stopping": False, "average": False, "batch_size": "full"}
     options |= {"alpha": 0.0, "max_iter": 1, "tol": 1e9, "init": "zeros"}
     for solver in SOLVERS:

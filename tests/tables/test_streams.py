@@ -1,10 +1,11 @@
 """Streams: statistics that merge, and weights that follow them.
 
-Whatever a data set is cut into, what is learnt of its columns is that of the whole, and
-training goes on from the function that the network computes.
+However a data set is cut into parts, the statistics of its columns are those of the
+whole, and training continues from the function that the network computes.
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,13 @@ from sklearn.neural_network import MLPRegressor
 from slow import slow_but
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.reexpress import Reexpression, Scalings
 from sklearn_bp._tables.running import of_part
 from sklearn_bp._tables.statistics import POINTS, ColumnStatistics, TargetStatistics
+from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import GaussianNLL, Quantile
+from sklearn_bp.optimizers import SGD
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -126,7 +131,7 @@ def test_missing_values_count_as_medians_of_all(seed):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_column_without_a_value_has_no_weight(seed):
-    """Whatever the rounding of weights; nor do other columns notice it."""
+    """Whatever the rounding of weights; other columns are not affected."""
     rng = np.random.default_rng(seed)
     X, weights = rng.normal(size=(400, 2)), rng.exponential(size=400)
     with_it, without = None, None
@@ -461,6 +466,34 @@ def test_any_stream_has_finite_predictions(seed, form):
         assert np.isfinite(outputs(model, X)).all()
 
 
+@pytest.mark.parametrize("n_dense", [None, 0])
+def test_a_scaling_is_settled_again_for_values_half_as_far_out_again(n_dense):
+    """Dense ones beyond 1.5 times eight widths, sparse ones beyond 1.5 times."""
+    X = np.random.default_rng(0).uniform(-1, 1, size=(100, 2))
+    X[0] = 1.0
+    convert = np.asarray if n_dense is None else sparse.csr_matrix
+    first = of_part(convert(X), None, 0, n_dense)
+    _, scaling = first.settled(X.dtype)
+    centre = np.zeros(2) if scaling.centre is None else scaling.centre
+    limit = 1.5 if n_dense == 0 else 12.0
+    scaling = replace(scaling, limits=None)
+    for far, due in ((0.99 * limit, False), (1.01 * limit, True)):
+        row = convert((centre + far / scaling.factor)[np.newaxis])
+        assert first.merged(of_part(row, None, 0, n_dense)).is_due(scaling) is due
+
+
+@pytest.mark.parametrize(("n_rows", "growth"), [(9, 1.0), (10, 2.0)])
+def test_weights_do_not_grow_before_there_are_ten_rows(n_rows, growth):
+    """Here each column turns out to be twice as wide."""
+    rng = np.random.RandomState(0)
+    parameters = Parameters.draw((2, 3, 1), np.float64, he_normal, rng, 6.0)
+    of_scores = np.zeros(1), np.ones(1)
+    narrow = Scalings(np.zeros(2), np.ones(2), *of_scores)
+    wide = Scalings(np.zeros(2), np.full(2, 0.5), *of_scores)
+    change = Reexpression(narrow, wide, np.arange(2), [], n_rows)
+    assert_allclose(change.parameters(parameters).W1, growth * parameters.W1)
+
+
 def ordered(seed):
     """Rows in the order of the target or of a column, and the length of parts."""
     rng = np.random.default_rng(seed)
@@ -475,7 +508,7 @@ def ordered(seed):
 
 
 def test_gradient_descent_on_rows_in_an_order_does_not_diverge():
-    """Nor is it worse than MLPRegressor, which knows the scales of all rows."""
+    """It is also no worse than MLPRegressor, which knows the scales of all rows."""
     ours, theirs = [], []
     for seed in (0, 1, 5, 8):
         X, y, size = ordered(seed)
@@ -487,6 +520,23 @@ def test_gradient_descent_on_rows_in_an_order_does_not_diverge():
         theirs.append(mlp.score(Z, v))
     assert min(ours) > -0.5
     assert np.mean(ours) > np.mean(theirs) - 0.1
+
+
+def test_gradients_of_later_parts_are_clipped_at_a_norm_of_5():
+    """As by an object that says so; those of the first part here are short."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(80, 20))
+    y = np.r_[X[:40, 0], 30 + X[40:, 0]]  # the second part is far off
+    options = {"hidden_layer_sizes": 50, "n_members": 1, "random_state": 0}
+    options["learning_rate_init"] = 0.01
+    predicted = []
+    for solver in ("sgd", SGD(clip_norm=5.0), SGD(clip_norm=6.0)):
+        model = TwoLayerRegressor(solver=solver, **options)
+        model.partial_fit(X[:40], y[:40]).partial_fit(X[40:], y[40:])
+        predicted.append(model.predict(X))
+    by_name, at_5, at_6 = predicted
+    assert_allclose(by_name, at_5, rtol=1e-9)
+    assert np.abs(by_name - at_6).max() > 0.1
 
 
 def test_one_row_at_a_time():
@@ -554,7 +604,7 @@ def test_sparse_rows_after_a_table():
 
 
 def test_a_column_that_is_all_missing_is_fitted():
-    """Its later values are learnt."""
+    """Its later values are learned."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 3))
     y = X[:, 0] + 2 * X[:, 1]
@@ -581,6 +631,16 @@ def test_a_second_pass_over_a_table_is_known_as_one():
         assert model.alpha_ == 1.0  # of 60 rows
 
 
+@pytest.mark.parametrize(("n", "n_known"), [(9, 18), (10, 10)])
+def test_parts_of_fewer_than_ten_rows_are_new_rows_each_time(n, n_known):
+    """They may be equal by chance."""
+    X = np.random.default_rng(0).normal(size=(n, 3))
+    model = TwoLayerRegressor(random_state=0)
+    for _ in range(2):
+        model.partial_fit(X, X[:, 0])
+    assert model._fitted.inputs.running.n_rows == n_known
+
+
 def test_dense_rows_with_holes_after_sparse_ones():
     rng = np.random.default_rng(0)
     X = np.maximum(rng.normal(size=(100, 3)), 0)
@@ -593,7 +653,7 @@ def test_dense_rows_with_holes_after_sparse_ones():
 
 
 @pytest.mark.parametrize("start", ["fit", "partial_fit"])
-def test_a_constant_that_was_learnt_stays(start):
+def test_a_constant_that_was_learned_stays(start):
     """At first no column varies, and then all do."""
     rng = np.random.default_rng(0)
     model = TwoLayerRegressor(random_state=0, average=False)

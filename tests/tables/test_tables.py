@@ -1,13 +1,13 @@
 """Raw tables through the estimators, with nothing set but a seed."""
 
 import pickle
-import tracemalloc
 
 import numpy as np
 import pandas as pd
 import polars
 import pytest
 from compare import outputs
+from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_wine
@@ -156,13 +156,11 @@ def test_many_levels_stay_sparse():
     frame = pd.DataFrame({"x": rng.normal(3, 2, n), "id": [f"id{c}" for c in codes]})
     y = effect[codes] + frame["x"].to_numpy()
     model = TwoLayerRegressor(8, max_iter=8, random_state=0)
-    tracemalloc.start()
-    model.fit(frame, y)
-    p = model.predict(frame)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 100e6
-    # It has learnt levels and number: far more than the number alone explains.
+    with PeakMemory() as used:
+        model.fit(frame, y)
+        p = model.predict(frame)
+    assert used.peak < 100e6
+    # It has learned levels and number: far more than the number alone explains.
     assert np.mean((p - y) ** 2) < 0.3 * np.var(effect[codes])
 
 

@@ -1,4 +1,4 @@
-"""Wide data is trained on in the space of its rows, which only the time reveals."""
+"""Wide data is trained on in the space of its rows; only the time shows it."""
 
 import pickle
 

@@ -7,8 +7,9 @@ from numpy.testing import assert_allclose
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerRegressor
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._training.mini_batches import TrainingState, averaging, counting
+from sklearn_bp._training.mini_batches import averaging, counting
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import TrainingState
 from sklearn_bp.optimizers import Bound
 
 

@@ -36,13 +36,9 @@ from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._training.held_out import HeldOut
-from sklearn_bp._training.mini_batches import (
-    BestWeights,
-    MiniBatches,
-    Plan,
-    TrainingState,
-)
+from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import BestWeights, Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 from sklearn_bp.optimizers import SGD, Adam, AdamW, RMSprop
@@ -938,7 +934,7 @@ import numpy as np
 from scipy import sparse
 from sklearn_bp import _compiled, activations, losses, optimizers
 from sklearn_bp._network.batches import Data
-from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.kernel import (TwoLayerNetwork)
 from sklearn_bp._network.parameters import Parameters
 
 d, r = 6_000_000, resource.RLIMIT_AS  # more than malloc keeps, whatever it has freed
@@ -968,7 +964,7 @@ print("enough", np.flatnonzero(theta[1 : d + 1] != 0.25).tolist() == [3, d - 1])
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are for Linux")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it aborts")
 def test_scarce_memory_is_told():
-    """Nothing has changed then, and training goes on once there is enough."""
+    """Nothing changes, and training continues once there is enough."""
     run = [sys.executable, "-c", SCARCE]
     found = subprocess.run(
         run, capture_output=True, text=True, check=True, env=environment()

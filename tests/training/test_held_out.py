@@ -29,8 +29,9 @@ from sklearn_bp._training.held_out import (
     spawn,
 )
 from sklearn_bp._training.held_out import _ValidationRows as ValidationRows
-from sklearn_bp._training.mini_batches import Measured, MiniBatches, Plan, TrainingState
+from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import Measured, Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
@@ -216,7 +217,7 @@ def test_members_learn_nothing_of_their_own_rows(
 
 
 @over_classes
-def test_labels_of_ones_own_rows_are_not_learnt(kind, watched, monkeypatch):
+def test_labels_of_ones_own_rows_are_not_learned(kind, watched, monkeypatch):
     """Scaled, too: labels change places, so that the share of each class stays."""
     folds = np.arange(N) % 3
     monkeypatch.setattr(rows_room, "draw_folds", lambda *args: folds)
@@ -401,7 +402,7 @@ def held_out_of(kind, sample_weight=None, repeats=None, factor=1.0, dtype=np.flo
     rng = np.random.RandomState(1)
     parameters = Parameters.draw((4, 30, k), dtype, he_normal, rng, 6.0, 3)
     for W1, _, W2, b2, _ in parameters.members():
-        # Output weights that have learnt something.
+        # Output weights that have learned something.
         a1 = np.maximum(X @ W1, 0)
         W2[...] = np.linalg.lstsq(a1, Y - Y.mean(axis=0), rcond=None)[0] * factor
         b2[...] = 0
@@ -463,7 +464,7 @@ def test_temperature_is_bounded(kind):
 @pytest.mark.parametrize("engine", ["auto", "python"])
 @over_classes
 def test_held_out_rows_travel_once_measured(kind, engine, monkeypatch):
-    """As partitions do, from worker to worker."""
+    """They move from worker to worker, as partitions do."""
     monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
     held_out, parameters, _, _ = held_out_of(kind)
     here = held_out(parameters)
@@ -489,7 +490,7 @@ def test_a_temperature_near_1_is_1(temperature, weighted):
 
 @pytest.mark.parametrize("side", [1, -1])
 def test_temperatures_within_2_percent_of_1_are_1(side, monkeypatch):
-    """Of whatever slope: of those that were found, the nearest to 1 do not count."""
+    """Whatever the slope: a temperature found this close to 1 does not count."""
     for distance in (0.0, 0.0199, 0.0201, 0.1):
         root = np.exp(side * distance)
         monkeypatch.setattr(held_out_room, "_root", lambda *_, x=root: x)
@@ -636,14 +637,14 @@ def test_few_rows_hold_nothing_out(kind, n_members):
 @pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5])
 @over_kinds
 def test_one_network_holds_a_fraction_out(kind, fraction, watched):
-    """From which it learns nothing."""
+    """It learns nothing from these rows."""
     y = TARGETS[kind]
     make(kind, n_members=1, validation_fraction=fraction).fit(X, y)
     (rows,) = watched.held_out[0].rows
     assert len(rows) == len(set(rows)) == round(fraction * N)
     lone = make(kind, n_members=1, early_stopping=False, standardize=False)
     assert lone.fit(X, y).validation_loss_curve_ is None
-    # the order of those that are learnt
+    # the order of those that are learned
     assert len(watched.orders[0]) == N - len(rows)
 
 
@@ -654,7 +655,7 @@ def test_one_network_holds_a_fraction_out(kind, fraction, watched):
 @pytest.mark.parametrize("n_rare", [1, 2, 3])
 @pytest.mark.parametrize("others", [1, 2, 5])
 def test_rare_classes(others, n_rare, n_members, watched):
-    """All count as classes; with several members all are learnt by most of them."""
+    """All count as classes; with several members all are learned by most of them."""
     y = np.digitize(X[:, 0], np.linspace(-1, 1, others - 1)) if others > 1 else X[:, 0]
     y = np.zeros(N, int) if others == 1 else y
     y[70 : 70 + n_rare] = 9

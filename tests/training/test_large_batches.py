@@ -1,9 +1,8 @@
 """Large batches, processed in parts: the same steps, in little memory."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
+from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -116,10 +115,6 @@ def test_memory_does_not_grow_with_the_batch():
         **MLP_DEFAULTS | {"batch_size": "full", "max_iter": 2, "random_state": 0}
     )
     model.fit(rows[:3000], y[:3000])
-    tracemalloc.start()
-    try:
+    with PeakMemory() as used:
         model.fit(rows, y)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 6e6
+    assert used.peak < 6e6

@@ -100,7 +100,7 @@ def test_where_no_share_counts_auto_is_a_ten_thousandth(options):
 
 @pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
 def test_auto_ends_where_a_share_of_the_held_out_loss_is_not_gained(make):
-    """The curve alone tells when, unless the penalty is dropped: a given one is not."""
+    """The curve decides when, unless the penalty is dropped; a given one never is."""
     model, number = fitted(make, **ONE), fitted(make, **ONE, tol=1e-2)
     curve, other = model.validation_loss_curve_, number.validation_loss_curve_
     n = min(len(curve), len(other))

@@ -10,8 +10,9 @@ from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._training.mini_batches import Measured, MiniBatches, Plan, TrainingState
+from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import Measured, Plan, TrainingState
 from sklearn_bp._versions import HAS_CALLBACKS
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.callbacks import Checkpoint

@@ -13,10 +13,12 @@ from scipy import sparse
 
 import sklearn_bp
 from sklearn_bp._network.batches import Data
-from sklearn_bp._network.kernel import TwoLayerNetwork, loss_and_gradient
-from sklearn_bp._network.parameters import SCALE_SPEED, TOGETHER, Parameters
-from sklearn_bp._training.mini_batches import MiniBatches, Plan, TrainingState
+from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._network.objective import loss_and_gradient
+from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
+from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
+from sklearn_bp._training.state import Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.initializers import glorot_uniform
 from sklearn_bp.losses import CLASSIFIER_LOSSES
@@ -94,7 +96,7 @@ def test_gradient_against_differences(n_members):
 
 @over_formats
 def test_scales_of_a_group_move_together_in_part(convert):
-    """Each by its own derivative and a share of the sum over its group."""
+    """Each by its own derivative and a third of the sum over its group."""
     groups = np.array([2, 0, 2, 1])
     parameters = start(n_members=2, scaled=9.0)
     plain = parameters.copy()
@@ -104,7 +106,7 @@ def test_scales_of_a_group_move_together_in_part(convert):
             step = plain.like(batch_loss_and_gradient(plain, rows)[1].copy())
             own = step.r.copy()
             for j, group in enumerate(groups):
-                step.r[j] += TOGETHER * own[groups == group].sum()
+                step.r[j] += own[groups == group].sum() / 3
             plain.flat[...] -= 0.02 * step.flat
     train(parameters, Descent(), convert(X), groups)
     assert_allclose(parameters.flat, plain.flat, rtol=1e-8, atol=1e-11)
@@ -183,7 +185,7 @@ def test_features_that_are_zero_keep_their_scale(optimizer):
 @pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("n_members", [1, 2])
 def test_switched_on_and_off(standardize, n_members):
-    """Between calls of partial_fit the network stands where it stood."""
+    """The network does not change between calls of partial_fit."""
     model = TwoLayerClassifier(
         5, standardize=standardize, n_members=n_members, random_state=0
     )
