@@ -106,7 +106,14 @@ class Writer:
         now = state.n_iter, reason
         if now != self._written:
             content = {"identity": self.identity, "state": state, "reason": reason}
-            write(self.path, content)
+            try:
+                write(self.path, content)
+            except OSError as error:
+                raise OSError(
+                    f"The checkpoint {self._told} could not be written "
+                    f"({error.strerror}). If it had been written before, it is as it "
+                    "was, and fit resumes from it once there is a place to write to."
+                ) from error
             self._written = now
 
     def _resume(self):

@@ -9,6 +9,8 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._fitting.derivatives import activations, parts
+from sklearn_bp._tables.real_targets import powers_of_two
+from sklearn_bp._tables.scaling import largest_of
 
 # Evenly spaced rows that the importances are computed from; fewer if rows are long.
 IMPORTANCE_ROWS = 64
@@ -52,7 +54,10 @@ def basis(fitted, X, sample_weight, running=False, before=None, n_iter=0):
     dict
         shape : shape of the input weights
         n : number of rows
-        mean, squares : float64, mean and sum of squared deviations of each column
+        unit : float64, a power of 2 near the largest size of each column, so that no
+            square overflows or becomes 0
+        mean, squares : float64, mean and sum of squared deviations of each column, in
+            its unit
         slopes : derivatives of the hidden units by their net inputs, (n, n_hidden)
         weights : weights of the rows, with mean 1
         running : bool
@@ -78,7 +83,7 @@ def importances(fitted, basis, n_features):
     """Importance of each of the user's columns, (n_features,); they sum to 1."""
     deviation = np.sqrt(np.maximum(basis["squares"] / basis["n"], 0))
     with np.errstate(over="ignore", invalid="ignore"):
-        changes = _mean_slopes(fitted, basis["slopes"], basis["weights"]) * deviation
+        changes = _mean_slopes(fitted, basis) * deviation
     d = len(changes)
     origins = fitted.inputs.sources(d)
     total = np.bincount(origins, changes, minlength=n_features)
@@ -117,6 +122,12 @@ def _sample(fitted, X, sample_weight):
     if sample_weight is not None:
         weights = sample_weight * (n / sample_weight.sum())
     wide = X.astype(np.float64, copy=False)  # columns may have any scale
+    if sparse.issparse(wide):
+        unit = powers_of_two(largest_of(wide)[np.newaxis], axis=0)
+        wide = wide @ sparse.diags(1 / unit)
+    else:
+        unit = powers_of_two(wide, axis=0)
+        wide = wide / unit
     mean = (weights @ wide) / n
     if sparse.issparse(wide):
         squares = weights @ wide.multiply(wide).tocsr() - n * mean**2
@@ -130,6 +141,7 @@ def _sample(fitted, X, sample_weight):
     return {
         "shape": fitted.weights.W1.shape,
         "n": n,
+        "unit": unit,
         "mean": mean,
         "squares": squares,
         "slopes": slopes,
@@ -139,27 +151,41 @@ def _sample(fitted, X, sample_weight):
 
 def _joined(before, now):
     """The basis of two parts of a stream: all moments, slopes of the last rows."""
-    n = before["n"] + now["n"]
-    apart = now["mean"] - before["mean"]
+    n, unit = before["n"] + now["n"], np.maximum(_unit(before), _unit(now))
+    (mean, squares), (mean_now, squares_now) = (
+        (b["mean"] * share, b["squares"] * share**2)
+        for b, share in ((b, _unit(b) / unit) for b in (before, now))
+    )
+    apart = mean_now - mean
     joined = now | {
         "n": n,
-        "mean": before["mean"] + apart * (now["n"] / n),
-        "squares": before["squares"]
-        + now["squares"]
-        + apart**2 * (before["n"] * now["n"] / n),
+        "unit": unit,
+        "mean": mean + apart * (now["n"] / n),
+        "squares": squares + squares_now + apart**2 * (before["n"] * now["n"] / n),
     }
     for name in ("slopes", "weights"):
         joined[name] = np.concatenate([before[name], now[name]])[-RUNNING_ROWS:]
     return joined
 
 
-def _mean_slopes(fitted, slopes, weights):
+def _unit(basis):
+    """The units of the columns; files of earlier versions have none."""
+    return basis.get("unit", np.ones_like(basis["mean"]))
+
+
+def _mean_slopes(fitted, basis):
     """Mean |derivative| of the scores by each encoded column, over rows and outputs.
 
-    It is computed in blocks, over as many pairs of a row and an output as
-    IMPORTANCE_WORK allows.
+    By a column in its unit, and of scores in a common unit, both powers of 2.  It is
+    computed in blocks, over as many pairs of a row and an output as IMPORTANCE_WORK
+    allows.
     """
     W1, _, W2, _, V = fitted.weights
+    slopes, weights = basis["slopes"], basis["weights"]
+    unit = _unit(basis).astype(W1.dtype)[:, np.newaxis]
+    W1, V = W1 * unit, None if V is None else V * unit
+    of_scores = max(powers_of_two(W) for W in (W2, V) if W is not None)
+    W2, V = W2 / of_scores, None if V is None else V / of_scores
     k = fitted.n_outputs
     n_pairs = max(FEWEST_PAIRS, min(len(slopes) * k, IMPORTANCE_WORK // W1.size))
     step = -(-len(slopes) // n_pairs)

@@ -55,9 +55,13 @@ class NewRows:
         repeats = running is not None and running.knows(digest)
         return replace(self, digest=digest, repeats=repeats)
 
-    def features(self, X, n_dense=None, columns=None):
-        """The `Running` statistics of the features, encoded by `columns`."""
-        found = of_part(X, self.shares, self.exponent, n_dense, self.n_before, columns)
+    def features(self, X, n_dense=None, columns=None, known=None):
+        """The `Running` statistics of the features, encoded by `columns`.
+
+        `known` are those of earlier rows, if the columns are the same.
+        """
+        of_weights = self.shares, self.exponent
+        found = of_part(X, *of_weights, n_dense, self.n_before, columns, known)
         if self.n_before is None and columns is not None and columns.empty:
             # Zeros stand for columns without observed values.
             unknown = np.zeros(len(found.features.low), bool)
@@ -172,7 +176,8 @@ class Inputs(NamedTuple):
             running = self.running.merged(part.running())
             return self._replace(columns=columns, running=running), X
         n_dense = _n_dense(columns, X)
-        found = part.features(X, n_dense, columns)
+        known = self.running if columns is self.columns else None
+        found = part.features(X, n_dense, columns, known)
         after = self.merged(columns, found, n_dense, X.dtype)
         if after.running.settled_at == after.running.n_rows and columns is not None:
             return after.filled(X, n_dense)

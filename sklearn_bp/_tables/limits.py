@@ -20,6 +20,10 @@ keeps all values: its limits are LARGEST times the largest distance.
 
 The quantiles ignore one wild value among 20 rows, two among 40, up to four among 100 or
 more, and from 1,280 rows on a 256th of the rows.
+
+A stream of sparse rows keeps no quantiles.  There, a value in a later part is beyond
+the limit if it exceeds LARGEST times the largest value so far, until more rows than the
+quantiles would ignore have had such values.
 """
 
 import numpy as np
@@ -109,12 +113,25 @@ def judged_columns(n_rows, largest, X, weights):
     weights = np.ones(X.shape[0]) if weights is None else weights
     of_values = np.repeat(weights, np.diff(X.indptr))[stored]
     shares = np.bincount(X.indices[stored], of_values, X.shape[1]) / weights.sum()
-    enough = shares > 0.99 * TAILS[_outermost(n_rows)]  # the quantile is not 0
+    enough = are_judged(n_rows, shares)
     columns = np.flatnonzero(enough & (largest > LARGEST * smallest))
     length = max(1, DENSE_SIZE // X.shape[0])
     for start in range(0, len(columns), length):
         some = columns[start : start + length]
         yield some, np.abs(X[:, some].toarray().T.astype(np.float64))
+
+
+def share_ignored(n_rows):
+    """The share of the rows that may be beyond the limits."""
+    return TAILS[_outermost(n_rows)]
+
+
+def are_judged(n_rows, shares):
+    """Whether sparse columns may have wild values, by the share of rows they occur in.
+
+    Otherwise the quantile is 0.
+    """
+    return shares > 0.99 * share_ignored(n_rows)
 
 
 def largest_inside(n_rows, largest, values, tails):

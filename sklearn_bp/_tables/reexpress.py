@@ -17,8 +17,14 @@ A new column, or one that had been constant, starts with weights of 0.
 
 With few rows hardly anything has been learned and widths are poorly known: two rows
 that happen to be close to each other could produce weights of any size.  Weights do not
-grow then, and columns that had been constant keep their random weights.  The same holds
-if all columns had been constant, since a network whose weights are all 0 cannot learn.
+grow then, and columns that had been constant keep their random weights.
+
+A column that becomes narrower by more than NARROWER had its width from wild values, and
+so little has been learned about the others.  If all columns had been constant or so
+wide, they keep their weights too: a network whose input weights are all 0 cannot learn,
+and neither can one whose hidden units bend far from all rows.  For the same reason the
+intercepts do not follow a centre that moves by more than NEAR widths there: the former
+value of such a column is no guide.
 """
 
 from typing import Any, NamedTuple
@@ -29,6 +35,17 @@ from sklearn_bp._network.parameters import Parameters
 
 # The number of rows that counts as few, see above.
 VERY_FEW_ROWS = 10
+
+# Limits for columns about which little has been learned, see above.
+NARROWER = 8.0
+NEAR = 2.0
+
+# If a column becomes wider by more than this, float32 cannot tell the former rows
+# apart, and weights do not grow.
+WIDER = 2.0**24
+
+# Gradients are re-expressed for ratios of widths above this one.
+SMALLEST_RATIO = 1e-12
 
 
 class Scalings(NamedTuple):
@@ -119,12 +136,18 @@ class Reexpression:
         self._centre = np.where(known & (old > 0), before.centre[origins], after.centre)
         new = after.factor
         self._ratio = np.divide(old, new, out=np.zeros_like(new), where=new > 0)
-        if few:
-            self._ratio = np.minimum(self._ratio, 1.0)
-        if few or not before.factor.any():
-            drawn = known & (old == 0)
-            self._ratio[drawn] = 1.0
-            self._centre[drawn] = before.centre[origins][drawn]
+        grows = self._ratio <= (1.0 if few else WIDER)
+        self._ratio = np.where(grows, self._ratio, np.minimum(self._ratio, 1.0))
+        constant = known & (old == 0)
+        unknown = constant | (known & (self._ratio < 1 / NARROWER))
+        drawn = constant if few else np.zeros_like(constant)
+        if not np.any(~unknown & (new > 0)):
+            drawn = unknown
+        self._ratio[drawn] = 1.0
+        former = before.centre[origins]
+        near = np.abs(after.centre - former) * new <= NEAR
+        self._centre = np.where(drawn & near, former, self._centre)
+        self._centre = np.where(drawn & ~near, after.centre, self._centre)
         self._of_units = 1.0
         grown = self._ratio[(self._ratio > 0) & known]
         if homogeneous and len(grown):
@@ -214,9 +237,9 @@ class Reexpression:
         ratios = self._ratios(old).flat
         moved = self._taken(old.like(values.astype(np.float64))).flat
         if power:
-            inverse = np.divide(
-                1.0, ratios, out=np.zeros_like(ratios), where=ratios > 0
-            )
+            # Nothing is known of gradients by columns that were so much wider.
+            known = ratios > SMALLEST_RATIO
+            inverse = np.divide(1.0, ratios, out=np.zeros_like(ratios), where=known)
             ratios = (self.growth * inverse) ** power
         limit = float(np.finfo(values.dtype).max) / 4
         return np.clip(moved * ratios, -limit, limit).astype(values.dtype)

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sklearn_bp._tables.limits import LARGEST, TAILS, judged_columns, largest_inside
+from sklearn_bp._tables.limits import (
+    FEWEST_ROWS,
+    LARGEST,
+    TAILS,
+    are_judged,
+    judged_columns,
+    largest_inside,
+    share_ignored,
+)
 from sklearn_bp._tables.scaling import Scaling, largest_of
 from sklearn_bp._tables.statistics import (
     ColumnStatistics,
@@ -55,6 +63,12 @@ class Running:
         a sparse one.
     wild : bool, default=False
         Whether such a column had values beyond the limits.
+    stored : ndarray or None
+        The number of rows in which each such column is not 0; None if they are not
+        judged.
+    beyond, nearest : ndarray or None
+        The number of rows in later parts with values beyond the limits that have not
+        been let in yet, and the smallest of these values.
     targets : TargetStatistics or None
     digests : ndarray of uint64
         Digests of the last MOST_DIGESTS parts of a stream.
@@ -68,6 +82,9 @@ class Running:
     targets: Any = None
     digests: Any = field(default_factory=lambda: NO_DIGESTS)
     wild: bool = False
+    stored: Any = None
+    beyond: Any = None
+    nearest: Any = None
 
     @classmethod
     def of_rows(cls, n_rows, exponent, digest=None):
@@ -83,18 +100,44 @@ class Running:
         """The statistics of these rows and others, with the same columns."""
         exponent = max(self.exponent, other.exponent)
         one, other = self._over(exponent), other._over(exponent)
-        largest = one.largest if other.largest is None else other.largest
-        if one.largest is not None and other.largest is not None:
-            largest = np.maximum(one.largest, other.largest)
-        return Running(
+        merged = Running(
             one.n_rows + other.n_rows,
             one.settled_at,
             exponent,
             _merged(one.features, other.features),
-            largest,
+            _of_both(np.maximum, one.largest, other.largest),
             _merged(one.targets, other.targets),
             np.append(one.digests, other.digests)[-MOST_DIGESTS:],
             one.wild or other.wild,
+        )
+        if one.largest is None or other.largest is None:
+            of = one if other.largest is None else other
+            return replace(
+                merged, stored=of.stored, beyond=of.beyond, nearest=of.nearest
+            )
+        if one.stored is None or other.stored is None:
+            return merged
+        return replace(
+            merged,
+            stored=one.stored + other.stored,
+            beyond=_of_both(np.add, one.beyond, other.beyond),
+            nearest=_of_both(np.minimum, one.nearest, other.nearest),
+        )._with_many()
+
+    def _with_many(self):
+        """A copy that lets values beyond the limits in where there are many."""
+        if self.beyond is None:
+            return self
+        n = self.n_rows
+        many = self.beyond > share_ignored(n) * n
+        many |= (self.beyond > 0) & ~are_judged(n, self.stored / n)
+        if not many.any():
+            return self
+        return replace(
+            self,
+            largest=np.where(many, self.nearest, self.largest),
+            beyond=np.where(many, 0, self.beyond),
+            nearest=np.where(many, np.inf, self.nearest),
         )
 
     def settled(self, dtype):
@@ -136,7 +179,9 @@ class Running:
         """
         if self.features is None:
             largest = np.where(origins < 0, values, self.largest[origins])
-            return replace(self, largest=largest)
+            return replace(
+                self, largest=largest, stored=None, beyond=None, nearest=None
+            )
         head = slice(n_dense)
         features = self.features.rearranged(origins[head], values[head])
         n_sparse = len(origins) - len(origins[head])
@@ -159,6 +204,8 @@ class Running:
             return True
         found = self.features
         if found is None:
+            if self.wild and not scaling.cuts:
+                return True
             return bool(np.any(self.largest * scaling.factor > FAR))
         d = len(found.low)
         centre, factor = scaling.centre[:d], scaling.factor[:d]
@@ -170,13 +217,20 @@ class Running:
         return bool(due.any())
 
 
+def _of_both(join, one, other):
+    """Two arrays joined, or the one of them that is known."""
+    if one is None or other is None:
+        return other if one is None else one
+    return join(one, other)
+
+
 def _merged(one, other):
     if one is None or other is None:
         return other if one is None else one
     return one.merged(other)
 
 
-def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
+def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None, known=None):
     """`Running` statistics of the features of rows with non-zero weight.
 
     Parameters
@@ -191,12 +245,19 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
         Number of earlier rows of the stream; None if these are all rows.
     columns : Columns, default=None
         They know where values of a stream were missing.
+    known : Running, default=None
+        The statistics of earlier rows with the same columns.
     """
     n, features, largest, wild = X.shape[0], None, None, False
+    of_stream: dict[str, Any] = {}
     if sparse.issparse(X):
         rest = X[:, n_dense:] if n_dense else X
-        largest = largest_of(rest)
-        if not n_before:  # later parts may be of another kind
+        if n_dense:  # the rest are indicators
+            largest = largest_of(rest)
+        else:
+            largest, beyond = _within(known, rest)
+            wild, of_stream = bool(beyond), {"stored": _stored(rest)} | beyond
+        if not n_before:  # later parts are judged by those before
             step = quantile_step(n, n_dense or 1)
             some = None if shares is None else shares[::step]
             largest, wild = without_wild(n, largest, rest[::step], some)
@@ -207,7 +268,41 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None):
         if columns is not None and len(columns.incomplete):
             X = columns.with_holes(X)
         features = ColumnStatistics.of_part(X, shares, n_before, with_limits=True)
-    return Running(n, n, exponent, features, largest, wild=wild)
+    return Running(n, n, exponent, features, largest, wild=wild, **of_stream)
+
+
+def _stored(X):
+    """The number of rows in which each column of a CSR is not 0."""
+    return np.bincount(X.indices[X.data != 0], minlength=X.shape[1])
+
+
+def _within(known, X):
+    """The largest absolute values of a part, up to the limits of earlier rows.
+
+    Parameters
+    ----------
+    known : Running or None
+        The statistics of the earlier rows, if there are any.
+    X : CSR of shape (n, d)
+
+    Returns
+    -------
+    largest : ndarray of shape (d,)
+    beyond : dict
+        `beyond` and `nearest` of `Running`; empty if all values are inside.
+    """
+    if known is None or known.stored is None or known.n_rows < FEWEST_ROWS:
+        return largest_of(X), {}
+    values, of_column = np.abs(X.data), known.largest[X.indices]
+    far = (values > LARGEST * of_column) & (of_column > 0)
+    if not far.any():
+        return largest_of(X), {}
+    inside = X.copy()
+    inside.data[far] = 0
+    columns, nearest = X.indices[far], np.full(X.shape[1], np.inf)
+    np.minimum.at(nearest, columns, values[far])
+    beyond = np.bincount(columns, minlength=X.shape[1])
+    return largest_of(inside), {"beyond": beyond, "nearest": nearest}
 
 
 def without_wild(n_rows, largest, X, shares):

@@ -12,6 +12,7 @@ from sklearn_bp._tables.values import (
     NUMBERS,
     NUMERIC_KINDS,
     STRINGS,
+    TIMES,
     are_large,
     as_numbers,
     checked_numbers,
@@ -19,6 +20,7 @@ from sklearn_bp._tables.values import (
     is_missing,
     is_numeric,
     kind_of,
+    readable_by_numpy,
     refuse_lazy,
     refuse_structured,
     unmasked,
@@ -98,6 +100,8 @@ def _natural_dtype(y, name):
     array = _array_of(y, name)
     if array.dtype.kind == "T":
         array = array.astype(object)
+    if array.dtype.kind in "mM" and np.isnat(array).any():
+        raise ValueError(_MISSING.format(name))
     if array.dtype != object or not array.size:
         return array
     return _of_one_kind(array, name)
@@ -105,6 +109,7 @@ def _natural_dtype(y, name):
 
 def _array_of(y, name):
     """Labels as an array; ValueError for a list whose labels numpy would change."""
+    y = readable_by_numpy(y)
     try:
         array = np.asarray(y)
     except ValueError as error:  # inhomogeneous
@@ -133,7 +138,7 @@ def _of_one_kind(array, name):
     types = set(map(type, values))
     may_miss = {t for t in types if t.__name__ in MISSING or issubclass(t, _MAY_BE_NAN)}
     if may_miss and any(is_missing(v) for v in values if type(v) in may_miss):
-        raise ValueError(f"Input {name} contains missing values (None, NaN or NA).")
+        raise ValueError(_MISSING.format(name))
     kinds = sorted(set(map(kind_of, types)))
     if kinds == [STRINGS]:
         return array
@@ -155,12 +160,17 @@ def _of_one_kind(array, name):
         raise ValueError(
             f"{name} holds both {' and '.join(found)}: make its labels all of one kind."
         )
+    to_do = "make them strings, ints or bools"
+    if kinds == [TIMES]:
+        to_do = "make them strings, or an array of numpy's datetime64 or timedelta64"
     raise ValueError(
-        f"{name} holds {kinds[0]} (such as {example(values, kinds[0])}), which cannot "
-        "be labels: make them strings, ints or bools. Unknown label type: unknown."
+        f"{name} holds objects that are {kinds[0]} (such as "
+        f"{example(values, kinds[0])}), which cannot be labels: {to_do}. Unknown label "
+        "type: unknown."
     )
 
 
+_MISSING = "Input {} contains missing values (None, NaN, NA or NaT)."
 _MAY_BE_NAN = float | np.floating | np.datetime64 | np.timedelta64
 _OF_SEQUENCES = (
     "for several labels per row pass a label indicator matrix of zeros and ones, for "
@@ -211,12 +221,17 @@ def joined_labels(found):
 def check_regression_targets(y, dtype):
     """Targets as a finite matrix of `dtype`, (n, n_outputs)."""
     y = checked_numbers(y, "y", dtype, **_ANY_SHAPE)
+    if y.ndim == 0:
+        raise ValueError(
+            "y must be an array or a list with the target of each row. Got a single "
+            f"number, {y.item()!r}, instead."
+        )
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
-    return y.reshape(len(y), -1)
+    return y[:, np.newaxis] if y.ndim == 1 else y
 
 
 def targets_for_metrics(y):
     """Targets in a form that scikit-learn's metrics accept: any that `fit` does."""
-    y = unmasked(y, "y")
+    y = readable_by_numpy(unmasked(y, "y"))
     return y if is_numeric(y) else checked_numbers(y, "y", np.float64, **_ANY_SHAPE)

@@ -80,6 +80,17 @@ def is_numeric(values):
     return dtype.kind in NUMERIC_KINDS and dtype.itemsize <= 8
 
 
+def readable_by_numpy(values):
+    """Values with 128-bit integers of polars as an array of objects; or unchanged."""
+    if not type(values).__module__.startswith("polars."):
+        return values
+    is_series = not hasattr(values, "dtypes")
+    dtypes = [values.dtype] if is_series else values.dtypes
+    if not any(str(dtype).endswith("128") for dtype in dtypes):
+        return values
+    return np.array(values.to_list() if is_series else values.rows(), dtype=object)
+
+
 def as_numbers(values):
     """Objects that are all numbers in a numeric dtype; unchanged if any lose digits."""
     numbers = np.array(values.tolist())
@@ -200,6 +211,7 @@ def checked_numbers(values, name, dtype, **shape):
     refuse_lazy(values, name)
     values = unmasked(values, name)
     refuse_structured(values, name)
+    values = readable_by_numpy(values)
     with named_errors(name):
         if not issparse(values):
             refuse_other_kinds(values, name)

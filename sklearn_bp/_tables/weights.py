@@ -59,12 +59,16 @@ def are_equal(sample_weight):
 
 
 def weights_for_metrics(sample_weight, y):
-    """Weights in a form that scikit-learn's metrics accept: any that `fit` does."""
+    """Weights in a form that scikit-learn's metrics accept: any that `fit` does.
+
+    They are divided by a power of 2, so that no sum of them overflows.
+    """
     if sample_weight is None:
         return None
     weights = as_weights(sample_weight, _num_samples(y))
     _refuse_zeros(weights)  # not all versions of scikit-learn do
-    return weights
+    _, exponent = np.frexp(np.abs(weights).max())
+    return np.ldexp(weights, -exponent)
 
 
 # Weights count as whole multiples of a unit, which is at least the largest weight over

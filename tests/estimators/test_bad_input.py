@@ -483,6 +483,40 @@ def test_score_refuses_what_fit_refuses(task):
                 model.score(X, y, weights)
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "quantile", "poisson", "log_loss"])
+@pytest.mark.parametrize("seed", range(3))
+def test_score_does_not_see_the_unit_of_the_weights(loss, seed):
+    """To the bit, from the smallest weights to those whose sum overflows."""
+    rng = np.random.default_rng(seed)
+    task = "classifier" if loss == "log_loss" else "regressor"
+    y = LABELS if task == "classifier" else np.abs(SIGNAL)
+    weights = rng.integers(1, 99, 40) / 99
+    model = make(task, loss=loss, max_iter=2).fit(X, y)
+    expected = model.score(X, y, weights)
+    for unit in 2.0 ** rng.integers(-1000, 1023, size=8):
+        assert model.score(X, y, weights * unit) == expected
+    equal = model.score(X, y)
+    for size in (5e-324, 1.7e308):
+        assert_allclose(model.score(X, y, np.full(40, size)), equal, rtol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+@over_tasks
+def test_integers_of_128_bits(task):
+    """numpy has no such dtype; polars has."""
+    codes = CODES.tolist()
+    y = codes if task == "classifier" else [code * 2**70 for code in codes]
+    wide = pl.Series(y, dtype=pl.Int128)
+    weights = pl.Series((CODES + 1).tolist(), dtype=pl.UInt128)
+    plain = make(task, max_iter=2).fit(X, y, CODES + 1)
+    for targets in (wide, pl.DataFrame({"y": wide})):
+        model = make(task, max_iter=2).fit(X, targets, weights)
+        assert_array_equal(flat(model), flat(plain))
+        assert model.score(X, targets, weights) == plain.score(X, y, CODES + 1)
+    huge = pl.Series([2**70 + code for code in CODES.tolist()], dtype=pl.Int128)
+    assert_refused(fitted("classifier"), "no numpy dtype without loss", X, huge)
+
+
 def test_score_of_targets_far_below_those_of_fit():
     """R2 is minus infinity, or nearly; no square overflows with a warning."""
     model = fitted("regressor")
@@ -552,6 +586,25 @@ def test_shapes_of_targets(task):
             assert_refused(model, says, X, wrong, error=error, method=method)
 
 
+@over_tasks
+@pytest.mark.parametrize("y", [[], np.empty(0), pd.Series([], dtype=float)])
+def test_targets_of_no_rows(task, y):
+    says = r"inconsistent numbers of samples: \[(40, 0|0, 40)\]"
+    model = fitted(task)
+    assert_refused(model, says, X, y)
+    with pytest.raises(ValueError, match=says):
+        model.score(X, y)
+
+
+@pytest.mark.parametrize("y", [3.0, np.float32(2), np.array(5), True])
+def test_targets_that_are_one_number(y):
+    says = "y must be an array or a list .* Got a single number"
+    model = fitted("regressor")
+    for method in ("fit", "partial_fit"):
+        assert_refused(model, says, X, y, method=method)
+    assert_refused(model, says, X, SIGNAL, X_val=X, y_val=y)
+
+
 def test_targets_of_a_regressor():
     words = np.array(["word"] * 40)
     for method in ("fit", "partial_fit"):
@@ -610,7 +663,21 @@ WRONG_LABELS = {
     "dates": (missing(CODES, None).astype("M8[D]").astype(object), "missing values"),
     "objects of dates": (
         (np.datetime64("2020") + CODES).astype("M8[D]").astype(object),
-        r"y holds dates or times .*datetime.date\(20.* strings",
+        r"y holds objects that are dates or times .*datetime.date\(20.* strings",
+    ),
+    "NaT": (missing(CODES, "NaT", "M8[D]"), "y contains missing values"),
+    "NaT of durations": (missing(CODES, "NaT", "m8[s]"), "y contains missing values"),
+    "days of a frame": (
+        pd.Series(missing(CODES, "NaT", "M8[ns]"), name="day"),
+        "y contains missing values",
+    ),
+    "time zones": (
+        pd.Series(CODES.astype("M8[ns]")).dt.tz_localize("UTC"),
+        "y holds objects that are dates or times .* numpy's datetime64",
+    ),
+    "periods": (
+        pd.Series(CODES.astype("M8[ns]")).dt.to_period("D"),
+        "y holds objects that are dates or times .* numpy's datetime64",
     ),
     "strings and bytes": (missing(LABELS, b"a"), "both strings .* and bytes"),
     "beyond 64 bits": (missing(CODES, 2**70), "no numpy dtype without loss"),
@@ -685,6 +752,31 @@ def test_labels_in_sequences_are_those_of_an_array_of_objects(labels, form):
     assert model.score(X, form(array)) == pytest.approx(score)
     weighted = make("classifier", class_weight=dict.fromkeys(labels, 2.0))
     assert weighted.fit(X, form(array)).classes_.tolist() == labels
+
+
+@pytest.mark.parametrize("kind", ["M8[D]", "M8[s]", "M8[ns]", "m8[h]", "m8[us]"])
+@pytest.mark.parametrize("form", [np.asarray, pd.Series, pd.Categorical])
+def test_dates_of_numpy_are_labels(kind, form):
+    """The fit is that on their codes; predictions are dates again."""
+    days = (np.arange(3) * 86_400).astype(kind)
+    y, plain = form(days[CODES]), fitted("classifier", CODES)
+    model = fitted("classifier", y)
+    assert_array_equal(flat(model), flat(plain))
+    assert model.classes_.dtype.kind == kind[0]
+    assert_array_equal(model.predict(X), model.classes_[plain.predict(X)])
+    assert_array_equal(model.classes_, days)
+    assert model.score(X, y) == plain.score(X, CODES)
+    stream, of_codes = make("classifier"), make("classifier")
+    for part in (slice(20), slice(20, 40)):
+        stream.partial_fit(X[part], y[part], classes=days)
+        of_codes.partial_fit(X[part], CODES[part], classes=range(3))
+    assert_array_equal(flat(stream), flat(of_codes))
+    weights = dict(zip(model.classes_, [1.0, 2.0, 3.0], strict=True))
+    weighted = make("classifier", class_weight=weights).fit(X, y)
+    of_codes = make("classifier", class_weight={0: 1.0, 1: 2.0, 2: 3.0}).fit(X, CODES)
+    assert_array_equal(flat(weighted), flat(of_codes))
+    for setting in ({"early_stopping": True}, {"warm_start": True}):
+        make("classifier", **setting).fit(X, y).fit(X, y)
 
 
 @pytest.mark.parametrize("seed", range(10))

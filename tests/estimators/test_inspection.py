@@ -333,6 +333,36 @@ def test_importances_of_a_stream(size):
     assert importances.sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("way", ["fit", "partial_fit", "CSR"])
+@pytest.mark.parametrize("skip_layer", [False, True])
+@pytest.mark.parametrize("kind", slow_but(["regression"], TARGETS))
+@pytest.mark.parametrize("seed", range(3))
+def test_the_units_of_columns_and_targets_have_no_say(way, skip_layer, kind, seed):
+    """Up to the ends of float64, where squares are infinite or 0."""
+    rng = np.random.RandomState(seed)
+    y = TARGETS[kind]
+    most = 490 if skip_layer else 980  # its weights are in targets per column
+    of_columns = 2.0 ** rng.randint(-most, most, size=5)
+    of_targets = 2.0 ** rng.randint(-most, most) if kind == "regression" else 1
+
+    def importances(rows, y):
+        model = make(kind, skip_layer=skip_layer)
+        if way == "CSR":
+            rows = sparse.csr_matrix(rows)
+        if way != "partial_fit":
+            return model.fit(rows, y).feature_importances_
+        for start in range(0, len(X), 35):
+            part = slice(start, start + 35)
+            known = {"classes": np.unique(y)} if is_classifier(model) else {}
+            model.partial_fit(rows[part], y[part], **known)
+            model = pickle.loads(pickle.dumps(model))
+        return model.feature_importances_
+
+    expected = importances(X, y)
+    found = importances(X * of_columns, y * of_targets)
+    assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize(("n", "n_samples"), [(799, 2), (800, 5)])
 def test_a_stream_samples_rows_in_one_call_of_four_or_in_each_of_800_rows(n, n_samples):
     rng = np.random.RandomState(0)

@@ -1,5 +1,6 @@
 """A fit that resumes from a checkpoint ends with the bits of an uninterrupted one."""
 
+import errno
 import functools
 import gc
 import json
@@ -41,7 +42,7 @@ from sklearn_bp import (
     TwoLayerRegressor,
     optimizers,
 )
-from sklearn_bp._fitting import fingerprint
+from sklearn_bp._fitting import files, fingerprint
 from sklearn_bp._fitting.checkpoint import differences
 from sklearn_bp._fitting.fingerprint import describe, of_data
 from sklearn_bp._fitting.state_files import read
@@ -137,6 +138,11 @@ CASES = {
     ),
     "blocks": (TwoLayerClassifier, {"shuffle": "blocks", "n_members": 1}, {}),
     "few rows": (TwoLayerRegressor, {}, {"X": X[:50], "y": SIGNAL[:50]}),
+    "two trainings": (
+        TwoLayerRegressor,
+        {},
+        {"X": np.tile(X, (2, 1)), "y": np.tile(SIGNAL, 2)},
+    ),
     "table": (
         TwoLayerClassifier,
         {"n_members": 2},
@@ -487,6 +493,44 @@ def test_a_place_where_nothing_can_be_written_is_told_at_the_start(place, path):
     assert str(places[place]) in str(caught.value)
     assert counter.n_epochs == 0
     assert sorted(os.listdir(path.parent)) == ["file", "loop", "somewhere"]
+
+
+@needs_callbacks
+@pytest.mark.parametrize("seed", range(6))
+def test_a_full_disk_leaves_the_last_checkpoint(seed, path, monkeypatch):
+    """At any write, before or after some bytes; the error names the checkpoint."""
+    draw = random.Random(seed)
+    call, function = draw.randint(0, 6), draw.choice(["fsync", "replace"])
+    monkeypatch.setattr(files, "os", Full(function, call))
+    model = made("adaptive").set_callbacks(Checkpoint(path))
+    with pytest.raises(OSError, match="No space left") as caught:
+        fit(model, "adaptive")
+    assert str(path) in str(caught.value)
+    monkeypatch.undo()
+    assert os.listdir(path.parent) == ([path.name] if call else [])
+    if call:
+        assert read(path)["state"].n_iter == call
+    fit(model, "adaptive")
+    assert state_of(model) == state_of(fit(made("adaptive"), "adaptive"))
+
+
+class Full:
+    """The module os, in which a call of a function finds no space on the disk."""
+
+    def __init__(self, function, call):
+        self.function, self.left = function, call
+
+    def __getattr__(self, name):
+        return self.fail_at_last if name == self.function else getattr(os, name)
+
+    def fail_at_last(self, *arguments):
+        if self.left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if not (
+            self.function == "fsync" and stat.S_ISDIR(os.fstat(*arguments).st_mode)
+        ):
+            self.left -= 1
+        return getattr(os, self.function)(*arguments)
 
 
 @needs_callbacks
@@ -977,6 +1021,7 @@ KILLED = [
     "best weights",
     "float32",
     "dropout, one cycle, skip",
+    "two trainings",
 ]
 KILLS_EACH = 4
 

@@ -339,6 +339,61 @@ def test_streams_with_wild_values(kind, size):
     assert np.abs(model.feature_limits_).max() < 100
 
 
+@pytest.mark.parametrize("unit", [1e2, 1e6, 1e30])
+@pytest.mark.parametrize("size", slow_but([10, 100], [1, 10, 30, 100, 500]))
+def test_sparse_streams_with_wild_values(size, unit):
+    """In later parts too; they change neither the scaling nor the user's rows."""
+    rng = np.random.default_rng(size)
+    rows = sparse_rows(rng, n=2000)
+    y = rows @ [1, -1, 2, 0, 0, 1]
+    clean = sparse.csr_matrix(rows)
+    for column in rows.T:
+        column[rng.integers(500, 2000, size=2)] = unit * rng.choice([-1, 1])
+    spoilt = sparse.csr_matrix(rows)
+    kept = spoilt.copy()
+    model, alone = (TwoLayerRegressor(random_state=0) for _ in range(2))
+    for _ in range(3 if size > 1 else 1):
+        for start in range(0, len(rows), size):
+            part = slice(start, start + size)
+            model.partial_fit(spoilt[part], y[part])
+            alone.partial_fit(clean[part], y[part])
+    assert model.score(clean, y) > min(0.95, alone.score(clean, y) - 0.02)
+    factors = (m._fitted.inputs.scaling.factor for m in (model, alone))
+    assert_allclose(*factors, rtol=0.02)
+    assert (spoilt != kept).nnz == 0
+
+
+@pytest.mark.parametrize("size", [1, 5, 100])
+@pytest.mark.parametrize("factor", [20, 1e6])
+def test_limits_follow_a_sparse_stream_to_another_scale(size, factor):
+    """As soon as more rows have such values than limits ignore."""
+    rng = np.random.default_rng(0)
+    rows = sparse_rows(rng, n=400, d=3)
+    rows[100:] *= factor
+    X, model = sparse.csr_matrix(rows), TwoLayerRegressor(4, random_state=0)
+    for start in range(0, 400, size):
+        part = slice(start, start + size)
+        model.partial_fit(X[part], rows[part, 0])
+        model = pickle.loads(pickle.dumps(model)) if start % 50 == 0 else model
+    low, high = model.feature_limits_
+    assert (high >= np.abs(rows).max(axis=0)).all()
+    assert (low <= -np.abs(rows).max(axis=0)).all()
+
+
+def test_rare_words_are_no_wild_values():
+    """A sparse column that few rows have is never judged, in streams as in fit."""
+    rows = np.zeros((3000, 2))
+    rows[::300, 0] = 1
+    rows[2500:2503, 0] = 40
+    rows[:, 1] = np.arange(3000) % 3
+    X, y = sparse.csr_matrix(rows), rows[:, 1]
+    stream = TwoLayerRegressor(4, random_state=0)
+    for start in range(0, 3000, 100):
+        stream.partial_fit(X[start : start + 100], y[start : start + 100])
+    whole = TwoLayerRegressor(4, random_state=0).fit(X, y)
+    assert_allclose(stream.feature_limits_, whole.feature_limits_)
+
+
 def test_limits_follow_a_stream_to_another_scale():
     rng = np.random.default_rng(0)
     model = TwoLayerRegressor(random_state=0)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from compare import outputs
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -391,6 +392,78 @@ def test_a_scaling_is_settled_again_after_a_twentieth_more_rows():
     _, scaling = first.settled(X.dtype)
     for n, due in ((104, False), (105, True)):
         assert first.merged(of_part(X[100:n], None, 0)).is_due(scaling) is due
+
+
+# name: the number of first rows, and those of them that are wild; a single first row
+# makes all columns constant.
+FIRST_ROWS = {"a wild row": (1, [0]), "a constant": (5, range(5)), "wild": (19, [3])}
+
+
+@pytest.mark.parametrize("size", slow_but([1e6], [1e4, 1e6, 1e30, 1e300]))
+@pytest.mark.parametrize("first", FIRST_ROWS)
+@pytest.mark.parametrize("n_columns", [1, 4])
+@pytest.mark.parametrize("task", ["regression", "classes"])
+def test_wild_first_rows_do_not_spoil_a_stream(task, n_columns, first, size):
+    """They make columns wide or constant, so that nothing is known of the others."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, n_columns))
+    y = np.abs(X[:, 0]) + 0.5 * X[:, -1]
+    n_first, rows = FIRST_ROWS[first]
+    spoilt = X.copy()
+    spoilt[list(rows)] = size
+    kind, options = TwoLayerRegressor, {}
+    if task == "classes":
+        kind, y, options = TwoLayerClassifier, y > 0.7, {"classes": [False, True]}
+    model = kind(random_state=0).partial_fit(spoilt[:n_first], y[:n_first], **options)
+    model.partial_fit(spoilt[n_first:60], y[n_first:60])
+    stream(model, spoilt, y, 60, 8)
+    assert model.score(X[20:], y[20:]) > 0.9
+
+
+def drawn_stream(rng, form):
+    """Parts of 1 to 120 rows in any units, with wild and missing values and levels."""
+    d, parts = rng.integers(1, 5), []
+    for _ in range(rng.integers(1, 7)):
+        n = rng.choice([1, 2, 5, 19, 20, 40, 120])
+        X = rng.normal(size=(n, d)) * 10.0 ** rng.integers(-3, 4, size=d)
+        if rng.random() < 0.3:
+            size = rng.choice([1e30, -1e150, 1e300, 1e-310, 5e-324])
+            X[rng.integers(n), rng.integers(d)] = size
+        if form == "CSR":
+            X[rng.random(X.shape) < 0.6] = 0
+            X = sparse.csr_matrix(X)
+        elif rng.random() < 0.3:
+            X[rng.random(X.shape) < 0.3] = np.nan
+        if form == "table":
+            levels = rng.choice(["a", "b", "c", None], size=n)
+            X = pd.DataFrame(X).set_axis([f"c{j}" for j in range(d)], axis=1)
+            X["level"] = pd.Categorical(levels)
+        weights = rng.integers(0, 3, size=n) * 10.0 ** rng.integers(-20, 20)
+        weights[0] = weights[0] or 1.0
+        parts.append((X, weights if rng.random() < 0.3 else None))
+    return parts
+
+
+@pytest.mark.parametrize("form", ["array", "CSR", "table"])
+@pytest.mark.parametrize("seed", slow_but(range(8), range(40)))
+def test_any_stream_has_finite_predictions(seed, form):
+    """And goes on by fit with warm_start, whatever its last rows are."""
+    rng = np.random.default_rng(seed)
+    parts, n_hidden = drawn_stream(rng, form), int(rng.integers(1, 6))
+    kind, options = TwoLayerRegressor, {}
+    if seed % 2:
+        kind, options = TwoLayerClassifier, {"classes": [0, 1, 2]}
+    model = kind(n_hidden, random_state=0, max_iter=2)
+    for X, weights in parts:
+        y = rng.normal(size=X.shape[0])
+        if options:
+            y = (np.arange(len(y)) + rng.integers(3)) % 3
+        model.partial_fit(X, y, sample_weight=weights, **options)
+        assert np.isfinite(outputs(model, X)).all()
+        assert np.isfinite(model.feature_importances_).all()
+    if not options or len(y) >= 3:
+        model.set_params(warm_start=True).fit(X, y)
+        assert np.isfinite(outputs(model, X)).all()
 
 
 @pytest.mark.parametrize("n_dense", [None, 0])
