@@ -294,9 +294,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Whether the network also sees numeric columns encoded by bins: for each bin, a
         column that grows from 0 to 1 within it. A `PiecewiseLinear` adds the bins for
         all ensemble members; None for no bins. With 'auto' a second training follows:
-        half as many networks of half the hidden units see the bins as well. Pairs of
-        them become further members, and held-out rows weight the two groups. This is
-        for `fit` on dense rows and tables in memory: for 200 rows or more, up to 128
+        half as many networks of half the hidden units see the bins as well. The columns
+        that count most in the first training have the finest bins. Pairs of these
+        networks become further members, and held-out rows weight the two groups. This
+        is for `fit` on dense rows and tables in memory: for 200 rows or more, up to 128
         columns (of a table with many categories, numeric ones) and four million encoded
         numbers, the solvers 'adam' and 'adamw', and `n_members`, `max_iter` and
         `early_stopping` left at 'auto'. `n_iter_` counts the epochs of both trainings;

@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sklearn_bp._fitting.defaults import MANY_COLUMNS
+from sklearn_bp._fitting.importances import changes_by_column
 from sklearn_bp._fitting.start import fresh_state
 from sklearn_bp._fitting.trainings import Fitting
 from sklearn_bp._network.dropout import stream_of
@@ -36,7 +37,13 @@ from sklearn_bp.optimizers import adaptive
 
 # With numeric_encoding="auto": bins per column, and networks that see them; fewest
 # rows, and most numbers that the encoded rows store.
+#
+# A classifier gives bins to columns by their importances in the first training:
+# FINE_BINS to the FINE_COLUMNS that count most, COARSE_BINS to the others.
 BINS = 8
+FINE_COLUMNS = 4
+FINE_BINS = 24
+COARSE_BINS = 6
 MOST_NETWORKS = 4
 FEWEST_ROWS = 200
 MOST_NUMBERS = 2**22
@@ -91,10 +98,8 @@ def following(fitting, training, result, constant):
     if training.state.patience.tol == 0 < fitting.recipe.tolerance:
         return None  # the best constant has no loss
     recipe, rows, targets = fitting.recipe, fitting.rows, fitting.targets
-    inputs = rows.with_bins(fitting.inputs, BINS)
-    if inputs.bins is None:
-        return None
-    if rows.n_stored + rows.n_rows * inputs.bins.n_bins > MOST_NUMBERS:
+    inputs = _with_bins(fitting, training, result)
+    if inputs is None:
         return None
     rows = rows.prepared(inputs, targets, None)
     settings = _smaller(rows.settings(inputs, fitting.settings.shape[2]))
@@ -108,6 +113,32 @@ def following(fitting, training, result, constant):
     if result.state.relaxed and not training.plan.share:
         tol *= 10
     return second.training(training.network, data, state, tol)
+
+
+def _with_bins(fitting, training, result):
+    """The inputs of the second training; None if it has none.
+
+    Regressions have BINS for each column, and so have classes whose bins by importance
+    would store too many numbers.
+    """
+    rows, inputs = fitting.rows, fitting.inputs
+    even = rows.with_bins(inputs, BINS)
+    if even.bins is None:
+        return None
+    choices = [even]
+    if fitting.targets.labelled:
+        fitted = training.finished(result).fitted
+        changes = changes_by_column(fitted, *rows.importance_rows())
+        binned = np.unique(even.bins.column)
+        n_bins = np.full(inputs.n_numeric(len(changes)), COARSE_BINS)
+        order = np.argsort(-changes[binned], kind="stable")
+        n_bins[binned[order[:FINE_COLUMNS]]] = FINE_BINS
+        choices.insert(0, rows.with_bins(inputs, n_bins))
+
+    def fits(inputs):
+        return rows.n_stored + rows.n_rows * inputs.bins.n_bins <= MOST_NUMBERS
+
+    return next(filter(fits, choices), None)
 
 
 def is_encoded(fitting):

@@ -14,6 +14,9 @@ from sklearn_bp._fitting.derivatives import activations, parts
 IMPORTANCE_ROWS = 64
 IMPORTANCE_SIZE = 2**20
 
+# Evenly spaced rows that tell how much each encoded column counts.
+ROWS_FOR_COLUMNS = 256
+
 # partial_fit takes only one epoch, so it samples one row in ROWS_PER_SAMPLE, in one
 # call in CALLS_PER_SAMPLE unless a call has many rows, and keeps the last rows.  A call
 # of 200 rows then takes 1 % longer; with a sample in each call, 3 to 5 %.
@@ -76,15 +79,30 @@ def basis(fitted, X, sample_weight, running=False, before=None, n_iter=0):
 
 def importances(fitted, basis, n_features):
     """Importance of each of the user's columns, (n_features,); they sum to 1."""
-    deviation = np.sqrt(np.maximum(basis["squares"] / basis["n"], 0))
-    with np.errstate(over="ignore", invalid="ignore"):
-        changes = _mean_slopes(fitted, basis["slopes"], basis["weights"]) * deviation
+    changes = _changes(fitted, basis)
     d = len(changes)
     origins = fitted.inputs.sources(d)
     total = np.bincount(origins, changes, minlength=n_features)
     if not np.isfinite(total).all():
         total = (~np.isfinite(total)).astype(np.float64)
     return total / (total.sum() or 1.0)
+
+
+def changes_by_column(fitted, X, sample_weight):
+    """How much scores change with each encoded column, (n_encoded,).
+
+    From more rows than `importances`: a column may count in few of them.  X and
+    `sample_weight` are as in `basis`.
+    """
+    some = _some_rows(X, sample_weight, lambda n: -(-n // ROWS_FOR_COLUMNS))
+    return _changes(fitted, _sample(fitted, *some))
+
+
+def _changes(fitted, basis):
+    """Mean |derivative| of the scores by each encoded column, times its deviation."""
+    deviation = np.sqrt(np.maximum(basis["squares"] / basis["n"], 0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _mean_slopes(fitted, basis["slopes"], basis["weights"]) * deviation
 
 
 def to_be_pickled(basis):

@@ -120,16 +120,16 @@ class Bins:
         sample_weight : ndarray of shape (n,) or None
             None of them 0.
         n_numeric : int
-        n_bins : int
+        n_bins : int or ndarray of int of shape (n_numeric,)
+            The number of bins per column.
         """
         if n_numeric == 0:
             return None
         numeric = _dense(X[:, :n_numeric])
         columns, weights = columns_for_quantiles(numeric, sample_weight)
-        levels = np.arange(1, n_bins) / n_bins
-        inner = quantiles(columns.copy(), weights, levels)
+        inner = _inner_edges(columns, weights, np.broadcast_to(n_bins, n_numeric))
         of_bins = []
-        for j, (own, found) in enumerate(zip(columns, inner.T, strict=True)):
+        for j, (own, found) in enumerate(zip(columns, inner, strict=True)):
             values, shares = _distribution(own, weights)
             e = edges(values, shares, found)
             # Two bins at least: one would repeat the column.
@@ -294,6 +294,17 @@ def edges(values, shares, inner):
     found = np.union1d(own, rest)
     enough = len(found) >= len(of_all) and _are_apart(found)
     return found if enough else of_all
+
+
+def _inner_edges(columns, weights, n_bins):
+    """For each column, the quantiles between equal shares of the rows, a list."""
+    inner: list = [None] * len(columns)
+    for n in np.unique(n_bins):
+        at = np.flatnonzero(n_bins == n)
+        found = quantiles(columns[at], weights, np.arange(1, n) / n)
+        for j, own in zip(at, found.T, strict=True):
+            inner[j] = own
+    return inner
 
 
 def _are_apart(edges):

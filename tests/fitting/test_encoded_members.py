@@ -21,6 +21,7 @@ from sklearn_bp import (
     TwoLayerRegressor,
 )
 from sklearn_bp._fitting import derivatives, encoded_members
+from sklearn_bp._fitting.importances import changes_by_column
 from sklearn_bp._fitting.state_files import read
 from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
@@ -59,9 +60,9 @@ def test_scores_are_the_weighted_mean_of_two_groups(kind, y):
     assert_allclose(mean, model._scores(X), rtol=1e-6, atol=1e-6)
     # The first eight do not see the bins.
     n_bins = len(model.encoded_feature_names_) - 4
-    assert n_bins == 24
+    assert n_bins == (24 if kind is TwoLayerRegressor else 72)
     W1 = model.coefs_[0]
-    assert W1.shape == (28, 60)
+    assert W1.shape == (4 + n_bins, 60)
     assert_array_equal(W1[4:, :48], 0)
     assert W1[4:, 48:].all(axis=0).any()
     # Without them, up to one factor, they are the fit that sees the columns alone.
@@ -202,6 +203,59 @@ def test_bins_need_all_rows_and_dense_ones():
         plain.partial_fit(X, SIGNAL)
 
 
+def bins_by_column(model):
+    """The number of bins of each column that has some, by its name, in order."""
+    names = [name for name in model.encoded_feature_names_ if "_bin" in name]
+    columns = [name.rpartition("_bin")[0] for name in names]
+    return {column: columns.count(column) for column in columns}
+
+
+def test_columns_that_count_most_have_finer_bins_in_classifiers():
+    """Whatever their order and their units; regressions have even bins."""
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(400, 9))
+    rows[:, 4] = rng.integers(0, 2, size=400)  # two values: no bins, but it counts
+    signal = 2 * (rows[:, 0] > 0) + (rows[:, 2] > 0.5) - (rows[:, 7] > -0.5)
+    signal = signal + 2 * np.abs(rows[:, 5]) + 2 * rows[:, 4]
+    labels = np.digitize(signal, np.quantile(signal, [0.3, 0.7]))
+    fine = {"a", "c", "f", "h"}
+    frame = pd.DataFrame(rows, columns=list("abcdefghi"))
+    expected = {c: 24 if c in fine else 6 for c in frame if c != "e"}
+    settings = {"hidden_layer_sizes": 16, "random_state": 0}
+    other = (frame * np.geomspace(1e-6, 1e6, 9) + 7)[list("ihgfedcba")]
+    for given in (frame, other):
+        model = TwoLayerClassifier(**settings).fit(given, labels)
+        assert bins_by_column(model) == expected
+    model = TwoLayerRegressor(**settings).fit(frame, signal)
+    assert bins_by_column(model) == dict.fromkeys(expected, 8)
+
+
+def test_bins_are_even_where_finer_ones_would_store_too_much(monkeypatch):
+    fine = TwoLayerClassifier(**SMALL).fit(X, LABELS)
+    assert set(bins_by_column(fine).values()) == {24}
+    for n_bins, most in ((24, 72), (8, 71), (8, 24)):
+        monkeypatch.setattr(encoded_members, "MOST_NUMBERS", 260 * (4 + most))
+        model = TwoLayerClassifier(**SMALL).fit(X, LABELS)
+        assert set(bins_by_column(model).values()) == {n_bins}
+    monkeypatch.setattr(encoded_members, "MOST_NUMBERS", 260 * (4 + 23))
+    assert TwoLayerClassifier(**SMALL).fit(X, LABELS).n_members_ == 8
+
+
+@over_kinds
+def test_columns_count_by_their_slopes_and_deviations(kind, y):
+    """The plain form, from all rows where there are few."""
+    rows, weights = X[:120], np.arange(120) % 3 + 1.0
+    model = kind(**SMALL, numeric_encoding=None).fit(rows, y[:120])
+    fitted = model._fitted_network()
+    for w in (np.ones(120), weights):
+        gradient = np.abs(derivatives.input_gradient(fitted, rows)).mean(axis=1)
+        slopes = np.average(gradient, axis=0, weights=w)
+        mean = np.average(rows, axis=0, weights=w)
+        deviation = np.sqrt(np.average((rows - mean) ** 2, axis=0, weights=w))
+        found = changes_by_column(fitted, rows, w)
+        assert_allclose(found, slopes * deviation, rtol=1e-6)
+
+
 def table(n_levels=3):
     """Categories, missing values, a column of two values; and the target's."""
     frame = pd.DataFrame(X, columns=list("abcd"))
@@ -226,7 +280,14 @@ def test_tables_are_encoded_too(kind, y, n_levels):
     levels = [f"e_{i:03}" for i in range(n_levels)]
     own = ["a", "b", "c", "d", "missingindicator_b", *levels]
     assert list(names[: len(own)]) == own
-    assert list(names[len(own) :]) == [f"{c}_bin{t}" for c in "abc" for t in range(8)]
+    counts = bins_by_column(model)
+    assert list(counts) == ["a", "b", "c"]
+    added = [f"{c}_bin{t}" for c, n in counts.items() for t in range(n)]
+    assert list(names[len(own) :]) == added
+    if kind is TwoLayerRegressor:
+        assert set(counts.values()) == {8}
+    else:
+        assert counts["a"] == counts["c"] == 24
     assert model.feature_importances_.shape == (5,)
     assert model.feature_importances_[:2].sum() > 0.5
     again = pickle.loads(pickle.dumps(model))
