@@ -312,7 +312,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         them become further members, and held-out rows weight the two groups. Of more
         than 32 numeric columns, those have bins that the errors of the first training
         depend on, or that have the heaviest weights. This is for `fit` on dense rows
-        and tables in memory: for 200 rows or more, up to four million encoded numbers
+        and tables in memory: for 100 rows or more, up to four million encoded numbers
         (fewer columns have bins beyond), the solvers 'adam' and 'adamw', and
         `n_members`, `max_iter` and `early_stopping` left at 'auto'. `n_iter_` counts
         the epochs of both trainings; the attributes of other 'auto' parameters are

@@ -1,4 +1,4 @@
-"""Which numeric columns the second training sees, and which of them in bins.
+"""Which numeric columns the second training sees, and which of them in how many bins.
 
 All of them if they are few.  Otherwise, bins of many columns of noise cost time and let
 the networks fit noise.  So columns have bins if the errors of the first training on its
@@ -9,6 +9,8 @@ chance allows, most columns count a little, and all have bins.
 With few rows per column, or with very many columns, fewer have bins, and the others are
 no inputs of the second training: its networks would fit noise with them, and the first
 training has learned what little they tell.
+
+In classifiers the heaviest columns have finer bins.
 """
 
 import numpy as np
@@ -19,28 +21,31 @@ from sklearn_bp._tables.column_tests import p_values
 from sklearn_bp._tables.selection import Selection
 from sklearn_bp.losses import CategoricalLogLoss
 
-# Up to this number of columns, all have bins; of more than MANY_COLUMNS, at most
-# MOST_OF_MANY; and of any number, so many that the encoded rows store no more numbers
-# than MOST_NUMBERS.
-FEW_COLUMNS = 32
+# Bins per column; and in classifiers, those of the FINE_COLUMNS heaviest, and of the
+# others.
+BINS = 8
+FINE_COLUMNS = 4
+FINE_BINS = 24
+COARSE_BINS = 6
+
+# The HEAVIEST columns have bins in any case, by whether the rows are few for the
+# columns.  So have those with a p-value below SIGNIFICANT, and all if the test of the
+# columns alone finds a larger share of them than LARGE_SHARE.
+HEAVIEST = {True: 16, False: 32}
+SIGNIFICANT = 0.1
+LARGE_SHARE = 0.2
+
+# Of more than MANY_COLUMNS, at most MOST_OF_MANY have bins; and of any number, so many
+# that the encoded rows store no more numbers than MOST_NUMBERS.
 MOST_OF_MANY = 16
 MOST_NUMBERS = 2**22
 
-# A column has bins if the p-value of a test is below SIGNIFICANT, or if its weights are
-# among the HEAVIEST, by whether the rows are few for the columns; all have if the test
-# of the columns alone finds a larger share of them than LARGE_SHARE.
-SIGNIFICANT = 0.1
-HEAVIEST = {True: 16, False: 32}
-LARGE_SHARE = 0.2
 
-
-def chosen(inputs, fitting, result):
-    """Which columns have bins, and which inputs the second training has.
+def encoded(fitting, result):
+    """The inputs of the second training.
 
     Parameters
     ----------
-    inputs : Inputs
-        With bins of all numeric columns that can have some.
     fitting : Fitting
         Of the first training.
     result : TrainingResult
@@ -49,31 +54,60 @@ def chosen(inputs, fitting, result):
     Returns
     -------
     inputs : Inputs
-        With bins of the chosen columns alone; without bins if there are none.
+        With bins, if any column has some.
     selection : Selection or None
-        None for all inputs.
+        None for all of these inputs.
+    n_binned : int
+        The number of columns that could have bins.
     """
-    bins, rows = inputs.bins, fitting.rows
-    room = _room(rows, bins)
-    if bins.n_binned <= min(FEW_COLUMNS, room):
-        return inputs, None
-    if room < 1:
-        return inputs._replace(bins=None), None
-    few_rows = rows.n_rows < ROWS_PER_COLUMN * bins.n_binned
-    few_rows = few_rows or rows.n_full > MANY_COLUMNS
-    columns = np.unique(bins.column)
-    found = _tested(fitting, result, bins)
+    rows = fitting.rows
+    inputs = rows.with_bins(fitting.inputs, BINS)
+    if inputs.bins is None:
+        return inputs, None, 0
+    columns = np.unique(inputs.bins.column)
     weights = _weights(result.parameters, columns)
+    count, chosen = _chosen(fitting, result, inputs.bins, columns, weights)
+    if not chosen.all():
+        inputs = inputs._replace(bins=inputs.bins.of_columns(columns[chosen]))
+    if fitting.targets.labelled and chosen.any():
+        order = np.argsort(-weights[chosen], kind="stable")
+        inputs = _finer(rows, inputs, columns[chosen][order])
+    bins, selection = inputs.bins, None
+    if bins is not None and not (count.all() or bins.is_sparse):
+        selection = Selection(~np.isin(np.arange(bins.n_seen), columns[~count]))
+    return inputs, selection, len(columns)
+
+
+def _chosen(fitting, result, bins, columns, weights):
+    """Which of the columns are inputs, and which have bins: two arrays of bool."""
+    rows, every = fitting.rows, np.ones(len(columns), bool)
+    room = _room(rows, bins)
+    few_rows = rows.n_rows < ROWS_PER_COLUMN * len(columns)
+    few_rows = few_rows or rows.n_full > MANY_COLUMNS
+    if len(columns) <= min(HEAVIEST[few_rows], room):
+        return every, every
+    if room < 1:
+        return every, ~every
+    found = _tested(fitting, result, bins)
     count = found.smaller < SIGNIFICANT
     count[np.argsort(-weights, kind="stable")[: HEAVIEST[few_rows]]] = True
     if np.mean(found.alone < SIGNIFICANT) > LARGE_SHARE:
         count[:] = True
     best = _in_order(found.smaller[count], weights[count])[:room]
-    bins = bins.of_columns(columns[count][best])
-    selection = None
-    if few_rows and not (count.all() or bins.is_sparse):
-        selection = Selection(~np.isin(np.arange(bins.n_seen), columns[~count]))
-    return inputs._replace(bins=bins), selection
+    chosen = np.isin(columns, columns[count][best])
+    return count if few_rows else every, chosen
+
+
+def _finer(rows, inputs, columns):
+    """The inputs with finer bins of the first of these columns, and coarser of others.
+
+    They keep their bins if the encoded rows would store too many numbers.
+    """
+    n_bins = np.zeros(inputs.n_numeric(inputs.bins.n_columns), int)
+    n_bins[columns] = COARSE_BINS
+    n_bins[columns[:FINE_COLUMNS]] = FINE_BINS
+    finer = rows.with_bins(inputs, n_bins)
+    return finer if _is_stored(rows, finer.bins) else inputs
 
 
 def has_room(rows):
@@ -84,11 +118,16 @@ def has_room(rows):
 def _room(rows, bins):
     """The number of columns that may have bins."""
     most = MOST_OF_MANY if rows.n_full > MANY_COLUMNS else bins.n_binned
-    if rows.n_stored + rows.n_rows * bins.n_bins <= MOST_NUMBERS:
+    if _is_stored(rows, bins):
         return most
     per_row = MOST_NUMBERS / rows.n_rows - rows.n_stored / rows.n_rows
     widest = np.unique(bins.column, return_counts=True)[1].max()
     return min(int(per_row / widest), most)
+
+
+def _is_stored(rows, bins):
+    """Whether the encoded rows store at most MOST_NUMBERS."""
+    return rows.n_stored + rows.n_rows * bins.n_bins <= MOST_NUMBERS
 
 
 def _tested(fitting, result, bins):

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sklearn_bp._fitting.encoded_columns import chosen, has_room
+from sklearn_bp._fitting.encoded_columns import encoded, has_room
 from sklearn_bp._fitting.start import fresh_state
 from sklearn_bp._fitting.trainings import Fitting
 from sklearn_bp._network.dropout import stream_of
@@ -35,10 +35,8 @@ from sklearn_bp._tables.rotation import on_columns
 from sklearn_bp._training.held_out import Blend, HeldOut, spawn
 from sklearn_bp.optimizers import adaptive
 
-# With numeric_encoding="auto": bins per column, networks that see them, fewest rows.
-BINS = 8
+# With numeric_encoding="auto": the number of networks that see bins.
 MOST_NETWORKS = 4
-FEWEST_ROWS = 200
 
 # Number of imaginary rows that favour the first group, besides the held-out rows.
 FIRM = 50
@@ -90,11 +88,7 @@ def following(fitting, training, result, constant):
     if training.state.patience.tol == 0 < fitting.recipe.tolerance:
         return None  # the best constant has no loss
     recipe, rows, targets = fitting.recipe, fitting.rows, fitting.targets
-    inputs = rows.with_bins(fitting.inputs, BINS)
-    if inputs.bins is None:
-        return None
-    n_binned = inputs.bins.n_binned
-    inputs, selection = chosen(inputs, fitting, result)
+    inputs, selection, n_binned = encoded(fitting, result)
     if inputs.bins is None:
         return None
     rows = rows.prepared(inputs, targets, None, selection)
@@ -129,7 +123,6 @@ def is_encoded(fitting):
         and not rows.request.has_start
         and type(fitting.validate) is HeldOut
         and len(fitting.validate.rows) > 1
-        and rows.n_rows >= FEWEST_ROWS
         and rows.encodes_numbers
         and has_room(rows)
     )

@@ -95,12 +95,17 @@ class Inputs(NamedTuple):
     def with_bins(self, X, sample_weight, n_bins):
         """The inputs with bins between the quantiles of encoded rows.
 
-        Without bins if no column has enough values.
+        `n_bins` is a number for all columns, or one for each of the first, numeric
+        ones.  Without bins if no column has enough values.
         """
-        n_numeric = X.shape[1] if self.columns is None else len(self.columns.numeric)
+        n_numeric = self.n_numeric(X.shape[1])
         if self.limits is not None:
             X = self.scaling.inside(X)
         return self._replace(bins=Bins.of(X, sample_weight, n_numeric, n_bins))
+
+    def n_numeric(self, n_encoded):
+        """The number of numeric columns, which come first among the encoded ones."""
+        return n_encoded if self.columns is None else len(self.columns.numeric)
 
     def for_network(self, X):
         """Encoded rows with the columns of bins, not scaled yet.

@@ -120,16 +120,17 @@ class Bins:
         sample_weight : ndarray of shape (n,) or None
             None of them 0.
         n_numeric : int
-        n_bins : int
+        n_bins : int or ndarray of int of shape (n_numeric,)
+            The number of bins per column, 0 for none.
         """
         if n_numeric == 0:
             return None
         numeric = _dense(X[:, :n_numeric])
         columns, weights = columns_for_quantiles(numeric, sample_weight)
-        levels = np.arange(1, n_bins) / n_bins
-        inner = quantiles(columns.copy(), weights, levels)
+        inner = _inner_edges(columns, weights, np.broadcast_to(n_bins, n_numeric))
         of_bins = []
-        for j, (own, found) in enumerate(zip(columns, inner.T, strict=True)):
+        for j, found in inner.items():
+            own = columns[j]
             values, shares = _distribution(own, weights)
             e = edges(values, shares, found)
             # Two bins at least: one would repeat the column.
@@ -304,6 +305,16 @@ def edges(values, shares, inner):
     found = np.union1d(own, rest)
     enough = len(found) >= len(of_all) and _are_apart(found)
     return found if enough else of_all
+
+
+def _inner_edges(columns, weights, n_bins):
+    """The quantiles between equal shares of the rows, {column: quantiles}, in order."""
+    inner: dict = {}
+    for n in np.unique(n_bins[n_bins > 0]):
+        at = np.flatnonzero(n_bins == n)
+        found = quantiles(columns[at], weights, np.arange(1, n) / n)
+        inner |= dict(zip(at.tolist(), found.T, strict=True))
+    return dict(sorted(inner.items()))
 
 
 def _are_apart(edges):

@@ -78,7 +78,7 @@ def test_a_column_that_counts_in_a_pair_has_bins(kind):
 
 @over_kinds
 def test_all_columns_have_bins_if_they_are_few_or_all_count(kind):
-    X, y = drawn(300, encoded_columns.FEW_COLUMNS)
+    X, y = drawn(300, encoded_columns.HEAVIEST[False])
     assert len(binned(kind(**SMALL).fit(X, target(kind, y)))) == X.shape[1]
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1500, 40))

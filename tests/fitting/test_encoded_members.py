@@ -20,7 +20,7 @@ from sklearn_bp import (
     TwoLayerClassifier,
     TwoLayerRegressor,
 )
-from sklearn_bp._fitting import derivatives, encoded_members
+from sklearn_bp._fitting import derivatives, encoded_columns, encoded_members
 from sklearn_bp._fitting.encoded_members import SecondFitting
 from sklearn_bp._fitting.state_files import read
 from sklearn_bp._fitting.trainings import Training
@@ -60,9 +60,9 @@ def test_scores_are_the_weighted_mean_of_two_groups(kind, y):
     assert_allclose(mean, model._scores(X), rtol=1e-6, atol=1e-6)
     # The first eight do not see the bins.
     n_bins = len(model.encoded_feature_names_) - 4
-    assert n_bins == 24
+    assert n_bins == (24 if kind is TwoLayerRegressor else 72)
     W1 = model.coefs_[0]
-    assert W1.shape == (28, 60)
+    assert W1.shape == (4 + n_bins, 60)
     assert_array_equal(W1[4:, :48], 0)
     assert W1[4:, 48:].all(axis=0).any()
     # Without them, up to one factor, they are the fit that sees the columns alone.
@@ -184,7 +184,7 @@ def test_where_auto_adds_no_members():
         ({"standardize": False}, X),
         ({"numeric_encoding": None}, X),
         (few, X),
-        ({}, X[:150]),
+        ({}, X[:99]),
         ({}, sparse.csr_array(X)),
         ({}, X[:, 3:]),
         ({"loss_threshold": 1e9}, X),
@@ -230,6 +230,44 @@ def test_bins_need_all_rows_and_dense_ones():
         plain.partial_fit(X, SIGNAL)
 
 
+def bins_by_column(model):
+    """The number of bins of each column that has some, by its name, in order."""
+    names = [name for name in model.encoded_feature_names_ if "_bin" in name]
+    columns = [name.rpartition("_bin")[0] for name in names]
+    return {column: columns.count(column) for column in columns}
+
+
+def test_columns_that_count_most_have_finer_bins_in_classifiers():
+    """Whatever their order and their units; regressions have even bins."""
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(400, 9))
+    rows[:, 4] = rng.integers(0, 2, size=400)  # two values: no bins, but it counts
+    signal = 2 * (rows[:, 0] > 0) + 2 * (rows[:, 2] > 0.5) - 2 * (rows[:, 7] > -0.5)
+    signal = signal + 2 * np.abs(rows[:, 5]) + 2 * rows[:, 4]
+    labels = np.digitize(signal, np.quantile(signal, [0.3, 0.7]))
+    fine = {"a", "c", "f", "h"}
+    frame = pd.DataFrame(rows, columns=list("abcdefghi"))
+    expected = {c: 24 if c in fine else 6 for c in frame if c != "e"}
+    settings = {"hidden_layer_sizes": 16, "random_state": 0}
+    other = (frame * np.geomspace(1e-6, 1e6, 9) + 7)[list("ihgfedcba")]
+    for given in (frame, other):
+        model = TwoLayerClassifier(**settings).fit(given, labels)
+        assert bins_by_column(model) == expected
+    model = TwoLayerRegressor(**settings).fit(frame, signal)
+    assert bins_by_column(model) == dict.fromkeys(expected, 8)
+
+
+def test_bins_are_even_where_finer_ones_would_store_too_much(monkeypatch):
+    fine = TwoLayerClassifier(**SMALL).fit(X, LABELS)
+    assert set(bins_by_column(fine).values()) == {24}
+    for n_bins, most in ((24, 72), (8, 71), (8, 24)):
+        monkeypatch.setattr(encoded_columns, "MOST_NUMBERS", 260 * (4 + most))
+        model = TwoLayerClassifier(**SMALL).fit(X, LABELS)
+        assert set(bins_by_column(model).values()) == {n_bins}
+    monkeypatch.setattr(encoded_columns, "MOST_NUMBERS", 260 * (4 + 7))
+    assert TwoLayerClassifier(**SMALL).fit(X, LABELS).n_members_ == 8
+
+
 def table(n_levels=3):
     """Categories, missing values, a column of two values; and the target's."""
     frame = pd.DataFrame(X, columns=list("abcd"))
@@ -254,7 +292,14 @@ def test_tables_are_encoded_too(kind, y, n_levels):
     levels = [f"e_{i:03}" for i in range(n_levels)]
     own = ["a", "b", "c", "d", "missingindicator_b", *levels]
     assert list(names[: len(own)]) == own
-    assert list(names[len(own) :]) == [f"{c}_bin{t}" for c in "abc" for t in range(8)]
+    counts = bins_by_column(model)
+    assert list(counts) == ["a", "b", "c"]
+    added = [f"{c}_bin{t}" for c, n in counts.items() for t in range(n)]
+    assert list(names[len(own) :]) == added
+    if kind is TwoLayerRegressor:
+        assert set(counts.values()) == {8}
+    else:
+        assert counts["a"] == counts["c"] == 24
     assert model.feature_importances_.shape == (5,)
     assert model.feature_importances_[:2].sum() > 0.5
     again = pickle.loads(pickle.dumps(model))

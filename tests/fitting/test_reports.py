@@ -102,7 +102,7 @@ def test_rates_are_those_of_the_epoch(capsys):
 
 def test_table_tells_where_the_penalty_is_dropped(capsys):
     settings = {"hidden_layer_sizes": 5, "batch_size": 4, "tol": 0.05}
-    settings |= {"random_state": 0, "verbose": 1000}
+    settings |= {"random_state": 0, "verbose": 1000, "numeric_encoding": None}
     model = TwoLayerRegressor(**settings).fit(X, SIGNAL)
     printed = capsys.readouterr().out
     columns, _ = table(printed)

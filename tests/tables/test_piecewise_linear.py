@@ -46,6 +46,21 @@ def test_bins_of_a_column_add_up_to_it(seed, n_bins):
 
 
 @settings(max_examples=30)
+@given(st.integers(0, 10_000), st.lists(st.integers(2, 12), min_size=7, max_size=7))
+def test_each_column_may_have_its_own_number_of_bins(seed, numbers):
+    X, weights = drawn(seed)
+    together = Bins.of(X, weights.astype(float), len(numbers), np.array(numbers))
+    for j, n_bins in enumerate(numbers):
+        alone = Bins.of(X[:, [j]], weights.astype(float), 1, n_bins)
+        own = together.column == j
+        if alone is None:
+            assert not own.any()
+            continue
+        for name in ("low", "width", "means"):
+            assert_array_equal(getattr(together, name)[own], getattr(alone, name))
+
+
+@settings(max_examples=30)
 @over_draws
 def test_columns_of_few_values_have_no_bins(seed, n_bins):
     X, _ = drawn(seed)
