@@ -10,7 +10,7 @@ With few rows per column, or with very many columns, fewer have bins, and the ot
 no inputs of the second training: its networks would fit noise with them, and the first
 training has learned what little they tell.
 
-In classifiers the heaviest columns have finer bins.
+In classifiers of enough rows, the heaviest columns have finer bins.
 """
 
 import numpy as np
@@ -21,9 +21,10 @@ from sklearn_bp._tables.column_tests import p_values
 from sklearn_bp._tables.selection import Selection
 from sklearn_bp.losses import CategoricalLogLoss
 
-# Bins per column; and in classifiers, those of the FINE_COLUMNS heaviest, and of the
-# others.
+# Bins per column; and in classifiers from FINE_ROWS rows on, those of the FINE_COLUMNS
+# heaviest, and of the others.
 BINS = 8
+FINE_ROWS = 200
 FINE_COLUMNS = 4
 FINE_BINS = 24
 COARSE_BINS = 6
@@ -69,7 +70,8 @@ def encoded(fitting, result):
     count, chosen = _chosen(fitting, result, inputs.bins, columns, weights)
     if not chosen.all():
         inputs = inputs._replace(bins=inputs.bins.of_columns(columns[chosen]))
-    if fitting.targets.labelled and chosen.any():
+    enough = fitting.targets.labelled and rows.n_rows >= FINE_ROWS
+    if enough and chosen.any():
         order = np.argsort(-weights[chosen], kind="stable")
         inputs = _finer(rows, inputs, columns[chosen][order])
     bins, selection = inputs.bins, None

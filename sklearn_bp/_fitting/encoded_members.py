@@ -9,7 +9,7 @@ scores are
 
     z = w z_first + (1 - w) z_second
 
-and the rows that both have held out choose w, as if FIRM more rows favoured w = 1.  The
+and the rows that both have held out choose w, as if some more rows favoured w = 1.  The
 result is one network of all members on the columns and their bins; the members of the
 first training have input weights of 0 for the bins.  If w = 1 is best, the result is
 the network of the first training, on the columns alone.
@@ -38,8 +38,11 @@ from sklearn_bp.optimizers import adaptive
 # With numeric_encoding="auto": the number of networks that see bins.
 MOST_NETWORKS = 4
 
-# Number of imaginary rows that favour the first group, besides the held-out rows.
+# Number of imaginary rows that favour the first group, besides the held-out rows; and for
+# classes of fewer than FIRM_BELOW rows, of which few are predicted wrongly.
 FIRM = 50
+FIRM_OF_FEW = 150
+FIRM_BELOW = 200
 
 # Candidates for the weight of the first group.
 SHARES = np.linspace(0, 1, 21)
@@ -200,7 +203,9 @@ class SecondFitting(Fitting):
         blend = Blend(self.validate, z_first, z_second)
         losses = [blend.loss(share, temperature) for share in SHARES]
         n, share = len(z_first), SHARES[np.argmin(losses)]
-        blend.share = (n * share + FIRM) / (n + FIRM)
+        few = targets.labelled and n < FIRM_BELOW
+        firm = FIRM_OF_FEW if few else FIRM
+        blend.share = (n * share + firm) / (n + firm)
         if not targets.labelled:
             targets = targets.calibrated(blend, None)
         return blend.share, unit, targets

@@ -183,10 +183,12 @@ def test_importances_of_encoded_columns():
     frame = pd.DataFrame({"size": X[:, 0], "kind": RNG.choice(list("abc"), 140)})
     frame.loc[::9, "size"] = np.nan
     y = (frame["kind"] == "b") * 10.0
-    model = TwoLayerRegressor(random_state=0).fit(frame, y)
-    assert model.coefs_[0].shape[0] == 5
-    assert model.feature_importances_.shape == (2,)
-    assert model.feature_importances_[1] > 0.8
+    for encoding, n_bins in ((None, 0), ("auto", 8)):
+        model = TwoLayerRegressor(random_state=0, numeric_encoding=encoding)
+        model.fit(frame, y)
+        assert model.coefs_[0].shape[0] == 5 + n_bins
+        assert model.feature_importances_.shape == (2,)
+        assert model.feature_importances_[1] > 0.8
     selected = SelectFromModel(TwoLayerRegressor(random_state=0)).fit(frame, y)
     assert_array_equal(selected.get_feature_names_out(), ["kind"])
 

@@ -26,6 +26,7 @@ X = RNG.normal(size=(152, 3))
 SIGNAL = np.sin(X[:, 0]) + X[:, 1] * X[:, 2]
 # Many steps an epoch and a large tol: the patience of 8 epochs is used up soon.
 QUICK = {"hidden_layer_sizes": 5, "batch_size": 4, "tol": 0.05, "random_state": 0}
+QUICK["numeric_encoding"] = None
 
 
 def fitted(estimator=TwoLayerRegressor, **options):
