@@ -38,8 +38,8 @@ from sklearn_bp.optimizers import adaptive
 # With numeric_encoding="auto": the number of networks that see bins.
 MOST_NETWORKS = 4
 
-# Number of imaginary rows that favour the first group, besides the held-out rows; and for
-# classes of fewer than FIRM_BELOW rows, of which few are predicted wrongly.
+# Number of imaginary rows that favour the first group, besides the held-out rows; and
+# for classes of fewer than FIRM_BELOW rows, of which few are predicted wrongly.
 FIRM = 50
 FIRM_OF_FEW = 150
 FIRM_BELOW = 200
