@@ -103,13 +103,15 @@ def _chosen(fitting, result, bins, columns, weights):
 def _finer(rows, inputs, columns):
     """The inputs with finer bins of the first of these columns, and coarser of others.
 
-    They keep their bins if the encoded rows would store too many numbers.
+    They keep their bins if the encoded rows would store too many numbers, or if no
+    column could have fewer bins.
     """
     n_bins = np.zeros(inputs.n_numeric(inputs.bins.n_columns), int)
     n_bins[columns] = COARSE_BINS
     n_bins[columns[:FINE_COLUMNS]] = FINE_BINS
     finer = rows.with_bins(inputs, n_bins)
-    return finer if _is_stored(rows, finer.bins) else inputs
+    known = finer.bins is not None and _is_stored(rows, finer.bins)
+    return finer if known else inputs
 
 
 def has_room(rows):

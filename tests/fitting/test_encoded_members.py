@@ -264,6 +264,11 @@ def test_bins_are_even_where_finer_ones_would_store_too_much(monkeypatch):
         monkeypatch.setattr(encoded_columns, "MOST_NUMBERS", 260 * (4 + most))
         model = TwoLayerClassifier(**SMALL).fit(X, LABELS)
         assert set(bins_by_column(model).values()) == {n_bins}
+    monkeypatch.undo()
+    with monkeypatch.context() as patch:  # or if they would be no bins
+        patch.setattr(encoded_columns, "FINE_BINS", 1)
+        model = TwoLayerClassifier(**SMALL).fit(X, LABELS)
+        assert set(bins_by_column(model).values()) == {8}
     monkeypatch.setattr(encoded_columns, "MOST_NUMBERS", 260 * (4 + 7))
     assert TwoLayerClassifier(**SMALL).fit(X, LABELS).n_members_ == 8
 
