@@ -1,7 +1,7 @@
 """Which numeric columns the second training sees, and which of them in how many bins.
 
-All of them if they are few.  Otherwise, bins of many columns of noise cost time and let
-the networks fit noise.  So columns have bins if the errors of the first training on its
+If they are few, all have bins.  Bins of many columns of noise would cost time and let
+the networks fit noise, so columns have bins if the errors of the first training on its
 held-out rows depend on them, alone or in pairs (`_tables.column_tests`), or if the
 first training gave them the largest weights.  If more columns depend on it alone than
 chance allows, most columns count a little, and all have bins.
@@ -19,7 +19,6 @@ from sklearn_bp._common.blas import one_blas_thread
 from sklearn_bp._fitting.defaults import MANY_COLUMNS, ROWS_PER_COLUMN
 from sklearn_bp._tables.column_tests import p_values
 from sklearn_bp._tables.selection import Selection
-from sklearn_bp.losses import CategoricalLogLoss
 
 # Bins per column; and in classifiers from FINE_ROWS rows on, those of the FINE_COLUMNS
 # heaviest, and of the others.
@@ -110,8 +109,8 @@ def _finer(rows, inputs, columns):
     n_bins[columns] = COARSE_BINS
     n_bins[columns[:FINE_COLUMNS]] = FINE_BINS
     finer = rows.with_bins(inputs, n_bins)
-    known = finer.bins is not None and _is_stored(rows, finer.bins)
-    return finer if known else inputs
+    fits = finer.bins is not None and _is_stored(rows, finer.bins)
+    return finer if fits else inputs
 
 
 def has_room(rows):
@@ -137,10 +136,8 @@ def _is_stored(rows, bins):
 def _tested(fitting, result, bins):
     """The `PValues` of the columns, by the errors of the first training."""
     errors = fitting.validate.errors_in_order(result.parameters)
-    loss, n_outputs = fitting.validate.network.loss, errors.shape[1]
-    n_free = n_outputs - isinstance(loss, CategoricalLogLoss)
     with one_blas_thread():  # the same bits for any number of threads
-        return p_values(fitting.rows.full_columns, bins, errors, n_free)
+        return p_values(fitting.rows.full_columns, bins, errors)
 
 
 def _weights(parameters, columns):

@@ -31,7 +31,7 @@ class PValues(NamedTuple):
         return np.minimum(self.alone, self.in_pairs)
 
 
-def p_values(X, bins, errors, n_free):
+def p_values(X, bins, errors):
     """The `PValues` of the columns that have bins, in the order of the columns.
 
     Parameters
@@ -39,18 +39,17 @@ def p_values(X, bins, errors, n_free):
     X : ndarray of shape (n, n_columns)
     bins : Bins
     errors : ndarray of shape (n, n_outputs)
-    n_free : int
-        The number of outputs whose errors determine those of the others.
 
     Notes
     -----
-    Alone: Pearson's chi-squared test of whether the means of the errors in the bins
-    differ.  In pairs: whether the errors correlate with the product of two columns,
-    each replaced by the number of its bin; the p-value of the best partner, times the
-    number of columns (Bonferroni).
+    Alone: whether the means of the errors in the bins differ; if not, n R2 of these
+    means has a chi-squared distribution.  In pairs: whether the errors correlate with
+    the product of two columns, each replaced by the number of its bin; the p-value of
+    the best partner, times the number of columns (Bonferroni).
     """
     step = -(-len(X) // MOST_ROWS)
     X, errors = X[::step], errors[::step]
+    n_free = _n_free(errors)
     errors = errors - errors.mean(axis=0)
     size = errors.std(axis=0)
     errors /= np.where(size > 0, size, 1)
@@ -68,6 +67,17 @@ def p_values(X, bins, errors, n_free):
         alone[i] = chi2.sf(statistic, n_free * max(n_filled - 1, 1))
         numbers[:, i] = _standardized(number)
     return PValues(alone, _in_pairs(numbers, errors, per_output))
+
+
+def _n_free(errors):
+    """The number of outputs whose errors determine the others.
+
+    The errors of a softmax add up to 0 in each row.
+    """
+    n_outputs = errors.shape[1]
+    sums, largest = np.abs(errors.sum(axis=1)), np.abs(errors).max()
+    dependent = n_outputs > 1 and largest > 0 and (sums <= 1e-5 * largest).all()
+    return n_outputs - bool(dependent)
 
 
 def _in_pairs(numbers, errors, per_output):

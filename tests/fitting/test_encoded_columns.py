@@ -108,14 +108,15 @@ def test_the_encoded_rows_never_store_more_numbers_than_the_limit(d, monkeypatch
     """As the limit falls, fewer columns have bins, and the best of them stay."""
     X, y = drawn(400, d)
     lengths = []
-    for most in (400 * (d + 8 * d), 400 * (d + 50), 400 * (d + 25), 400 * (d + 8)):
+    whole = 400 * 9 * d
+    for most in (whole, whole - 1, 400 * (d + 25), 400 * (d + 8)):
         monkeypatch.setattr(encoded_columns, "MOST_NUMBERS", most)
         model = TwoLayerRegressor(**SMALL).fit(X, y)
         chosen = binned(model)
         lengths.append(len(chosen))
         assert 400 * len(model.encoded_feature_names_) <= most
         assert chosen[0] in (0, 1, 2)
-    assert lengths[1:] == [min(6, d), 3, 1]
+    assert lengths == [d, d - 1, 3, 1]
     monkeypatch.setattr(encoded_columns, "MOST_NUMBERS", 400 * (d + 7))
     model = TwoLayerRegressor(**SMALL).fit(X, y)
     plain = TwoLayerRegressor(**SMALL, numeric_encoding=None).fit(X, y)

@@ -20,10 +20,10 @@ def drawn(seed, n=600, d=12):
     return rng, X
 
 
-def found_for(X, errors, n_free=None):
+def found_for(X, errors):
     errors = errors.reshape(len(X), -1)
     bins = Bins.of(X, None, X.shape[1], 8)
-    return p_values(X, bins, errors, n_free or errors.shape[1])
+    return p_values(X, bins, errors)
 
 
 @pytest.mark.parametrize("kind", ["one", "heavy", "several", "softmax"])
@@ -32,7 +32,6 @@ def test_p_values_of_noise_are_uniform(kind):
     below, n_tested = [0, 0], 0
     for seed in range(60):
         rng, X = drawn(seed)
-        n_free = None
         if kind == "one":
             errors = rng.normal(size=600)
         elif kind == "heavy":
@@ -42,8 +41,7 @@ def test_p_values_of_noise_are_uniform(kind):
         else:
             p = rng.dirichlet([1, 2, 3, 4], size=600)
             errors = p - np.eye(4)[[rng.choice(4, p=row) for row in p]]
-            n_free = 3
-        found = found_for(X, errors, n_free)
+        found = found_for(X, errors)
         below[0] += np.count_nonzero(found.alone < 0.1)
         below[1] += np.count_nonzero(found.in_pairs < 0.1)
         n_tested += X.shape[1]
@@ -105,7 +103,7 @@ def test_large_tables_are_tested_on_fewer_rows(monkeypatch):
     monkeypatch.setattr(column_tests, "MOST_ROWS", 1000)
     few = found_for(X, errors)
     bins = Bins.of(X, None, 12, 8)
-    assert_allclose(few.alone, p_values(X[::2], bins, errors[::2], 12).alone)
+    assert_allclose(few.alone, p_values(X[::2], bins, errors[::2]).alone)
     monkeypatch.setattr(column_tests, "PAIR_MULTIPLICATIONS", 1)
     fewer = found_for(X, errors)
     assert_allclose(fewer.alone, few.alone)
