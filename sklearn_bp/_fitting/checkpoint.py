@@ -41,9 +41,9 @@ def identify(run):
     name, solver = type(estimator).__name__, training.solver
     if run.request.incremental:
         raise ValueError(
-            "Checkpoint is for fit. Between calls of partial_fit the estimator itself "
-            "holds all that is needed to continue: write it to a file, for example "
-            "by pickle. set_callbacks() without arguments removes Checkpoint."
+            "Checkpoint is for fit. After a call of partial_fit the estimator itself "
+            "holds everything needed to continue: save the estimator, for example by "
+            "pickle. set_callbacks() without arguments removes Checkpoint."
         )
     if not getattr(solver, "resumes", False):
         why = getattr(
@@ -111,8 +111,8 @@ class Writer:
             except OSError as error:
                 raise OSError(
                     f"The checkpoint {self._told} could not be written "
-                    f"({error.strerror}). If it had been written before, it is as it "
-                    "was, and fit resumes from it once there is a place to write to."
+                    f"({error.strerror}). The last one, if any, is unchanged: call fit "
+                    "again to resume from it, once the file can be written."
                 ) from error
             self._written = now
 

@@ -114,7 +114,7 @@ def _parameters(flat, layout, member_weights=None):
     kinds = [type(x) for x in layout]
     known = kinds[:-1] == [int] * 4 + [bool] and kinds[-1] in (bool, float)
     if not known or min(layout[:4]) < 1 or not 0 <= layout[-1] < math.inf:
-        raise ValueError(f"{layout} is no layout.")
+        raise ValueError(f"{layout} is not a layout.")
     if flat.dtype.kind != "f" or flat.shape != (Parameters.size(*layout),):
         raise ValueError(f"{flat.shape} is not the shape of parameters {layout}.")
     if member_weights is not None and (

@@ -895,7 +895,7 @@ def test_classes_that_are_empty(classes):
 )
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_targets_that_are_dates(as_dates, method):
-    y, says = as_dates(np.arange(len(X))), "y holds dates or times: turn them into num"
+    y, says = as_dates(np.arange(len(X))), "y holds dates or times: convert them to num"
     assert_refused(make("regressor"), says, X, y, method=method)
     model = fitted("regressor")
     assert_refused(model, says, X, TASKS["regressor"][1], X_val=X, y_val=y)

@@ -343,7 +343,7 @@ def test_mlp_defaults_are_those_of_mlp():
     assert set(MLP_DEFAULTS) | {"loss", "class_weight", "temperature_scaling"} == ours
 
 
-# The plain network of reference.py, where MLP is no measure.
+# The plain network of reference.py, for what MLPClassifier lacks.
 
 OPTIMIZERS = {
     "sgd": (SGD, lambda theta: reference.sgd(theta, 0.05)),

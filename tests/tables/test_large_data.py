@@ -235,7 +235,7 @@ def test_an_iterator_serves_for_one_epoch():
     assert model.n_iter_ == 6
     with pytest.raises(ValueError, match="iterator, which can be read once"):
         model.fit_batches(iter(CHUNKS["plain"]), epochs=2)
-    with pytest.raises(ValueError, match="without `classes` it is read once more"):
+    with pytest.raises(ValueError, match="finding the `classes` needs one more pass"):
         TwoLayerClassifier().fit_batches(iter(CHUNKS["plain"]))
 
 
