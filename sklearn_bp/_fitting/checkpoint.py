@@ -213,45 +213,45 @@ def _checked(content, path):
 
 def _is_whole(state):
     """Whether all fields have the right types and agree with one another."""
-    counts = state.n_iter, state.t, state.n_steps
+    return _has_right_types(state) and _is_consistent(state)
+
+
+def _has_right_types(state):
+    patience, order, best = state.patience, state.order, state.best
     curves = (
         state.loss_curve,
         state.data_losses,
         state.validation_losses,
         state.validation_scores,
     )
-    patience, order, best = state.patience, state.order, state.best
     return (
         type(state.parameters) is Parameters
         and type(patience) is Patience
-        and all(
-            _is_number(x)
-            for x in (patience.tol, patience.n_iter_no_change, patience.best)
-        )
+        and all(map(_is_number, (patience.tol, patience.n_iter_no_change)))
+        and _is_number(patience.best)
         and type(patience.count) is int
         and isinstance(state.random_state, np.random.RandomState)
         and _is_number(state.rate)
-        and all(isinstance(n, int | np.integer) and 0 <= n < 2**63 for n in counts)
-        and state.n_iter >= 1
+        and all(map(_is_count, (state.n_iter, state.t, state.n_steps)))
         and all(
             type(curve) is list and all(type(x) is float for x in curve)
             for curve in curves
         )
-        and len(state.loss_curve) >= state.n_iter
-        and len(state.validation_losses) == len(state.validation_scores)
         and type(state.relaxed) is bool
         and type(state.optimizer) is dict
         and (state.average is None or type(state.average) is Parameters)
         and (order is None or _is_permutation(order))
-        and (best is None) == (state.best_iter is None)
-        and (
-            best is None
-            or (
-                isinstance(best, np.ndarray)
-                and isinstance(state.best_iter, int | np.integer)
-                and 1 <= state.best_iter <= state.n_iter
-            )
-        )
+        and (best is None or isinstance(best, np.ndarray))
+        and (state.best_iter is None or _is_count(state.best_iter))
+    )
+
+
+def _is_consistent(state):
+    return (
+        1 <= state.n_iter <= len(state.loss_curve)
+        and len(state.validation_losses) == len(state.validation_scores)
+        and (state.best is None) == (state.best_iter is None)
+        and (state.best is None or 1 <= state.best_iter <= state.n_iter)
     )
 
 
@@ -309,6 +309,10 @@ def _is_number(value):
     return isinstance(value, Real) and not (
         isinstance(value, int) and abs(value) >= 2**63
     )
+
+
+def _is_count(value):
+    return isinstance(value, int | np.integer) and 0 <= value < 2**63
 
 
 def _forms(values):
