@@ -11,7 +11,7 @@ from scipy.special import xlogy
 from sklearn_bp._common import onnx_forms
 from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp._common.types import Array
-from sklearn_bp.losses._base import Loss
+from sklearn_bp.losses._base import Loss, row_sum
 
 
 class Poisson(Loss):
@@ -37,7 +37,7 @@ class Poisson(Loss):
         np.subtract(p, y, out=out)
 
     def value(self, p: Array, y: Array) -> Array:
-        return (xlogy(y, y / p) - y + p).sum(axis=-1)
+        return row_sum(xlogy(y, y / p) - y + p)
 
     def bounded(self, largest: Array) -> Loss:
         return _BoundedPoisson(largest) if type(self) is Poisson else self
@@ -82,7 +82,7 @@ class Gamma(Loss):
 
     def value(self, p: Array, y: Array) -> Array:
         ratio = y / p
-        return (ratio - np.log(ratio) - 1).sum(axis=-1)
+        return row_sum(ratio - np.log(ratio) - 1)
 
     def bounded(self, largest: Array) -> Loss:
         return _BoundedGamma() if type(self) is Gamma else self
@@ -136,7 +136,7 @@ class _BoundedPoisson(Poisson):
     def value(self, p: Array, y: Array) -> Array:
         most = self.most
         linear = np.where(p > most, most * (1 + np.log(np.maximum(p / most, 1))), p)
-        return (xlogy(y, y / p) - y + linear).sum(axis=-1)
+        return row_sum(xlogy(y, y / p) - y + linear)
 
 
 class _BoundedGamma(Gamma):
@@ -157,4 +157,4 @@ class _BoundedGamma(Gamma):
         ratio, most = y / p, LARGEST_GAMMA
         log = np.log(ratio)
         linear = np.where(ratio > most, most * (1 + log - math.log(most)), ratio)
-        return (linear - log - 1).sum(axis=-1)
+        return row_sum(linear - log - 1)

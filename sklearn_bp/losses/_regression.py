@@ -14,7 +14,7 @@ from sklearn_bp._common import onnx_forms
 from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp._common.option import check_number
 from sklearn_bp._common.types import Array
-from sklearn_bp.losses._base import Loss
+from sklearn_bp.losses._base import Loss, row_mean, row_sum
 from sklearn_bp.losses._classification import (
     BinarySquaredError,
     CategoricalSquaredError,
@@ -57,7 +57,7 @@ class SquaredError(Loss):
             out /= n_outputs
 
     def value(self, p: Array, y: Array) -> Array:
-        return 0.5 * np.square(p - y).mean(axis=-1)
+        return 0.5 * row_mean(np.square(p - y))
 
     def variant(self, exclusive: bool) -> ClassLoss:
         """`CategoricalSquaredError` or `BinarySquaredError`."""
@@ -82,7 +82,7 @@ class AbsoluteError(Loss):
         out /= out.shape[-1]
 
     def value(self, p: Array, y: Array) -> Array:
-        return np.abs(p - y).mean(axis=-1)
+        return row_mean(np.abs(p - y))
 
     def constant(self, Y: Array, sample_weight: Array, margin: float) -> Array:
         return weighted_quantiles(Y, sample_weight, [0.5])[:, 0]
@@ -128,7 +128,7 @@ class Huber(Loss):
         r = np.abs(p - y)
         # r^2 / 2 up to d, from there d (r - d / 2): with c = min(r, d), c (r - c / 2).
         c = np.minimum(r, self.delta)
-        return (c * (r - 0.5 * c)).mean(axis=-1)
+        return row_mean(c * (r - 0.5 * c))
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Quantile(Loss):
     def value(self, p: Array, y: Array) -> Array:
         r = y[..., np.newaxis] - self._by_quantile(p)
         q = self.levels.astype(p.dtype)
-        return np.maximum(q * r, (q - 1) * r).mean(axis=(-2, -1))
+        return row_mean(np.maximum(q * r, (q - 1) * r), axis=(-2, -1))
 
     def best_constant(self, mean: Array, margin: float) -> Array:
         p = mean[:, np.newaxis] + np.arange(len(self.levels))
@@ -251,7 +251,8 @@ class Quantile(Loss):
     def interval_error(self, p: Array, y: Array) -> Array:
         """Distance beyond the outer quantiles (Romano, Patterson and Candes 2019)."""
         p = self._by_quantile(p)
-        return np.maximum(p[..., 0] - y, y - p[..., -1])
+        distance: Array = np.maximum(p[..., 0] - y, y - p[..., -1])
+        return distance
 
     def interval(
         self, predicted: Array, spread: Array | None, width: Array
@@ -336,7 +337,7 @@ class GaussianNLL(Loss):
     def value(self, p: Array, y: Array) -> Array:
         k = y.shape[-1]
         m, s = p[..., :k], p[..., k:]
-        return (np.log(s) + 0.5 * np.square((m - y) / s)).sum(axis=-1)
+        return row_sum(np.log(s) + 0.5 * np.square((m - y) / s))
 
     def best_constant(self, mean: Array, margin: float) -> Array:
         return np.append(mean, np.full(len(mean), _softplus_inverse(1.0)))
@@ -374,7 +375,8 @@ class GaussianNLL(Loss):
     def interval_error(self, p: Array, y: Array) -> Array:
         """In standard deviations (Lei et al. 2018, section 5.2)."""
         k = y.shape[-1]
-        return np.abs(p[..., :k] - y) / p[..., k:]
+        distance: Array = np.abs(p[..., :k] - y) / p[..., k:]
+        return distance
 
     def interval(
         self, predicted: Array, spread: Array | None, width: Array
