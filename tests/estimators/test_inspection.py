@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from slow import slow_but
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._fitting.importances import _pairs
+from sklearn_bp._fitting.importances import _pairs, basis
 from sklearn_bp.activations import ACTIVATIONS, as_activation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -212,6 +212,22 @@ def plain_importances(model, rows):
     gradient = gradient[:, np.newaxis] if gradient.ndim == 2 else gradient
     changes = np.abs(gradient).mean(axis=(0, 1)) * rows.std(axis=0)
     return changes / changes.sum()
+
+
+@pytest.mark.parametrize("scales", [(1, 1), (1, 1000), (1e-200, 1e200), (7, 1e-3)])
+def test_moments_of_two_parts_are_those_of_their_rows(scales):
+    """Whatever the sizes of their columns, each part in a unit of its own."""
+    rng = np.random.RandomState(0)
+    parts = [scale * (1 + rng.normal(size=(800, 5))) for scale in scales]
+    model = make("regression").fit(X, SIGNAL)
+    model.feature_limits_ = None
+    fitted = model._fitted_network()
+    found = basis(fitted, parts[0], None, running=True)
+    found = basis(fitted, parts[1], None, running=True, before=found)
+    rows = np.concatenate([part[::25] for part in parts]) / found["unit"]
+    assert found["n"] == len(rows)
+    assert_allclose(found["mean"], rows.mean(axis=0), rtol=1e-12)
+    assert_allclose(found["squares"], len(rows) * rows.var(axis=0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("block", [2**18, 50, 1])

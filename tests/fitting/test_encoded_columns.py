@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._fitting import encoded_columns
 from sklearn_bp._fitting.state_files import read
+from sklearn_bp._tables.column_tests import PValues
 from sklearn_bp.callbacks import Checkpoint
 
 IGNORED = f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -153,3 +154,22 @@ def test_a_fit_that_is_broken_off_chooses_the_same_columns(kind, tmp_path):
     assert_array_equal(binned(model), binned(unbroken))
     for known, found in zip(unbroken.coefs_, model.coefs_, strict=True):
         assert_array_equal(found, known)
+
+
+@pytest.mark.parametrize(("n_found", "all_have_bins"), [(12, False), (13, True)])
+def test_all_have_bins_if_errors_depend_on_more_than_a_fifth(
+    n_found, all_have_bins, monkeypatch
+):
+    """Of 60 columns alone: chance allows a tenth."""
+    X, y = drawn(600, 60)
+    alone = np.where(np.arange(60) < n_found, 0.05, 0.5)
+    found = PValues(alone, np.ones(60))
+    monkeypatch.setattr(encoded_columns, "p_values", lambda *_: found)
+    chosen = binned(TwoLayerRegressor(**SMALL).fit(X, y))
+    assert (len(chosen) == 60) == all_have_bins
+
+
+def test_room_goes_to_the_best_by_either_measure_in_turn():
+    """The smallest p-value first, then the largest weight, and so on."""
+    p, weights = np.array([0.3, 0.1, 0.2, 0.9]), np.array([1.0, 2.0, 3.0, 4.0])
+    assert_array_equal(encoded_columns._in_order(p, weights), [1, 3, 2, 0])

@@ -112,6 +112,9 @@ def test_weights_of_rows():
     hundredth, less = np.array([0.01, 1.0]), np.array([1 / 101, 1.0])
     assert_array_equal(in_rows(hundredth, np.inf), [1, 100])
     assert_allclose(in_rows(less, np.inf), less / less.mean(), rtol=1e-12)
+    two_and_three = np.array([2.0, 3.0])  # are two and three rows of fewer than six
+    assert_array_equal(in_rows(two_and_three, 6), [2, 3])
+    assert_allclose(in_rows(two_and_three, 5), [0.8, 1.2], rtol=1e-12)
     nearly = np.array([1, 2 + 1e-6])  # as rounding leaves them
     assert_array_equal(in_rows(nearly, 100), [1, 2])
     far = np.array([1, 2 + 4e-6])

@@ -421,6 +421,16 @@ def test_statistics_do_not_depend_on_the_unit_of_weights(scale):
     assert_allclose(statistics(ours), statistics(theirs), rtol=1e-13)
 
 
+def test_scores_of_no_target_are_known_if_all_targets_vary():
+    """They have the scale 1 then, and otherwise 0, as constant targets have."""
+    of_scores = np.array([0, -1, 1, -1])
+    scaling = Scaling(np.array([3.0, 4.0]), np.array([0.5, 2.0]))
+    assert_array_equal(scaling.of_scores(of_scores).factor, [0.5, 1, 2, 1])
+    assert_array_equal(scaling.of_scores(of_scores).centre, [3, 0, 4, 0])
+    scaling = Scaling(np.array([3.0, 4.0]), np.array([0.5, 0.0]))
+    assert_array_equal(scaling.of_scores(of_scores).factor, [0.5, 0, 0, 0])
+
+
 def test_robust_statistics_of_targets():
     """Median 0, and the quartiles of the standard normal distribution, -+0.6745."""
     y = np.exp(np.random.default_rng(0).normal(size=(4001, 2)) * [1, 0.1]) * [1, 1e9]

@@ -56,6 +56,9 @@ def test_coordinates_are_a_rotation_of_the_scaled_rows(kind, weighted):
     V = S.T @ rotation.A
     assert Z.shape[1] == np.linalg.matrix_rank(S)
     np.testing.assert_allclose(V.T @ V, np.eye(V.shape[1]), atol=1e-5)
+    # The largest weight of a component is positive, whatever LAPACK's sign.
+    U = rotation.A if weights is None else rotation.A / np.sqrt(weights)[:, np.newaxis]
+    assert (U[np.abs(U).argmax(axis=0), np.arange(U.shape[1])] > 0).all()
     # All distances and angles are kept.
     np.testing.assert_allclose(Z @ Z.T, rotation.factor**2 * S @ S.T, atol=1e-6)
     mean_square = np.average(np.square(Z).mean(axis=1), weights=weights)
