@@ -209,6 +209,30 @@ def test_choices_are_documented(estimator, losses):
         assert ast.literal_eval(names) == set(table)
 
 
+# The parameters and attributes that the two classes describe in other words, because
+# they differ.  All others are written twice, since editors show docstrings as they
+# stand in the file, and are held to be the same.
+DIFFERENT = {
+    *("loss", "alpha", "learning_rate_init", "max_iter", "scaling_layer", "dropout"),
+    *("early_stopping", "n_iter_no_change", "tol", "standardize", "numeric_encoding"),
+    "n_outputs_",
+}
+
+
+def described(documented):
+    """The entries of a class docstring, {name: lines}."""
+    doc = inspect.cleandoc(documented.__doc__)
+    entries = re.split(r"\n(?=\S)", doc)
+    return {e.split(" : ")[0]: e.rstrip() for e in entries if " : " in e.split("\n")[0]}
+
+
+def test_shared_parameters_are_described_in_the_same_words():
+    ours, other = described(TwoLayerClassifier), described(TwoLayerRegressor)
+    shared = ours.keys() & other.keys() - {"y"}
+    assert len(shared) > 50
+    assert {name for name in shared if ours[name] != other[name]} == DIFFERENT
+
+
 @over_estimators
 def test_attributes_are_documented(estimator):
     names = {name for name, _ in section(estimator, "Attributes")}
