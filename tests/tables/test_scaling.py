@@ -465,7 +465,7 @@ def test_many_rows_are_sampled():
     assert_allclose(statistics(scaling).ravel(), [4 + 2 / n, 0.5], rtol=1e-12)
 
 
-# Folding.
+# Weights that absorb the scaling.
 
 
 def random_network(rng, d=4, h=7, k=3):
