@@ -53,7 +53,7 @@ OF_OTHERS = "ignore::PendingDeprecationWarning:shap"
 @pytest.mark.filterwarnings(OF_OTHERS)
 @pytest.mark.parametrize("page", slow_but(PAGES[:1], PAGES), ids=lambda page: page.name)
 def test_python_blocks_hold(page):
-    # Blocks go on from each other. A text block that follows at once is their output.
+    # Blocks continue each other. A text block that follows at once is their output.
     text = page.read_text(encoding="utf-8")
     names = {}
     pattern = r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?"
@@ -130,7 +130,7 @@ def test_tables_of_parts_are_of_today():
     assert maker["filled"](page) == page, "Run python docs/parts_tables.py."
 
 
-def test_new_parameters_are_told():
+def test_new_parameters_are_in_the_changelog():
     # The table of new parameters is the difference of the signatures, and a value of an
     # old one.
     def parameters(cls):

@@ -324,7 +324,7 @@ def test_modules_are_all_that_are_public():
 
 
 def test_import_is_light_and_modules_are_attributes():
-    """After nothing but the import of the package, and in its dir()."""
+    """After only the import of the package, and in its dir()."""
     names = [n for n in MODULES if all(map(find_spec, NEEDS.get(n, ())))]
     # scikit-learn takes pandas in if it finds it; we bring nothing more.
     code = f"""
@@ -342,7 +342,7 @@ for name in {names}:
     assert python(code) == ["sklearn_bp", *(f"sklearn_bp.{name}" for name in names)]
 
 
-def test_other_names_are_no_attributes():
+def test_other_names_are_not_attributes():
     for name in ("nonsense", "_dask", "__wrapped__"):
         assert not hasattr(sklearn_bp, name)
     with pytest.raises(
@@ -353,7 +353,7 @@ def test_other_names_are_no_attributes():
 
 
 @pytest.mark.parametrize("absent", list(zip(*NEEDS.values(), strict=True)))
-def test_without_its_packages_a_module_tells_what_to_install(absent):
+def test_without_its_packages_a_module_says_what_to_install(absent):
     """Without the first of the two that it needs, or without the second."""
     code = f"""
 import inspect, sklearn_bp
@@ -387,7 +387,7 @@ def texts():
     yield ROOT / "README.md", (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_hints_name_what_pip_can_install():
+def test_hints_name_packages_that_pip_can_install():
     """The distribution, with extras that there are, in quotes that shells need."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")

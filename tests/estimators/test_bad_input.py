@@ -84,7 +84,7 @@ def assert_refused(model, match, *args, error=ValueError, method="fit", **kwargs
 A_FLOAT = "must be a float in the range"
 AN_INT = "must be an int in the range"
 A_BOOL = "must be True or False"
-# name: [(value, error, what the message says of the range), ...]
+# name: [(value, error, the range in the message), ...]
 PARAMETERS = {
     "hidden_layer_sizes": [
         (0, ValueError, "must be > 0, got"),
@@ -278,7 +278,7 @@ def test_parameters(task, name, value, error, says):
 def test_numpy_numbers_are_numbers(kind):
     plain = fitted("classifier", alpha=0.5, momentum=0.5, solver="sgd")
     options = {"alpha": kind(0.5), "momentum": kind(0.5), "solver": "sgd"}
-    # A float32 may draw what is computed with it down to its own precision.
+    # A float32 may reduce results to its own precision.
     assert_allclose(flat(fitted("classifier", **options)), flat(plain), rtol=1e-5)
     model = fitted(
         "classifier",
@@ -1092,7 +1092,7 @@ def test_interrupted_between_epochs(task, solver, options, n_epochs, monkeypatch
 @over_tasks
 @over_solvers
 @pytest.mark.parametrize("n_calls", range(4, 13))
-def test_interrupted_within_an_epoch(task, solver, n_calls, monkeypatch):
+def test_interrupted_in_the_middle_of_an_epoch(task, solver, n_calls, monkeypatch):
     """An epoch of sgd and adam has four batches, one of lbfgs one or more.
 
     A custom activation interrupts, so everything runs in Python.

@@ -152,7 +152,7 @@ def test_gradient_beyond_the_dtype_is_infinite(dtype, unit):
     assert_allclose(gradient, expected, rtol=1e-3)
 
 
-def test_importances_find_what_matters():
+def test_importances_find_the_relevant_columns():
     """For any scale and any target; a constant has none, and they sum to 1."""
     rng = np.random.RandomState(1)
     rows = rng.normal(size=(600, 5)) * [1, 1e3, 1e-3, 1, 1]
@@ -241,7 +241,7 @@ def test_importances_are_those_of_the_definition(kind, skip_layer, block, monkey
 
 
 @pytest.mark.parametrize("n_pairs", [16, 64, 200])
-def test_with_many_outputs_some_tell_for_all(n_pairs, monkeypatch):
+def test_with_many_outputs_some_stand_for_all(n_pairs, monkeypatch):
     """Each row is measured at some outputs, and all rows together at most of them."""
     rng = np.random.RandomState(0)
     rows = rng.normal(size=(300, 5)) * [1, 2, 0.5, 1, 1]
@@ -355,7 +355,7 @@ def test_importances_of_a_stream(size):
 @pytest.mark.parametrize("skip_layer", [False, True])
 @pytest.mark.parametrize("kind", slow_but(["regression"], TARGETS))
 @pytest.mark.parametrize("seed", range(3))
-def test_the_units_of_columns_and_targets_have_no_say(way, skip_layer, kind, seed):
+def test_the_units_of_columns_and_targets_do_not_matter(way, skip_layer, kind, seed):
     """Up to the ends of float64, where squares are infinite or 0."""
     rng = np.random.RandomState(seed)
     y = TARGETS[kind]
@@ -391,7 +391,7 @@ def test_a_stream_samples_rows_in_one_call_of_four_or_in_each_of_800_rows(n, n_s
     assert model._importance_basis["n"] == n_samples * 32  # every 25th row
 
 
-def test_rows_of_weight_zero_have_no_say():
+def test_rows_of_weight_zero_do_not_count():
     weights = np.r_[np.ones(100), np.zeros(40)]
     y = TARGETS["regression"]
     far = X.copy()
@@ -403,7 +403,7 @@ def test_rows_of_weight_zero_have_no_say():
 
 
 @pytest.mark.parametrize("name", ["transform", "input_gradient"])
-def test_only_once_fitted(name):
+def test_it_needs_a_fit(name):
     with pytest.raises(NotFittedError):
         getattr(TwoLayerClassifier(), name)(X)
     with pytest.raises(NotFittedError):

@@ -141,7 +141,7 @@ def test_steps_among_columns_of_noise_are_learned_however_many(kind):
 
 @needs_callbacks
 @over_kinds
-def test_a_fit_that_is_broken_off_chooses_the_same_columns(kind, tmp_path):
+def test_an_interrupted_fit_chooses_the_same_columns(kind, tmp_path):
     X, y = drawn(300, 30)
     y = target(kind, y)
     unbroken = kind(**SMALL).fit(X, y)

@@ -293,7 +293,7 @@ def problems(draw):
         "tol": draw(st.sampled_from([0.0, 1e-4, 1e-2])),
     }
     if solver != "lbfgs":
-        # MLP's weights mean what they say in full batches only, and its split is
+        # MLP weights rows correctly only in full batches, and its split is
         # stratified for two classes only.
         size = "auto" if weighted else draw(st.integers(1, 40))
         options |= {

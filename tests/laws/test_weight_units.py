@@ -51,7 +51,7 @@ def test_equal_weights_are_none(name, make, solver, n):
 
 
 @pytest.mark.parametrize("make", BOTH)
-def test_equal_weights_are_none_where_training_goes_on(make):
+def test_equal_weights_are_none_where_training_continues(make):
     y = TARGETS[make]
     classes = {"classes": [0, 1]} if make is TwoLayerClassifier else {}
     models = [make(warm_start=True, **QUICK) for _ in range(2)]

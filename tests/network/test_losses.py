@@ -386,7 +386,7 @@ def test_partial_fits_are_one_fit(name, standardize):
     assert len(again.loss_curve_) == 8
 
 
-def test_going_on_with_other_targets_is_refused():
+def test_continuing_with_other_targets_is_refused():
     two = np.column_stack([Y, Y])
     model = TwoLayerRegressor(5, max_iter=2, warm_start=True).fit(X, two)
     with pytest.raises(ValueError, match=r"y has 1 columns, but .* trained on 2"):
@@ -428,7 +428,7 @@ def test_grids_reach_into_losses():
     assert "quantile=(0.2, 0.8)" in repr(again)
 
 
-# Names, objects, and what is neither.
+# Names, objects, and other values.
 
 
 @pytest.mark.parametrize("name", REGRESSOR_LOSSES)
@@ -465,7 +465,7 @@ class Own:
         out /= out.shape[-1]
 
 
-def test_a_loss_of_ones_own():
+def test_a_users_loss():
     settings = {"max_iter": 5, "random_state": 0, "standardize": False}
     y = np.column_stack([Y, -Y])
     named = plain.TwoLayerRegressor(5, **settings).fit(X, y)
@@ -487,7 +487,7 @@ def test_quantiles_are_checked(quantile):
         losses.Quantile(quantile)
 
 
-def test_what_is_no_loss_is_refused():
+def test_other_objects_than_losses_are_refused():
     for bad in (None, 3, losses.Huber, len):
         with pytest.raises(
             TypeError, match=r"'loss' parameter.*backward\(\) and value"
@@ -506,7 +506,7 @@ def test_what_is_no_loss_is_refused():
         losses.LogLoss(1.0)
 
 
-def test_gamma_wants_targets_above_zero():
+def test_gamma_needs_targets_above_zero():
     for bad in (0.0, -1.0):
         with pytest.raises(ValueError, match=r"loss='gamma' needs y > 0.*poisson"):
             TwoLayerRegressor(loss="gamma").fit(X, np.r_[Y[:-1], bad])

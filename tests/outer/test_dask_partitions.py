@@ -195,7 +195,9 @@ def test_losses_start_at_their_best_constant(loss):
 
 @pytest.mark.parametrize("n_members", [1, 8])
 @pytest.mark.parametrize("early_stopping", ["auto", True])
-def test_rows_held_out_tell_what_the_plain_ones_do(early_stopping, n_members):
+def test_held_out_rows_measure_about_the_same_as_the_plain_ones(
+    early_stopping, n_members
+):
     """Other rows, drawn in another way: losses agree to a few percent."""
     settings = {"early_stopping": early_stopping, "n_members": n_members}
     settings |= {"batch_size": 64, "max_iter": 25, "random_state": 0, "alpha": 0.0}
@@ -210,8 +212,8 @@ def test_rows_held_out_tell_what_the_plain_ones_do(early_stopping, n_members):
     assert abs(accuracy - plain.score(X, LABELS)) < 0.03
 
 
-def test_each_row_is_learned_once_an_epoch():
-    """The mean gradient of an epoch of plain steps is that of all rows."""
+def test_each_row_is_learned_once_per_epoch():
+    """The mean gradient over an epoch of plain steps is that of all rows."""
     settings = {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 1e-13}
     settings |= {"early_stopping": False, "average": False, "alpha": 0.0}
     settings |= {"max_iter": 1, "random_state": 0, "standardize": False}
@@ -237,7 +239,7 @@ def test_each_row_is_learned_once_an_epoch():
         ({"dropout": 0.5, "solver": "lbfgs"}, "needs a fixed loss"),
     ],
 )
-def test_what_cannot_be_done(settings, message):
+def test_unsupported_requests_are_refused(settings, message):
     model = dask.TwoLayerClassifier(**settings)
     with pytest.raises(ValueError, match=message):
         fitted(model, X, LABELS, (300, 400))

@@ -247,7 +247,7 @@ def as_inputs(frame):
 
 @pytest.mark.parametrize("categorical", ["from_dtype", ["town", "kind", "count"]])
 @pytest.mark.parametrize("last", [TwoLayerClassifier, TwoLayerRegressor])
-def test_tables_have_an_input_a_column(last, categorical):
+def test_tables_have_one_input_per_column(last, categorical):
     """Strings among them; a level that training has not seen; missing ones."""
     y = CLASSES["names"] if is_classifier(last()) else SIGNAL
     model = last(**BRIEF, categorical_features=categorical).fit(MIXED, y)
@@ -267,7 +267,7 @@ def test_tables_have_an_input_a_column(last, categorical):
     else:
         assert_allclose(results[0][:, 0], model.predict(later), rtol=1e-12, atol=1e-12)
     p = model.predict(MIXED.assign(town=np.where(MIXED["town"] == "", "x", "Bonn")))
-    assert len(np.unique(p)) > 1  # the columns do tell
+    assert len(np.unique(p)) > 1  # the columns do matter
 
 
 def test_inputs_of_several_columns():
@@ -429,7 +429,7 @@ def fitted_with(activation):
 
 
 @pytest.mark.parametrize("own", [CubeWithForm, BareCubeWithForm])
-def test_an_activation_of_ones_own_brings_its_form(own):
+def test_a_users_activation_has_its_own_form(own):
     assert_same(fitted_with(own()), X)
 
 
@@ -469,7 +469,7 @@ class Bare:
     value, backward = SquaredError.value, SquaredError.backward
 
 
-def test_losses_of_ones_own():
+def test_users_losses():
     for loss in (HalfScoresWithForm(), Bare()):
         assert_same(TwoLayerRegressor(loss=loss, **BRIEF).fit(X, SIGNAL), X)
     model = TwoLayerRegressor(loss=HalfScores(), **BRIEF).fit(X, SIGNAL)
@@ -487,7 +487,7 @@ def test_predictions_of_targets_that_float32_cannot_hold(standardize):
     assert_allclose(p, model.predict(rows), rtol=1e-6)
 
 
-def test_labels_that_onnx_lacks():
+def test_labels_that_onnx_lacks_are_refused():
     dates = np.where(
         SIGNAL > 0, np.datetime64("2020-01-01"), np.datetime64("2021-01-01")
     )

@@ -248,7 +248,7 @@ def test_rows_for_early_stopping_take_labels_in_any_form(metric, given):
 @pytest.mark.parametrize(
     "labels", [CODES, BINARY.astype(bool), CODES.astype(float)], ids=["i", "b", "f"]
 )
-def test_objects_are_validated_as_what_they_hold(labels):
+def test_objects_are_validated_by_their_values(labels):
     """But in other folds: scikit-learn does not stratify by such objects."""
     folds = KFold(3)
     plain = cross_val_score(classifier(max_iter=20), X, labels, cv=folds)
@@ -706,7 +706,7 @@ def test_kinds_of_sample_weights(kind, solver):
         np.repeat(WEIGHTS, 2)[::2],
     ):
         assert_equal_models(make(solver=solver).fit(X, y, sample_weight=weights), plain)
-    # A single number weighs all rows alike: the penalty alone can tell.
+    # A single number weights all rows alike: only the penalty could change.
     for number in (3, 3.0, np.float32(3)):
         alike = make(solver=solver, alpha=0.3).fit(X, y, number)
         without = make(solver=solver, alpha=0.1).fit(X, y)
@@ -864,8 +864,8 @@ def test_starts_are_drawn_layer_by_layer(init, activation):
 
 
 @over_solvers
-def test_zeros_stay_alike(solver):
-    """Hidden units that start equal have equal gradients for ever."""
+def test_units_that_start_at_zero_stay_equal(solver):
+    """Hidden units that start equal always have equal gradients."""
     assert not any(a.any() for a in start_of("zeros", (50, 5, 3)))
     model = classifier(
         init="zeros", solver=solver, activation="logistic", max_iter=50

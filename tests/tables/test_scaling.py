@@ -383,7 +383,7 @@ def test_nothing_ends_far_away(n, dtype):
     scaled = Scaling.of_features(rows)(rows)
     assert scaled.dtype == dtype
     assert np.max(np.abs(scaled)) <= LARGEST * (1 + 1e-6)
-    # and what is no outlier has a width of about one
+    # and columns without outliers have a width of about one
     assert_allclose(scaled.max(axis=0) - scaled.min(axis=0) > 0.9, scaled.any(axis=0))
 
 
@@ -835,7 +835,7 @@ def test_calls_of_few_and_of_many_rows(first, second, solver):
 @pytest.mark.parametrize("average", [True, False])
 @over_solvers
 @over_sizes
-def test_warm_start_goes_on(n, solver, average):
+def test_warm_start_continues(n, solver, average):
     """The loss starts where the first fit would have continued."""
     options = SOLVERS[solver] | {
         "n_members": 1,
@@ -879,7 +879,7 @@ def objective(model, X, y):
 
 @over_solvers
 @over_sizes
-def test_members_go_on_too(n, solver):
+def test_members_continue_too(n, solver):
     options = SOLVERS[solver] | {
         "early_stopping": False,
         "average": False,

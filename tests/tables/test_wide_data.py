@@ -22,7 +22,7 @@ KINDS = ["dense", "float32", "integers", "csr", "constant columns", "repeated ro
 
 
 def wide(kind="dense", n=40, d=400, seed=0):
-    """Rows of a few factors and noise, and classes that tell of the factors."""
+    """Rows of a few factors and noise, and classes that depend on the factors."""
     rng = np.random.default_rng(seed)
     F = rng.normal(size=(n, 3))
     X = 3 + F @ rng.normal(size=(3, d)) + 0.5 * rng.normal(size=(n, d))
@@ -147,7 +147,7 @@ def test_rows_out_of_the_span_count_by_their_part_in_it(Estimator):
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("Estimator", [TwoLayerClassifier, TwoLayerRegressor])
-def test_partial_fit_and_warm_start_go_on_from_the_fit(Estimator, kind):
+def test_partial_fit_and_warm_start_continue_from_the_fit(Estimator, kind):
     X, y = wide(kind, 105, 600)
     settings = {"n_members": 2, "max_iter": 60, "random_state": 0}
     model = Estimator(16, warm_start=True, **settings).fit(X, y)

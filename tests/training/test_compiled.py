@@ -565,7 +565,7 @@ def test_functions_are_right_to_the_last_places(activation, dtype, monkeypatch):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 @pytest.mark.parametrize("task", TASKS)
-def test_what_is_not_finite_is_told(task, value, dtype, monkeypatch):
+def test_infinite_values_are_an_error(task, value, dtype, monkeypatch):
     def spoilt(X):
         with np.errstate(over="ignore"):
             X[7, 2] = value
@@ -577,7 +577,7 @@ def test_what_is_not_finite_is_told(task, value, dtype, monkeypatch):
             trained(engine, monkeypatch, task, optimizer="sgd", **options)
 
 
-def test_nan_everywhere_is_told(monkeypatch):
+def test_nan_everywhere_is_an_error(monkeypatch):
     with pytest.raises(DivergenceError):
         trained("compiled", monkeypatch, change=lambda X: X * np.nan, n_members=3)
 
@@ -610,14 +610,14 @@ def fitted_on(engine, monkeypatch, **options):
     ],
     ids=str,
 )
-def test_what_is_not_covered_runs_the_loop(options, monkeypatch):
+def test_fits_that_are_not_covered_run_the_loop(options, monkeypatch):
     fits = [fitted_on(engine, monkeypatch, **options) for engine in library.CHOICES]
     for model in fits:
         assert model.engine_ == "python"
         assert_array_equal(model.coefs_[0], fits[0].coefs_[0])
 
 
-def test_a_class_of_ones_own_runs_the_loop(monkeypatch):
+def test_users_classes_run_the_loop(monkeypatch):
     class Half(type(ACTIVATIONS["relu"])):
         def forward(self, z):
             super().forward(z)
@@ -634,7 +634,7 @@ def test_sizes_beyond_c_ints_run_the_loop(monkeypatch):
     assert (few.engine_, many.engine_) == ("compiled", "python")
 
 
-def test_stored_numbers_beyond_c_ints_are_no_matter(monkeypatch):
+def test_stored_numbers_may_exceed_c_ints(monkeypatch):
     """Products of stored numbers count columns, others all numbers of a batch."""
     monkeypatch.setattr(_compiled, "MOST", 100)
     monkeypatch.setenv("SKLEARN_BP_ENGINE", "auto")
@@ -819,7 +819,7 @@ def test_as_many_threads_as_blas_may_use():
     assert threads.Team(1).size == 1
 
 
-def test_what_a_helper_raises_is_raised(shared):
+def test_errors_of_helpers_are_raised(shared):
     shared(3)
 
     def work(first, last):
@@ -963,7 +963,7 @@ print("enough", np.flatnonzero(theta[1 : d + 1] != 0.25).tolist() == [3, d - 1])
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are for Linux")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it aborts")
-def test_scarce_memory_is_told():
+def test_scarce_memory_is_an_error():
     """Nothing changes, and training continues once there is enough."""
     run = [sys.executable, "-c", SCARCE]
     found = subprocess.run(

@@ -142,7 +142,7 @@ def test_a_loss_as_object_is_the_loss_of_its_name():
 def test_without_the_penalty_an_automatic_rate_is_lower(
     learning_rate_init, monkeypatch
 ):
-    """So are the steps; after the fit, partial_fit goes on at the rate of streams."""
+    """So are the steps; after the fit, partial_fit continues at the rate of streams."""
     rates = []
     run_epoch = mini_batches.run_epoch
 

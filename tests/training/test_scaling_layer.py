@@ -201,7 +201,7 @@ def test_switched_on_and_off(standardize, n_members):
 
 
 @pytest.mark.parametrize("scaling_layer", [False, True])
-def test_warm_start_goes_on(scaling_layer):
+def test_warm_start_continues(scaling_layer):
     """Scales start at 1 again, because the weights have absorbed them."""
     model = TwoLayerRegressor(
         5,
