@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from compare import flat
+from compare import assert_same_weights, flat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -1053,12 +1053,7 @@ EARLY = {"early_stopping": True, "validation_fraction": 0.3}
 
 def assert_like_a_shorter_fit(model, shorter):
     """Weights, curves and counters are those of the complete epochs."""
-    for a, b in zip(
-        model.coefs_ + model.intercepts_,
-        shorter.coefs_ + shorter.intercepts_,
-        strict=True,
-    ):
-        assert_array_equal(a, b)
+    assert_same_weights(model, shorter)
     for name in ("n_iter_", "best_iter_", "t_", "loss_", "loss_curve_"):
         assert getattr(model, name) == getattr(shorter, name), name
     assert model.validation_scores_ == shorter.validation_scores_

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from breaking import Breaking, needs_callbacks
+from compare import assert_same_weights
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -352,8 +353,7 @@ def test_other_rows_of_a_table_of_many_levels(kind, y):
     assert model.n_members_ == 10
     array = numbers.to_numpy()
     same = kind(**SMALL, categorical_features=[4]).fit(array, y)
-    for own, other in zip(model.coefs_, same.coefs_, strict=True):
-        assert_array_equal(own, other)
+    assert_same_weights(model, same)
     assert_array_equal(scores(same, sparse.csr_array(array)), scores(same, array))
     good, shape = model.score(numbers, y), model.coefs_[0].shape
     model.set_params(warm_start=True).fit(numbers, y)
@@ -519,8 +519,7 @@ def test_an_interrupted_fit_resumes_to_the_same_bits(
         assert other.loss_curve_ == unbroken.loss_curve_
         assert other.validation_loss_curve_ == unbroken.validation_loss_curve_
         assert other.best_iter_ == unbroken.best_iter_
-        for known, found in zip(unbroken.coefs_, other.coefs_, strict=True):
-            assert_array_equal(found, known)
+        assert_same_weights(unbroken, other)
 
 
 @needs_callbacks

@@ -106,6 +106,24 @@ def test_best_constants_are_the_known_statistics(weighted):
     assert_allclose(best("gaussian_nll"), [repeated.mean(), repeated.std()])
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+@pytest.mark.parametrize("name", ["squared_error", "gamma"])
+def test_best_constants_of_means_follow_the_unit(name, unit):
+    y = Y[:, np.newaxis] * unit
+    P = best_constant(LOSSES[name], y)[0][np.newaxis]
+    LOSSES[name].forward(P)
+    assert_allclose(P[0], y.mean(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["absolute_error", "huber", "gaussian_nll"])
+def test_best_constants_of_many_rows_are_searched_on_rows_from_all_parts(name):
+    """Rows in the order of their targets have about the constant of any order."""
+    y = np.sort(np.random.RandomState(0).exponential(size=60_001))[:, np.newaxis]
+    scores, _ = best_constant(LOSSES[name], y)
+    shuffled, _ = best_constant(LOSSES[name], np.random.RandomState(1).permutation(y))
+    assert_allclose(scores, shuffled, atol=0.03)
+
+
 @over_losses
 @over_weights
 def test_training_finds_the_best_constant(name, weighted):

@@ -270,6 +270,22 @@ def test_tables_have_one_input_per_column(last, categorical):
     assert len(np.unique(p)) > 1  # the columns do matter
 
 
+@pytest.mark.parametrize("missing", ["", "nan", "None", "<NA>"])
+def test_missing_strings_in_any_spelling(missing):
+    """A tensor of strings has no missing values, only their texts."""
+    frame = MIXED[["size", "town"]].replace({"town": {"": "Celle"}})
+    model = TwoLayerRegressor(**BRIEF).fit(frame, SIGNAL)
+    session = onnxruntime.InferenceSession(
+        to_onnx(model, frame[:1]).SerializeToString(),
+        providers=["CPUExecutionProvider"],
+    )
+    spelled = as_inputs(frame.fillna({"town": missing}))
+    expected = model.predict(frame)
+    assert_allclose(session.run(None, spelled)[0][:, 0], expected, rtol=1e-10)
+    unknown = model.predict(frame.fillna({"town": "elsewhere"}))
+    assert np.abs(unknown - expected).max() > 1e-3
+
+
 def test_inputs_of_several_columns():
     model = TwoLayerClassifier(**BRIEF).fit(X, CLASSES["names"])
     pieces = {"a": X[:, :1], "b": X[:, 1:3], "c": X[:, 3:]}

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from compare import assert_same_weights
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -152,8 +153,7 @@ def test_partial_fit_and_warm_start_continue_from_the_fit(Estimator, kind):
     settings = {"n_members": 2, "max_iter": 60, "random_state": 0}
     model = Estimator(16, warm_start=True, **settings).fit(X, y)
     again = Estimator(16, **settings).fit(X, y)
-    for one, other in zip(model.coefs_, again.coefs_, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same_weights(model, again)
     score = model.score(X, y)
     assert pickle.loads(pickle.dumps(model)).partial_fit(X, y).score(X, y) > score - 0.1
     model.set_params(learning_rate_init=1e-9, max_iter=1, tol=0.0)
