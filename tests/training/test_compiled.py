@@ -34,7 +34,7 @@ from sklearn_bp._compiled import library
 from sklearn_bp._compiled.epochs import Epochs, Training
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
 from sklearn_bp._training.held_out import HeldOut
 from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
@@ -89,7 +89,7 @@ def trained(
     n_members=1,
     folds=False,
     weighted=False,
-    scaled=False,
+    speed=0.0,
     average=2.0,
     penalty_rows=None,
     schedule=None,
@@ -118,7 +118,7 @@ def trained(
         weights[: n // 3] = 0
     if change is not None:
         X = change(X)
-    layout = (X.shape[1], h, k, n_members, False, scaled)
+    layout = (X.shape[1], h, k, n_members, False, speed)
     if start is None:
         start = rng.normal(size=Parameters.size(*layout)) / 3
     state = TrainingState(
@@ -256,7 +256,7 @@ def test_feature_scales_equal_the_loop(task, optimizer, n_members, change, monke
         "groups": None if n_members == 1 else 3,
     }
     speed = True if n_members == 1 else 9.0
-    assert_equal_results(*both(monkeypatch, change=change, scaled=speed, **options))
+    assert_equal_results(*both(monkeypatch, change=change, speed=speed, **options))
 
 
 @pytest.mark.parametrize("groups", [[0, -1, 0], [0, 1]])
@@ -309,11 +309,11 @@ def test_float32_equals_the_loop_to_its_rounding(task, n_members, change, monkey
 
 
 @both_products
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("speed", [0.0, SCALE_SPEED])
 @pytest.mark.parametrize("h", [1, 3, 5000])
-def test_gradients_in_parts_equal_the_loop(h, scaled, monkeypatch):
+def test_gradients_in_parts_equal_the_loop(h, speed, monkeypatch):
     """Parts have 4,096 weights, or a single feature, and the last part has fewer."""
-    options = {"h": h, "d": 37, "n": 40, "scaled": scaled, "epochs": 3}
+    options = {"h": h, "d": 37, "n": 40, "speed": speed, "epochs": 3}
     options |= {"task": "labels", "change": half_empty, "n_members": 2, "folds": True}
     assert_equal_results(*both(monkeypatch, **options))
 
@@ -386,11 +386,11 @@ SPARSE_SOURCES = {
 
 
 @both_products
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("speed", [0.0, SCALE_SPEED])
 @pytest.mark.parametrize("source", SPARSE_SOURCES)
-def test_any_csr_equals_the_loop(source, scaled, monkeypatch):
+def test_any_csr_equals_the_loop(source, speed, monkeypatch):
     make = SPARSE_SOURCES[source]
-    options = {"change": lambda X: make(with_gaps(X)), "scaled": scaled}
+    options = {"change": lambda X: make(with_gaps(X)), "speed": speed}
     assert_equal_results(*both(monkeypatch, folds=True, n_members=3, **options))
 
 
@@ -455,7 +455,7 @@ def test_steps_of_sparse_rows_equal_the_loop(optimizer, options, monkeypatch):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
 def test_steps_of_sparse_rows_with_scales_equal_the_loop(optimizer, monkeypatch):
-    options = {"optimizer": optimizer, "scaled": True, "n_members": 3}
+    options = {"optimizer": optimizer, "speed": SCALE_SPEED, "n_members": 3}
     options |= {"change": half_empty, "activation": "gelu", "runs_on": "python"}
     assert_equal_results(*both(monkeypatch, **options))
 
@@ -752,11 +752,9 @@ def shared(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [None, half_empty])
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("speed", [0.0, SCALE_SPEED])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_same_bits_for_any_number_of_threads(
-    dtype, scaled, change, shared, monkeypatch
-):
+def test_same_bits_for_any_number_of_threads(dtype, speed, change, shared, monkeypatch):
     """With scales threads meet at each step, and some of these sleep for others."""
     results = []
     options = {"n_members": 5, "folds": True, "dtype": dtype, "n": 700}
@@ -764,7 +762,7 @@ def test_same_bits_for_any_number_of_threads(
     monkeypatch.setattr(library, "FULL", np.inf)
     for n_threads in (1, 2, 3, 8):
         shared(n_threads)
-        options["scaled"] = scaled
+        options["speed"] = speed
         results.append(trained("compiled", monkeypatch, **options))
     for result in results[1:]:
         assert_array_equal(result.parameters.flat, results[0].parameters.flat)
@@ -775,7 +773,7 @@ def test_same_bits_for_any_number_of_threads(
 def test_nobody_waits_for_a_thread_that_does_not_come(shared, monkeypatch):
     """Threads that share feature scales take over the members of others."""
     shared(4)
-    options = {"n_members": 5, "scaled": True}
+    options = {"n_members": 5, "speed": SCALE_SPEED}
     whole = trained("compiled", monkeypatch, **options).parameters
     monkeypatch.setattr(threads.Team, "share", lambda self, n, work: work(2, 3))
     alone = trained("compiled", monkeypatch, **options).parameters
