@@ -1012,6 +1012,16 @@ def test_of_large_data_evenly_spaced_rows_are_compared(kind, monkeypatch):
     assert of_data(kind(LARGE[:-1])) != text
 
 
+def test_of_wide_data_a_thousand_rows_are_compared():
+    """However many numbers they hold."""
+    rows = np.zeros((1000, 1100))
+    text = of_data(rows)
+    for row in (0, 499, 998):
+        changed = rows.copy()
+        changed[row, 5] = 1
+        assert of_data(changed) != text
+
+
 # Killed.
 
 KILLED = [
