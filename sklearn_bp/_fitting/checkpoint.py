@@ -285,12 +285,12 @@ def _can_resume(state, training):
         forms.append(state.average)
     optimizer = training.solver.optimizer.bind(start.parameters, 0.0, None).state()
     plan = training.plan
-    watched = plan.cost is not None
+    monitored = plan.cost is not None
     return (
         all(p.layout == start.parameters.layout for p in forms)
         and all(p.flat.dtype == flat.dtype for p in forms)
         and _form(state.best) in (_form(flat), _form(None))
-        and (watched or state.best is None)
+        and (monitored or state.best is None)
         and _forms(state.optimizer) == _forms(optimizer)
         and _form(state.dropout_stream) == _form(start.dropout_stream)
         and (plan.validate is None or len(state.validation_losses) >= state.n_iter)

@@ -81,4 +81,4 @@ def _best_constant(recipe, rows, loss):
     if not recipe.standardize:
         return None, recipe.tolerance
     constant, its_loss = rows.best_constant(loss)
-    return constant, recipe.tolerance * (abs(its_loss) if recipe.watches_a_loss else 1)
+    return constant, recipe.tolerance * (abs(its_loss) if recipe.monitors_a_loss else 1)

@@ -196,7 +196,7 @@ class Start:
         recipe = settings.recipe
         change = self._reexpression(recipe, inputs, targets)
         if not change.is_none:
-            change.of_state(state, recipe.watches_a_loss)
+            change.of_state(state, recipe.monitors_a_loss)
         if state.optimizer_type is None:  # from the fitted weights, in float64
             state.parameters = state.parameters.astype(dtype)
         n_members = members_to_continue_with(recipe, self.fitted.n_members)

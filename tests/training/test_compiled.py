@@ -38,7 +38,7 @@ from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
 from sklearn_bp._training.held_out import HeldOut
 from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
-from sklearn_bp._training.state import BestWeights, Plan, TrainingState
+from sklearn_bp._training.state import History, Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 from sklearn_bp.optimizers import SGD, Adam, AdamW, RMSprop
@@ -898,14 +898,14 @@ def test_interrupt_keeps_the_last_whole_epoch(n_threads, convert, shared, monkey
     X = convert(X)
     model = TwoLayerClassifier(max_iter=10_000, n_iter_no_change=10_000, random_state=0)
     two_epochs = threading.Event()
-    epoch_ends = BestWeights.epoch_ends
+    epoch_ends = History.epoch_ends
 
     def watched(self, *losses):
         epoch_ends(self, *losses)
         if self.state.n_iter == 2:
             two_epochs.set()
 
-    monkeypatch.setattr(BestWeights, "epoch_ends", watched)
+    monkeypatch.setattr(History, "epoch_ends", watched)
 
     def interrupt():
         two_epochs.wait(60)
