@@ -136,7 +136,7 @@ class Writer:
             return
         self._resume_from(state, content["reason"])
 
-    def goes_on(self):
+    def resume_second(self):
         """Resume the second training of the fit, if the file has a state of it."""
         if self._second is not None:
             self._resume_from(self._second["state"], self._second["reason"])

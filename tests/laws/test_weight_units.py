@@ -173,6 +173,18 @@ def test_weights_on_partitions_are_those_in_memory(solver, whole):
     assert_allclose(ours, plain.predict(rows), rtol=1e-5, atol=1e-6)
 
 
+def test_many_different_weights_are_no_rows_on_partitions_either():
+    """In memory, more than 100 different weights never count as numbers of rows."""
+    dask = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
+    rows, y = X[:150], TARGETS[TwoLayerRegressor][:150]
+    drawn = RNG.permutation(np.arange(1.0, 151))
+    settings = QUICK | {"solver": "lbfgs"}
+    plain = TwoLayerRegressor(**settings).fit(rows, y, drawn)
+    parts = fitted_to_parts(dask.TwoLayerRegressor(**settings), rows, y, (150,), drawn)
+    ours = parts.to_local().predict(rows)
+    assert_allclose(ours, plain.predict(rows), rtol=1e-5, atol=1e-6)
+
+
 def test_adaboost():
     """It passes weights of 1 / n, which become more and more uneven."""
     digits, y = load_digits(return_X_y=True)

@@ -403,11 +403,11 @@ def test_training_continues_with_the_number_of_the_fit(fewer_first):
 
 
 @cut_short
-@pytest.mark.parametrize("goes_on", ["partial_fit", "warm_start"])
-def test_auto_takes_over_the_number_that_was_given(goes_on):
+@pytest.mark.parametrize("method", ["partial_fit", "warm_start"])
+def test_auto_takes_over_the_given_number(method):
     model = TwoLayerRegressor(**BRIEF, max_iter=1, n_members=3).fit(X, TARGETS)
     model.set_params(n_members="auto", warm_start=True)
-    train = model.partial_fit if goes_on == "partial_fit" else model.fit
+    train = model.partial_fit if method == "partial_fit" else model.fit
     assert train(X, TARGETS).n_members_ == 3
     model.set_params(n_members=8)
     with pytest.raises(ValueError, match="Training continues from the fitted weights"):
