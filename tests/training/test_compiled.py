@@ -893,6 +893,7 @@ def heeded_interrupts():
 def test_interrupt_keeps_the_last_whole_epoch(n_threads, convert, shared, monkeypatch):
     """Ctrl-C comes while C runs, and is raised once that returns."""
     shared(n_threads)
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", "compiled")
     monkeypatch.setattr(library, "FULL", np.inf)
     _, X, y = model_and_data(5_000)
     X = convert(X)
