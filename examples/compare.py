@@ -1,6 +1,6 @@
 """
-Raw tables, nothing set
-=======================
+Raw tables, default settings
+============================
 
 The two networks beside the models that people use today, on real tables.
 
@@ -134,7 +134,7 @@ def compare():
     """Print the first table; return the values of the picture."""
     titles = ("accuracy, %", "log-loss", "s to fit", "ratio")
     widths = (13, 10, 10, 7)
-    print(f"Raw tables, nothing set: means of {FOLDS} folds, median of seconds\n")
+    print(f"Raw tables, default settings: means of {FOLDS} folds, median of seconds\n")
     header = "".join(f"{t:>{width}}" for t, width in zip(titles, widths, strict=True))
     print(f"{'table':14}{'model':25}{header}")
     losses, seconds = {name: [] for name in MODELS}, dict.fromkeys(MODELS, 0.0)
@@ -164,7 +164,7 @@ def draw(found, picture):
         yscale="log",
         xlabel="seconds to fit all tables",
         ylabel="log-loss, geometric mean",
-        title="Raw tables, nothing set",
+        title="Raw tables, default settings",
     )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")

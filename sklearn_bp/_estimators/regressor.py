@@ -35,7 +35,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     """Regressor with one hidden layer, trained by backpropagation.
 
     It takes raw tables, with categories, missing values and columns of any scale, and
-    nothing has to be set:
+    needs no tuning:
 
     >>> import pandas as pd
     >>> from sklearn_bp import TwoLayerRegressor
