@@ -96,7 +96,8 @@ def test_outputs_are_compared(told, printed, equal):
 
 @over_pages
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+    links = re.findall(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)", without_code(page))
+    for target in map("".join, links):
         if target.startswith("https://"):
             continue
         path, _, anchor = target.partition("#")
@@ -150,6 +151,69 @@ def test_changelog_has_the_version():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## (\d+\.\d+\.\d+)", changelog, flags=re.M)[1]
     assert re.match(r"\d+\.\d+\.\d+", sklearn_bp.__version__)[0] == newest
+
+
+# The front page and the home page.
+
+
+def table_after(text, sentence):
+    """The cells of the first table behind a sentence, by the first cell of their row."""
+    lines = iter(text.partition(sentence)[2].split("\n"))
+    rows = [next(line for line in lines if line.startswith("|"))]
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append(line)
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {name: values for name, *values in cells}
+
+
+def numbers(cell):
+    return re.findall(r"\d+\.?\d*", cell)
+
+
+def assert_rounded(told, measured):
+    """Each number told is the measured one, to as many digits as it has."""
+    assert len(told) == len(measured)
+    for short, long in zip(told, measured, strict=True):
+        unit = 10.0 ** -len(short.partition(".")[2])
+        assert abs(float(short) - float(long)) <= 0.5001 * unit, (short, long)
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
+
+
+def test_readme_tells_the_measured_seconds():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
+    measured = table_after(page, "At most 1,000 rows per table")
+    rivals = [
+        ["these defaults"],
+        ["MLP, scaled"],
+        ["HistGradientBoosting"],
+        ["LightGBM", "CatBoost"],
+        ["RealMLP-TD-S"],
+    ]
+    (cells,) = (
+        cells
+        for name, cells in table_after(readme, "## Which should I use?").items()
+        if name.startswith("[seconds per fit")
+    )
+    for cell, names in zip(cells, rivals, strict=True):
+        seconds = [number for name in names for number in numbers(measured[name][-1])]
+        assert_rounded(numbers(cell), seconds)
+
+
+def test_home_page_tells_the_measured_figures():
+    home = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
+    told = list(table_after(home, "## The numbers").values())
+    measured = table_after(page, "All rows, up to 20,000:")
+    names = ["these defaults", "MLP, scaled", "HistGradientBoosting", "LightGBM"]
+    for cells, name in zip(told[2:], names, strict=True):
+        accuracy, loss, _, r2, seconds = measured[name]
+        assert cells == [accuracy, loss, r2, seconds]
 
 
 # The site.
