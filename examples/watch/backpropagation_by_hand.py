@@ -269,7 +269,8 @@ def draw_unit(ax, name, value, error, intercept=None, fill="white"):
     ax.text(px, py + 0.19, name, fontsize=9, color="black", **style)
     if intercept is not None:
         below = f"intercept {told(intercept)}"
-        ax.text(px, py - 0.2, below, fontsize=9, color=BLUE, **style)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        ax.text(px, py - 0.2, below, fontsize=9, color=BLUE, bbox=box, **style)
     if value is not None:
         ax.text(px, py + 0.045, told(value), color=BLUE, fontsize=10, **style)
     if error is not None:
