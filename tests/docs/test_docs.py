@@ -157,7 +157,7 @@ def test_changelog_has_the_version():
 
 
 def table_after(text, sentence):
-    """The cells of the first table behind a sentence, by the first cell of their row."""
+    """The cells of the first table behind a sentence, by the first of their row."""
     lines = iter(text.partition(sentence)[2].split("\n"))
     rows = [next(line for line in lines if line.startswith("|"))]
     for line in lines:
