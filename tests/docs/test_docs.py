@@ -205,6 +205,19 @@ def test_readme_tells_the_measured_seconds():
         assert_rounded(numbers(cell), seconds)
 
 
+def test_readme_tells_the_measured_gains():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
+    section = page.partition("At most 1,000 rows per table")[2]
+    measured = table_after(section, "these defaults against")
+    trees = ["HistGradientBoosting", "LightGBM", "XGBoost", "CatBoost"]
+    ranges = re.findall(r"(\d+) to (\d+) % (?:below|lower)", readme)
+    for told, column, n_rivals in zip(ranges, (1, 3), (3, 4), strict=True):
+        ratios = [numbers(measured[tree][column])[0] for tree in trees[:n_rivals]]
+        gains = [round(100 * (1 - float(ratio))) for ratio in ratios]
+        assert list(map(int, told)) == [min(gains), max(gains)]
+
+
 def test_home_page_tells_the_measured_figures():
     home = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     page = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
