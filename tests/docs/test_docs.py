@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import importlib
-import io
 import re
 import runpy
 
@@ -53,17 +52,10 @@ OF_OTHERS = "ignore::PendingDeprecationWarning:shap"
 @pytest.mark.filterwarnings(OF_OTHERS)
 @pytest.mark.parametrize("page", slow_but(PAGES[:1], PAGES), ids=lambda page: page.name)
 def test_python_blocks_hold(page):
-    # Blocks go on from each other. A text block that follows at once is their output.
-    text = page.read_text(encoding="utf-8")
-    names = {}
-    pattern = r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?"
-    for block in re.finditer(pattern, text, flags=re.M | re.S):
-        line = text[: block.start(1)].count("\n")
-        code = compile("\n" * line + block[1], str(page), "exec")
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(code, names)
+    maker = runpy.run_path(str(ROOT / "docs" / "page_outputs.py"))
+    for block, printed in maker["outputs"](page):
         if block[2] is not None:
-            assert_printed(block[2], printed.getvalue())
+            assert_printed(block[2], printed)
     plt.close("all")
 
 
@@ -92,6 +84,20 @@ def assert_printed(told, printed):
 def test_outputs_are_compared(told, printed, equal):
     with contextlib.nullcontext() if equal else pytest.raises(AssertionError):
         assert_printed(told, printed)
+
+
+def test_outputs_are_written_into_pages(tmp_path):
+    maker = runpy.run_path(str(ROOT / "docs" / "page_outputs.py"))
+    page = tmp_path / "page.md"
+    texts = [
+        f"```python\nn = 2\n```\n\n```python\nprint(n)\n```\n\n"
+        f"```text\n{told}\n```\n\n```text\nnot its output\n```\n"
+        for told in (1, 2)
+    ]
+    page.write_text(texts[0], encoding="utf-8")
+    assert maker["filled"](page) == texts[1]
+    page.write_text(texts[1], encoding="utf-8")
+    assert maker["filled"](page) == texts[1]
 
 
 @over_pages
