@@ -171,8 +171,7 @@ def draw(found, picture):
     ax.yaxis.set_minor_formatter("{x:.2g}")
     ax.margins(0.3)
     ax.grid(alpha=0.3, which="both")
-    figure.savefig(picture, dpi=100)
-    plt.close(figure)
+    figure.savefig(picture, dpi=100)  # and stays open, for the gallery
 
 
 def twin():
