@@ -7,8 +7,8 @@ The two networks beside the models that people use today, on real tables.
 The tables come with scikit-learn. Our networks and HistGradientBoosting take them raw.
 MLPClassifier and the linear models get a StandardScaler, as their guides advise. The
 first table shows the quality and the time of five folds, and the picture shows both at
-once. The second table compares twins: with equal parameters, `TwoLayerClassifier` gives
-MLPClassifier's numbers, in less time.
+once. The second table compares twins: with equal parameters, ``TwoLayerClassifier``
+gives MLPClassifier's numbers, in less time.
 
 All models get one thread and take turns. Seconds are CPU seconds, and short fits are
 repeated, so the ratios hold on a busy machine too. ::
