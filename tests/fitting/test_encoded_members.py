@@ -238,24 +238,29 @@ def bins_by_column(model):
     return {column: columns.count(column) for column in columns}
 
 
-def test_columns_that_count_most_have_finer_bins_in_classifiers():
-    """Whatever their order and their units; regressions have even bins."""
+def test_columns_that_count_most_have_finer_bins():
+    """Whatever their order and their units."""
     rng = np.random.default_rng(5)
-    rows = rng.normal(size=(400, 9))
-    rows[:, 4] = rng.integers(0, 2, size=400)  # two values: no bins, but it counts
+    rows = rng.normal(size=(600, 9))
+    rows[:, 4] = rng.integers(0, 2, size=600)  # two values: no bins, but it counts
     signal = 2 * (rows[:, 0] > 0) + 2 * (rows[:, 2] > 0.5) - 2 * (rows[:, 7] > -0.5)
     signal = signal + 2 * np.abs(rows[:, 5]) + 2 * rows[:, 4]
     labels = np.digitize(signal, np.quantile(signal, [0.3, 0.7]))
+    signal = signal + 2.2 * (rows[:, 8] > 1)  # counts a little less
     fine = {"a", "c", "f", "h"}
     frame = pd.DataFrame(rows, columns=list("abcdefghi"))
-    expected = {c: 24 if c in fine else 6 for c in frame if c != "e"}
+    binned = [c for c in frame if c != "e"]
+    in_classes = {c: 24 if c in fine else 6 for c in binned}
+    in_regressions = {c: 16 if c in fine else 8 if c == "i" else 4 for c in binned}
     settings = {"hidden_layer_sizes": 16, "random_state": 0}
     other = (frame * np.geomspace(1e-6, 1e6, 9) + 7)[list("ihgfedcba")]
     for given in (frame, other):
         model = TwoLayerClassifier(**settings).fit(given, labels)
-        assert bins_by_column(model) == expected
-    model = TwoLayerRegressor(**settings).fit(frame, signal)
-    assert bins_by_column(model) == dict.fromkeys(expected, 8)
+        assert bins_by_column(model) == in_classes
+        model = TwoLayerRegressor(**settings).fit(given, signal)
+        assert bins_by_column(model) == in_regressions
+    model = TwoLayerRegressor(**settings).fit(frame[:499], signal[:499])
+    assert bins_by_column(model) == dict.fromkeys(binned, 8)  # few rows: even bins
 
 
 def test_bins_are_even_where_finer_ones_would_store_too_much(monkeypatch):
@@ -267,7 +272,7 @@ def test_bins_are_even_where_finer_ones_would_store_too_much(monkeypatch):
         assert set(bins_by_column(model).values()) == {n_bins}
     monkeypatch.undo()
     with monkeypatch.context() as patch:  # or if they would be no bins
-        patch.setattr(encoded_columns, "FINE_BINS", 1)
+        patch.setitem(encoded_columns.FINE_BINS, True, 1)
         model = TwoLayerClassifier(**SMALL).fit(X, LABELS)
         assert set(bins_by_column(model).values()) == {8}
     monkeypatch.setattr(encoded_columns, "MOST_NUMBERS", 260 * (4 + 7))
