@@ -429,7 +429,10 @@ class MemoryRows(BaseRows):
             request,
             by_strata=in_turn,
         )
-        data = Data.weighted(X, Y, weights, settings.alpha, train, scaling)
+        data = replace(
+            Data.weighted(X, Y, weights, settings.alpha, train, scaling),
+            groups=data.groups,
+        )
         if in_turn and not one_part:
             return data, self._held_out(network, interim, [validation])
         weights = validation_weights(weights, validation)

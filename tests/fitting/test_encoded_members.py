@@ -23,6 +23,7 @@ from sklearn_bp import (
 )
 from sklearn_bp._fitting import derivatives, encoded_columns, encoded_members
 from sklearn_bp._fitting.encoded_members import SecondFitting
+from sklearn_bp._fitting.rows import MemoryRows
 from sklearn_bp._fitting.state_files import read
 from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
@@ -155,6 +156,34 @@ def noisy(n, seed=0):
     X = rng.normal(size=(n, 24))
     wide = 3 * (np.abs(X[:, 2]) < 0.5)
     return X, np.sin(2 * X[:, 0]) * 2 + X[:, 1] ** 2 + wide + 0.3 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"early_stopping": True},
+        {"early_stopping": "auto", "n_members": 1},
+        {"early_stopping": "auto", "n_members": 3},
+    ],
+)
+@over_kinds
+def test_scales_of_a_column_and_its_bins_move_together(kind, y, how, monkeypatch):
+    """However rows are held out."""
+    groups, hold_out = [], MemoryRows.hold_out
+
+    def recorded(self, *given):
+        data, validate = hold_out(self, *given)
+        groups.append(data.groups)
+        return data, validate
+
+    monkeypatch.setattr(MemoryRows, "hold_out", recorded)
+    settings = SMALL | {"scaling_layer": True, "max_iter": 2, "early_stopping": False}
+    model = kind(**settings | how, numeric_encoding=PiecewiseLinear(5)).fit(X, y)
+    (own,) = groups
+    names = model.encoded_feature_names_
+    columns = [name.rpartition("_bin")[0] or name for name in names]
+    assert_array_equal(own, [columns.index(column) for column in columns])
 
 
 @pytest.mark.slow
