@@ -30,11 +30,8 @@ from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
 from sklearn_bp._tables.running import Running, without_wild
-from sklearn_bp._tables.statistics import (
-    ColumnStatistics,
-    TargetStatistics,
-    quantile_step,
-)
+from sklearn_bp._tables.sorted_columns import quantile_step
+from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
 from sklearn_bp._tables.targets import joined_labels
 from sklearn_bp._tables.weights import row_unit
 from sklearn_bp._training.held_out import spawn
