@@ -109,9 +109,8 @@ class Inputs(NamedTuple):
         no column has enough values.
         """
         n_numeric = self.n_numeric(X.shape[1])
-        if in_order is not None and in_order.step != quantile_step(
-            X.shape[0], max(n_numeric, 1)
-        ):
+        step = quantile_step(X.shape[0], max(n_numeric, 1))
+        if in_order is not None and in_order.step != step:
             in_order = None
         if self.limits is not None:
             if in_order is None:
@@ -147,11 +146,6 @@ class Inputs(NamedTuple):
             Of scaled dense rows.
         selection : Selection, default=None
             The inputs of the network that are trained on.
-
-        Returns
-        -------
-        X : ndarray or CSR
-        scaling : Scaling or None
         """
         scaling = self.network_scaling
 
@@ -163,7 +157,8 @@ class Inputs(NamedTuple):
         small = isinstance(X, np.ndarray) and n * d * dtype.itemsize <= SCALED_BYTES
         if scaling is None or not small:
             X, own = selected(X)
-            return (own(X), None) if own and sparse.issparse(X) else (X, own)
+            is_scaled = own is not None and sparse.issparse(X)
+            return (own(X), None) if is_scaled else (X, own)
         width = d if selection is None else selection.n_selected
         out, length = np.empty((n, width), dtype), max(1, SCALED_AT_ONCE // d)
 

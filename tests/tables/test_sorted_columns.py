@@ -1,4 +1,4 @@
-"""Columns sorted once: as if each part of a fit had sorted them for itself."""
+"""Columns sorted once, and rows encoded in parts: as if it was done in one go."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from sklearn_bp._common import threads
+from sklearn_bp._tables.inputs import Inputs, NewRows
 from sklearn_bp._tables.piecewise_linear import Bins
+from sklearn_bp._tables.selection import Selection
 from sklearn_bp._tables.sorted_columns import SortedColumns, quantiles
 
 LEVELS = np.arange(9) / 8
@@ -77,16 +79,50 @@ def test_means_of_bins_are_those_of_the_added_columns(seed, n_bins):
     assert_allclose(bins.means, expected, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_threads_do_not_change_a_bit(monkeypatch, weighted):
+@pytest.fixture
+def shared(monkeypatch):
+    """Even the shortest work is shared among threads, for any number of cores."""
+
+    def use(n_threads):
+        monkeypatch.setattr(threads, "allowed_threads", lambda: n_threads)
+        monkeypatch.setattr(threads, "cpu_count", lambda: n_threads)
+
     monkeypatch.setattr(threads, "SHORT", 0)
-    monkeypatch.setattr(threads, "cpu_count", lambda: 3)
-    rng = np.random.default_rng(0)
-    X = np.round(rng.normal(size=(500, 7)), 1)
-    weights = rng.uniform(size=500) if weighted else None
+    return use
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_threads_do_not_change_a_bit_of_quantiles(shared, weighted):
+    X, weights = drawn(1 - weighted, "f8", 500)
     found = []
     for n_threads in (1, 2, 3):
-        monkeypatch.setattr(threads, "allowed_threads", lambda n=n_threads: n)
+        shared(n_threads)
         found.append(SortedColumns.of(X, weights).quantiles(LEVELS))
     assert_array_equal(found[1], found[0])
     assert_array_equal(found[2], found[0])
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8"])
+@pytest.mark.parametrize("n_bins", [0, 6])
+@pytest.mark.parametrize("selected", [None, [0, 2, 3]])
+def test_rows_for_training_are_those_of_one_thread_and_one_part(
+    monkeypatch, shared, dtype, n_bins, selected
+):
+    monkeypatch.setattr("sklearn_bp._tables.inputs.SCALED_AT_ONCE", 64)
+    X, _ = drawn(0, dtype, 500)
+    X[3, 0] = 10_000  # beyond the limits
+    rows = NewRows(len(X), None, 0, n_before=None)
+    inputs = Inputs.of(None, X, rows, standardize=True)
+    if n_bins:
+        inputs = inputs.with_bins(X, None, n_bins)
+    scaling, selection = inputs.network_scaling, None
+    whole = inputs.for_network(X)
+    if selected is not None:
+        selection = Selection(np.isin(np.arange(whole.shape[1]), selected))
+        whole, scaling = selection.of_rows(whole, scaling)
+    expected = scaling(whole, np.empty(whole.shape, np.float32))
+    for n_threads in (1, 2, 3):
+        shared(n_threads)
+        found, rest = inputs.for_training(X, np.dtype(np.float32), selection)
+        assert rest is None
+        assert_array_equal(found, expected)
