@@ -25,7 +25,7 @@ from scipy import sparse
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _num_samples
 
-from sklearn_bp._common.blas import blas_threads
+from sklearn_bp._common.blas import blas_threads, one_blas_thread
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     SPARSE_WIDE_STEPS,
@@ -45,7 +45,7 @@ from sklearn_bp._fitting.early_stopping import split
 from sklearn_bp._fitting.request import Request, with_weight
 from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.validation import Interim, users_validation
-from sklearn_bp._network.batches import SCALED_BYTES, Data, row_length
+from sklearn_bp._network.batches import Data, row_length
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.features import check_features, is_clean
@@ -53,6 +53,7 @@ from sklearn_bp._tables.inputs import Inputs, NewRows
 from sklearn_bp._tables.real_targets import powers_of_two, range_of
 from sklearn_bp._tables.rotation import Rotation, is_small, is_wide
 from sklearn_bp._tables.running import of_targets
+from sklearn_bp._tables.sorted_columns import QUANTILE_SIZE, SortedColumns
 from sklearn_bp._tables.weights import (
     are_equal,
     bounded,
@@ -126,6 +127,8 @@ class MemoryRows(BaseRows):
     rotation : Rotation or None
     selection : Selection or None
         The inputs that are trained on; None for all.
+    in_order : SortedColumns or None
+        The columns that are scaled as dense ones, to make bins.
     """
 
     X: Any = None
@@ -135,6 +138,7 @@ class MemoryRows(BaseRows):
     scaled: Any = None
     rotation: Any = None
     selection: Any = None
+    in_order: Any = None
 
     def checked(self, recipe, start):
         """The rows as valid numbers with non-zero weight; errors for invalid data.
@@ -245,11 +249,27 @@ class MemoryRows(BaseRows):
     def learn_inputs(self, start):
         """The `Inputs`, and the rows with missing values filled."""
         if start is None:
-            standardize = self.recipe.standardize
-            return Inputs.of(self.columns, self.X, self.part, standardize), self
+            in_order = self._in_order()
+            own = self.columns, self.X, self.part, self.recipe.standardize
+            inputs = Inputs.of(*own, in_order)
+            small = math.prod(self.X.shape) <= QUANTILE_SIZE
+            kept = small and self.recipe.numeric_encoding is not None
+            return inputs, replace(self, in_order=in_order if kept else None)
         X = start.inputs.format(self.X, self.columns)
         inputs, X = start.inputs.continued(self.columns, X, self.part)
         return inputs, replace(self, X=X, columns=inputs.columns)
+
+    def _in_order(self):
+        """The `SortedColumns` that are scaled as dense ones, of a fit; or None."""
+        if self.request.incremental or not self.recipe.standardize:
+            return None
+        X = self.X
+        if sparse.issparse(X):
+            n_dense = 0 if self.columns is None else self.columns.n_dense(X)
+            if not n_dense:
+                return None
+            X = X[:, :n_dense]
+        return SortedColumns.of(X, self.part.shares)
 
     @property
     def encodes_numbers(self):
@@ -279,7 +299,7 @@ class MemoryRows(BaseRows):
 
     def with_bins(self, inputs, n_bins):
         """The inputs with bins of the numeric columns, between the rows' quantiles."""
-        return inputs.with_bins(self.X, self.part.shares, n_bins)
+        return inputs.with_bins(self.X, self.part.shares, n_bins, self.in_order)
 
     def target_statistics(self, robust):
         """The `Running` statistics of the targets."""
@@ -296,10 +316,7 @@ class MemoryRows(BaseRows):
     def prepared(self, inputs, targets, start, selection=None):
         """The rows as the solver gets them: scaled and, if they are wide, rotated."""
         recipe, dtype = self.recipe, self.training_dtype
-        X, scaling = inputs.for_network(self.X), inputs.network_scaling
-        if selection is not None:
-            X, scaling = selection.of_rows(X, scaling)
-        X, scaling = _scaled(X, scaling, dtype)
+        X, scaling = inputs.for_training(self.X, dtype, selection)
         rotation = None
         request = self.request
         again = request.incremental or request.has_start or start is not None
@@ -339,7 +356,8 @@ class MemoryRows(BaseRows):
 
     def best_constant(self, loss):
         """The constant scores with the smallest loss, and that loss."""
-        return best_constant(loss, self.scaled[1], self.part.shares)
+        with one_blas_thread():  # the same bits for any number of threads
+            return best_constant(loss, self.scaled[1], self.part.shares)
 
     def settings(self, inputs, n_outputs):
         """The `Settings`, which depend on the size of the data."""
@@ -469,17 +487,3 @@ class MemoryRows(BaseRows):
     def importance_rows(self):
         """Encoded rows for the importances, and their weights or None."""
         return self.X, self.part.shares
-
-
-def _scaled(X, scaling, dtype):
-    """X for training, and the scaling still to be applied to its rows, or None.
-
-    Large dense data is scaled block by block when it is used.
-    """
-    if scaling is None:
-        return X, None
-    if sparse.issparse(X):
-        return scaling(X), None
-    if isinstance(X, np.ndarray) and X.size * dtype.itemsize <= SCALED_BYTES:
-        return scaling.by_blocks(X, np.empty(X.shape, dtype)), None
-    return X, scaling

@@ -56,10 +56,13 @@ class Interim:
         """The score, as a function of scores z in training units and of parameters."""
         scaling = self.targets.score_scaling
         measure = self.targets.score(Y, sample_weight)
+        if scaling is not None:
+            scale, shift = scaling.inverse(np.float64)
 
         def score(z, parameters):
-            if scaling is not None:
-                z = scaling.backwards(z.astype(np.float64))
+            if scaling is not None:  # as `Scaling.backwards`
+                z = z * scale
+                z += shift
             return measure(z)
 
         return score

@@ -19,6 +19,11 @@ class Selection:
 
     selected: np.ndarray
 
+    @property
+    def n_selected(self):
+        """The number of selected inputs."""
+        return int(self.selected.sum())
+
     def of_rows(self, X, scaling):
         """The selected columns of a matrix, and their scaling."""
         own = self.selected

@@ -25,11 +25,8 @@ from sklearn_bp._fitting.validation import Interim, users_validation
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
 from sklearn_bp._tables.running import Running
-from sklearn_bp._tables.statistics import (
-    ColumnStatistics,
-    TargetStatistics,
-    quantile_step,
-)
+from sklearn_bp._tables.sorted_columns import quantile_step
+from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
 from sklearn_bp._training.held_out import spawn
 from sklearn_bp.dask._merged import (
     Known,

@@ -87,7 +87,7 @@ def test_a_file_is_not_copied(name, dtype, weighted, tmp_path, monkeypatch):
 
     In float64 the file would be 64 MB; of more than 4 MB no scaled copy is made here.
     """
-    monkeypatch.setattr("sklearn_bp._fitting.rows.SCALED_BYTES", 2**22)
+    monkeypatch.setattr("sklearn_bp._tables.inputs.SCALED_BYTES", 2**22)
     n, d = 20_000, 400
     rows = np.memmap(tmp_path / "X", dtype, "w+", shape=(n, d))
     rows[:] = (np.arange(n) % 91)[:, np.newaxis]

@@ -418,7 +418,7 @@ def test_continuing_after_fit_keeps_wild_values_out(warm):
 
 def test_memory_and_the_rows_of_the_user(monkeypatch):
     """Values are replaced block by block, and never in place."""
-    monkeypatch.setattr("sklearn_bp._fitting.rows.SCALED_BYTES", 2**20)
+    monkeypatch.setattr("sklearn_bp._tables.inputs.SCALED_BYTES", 2**20)
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(20_000, 100))
     rows[::1000, :] = 1e6

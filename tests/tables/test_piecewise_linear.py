@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn_bp import PiecewiseLinear
 from sklearn_bp._tables.piecewise_linear import Bins
 from sklearn_bp._tables.scaling import Scaling
-from sklearn_bp._tables.statistics import quantiles
+from sklearn_bp._tables.sorted_columns import quantiles
 
 
 def drawn(seed, n=60):

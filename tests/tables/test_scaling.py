@@ -17,7 +17,7 @@ from sklearn_bp import MLP_DEFAULTS
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
 from sklearn_bp._tables.scaling import LARGEST, Scaling, absorb, separate
-from sklearn_bp._tables.statistics import QUANTILE_ROWS
+from sklearn_bp._tables.sorted_columns import QUANTILE_ROWS
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import REGRESSOR_LOSSES
 
@@ -650,7 +650,7 @@ def test_blocks_are_scaled_alike(n, solver, early_stopping, dtype, monkeypatch):
     rows = X[:n].astype(dtype) + dtype(100)
     whole = regressor(**options).fit(rows, Y[:n])
     classes = classifier(**options).fit(rows, LABELS[:n])
-    monkeypatch.setattr("sklearn_bp._fitting.rows.SCALED_BYTES", 0)
+    monkeypatch.setattr("sklearn_bp._tables.inputs.SCALED_BYTES", 0)
     for model, again in (
         (whole, regressor(**options).fit(rows, Y[:n])),
         (classes, classifier(**options).fit(rows, LABELS[:n])),
@@ -668,7 +668,7 @@ def test_blocks_are_scaled_alike(n, solver, early_stopping, dtype, monkeypatch):
 @pytest.mark.parametrize("early_stopping", ["auto", False])
 def test_large_data_is_not_copied(early_stopping, tmp_path, monkeypatch):
     """Read-only, from a file, of more than is scaled at once: 4 MB here."""
-    monkeypatch.setattr("sklearn_bp._fitting.rows.SCALED_BYTES", 2**22)
+    monkeypatch.setattr("sklearn_bp._tables.inputs.SCALED_BYTES", 2**22)
     n, d = 400_000, 20
     path = tmp_path / "X"
     rows = np.memmap(path, np.float64, "w+", shape=(n, d))

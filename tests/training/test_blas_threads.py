@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from places import environment
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from sklearn_bp import MLP_DEFAULTS, DivergenceError, TwoLayerClassifier
 from sklearn_bp._common.blas import OneThread, blas_threads
 from sklearn_bp._tables.metrics import R2
+from sklearn_bp._tables.weights import in_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -318,3 +320,13 @@ def test_validation_scores_do_not_depend_on_the_number(n_outputs):
         with threadpool_limits(n_threads, user_api="blas"):
             found.add(R2(Y, weights)(P))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_unit_of_weights_does_not_depend_on_the_number(seed):
+    """Nor do the curves of a weighted fit, then."""
+    weights, found = np.random.default_rng(seed).uniform(0.5, 2, size=25_001), []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads, user_api="blas"):
+            found.append(in_rows(weights, np.inf))
+    assert_array_equal(found[0], found[1])
