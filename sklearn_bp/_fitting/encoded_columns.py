@@ -7,7 +7,7 @@ first training gave them the largest weights.  If more columns depend on it alon
 chance allows, most columns count a little, and all have bins.
 
 With few rows per column, or with very many columns, fewer have bins, and the others are
-no inputs of the second training: its networks would fit noise with them, and the first
+not inputs of the second training: its networks would fit noise with them, and the first
 training has learned what little they tell.
 
 With enough rows, the heaviest columns have finer bins, and light ones coarser ones.

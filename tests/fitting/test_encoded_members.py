@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from breaking import Breaking, needs_callbacks
+from compare import assert_same_weights
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -203,7 +204,7 @@ def test_where_auto_adds_no_members():
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs", "sgd"])
 @over_kinds
-def test_an_encoding_of_ones_own_is_for_all_members(kind, y, solver):
+def test_an_explicit_encoding_is_for_all_members(kind, y, solver):
     settings = SMALL | {"solver": solver, "max_iter": 30, "n_members": 2}
     model = kind(**settings, numeric_encoding=PiecewiseLinear(5)).fit(X, y)
     assert model.coefs_[0].shape == (4 + 15, 12)
@@ -347,7 +348,7 @@ def test_tables_of_many_levels_are_seen_by_the_numbers_in_them(kind, y):
 
 @over_kinds
 def test_other_rows_of_a_table_of_many_levels(kind, y):
-    """As X_val, as a CSR of numbers, and in streams that go on."""
+    """As X_val, as a CSR of numbers, and in streams that continue."""
     frame = table(130)
     settings = SMALL | {"numeric_encoding": PiecewiseLinear(), "max_iter": 20}
     model = kind(**settings).fit(frame, y, X_val=frame, y_val=y)
@@ -357,8 +358,7 @@ def test_other_rows_of_a_table_of_many_levels(kind, y):
     assert model.n_members_ == 10
     array = numbers.to_numpy()
     same = kind(**SMALL, categorical_features=[4]).fit(array, y)
-    for own, other in zip(model.coefs_, same.coefs_, strict=True):
-        assert_array_equal(own, other)
+    assert_same_weights(model, same)
     assert_array_equal(scores(same, sparse.csr_array(array)), scores(same, array))
     good, shape = model.score(numbers, y), model.coefs_[0].shape
     model.set_params(warm_start=True).fit(numbers, y)
@@ -377,7 +377,7 @@ def test_rules_for_many_columns_count_numeric_ones():
 
 
 @over_kinds
-def test_going_on_keeps_the_function(kind, y):
+def test_continuing_keeps_the_function(kind, y):
     model = kind(**SMALL, learning_rate_init=1e-12).fit(X, y)
     model = kind(**SMALL).fit(X, y)
     before, weights = scores(model), model._fitted.member_weights
@@ -445,7 +445,7 @@ def test_spread_is_that_of_the_weighted_mixture():
     assert_allclose(std, np.sqrt(variance), rtol=1e-6)
 
 
-def test_intervals_hold_what_they_promise():
+def test_intervals_have_their_coverage():
     X, y = noisy(900, seed=3)
     model = TwoLayerRegressor(random_state=0).fit(X[:500], y[:500])
     low, high = model.predict_interval(X[500:], coverage=0.8).T
@@ -500,7 +500,7 @@ def whole():
 @needs_callbacks
 @pytest.mark.parametrize("of_table", [False, True])
 @over_kinds
-def test_a_fit_that_is_broken_off_goes_on_to_the_same_bits(
+def test_an_interrupted_fit_resumes_to_the_same_bits(
     kind, y, of_table, whole, tmp_path
 ):
     X, (unbroken, n_first) = FRAME if of_table else ARRAY, whole[kind, of_table]
@@ -524,13 +524,12 @@ def test_a_fit_that_is_broken_off_goes_on_to_the_same_bits(
         assert other.loss_curve_ == unbroken.loss_curve_
         assert other.validation_loss_curve_ == unbroken.validation_loss_curve_
         assert other.best_iter_ == unbroken.best_iter_
-        for known, found in zip(unbroken.coefs_, other.coefs_, strict=True):
-            assert_array_equal(found, known)
+        assert_same_weights(unbroken, other)
 
 
 @needs_callbacks
 @over_kinds
-def test_a_stop_keeps_what_there_is(kind, y, whole):
+def test_a_stop_keeps_the_training_so_far(kind, y, whole):
     unbroken, n_first = whole[kind, False]
     # In the first training: the network on the columns alone.
     model = kind(**SMALL).set_callbacks(Breaking(3)).fit(X, y)
@@ -562,7 +561,9 @@ def test_a_stop_keeps_what_there_is(kind, y, whole):
     [(KeyboardInterrupt(), "interrupted"), (DivergenceError("far"), "max_iter")],
 )
 @pytest.mark.parametrize("place", ["start", "training"])
-def test_a_second_training_that_fails_costs_nothing(place, error, reason, monkeypatch):
+def test_a_failed_second_training_leaves_the_first_result(
+    place, error, reason, monkeypatch
+):
     plain = TwoLayerRegressor(**SMALL, numeric_encoding=None).fit(X, SIGNAL)
     run = Training.run
 
