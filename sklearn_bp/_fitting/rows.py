@@ -18,7 +18,7 @@ whether the stream has contained exactly these rows before.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -44,7 +44,7 @@ from sklearn_bp._fitting.defaults import (
 from sklearn_bp._fitting.early_stopping import split
 from sklearn_bp._fitting.request import Request, with_weight
 from sklearn_bp._fitting.settings import Settings
-from sklearn_bp._fitting.validation import View, users_validation
+from sklearn_bp._fitting.validation import Interim, users_validation
 from sklearn_bp._network.batches import Data, row_length
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._tables.columns import Columns
@@ -71,8 +71,8 @@ from sklearn_bp.optimizers import adaptive
 
 
 @dataclass(frozen=True)
-class MemoryRows:
-    """Arrays, tables and sparse matrices in memory.
+class BaseRows:
+    """The rows of a fit, in memory or on a cluster.
 
     Attributes
     ----------
@@ -84,13 +84,42 @@ class MemoryRows:
     recipe : Recipe
     targets : ClassTargets or RealTargets
     columns : Columns or None
+    dtype : dtype
+        The dtype of the fitted weights.
+    """
+
+    request: Request
+    feature_record: Any
+    recipe: Any = None
+    targets: Any = None
+    columns: Any = None
+    dtype: Any = None
+
+    n_rows: ClassVar[Any]
+
+    @property
+    def features(self):
+        """The public attributes of the user's columns."""
+        names = getattr(self.feature_record, "feature_names_in_", None)
+        found = {"n_features_in_": self.feature_record.n_features_in_}
+        return found if names is None else found | {"feature_names_in_": names}
+
+    @property
+    def training_dtype(self):
+        return training_dtype(self.recipe, self.dtype, self.n_rows)
+
+
+@dataclass(frozen=True)
+class MemoryRows(BaseRows):
+    """Arrays, tables and sparse matrices in memory.
+
+    Attributes
+    ----------
     X : ndarray or CSR of shape (n, n_encoded)
         Encoded, not scaled.
     Y : ndarray of shape (n, n_targets)
         In the user's units.
     sample_weight : ndarray of shape (n,) or None
-    dtype : dtype
-        The dtype of the fitted weights.
     part : NewRows
     scaled : (X, Y, Scaling or None)
         As the solver gets them; the feature scaling is still to be applied, block by
@@ -102,15 +131,9 @@ class MemoryRows:
         The columns that are scaled as dense ones, to make bins.
     """
 
-    request: Request
-    feature_record: Any
-    recipe: Any = None
-    targets: Any = None
-    columns: Any = None
     X: Any = None
     Y: Any = None
     sample_weight: Any = None
-    dtype: Any = None
     part: Any = None
     scaled: Any = None
     rotation: Any = None
@@ -204,13 +227,6 @@ class MemoryRows:
                 return columns.joined(X, features, some_weights(X))
 
         return check_features(feature_record, request.X, [dtype], columns, learn)
-
-    @property
-    def features(self):
-        """The public attributes of the user's columns."""
-        names = getattr(self.feature_record, "feature_names_in_", None)
-        found = {"n_features_in_": self.feature_record.n_features_in_}
-        return found if names is None else found | {"feature_names_in_": names}
 
     @property
     def n_rows(self):
@@ -338,10 +354,6 @@ class MemoryRows:
             return False
         return is_wide(self.n_rows, np.count_nonzero(scaling.factor))
 
-    @property
-    def training_dtype(self):
-        return training_dtype(self.recipe, self.dtype, self.n_rows)
-
     def best_constant(self, loss):
         """The constant scores with the smallest loss, and that loss."""
         with one_blas_thread():  # the same bits for any number of threads
@@ -404,47 +416,59 @@ class MemoryRows:
         data : Data
         validate : callable(Parameters) -> Measured, or None
         """
-        recipe, targets, request = self.recipe, self.targets, self.request
-        X, Y, scaling = self.scaled
-        weights, n_members = self.sample_weight, state.parameters.n_members
+        recipe, request = self.recipe, self.request
+        (X, Y, scaling), weights = self.scaled, self.sample_weight
+        n_members = state.parameters.n_members
         data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
         if inputs.bins is not None:
-            groups, selection = inputs.bins.groups, self.selection
-            own = groups if selection is None else groups[selection.selected]
-            data = replace(data, groups=own)
-        view = View(recipe, inputs, targets, self.dtype, self.features, self.rotation)
+            data = replace(data, groups=self._groups(inputs.bins))
+        given = inputs, self.targets, self.dtype, self.features, self.rotation
+        interim = Interim(recipe, *given)
         if request.has_validation:
-            return data, users_validation(view, network, request, self.feature_record)
+            record = self.feature_record
+            return data, users_validation(interim, network, request, record)
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         in_turn = settings.holds_out
         splits = recipe.early_stopping not in ("auto", False)
         if not in_turn and (request.incremental or not splits):
             return data, None
-
-        def held_out(rows):
-            pooled = np.concatenate(rows)
-            score = view.score_of(self.Y[pooled], validation_weights(weights, pooled))
-            tempers = targets.tempers
-            return HeldOut(network, X, Y, weights, rows, scaling, score, tempers)
-
         one_part = is_splitter(recipe.validation_fraction) or recipe.metric.is_scorer
         if in_turn and n_members > 1 and not one_part:
-            strata = targets.strata(Y)
+            strata = self.targets.strata(Y)
             folds = draw_folds(strata, n_members, spawn(state.random_state))
             rows = [np.flatnonzero(folds == j) for j in range(n_members)]
             data = data.without_folds(folds, n_members)
-            return data, held_out(rows)
-        given = self.X, Y, weights
+            return data, self._held_out(network, interim, rows)
         train, validation = split(
-            recipe, targets, given, state.random_state, request, by_strata=in_turn
+            recipe,
+            self.targets,
+            (self.X, Y, weights),
+            state.random_state,
+            request,
+            by_strata=in_turn,
         )
-        data = Data.weighted(X, Y, weights, settings.alpha, train, scaling)
+        data = replace(
+            Data.weighted(X, Y, weights, settings.alpha, train, scaling),
+            groups=data.groups,
+        )
         if in_turn and not one_part:
-            return data, held_out([validation])
+            return data, self._held_out(network, interim, [validation])
         weights = validation_weights(weights, validation)
-        Y = self.Y[validation]
-        validate = view.validation_set(network, request, self.X, validation, Y, weights)
-        return data, validate
+        own = self.X, validation, self.Y[validation], weights
+        return data, interim.validation_set(network, request, *own)
+
+    def _groups(self, bins):
+        """For each input that is trained on, the column that it comes from."""
+        selection = self.selection
+        return bins.groups if selection is None else bins.groups[selection.selected]
+
+    def _held_out(self, network, interim, rows):
+        """The validation on rows held out from each member, a list of positions."""
+        (X, Y, scaling), weights = self.scaled, self.sample_weight
+        pooled = np.concatenate(rows)
+        score = interim.score_of(self.Y[pooled], validation_weights(weights, pooled))
+        tempers = self.targets.tempers
+        return HeldOut(network, X, Y, weights, rows, scaling, score, tempers)
 
     def adapted(self, solver):
         """The solver for rows in memory: itself."""

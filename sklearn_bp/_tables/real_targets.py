@@ -215,7 +215,7 @@ class RealTargets:
                 f"loss={recipe.loss!r} needs them "
                 f"{'without scaling' if scaled else 'scaled'}"
                 ". Set the loss back, or set warm_start=False or use clone() to start "
-                "anew."
+                "from scratch."
             )
 
     # After training.

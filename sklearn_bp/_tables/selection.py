@@ -1,4 +1,4 @@
-"""Some of a network's inputs: training on these alone, and weights for all."""
+"""Training on a selection of the inputs, with weights for all inputs in the end."""
 
 from dataclasses import dataclass
 

@@ -63,7 +63,7 @@ def test_one_output_is_an_analysis_of_variance():
     assert_allclose(found_for(X, errors).alone[0], expected, rtol=1e-9)
 
 
-def test_what_the_errors_depend_on_is_found():
+def test_columns_that_errors_depend_on_are_found():
     for seed in range(10):
         rng, X = drawn(seed)
         noise = rng.normal(size=600)
@@ -90,7 +90,7 @@ def test_units_signs_and_order_do_not_count(seed):
         assert_allclose(other, own[columns], rtol=1e-6, atol=1e-12)
 
 
-def test_errors_without_spread_tell_nothing():
+def test_constant_errors_depend_on_no_column():
     _, X = drawn(0)
     for errors in (np.zeros(600), np.full(600, 3.0)):
         found = found_for(X, errors)

@@ -163,7 +163,7 @@ def test_frequent_values_are_edges_and_leave_no_fewer_bins(seed, n_bins):
 
 @settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(3, 12), st.booleans())
-def test_the_first_bin_tells_a_frequent_lowest_value_from_the_others(
+def test_the_first_bin_separates_a_frequent_lowest_value_from_the_others(
     seed, n_bins, mirrored
 ):
     """The others share the remaining bins equally; and so with a frequent highest."""

@@ -84,7 +84,7 @@ class Worker:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_order_of_entering_and_leaving(seed):
+def test_contexts_may_end_in_any_order(seed):
     """One thread while the context is in use, also nested; then the earlier number."""
     rng = np.random.default_rng(seed)
     library, of_openmp = Library("pthreads"), Library("openmp")
@@ -116,7 +116,7 @@ def test_any_order_of_entering_and_leaving(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_number_that_somebody_else_sets_stays(seed):
+def test_a_number_set_by_others_stays(seed):
     """The last number set counts, from any thread; 1 is the limit itself."""
     rng = np.random.default_rng(seed)
     library = Library("pthreads")
@@ -276,7 +276,7 @@ gate.opened.set()
 thread.join()
 assert child_of(at_two) == 0
 
-# The fit itself forks: both go on to its end.
+# The fit itself forks: both processes finish it.
 children = []
 
 def forking(step):
