@@ -72,6 +72,8 @@ class Running:
     targets : TargetStatistics or None
     digests : ndarray of uint64
         Digests of the last MOST_DIGESTS parts of a stream.
+    last : int or None
+        The digest of the last part; None if it had few rows.
     """
 
     n_rows: int
@@ -85,6 +87,7 @@ class Running:
     stored: Any = None
     beyond: Any = None
     nearest: Any = None
+    last: Any = None
 
     @classmethod
     def of_rows(cls, n_rows, exponent, digest=None):
@@ -109,6 +112,7 @@ class Running:
             _merged(one.targets, other.targets),
             np.append(one.digests, other.digests)[-MOST_DIGESTS:],
             one.wild or other.wild,
+            last=other.last if other.n_rows else one.last,
         )
         if one.largest is None or other.largest is None:
             of = one if other.largest is None else other

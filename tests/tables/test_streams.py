@@ -641,6 +641,24 @@ def test_parts_of_fewer_than_ten_rows_are_new_rows_each_time(n, n_known):
     assert model._fitted.inputs.running.n_rows == n_known
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_short_part_is_known_by_the_part_before(seed):
+    """If the first part is short, no part came before it in the first pass."""
+    rng = np.random.default_rng(seed)
+    short = np.arange(8) % 2 == seed % 2
+    sizes = np.where(short, rng.integers(1, 10, size=8), rng.integers(10, 40, size=8))
+    bounds = np.cumsum([0, *sizes])
+    X = rng.normal(size=(bounds[-1], 2))
+    X = sparse.csr_matrix(X) if seed > 3 else X
+    model, found = TwoLayerRegressor(random_state=0, hidden_layer_sizes=2), []
+    for _ in range(4):
+        for start, stop in itertools.pairwise(bounds):
+            model.partial_fit(X[start:stop], np.arange(start, stop))
+        found.append(model._fitted.inputs.running.n_rows)
+    again = sizes[0] if short[0] else 0
+    assert found == [bounds[-1]] + 3 * [bounds[-1] + again]
+
+
 def test_dense_rows_with_holes_after_sparse_ones():
     rng = np.random.default_rng(0)
     X = np.maximum(rng.normal(size=(100, 3)), 0)
