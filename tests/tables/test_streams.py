@@ -24,7 +24,7 @@ from sklearn_bp._tables.running import of_part
 from sklearn_bp._tables.statistics import POINTS, ColumnStatistics, TargetStatistics
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import GaussianNLL, Quantile
-from sklearn_bp.optimizers import SGD
+from sklearn_bp.optimizers import SGD, Adam
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -537,6 +537,45 @@ def test_gradients_of_later_parts_are_clipped_at_a_norm_of_5():
     by_name, at_5, at_6 = predicted
     assert_allclose(by_name, at_5, rtol=1e-9)
     assert np.abs(by_name - at_6).max() > 0.1
+
+
+@pytest.mark.parametrize("solver", ["adam", "rmsprop", "adamw"])
+def test_a_wild_target_does_not_spoil_the_steps_that_follow(solver):
+    """In the last part of a stream, a short one."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(301, 4))
+    y = X @ [1.0, 2.0, -1.0, 0.5]
+    y[-1] = 20
+    model = stream(TwoLayerRegressor(random_state=0, solver=solver), X, y, 50, 6)
+    assert model.score(X[:-1], y[:-1]) > 0.7
+
+
+def test_single_rows_with_heavy_tailed_targets():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 4))
+    y = np.exp(X @ [1.2, 0.6, -1.2, 0.4])
+    model = stream(TwoLayerRegressor(random_state=0), X, y, 1, 1)
+    assert model.score(X, y) > 0.2
+
+
+@pytest.mark.parametrize(("n_rows", "far"), [(1, 4), (8, 4), (24, 6), (90, 8)])
+def test_gradients_of_adam_are_clipped_in_parts_with_wild_targets(n_rows, far):
+    """Only there is a step another one; batches have up to 32 rows."""
+    X = np.random.RandomState(0).normal(size=(300 + n_rows, 20))
+    for size, clips in ((0.9 * far, False), (1.1 * far, True)):
+        y = np.sign(X[:, 0])
+        y[-1] = y[:300].mean() + size * y[:300].std()
+        steps = []
+        for solver in ("adam", Adam(), Adam(clip_norm=1e-9)):
+            model = TwoLayerRegressor(random_state=0, n_members=1, solver="adam")
+            model.partial_fit(X[:300], y[:300])
+            if solver != "adam":
+                model.set_params(solver=solver)
+            model.partial_fit(X[300:], y[300:])
+            steps.append(model.predict(X))
+        by_name, plain, clipped = steps
+        assert np.abs(plain - clipped).max() > 1e-3
+        assert np.array_equal(by_name, plain) is not clips
 
 
 def test_one_row_at_a_time():
