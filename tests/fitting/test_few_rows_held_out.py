@@ -147,7 +147,7 @@ def test_weights_are_copies(make, solver, seed):
 
 @pytest.mark.parametrize("n_levels", [2, 3, 5])
 def test_values_that_many_rows_share_are_on_both_sides(n_levels):
-    """Otherwise training would lack some labels of a value, or even the frequent one."""
+    """Otherwise training would lack some labels of a value, or the frequent one."""
     scores = []
     for seed in range(4):
         rng = np.random.RandomState(seed)

@@ -420,6 +420,27 @@ def test_wild_first_rows_do_not_spoil_a_stream(task, n_columns, first, size):
     assert model.score(X[20:], y[20:]) > 0.9
 
 
+@pytest.mark.parametrize("size", slow_but([1e6], [100, 1e3, 1e6]))
+@pytest.mark.parametrize("n_first", [1, 5, 19, 40])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("task", ["regression", "classes"])
+def test_a_wild_row_among_the_first_does_not_slow_a_stream(task, form, n_first, size):
+    """Sparse columns keep no quantiles, and gradients by wild values say nothing."""
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((360, 6)) < 0.5, np.abs(rng.normal(size=(360, 6))), 0)
+    y = X[:, 0] + X[:, 1] - X[:, 2]
+    kind, options = TwoLayerRegressor, {}
+    if task == "classes":
+        kind, y, options = TwoLayerClassifier, y > 0.4, {"classes": [False, True]}
+    spoilt = X.copy()
+    spoilt[n_first // 2] *= size
+    model = kind(random_state=0)
+    for _ in range(6):
+        for start, stop in itertools.pairwise([0, n_first, *range(60, 361, 60)]):
+            model.partial_fit(form(spoilt[start:stop]), y[start:stop], **options)
+    assert model.score(form(X[40:]), y[40:]) > 0.9
+
+
 def drawn_stream(rng, form):
     """Parts of 1 to 120 rows in any units, with wild and missing values and levels."""
     d, parts = rng.integers(1, 5), []
