@@ -83,7 +83,7 @@ def figure_of(panels):
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
     for ax, (title, tables, dots) in zip(axes.flat, panels, strict=True):
         draw_dots(ax, dots)
-        ax.set_title(f"{tables}, nothing set", fontsize=FONT)
+        ax.set_title(f"{tables}, default settings", fontsize=FONT)
         ax.set_ylabel(f"{title} over {TITLES['ours']}'s", fontsize=FONT)
     axes[-1, 0].set_xlabel("seconds to fit a table, on one core", fontsize=FONT)
     figure.draw_without_rendering()  # places of the names depend on the layout

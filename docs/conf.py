@@ -131,6 +131,15 @@ def code_link(match):
     return f"[{text}]({link})"  # inherited: to where it is written
 
 
+def numbers_kept_whole(row):
+    """A row of a table in which "x 0.98 ± 0.02" and "3 %" are on one line each.
+
+    Otherwise, narrow screens break them after every word.
+    """
+    inside = r"(?<=\d) (?=[±%])|(?<=±) (?=\d)|(?<=\bx) (?=\d)"
+    return re.sub(inside, "\N{NO-BREAK SPACE}", row[0])
+
+
 # Files of the repository that have pages of their own on the site.
 PAGES = {
     r"\.\./README\.md": "index.md",
@@ -157,6 +166,7 @@ def to_site_links(app, docname, source):
         text = re.sub(
             r"\[([^\]]*)\]\((?:\.\./)?sklearn_bp/([\w/]+)\.py\)", code_link, text
         )
+        text = re.sub(r"^\|.*$", numbers_kept_whole, text, flags=re.M)
         for pattern, page in PAGES.items():
             text = re.sub(rf"\]\({pattern}\)", f"]({page})", text)
     if docname == "user_guide":

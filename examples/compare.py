@@ -1,14 +1,14 @@
 """
-Raw tables, nothing set
-=======================
+Raw tables, default settings
+============================
 
 The two networks beside the models that people use today, on real tables.
 
-Every model gets the tables that come with scikit-learn as they are. Our networks and
-HistGradientBoosting take them raw. MLPClassifier and the linear models get a
-StandardScaler, as their guides advise. The first table shows the quality and the time
-of five folds, and the picture shows both at once. The second table compares twins: with
-equal parameters, `TwoLayerClassifier` gives MLPClassifier's numbers, in less time.
+The tables come with scikit-learn. Our networks and HistGradientBoosting take them raw.
+MLPClassifier and the linear models get a StandardScaler, as their guides advise. The
+first table shows the quality and the time of five folds, and the picture shows both at
+once. The second table compares twins: with equal parameters, ``TwoLayerClassifier``
+gives MLPClassifier's numbers, in less time.
 
 All models get one thread and take turns. Seconds are CPU seconds, and short fits are
 repeated, so the ratios hold on a busy machine too. ::
@@ -134,7 +134,7 @@ def compare():
     """Print the first table; return the values of the picture."""
     titles = ("accuracy, %", "log-loss", "s to fit", "ratio")
     widths = (13, 10, 10, 7)
-    print(f"Raw tables, nothing set: means of {FOLDS} folds, median of seconds\n")
+    print(f"Raw tables, default settings: means of {FOLDS} folds, median of seconds\n")
     header = "".join(f"{t:>{width}}" for t, width in zip(titles, widths, strict=True))
     print(f"{'table':14}{'model':25}{header}")
     losses, seconds = {name: [] for name in MODELS}, dict.fromkeys(MODELS, 0.0)
@@ -164,15 +164,14 @@ def draw(found, picture):
         yscale="log",
         xlabel="seconds to fit all tables",
         ylabel="log-loss, geometric mean",
-        title="Raw tables, nothing set",
+        title="Raw tables, default settings",
     )
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter("{x:.2g}")
     ax.margins(0.3)
     ax.grid(alpha=0.3, which="both")
-    figure.savefig(picture, dpi=100)
-    plt.close(figure)
+    figure.savefig(picture, dpi=100)  # and stays open, for the gallery
 
 
 def twin():

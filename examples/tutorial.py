@@ -144,8 +144,8 @@ PartialDependenceDisplay.from_estimator(
 # -------------------------
 #
 # The default is one of the candidates (the empty dictionary), so on the folds the
-# search cannot end with anything worse. All candidates have the default's eight
-# members. The page :doc:`tuning </tuning>` says which parameters are worth a search.
+# search cannot end with anything worse. All candidates have the default's
+# size. The page :doc:`tuning </tuning>` says which parameters are worth a search.
 
 space = {
     "activation": ["relu", "tanh"],

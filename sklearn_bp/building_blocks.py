@@ -48,6 +48,11 @@ def views(theta: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
     list of ndarrays
         Views: changing them changes `theta`.
 
+    Raises
+    ------
+    ValueError
+        If `theta` has another length than the shapes need.
+
     Examples
     --------
     >>> import numpy as np

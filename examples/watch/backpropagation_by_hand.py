@@ -8,8 +8,9 @@ The network has two inputs, two hidden units and one output. It gets a single ro
 class is 1. We follow the row forward to a prediction, follow its error back to each
 weight, and take one step downhill. You can check every number with a pocket calculator.
 
-Blue is what flows forward: inputs, activations, weights. Red is what flows back: errors
-and derivatives. Turn the pages with the buttons beside the play button, or press play:
+Blue marks the forward pass: inputs, activations, weights. Red marks the backward pass:
+errors and derivatives. Turn the pages with the buttons beside the play button, or press
+play:
 
 .. player
 
@@ -101,10 +102,10 @@ show(slope=slope, delta1=delta1)
 # %%
 # 6. The gradient
 # ---------------
-# A weight multiplies what enters it. So its derivative is **what enters times the error
-# where it ends**: an activation times delta2 in the output layer, an input times delta1
-# in the hidden layer. For an intercept, 1 enters, so that its derivative is the error
-# itself.
+# A weight multiplies the number at its start. So its derivative is **the number at its
+# start times the error at its end**: an activation times delta2 in the output layer, an
+# input times delta1 in the hidden layer. An intercept multiplies 1, so its derivative
+# is the error itself.
 
 W2_gradient, b2_gradient = a1 * delta2, delta2
 W1_gradient, b1_gradient = np.outer(x, delta1), delta1
@@ -130,8 +131,8 @@ show(p_new=p_new)
 print(f"loss before and after: {loss:.4f}, {-np.log(p_new):.4f}")
 
 # %%
-# That is all of backpropagation. Training repeats it, row after row or for many rows at
-# once, whose gradients are averaged.
+# That is all of backpropagation. Training repeats it, row after row, or for many rows
+# at once, and averages their gradients.
 #
 # Is it right?
 # ------------
@@ -269,7 +270,8 @@ def draw_unit(ax, name, value, error, intercept=None, fill="white"):
     ax.text(px, py + 0.19, name, fontsize=9, color="black", **style)
     if intercept is not None:
         below = f"intercept {told(intercept)}"
-        ax.text(px, py - 0.2, below, fontsize=9, color=BLUE, **style)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        ax.text(px, py - 0.2, below, fontsize=9, color=BLUE, bbox=box, **style)
     if value is not None:
         ax.text(px, py + 0.045, told(value), color=BLUE, fontsize=10, **style)
     if error is not None:

@@ -24,7 +24,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     """Classifier with one hidden layer, trained by backpropagation.
 
     It takes raw tables, with categories, missing values and columns of any scale, and
-    nothing has to be set:
+    needs no tuning:
 
     >>> import pandas as pd
     >>> from sklearn_bp import TwoLayerClassifier
@@ -274,9 +274,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         use the limits of all rows so far.
 
         Data is wide if it has at least five columns that vary per row, and up to 2,000
-        rows. `fit` then trains 'adam' and 'adamw' on the principal components of the
-        rows, times one factor, and absorbs these into the weights too; `alpha` and
-        'auto' then refer to components.
+        rows; if it is CSR, twice the square of its rows must not exceed the number of
+        input weights of all members. `fit` then trains 'adam' and 'adamw' on the
+        principal components of the rows, times one factor, and absorbs these into the
+        weights too; `alpha` and 'auto' then refer to components.
 
     categorical_features : 'from_dtype', array-like of bool, int or str, or None, \
             default='from_dtype'

@@ -35,7 +35,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     """Regressor with one hidden layer, trained by backpropagation.
 
     It takes raw tables, with categories, missing values and columns of any scale, and
-    nothing has to be set:
+    needs no tuning:
 
     >>> import pandas as pd
     >>> from sklearn_bp import TwoLayerRegressor
@@ -289,9 +289,10 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         use the limits of all rows so far.
 
         Data is wide if it has at least five columns that vary per row, and up to 2,000
-        rows. `fit` then trains 'adam' and 'adamw' on the principal components of the
-        rows, times one factor, and absorbs these into the weights too; `alpha` and
-        'auto' then refer to components.
+        rows; if it is CSR, twice the square of its rows must not exceed the number of
+        input weights of all members. `fit` then trains 'adam' and 'adamw' on the
+        principal components of the rows, times one factor, and absorbs these into the
+        weights too; `alpha` and 'auto' then refer to components.
 
     categorical_features : 'from_dtype', array-like of bool, int or str, or None, \
             default='from_dtype'
@@ -764,9 +765,10 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         For rows that are exchangeable with these, the expected fraction of targets
         inside is at least `coverage`, and slightly less if early stopping chose an
         epoch by the same rows. The width is the same for all rows, with two exceptions:
-        with loss='gaussian_nll' it is proportional to the predicted standard deviation,
-        and with several quantiles the interval is that of the outer two, widened or
-        narrowed by the same length everywhere.
+        with loss='gaussian_nll' it is proportional to the standard deviation that the
+        network of all members predicts (without their disagreement, which `return_std`
+        of predict adds), and with several quantiles the interval is that of the outer
+        two, widened or narrowed by the same length everywhere.
 
         Parameters
         ----------
@@ -778,12 +780,15 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         Returns
         -------
         interval : ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2)
-            Lower and upper ends.
+            Lower and upper ends, in the units of the target.
 
         Raises
         ------
         ValueError
-            If fit had no validation rows, or too few for this coverage.
+            If fit had no validation rows, or too few for this coverage, or if coverage
+            is not in (0, 1).
+        TypeError
+            If coverage is not a number.
         """
         check_is_fitted(self)
         if isinstance(coverage, bool) or not isinstance(coverage, Real):

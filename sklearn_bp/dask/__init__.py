@@ -222,6 +222,10 @@ class TwoLayerClassifier(  # type: ignore[misc]  # fit takes a client
     sums do not depend on the number of workers: for given partitions and an int
     `random_state`, the weights are the same to the last bit.
 
+    See Also
+    --------
+    sklearn_bp.TwoLayerClassifier : The same for rows in memory; `to_local` gives it.
+
     Notes
     -----
     Differences from the plain class:
@@ -241,10 +245,6 @@ class TwoLayerClassifier(  # type: ignore[misc]  # fit takes a client
     If workers die, the result stays the same, as long as dask can compute their data
     again: it can for rows from files or ``dask.array.from_array``, but not for
     scattered rows.
-
-    See Also
-    --------
-    sklearn_bp.TwoLayerClassifier : The same for rows in memory; `to_local` gives it.
     """
 
     _plain = _classifier.TwoLayerClassifier
@@ -264,11 +264,14 @@ class TwoLayerClassifier(  # type: ignore[misc]  # fit takes a client
 
         Parameters
         ----------
-        X, y, sample_weight, client
-            As in `fit`.
+        X : dask array or DataFrame of shape (n_samples, n_features)
+        y : dask array, Series or DataFrame of shape (n_samples[, n_outputs])
+        sample_weight : dask array or Series of shape (n_samples,), default=None
 
         classes : array-like of shape (n_classes,), default=None
             All classes that may occur in any block; required in the first call.
+
+        client : distributed.Client, default=None
 
         Returns
         -------
@@ -345,8 +348,9 @@ class TwoLayerClassifier(  # type: ignore[misc]  # fit takes a client
 
         Parameters
         ----------
-        X, y, sample_weight
-            As in `fit`.
+        X : dask array or DataFrame of shape (n_samples, n_features)
+        y : dask array, Series or DataFrame of shape (n_samples[, n_outputs])
+        sample_weight : dask array or Series of shape (n_samples,), default=None
 
         Returns
         -------
@@ -375,6 +379,10 @@ class TwoLayerRegressor(  # type: ignore[misc]
     sums do not depend on the number of workers: for given partitions and an int
     `random_state`, the weights are the same to the last bit.
 
+    See Also
+    --------
+    sklearn_bp.TwoLayerRegressor : The same for rows in memory; `to_local` gives it.
+
     Notes
     -----
     Differences from the plain class:
@@ -394,10 +402,6 @@ class TwoLayerRegressor(  # type: ignore[misc]
     If workers die, the result stays the same, as long as dask can compute their data
     again: it can for rows from files or ``dask.array.from_array``, but not for
     scattered rows.
-
-    See Also
-    --------
-    sklearn_bp.TwoLayerRegressor : The same for rows in memory; `to_local` gives it.
     """
 
     _plain = _regressor.TwoLayerRegressor
@@ -416,8 +420,10 @@ class TwoLayerRegressor(  # type: ignore[misc]
 
         Parameters
         ----------
-        X, y, sample_weight, client
-            As in `fit`.
+        X : dask array or DataFrame of shape (n_samples, n_features)
+        y : dask array, Series or DataFrame of shape (n_samples[, n_outputs])
+        sample_weight : dask array or Series of shape (n_samples,), default=None
+        client : distributed.Client, default=None
 
         Returns
         -------
@@ -472,8 +478,9 @@ class TwoLayerRegressor(  # type: ignore[misc]
 
         Parameters
         ----------
-        X, y, sample_weight
-            As in `fit`.
+        X : dask array or DataFrame of shape (n_samples, n_features)
+        y : dask array, Series or DataFrame of shape (n_samples[, n_outputs])
+        sample_weight : dask array or Series of shape (n_samples,), default=None
 
         Returns
         -------

@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import importlib
-import io
 import re
 import runpy
 
@@ -53,17 +52,10 @@ OF_OTHERS = "ignore::PendingDeprecationWarning:shap"
 @pytest.mark.filterwarnings(OF_OTHERS)
 @pytest.mark.parametrize("page", slow_but(PAGES[:1], PAGES), ids=lambda page: page.name)
 def test_python_blocks_hold(page):
-    # Blocks go on from each other. A text block that follows at once is their output.
-    text = page.read_text(encoding="utf-8")
-    names = {}
-    pattern = r"^```python\n(.*?)^```$(?:\n\n```text\n(.*?)^```$)?"
-    for block in re.finditer(pattern, text, flags=re.M | re.S):
-        line = text[: block.start(1)].count("\n")
-        code = compile("\n" * line + block[1], str(page), "exec")
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(code, names)
+    maker = runpy.run_path(str(ROOT / "docs" / "page_outputs.py"))
+    for block, printed in maker["outputs"](page):
         if block[2] is not None:
-            assert_printed(block[2], printed.getvalue())
+            assert_printed(block[2], printed)
     plt.close("all")
 
 
@@ -94,9 +86,24 @@ def test_outputs_are_compared(told, printed, equal):
         assert_printed(told, printed)
 
 
+def test_outputs_are_written_into_pages(tmp_path):
+    maker = runpy.run_path(str(ROOT / "docs" / "page_outputs.py"))
+    page = tmp_path / "page.md"
+    texts = [
+        f"```python\nn = 2\n```\n\n```python\nprint(n)\n```\n\n"
+        f"```text\n{told}\n```\n\n```text\nnot its output\n```\n"
+        for told in (1, 2)
+    ]
+    page.write_text(texts[0], encoding="utf-8")
+    assert maker["filled"](page) == texts[1]
+    page.write_text(texts[1], encoding="utf-8")
+    assert maker["filled"](page) == texts[1]
+
+
 @over_pages
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page)):
+    links = re.findall(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)", without_code(page))
+    for target in map("".join, links):
         if target.startswith("https://"):
             continue
         path, _, anchor = target.partition("#")
@@ -150,6 +157,82 @@ def test_changelog_has_the_version():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## (\d+\.\d+\.\d+)", changelog, flags=re.M)[1]
     assert re.match(r"\d+\.\d+\.\d+", sklearn_bp.__version__)[0] == newest
+
+
+# The front page and the home page.
+
+
+def table_after(text, sentence):
+    """The cells of the first table behind a sentence, by the first of their row."""
+    lines = iter(text.partition(sentence)[2].split("\n"))
+    rows = [next(line for line in lines if line.startswith("|"))]
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append(line)
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {name: values for name, *values in cells}
+
+
+def numbers(cell):
+    return re.findall(r"\d+\.?\d*", cell)
+
+
+def assert_rounded(told, measured):
+    """Each number told is the measured one, to as many digits as it has."""
+    assert len(told) == len(measured)
+    for short, long in zip(told, measured, strict=True):
+        unit = 10.0 ** -len(short.partition(".")[2])
+        assert abs(float(short) - float(long)) <= 0.5001 * unit, (short, long)
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
+
+
+def test_readme_tells_the_measured_seconds():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
+    measured = table_after(page, "At most 1,000 rows per table")
+    rivals = [
+        ["these defaults"],
+        ["MLP, scaled"],
+        ["HistGradientBoosting"],
+        ["LightGBM", "CatBoost"],
+        ["RealMLP-TD-S"],
+    ]
+    (cells,) = (
+        cells
+        for name, cells in table_after(readme, "## Which should I use?").items()
+        if name.startswith("[seconds per fit")
+    )
+    for cell, names in zip(cells, rivals, strict=True):
+        seconds = [number for name in names for number in numbers(measured[name][-1])]
+        assert_rounded(numbers(cell), seconds)
+
+
+def test_readme_tells_the_measured_gains():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
+    section = page.partition("At most 1,000 rows per table")[2]
+    measured = table_after(section, "these defaults against")
+    trees = ["HistGradientBoosting", "LightGBM", "XGBoost", "CatBoost"]
+    ranges = re.findall(r"(\d+) to (\d+) % (?:below|lower)", readme)
+    for told, column, n_rivals in zip(ranges, (1, 3), (3, 4), strict=True):
+        ratios = [numbers(measured[tree][column])[0] for tree in trees[:n_rivals]]
+        gains = [round(100 * (1 - float(ratio))) for ratio in ratios]
+        assert list(map(int, told)) == [min(gains), max(gains)]
+
+
+def test_home_page_tells_the_measured_figures():
+    home = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
+    told = list(table_after(home, "## The numbers").values())
+    measured = table_after(page, "All rows, up to 20,000:")
+    names = ["these defaults", "MLP, scaled", "HistGradientBoosting", "LightGBM"]
+    for cells, name in zip(told[2:], names, strict=True):
+        accuracy, loss, _, r2, seconds = measured[name]
+        assert cells == [accuracy, loss, r2, seconds]
 
 
 # The site.

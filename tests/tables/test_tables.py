@@ -1,4 +1,4 @@
-"""Raw tables through the estimators, with nothing set but a seed."""
+"""Raw tables through the estimators, with the defaults and a seed."""
 
 import pickle
 
