@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 from slow import slow_but
 
-from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.reexpress import Reexpression, Scalings
 from sklearn_bp._tables.running import of_part
@@ -558,6 +558,19 @@ def test_gradients_of_later_parts_are_clipped_at_a_norm_of_5():
     by_name, at_5, at_6 = predicted
     assert_allclose(by_name, at_5, rtol=1e-9)
     assert np.abs(by_name - at_6).max() > 0.1
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_clipped_gradients_do_not_diverge_where_the_error_advises_them(seed):
+    """Of a few rows that are far out in all columns."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(200, 8))
+    rows[:2] *= 30
+    y = np.tanh(rows[:, 0]) + 0.3 * rows[:, 1] + 0.1 * rng.normal(size=200)
+    with pytest.raises(DivergenceError, match=r"by solver=SGD\(clip_norm=5\)"):
+        TwoLayerRegressor(solver="sgd", random_state=0).fit(rows, y)
+    model = TwoLayerRegressor(solver=SGD(clip_norm=5), random_state=0).fit(rows, y)
+    assert model.score(rows, y) > 0.7
 
 
 @pytest.mark.parametrize("solver", ["adam", "rmsprop", "adamw"])
