@@ -3,9 +3,9 @@
     python docs/page_outputs.py [page.md ...]
 
 A `text` block right after a `python` block is the output of the block. The blocks of a
-page go on from each other. The tests allow numbers to differ by a tenth, because they
+page continue each other. The tests allow numbers to differ by a tenth, because they
 vary with versions and processors; after a change of the defaults, this script writes
-them anew.
+them again.
 """
 
 import contextlib

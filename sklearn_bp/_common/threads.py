@@ -29,7 +29,9 @@ class Team:
     """
 
     def __init__(self, most):
-        self.size = 1 if most == 1 else min(most, allowed_threads(), cpu_count())
+        self.size = 1 if most == 1 else min(most, allowed_threads())
+        if self.size > 1:  # counting reads files
+            self.size = min(self.size, cpu_count())
         self._helpers = None
         if self.size > 1:
             self._helpers = ThreadPoolExecutor(self.size - 1, "sklearn_bp")

@@ -34,6 +34,14 @@ the GIL while they run.  Callers must check the length behind every pointer.
 #define SIMD_SUMS(...)
 #endif
 
+/* Load a cache line that is needed soon. */
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PREFETCH(address) ((void)(address))
+#endif
+
+#define AHEAD 4           /* rows between the one that is copied and the one fetched */
 #define FLUSH_EVERY 256    /* as in `optimizers` */
 #define MEASURED_ROWS 256 /* as in `held_out` */
 #define SCORED_ROWS 256 /* a divisor of held_out.BLOCK_ROWS */

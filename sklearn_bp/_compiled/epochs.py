@@ -125,7 +125,8 @@ class Epochs:
     def _bind_vectors(self, parameters, average):
         """Let C work on the weights, their average and the optimizer's vectors.
 
-        Several members' vectors are copied, one row per member; `_copies` lists them.
+        Several members' vectors are copied, one row per member; `_copies` lists the
+        copies to be made after an epoch, and the vectors.
         """
         job, (d, _, _, M), state = self._job, self._sizes, self._state
         vectors = {
@@ -152,8 +153,8 @@ class Epochs:
                 job.set(name, flat)
                 continue
             rows = np.empty((M, self._size), self._dtype)
-            self._copies.append((flat, rows))
-            self._reorder(flat, rows, True)
+            self._copies.append((self._copy(flat, rows), (flat, rows)))
+            engine.reorder(*self._copies[-1][0], True)
             job.set(name, rows)
 
     def _share_work(self, coupled):
@@ -232,8 +233,8 @@ class Epochs:
                 self._train_in_place(order)
             else:
                 self._train_block_by_block(order)
-        for flat, rows in self._copies:
-            self._reorder(flat, rows, False)
+        for copy, _ in self._copies:
+            engine.reorder(*copy, False)
         self._state["t"] += self._steps
         job.n_taken += self._steps
         total, squared_norms = self._sums[:, :2].sum(axis=0)
@@ -282,22 +283,13 @@ class Epochs:
             ),
         )
 
-    def _reorder(self, flat, rows, to_rows):
-        d, h, k, M = self._sizes
-        length = Parameters.size(d, h, k, M)
-        if len(flat) < length or rows.shape != (M, self._size):
+    def _copy(self, flat, rows):
+        """The arguments of `reorder`, apart from the direction."""
+        (d, h, k, M), size = self._sizes, self._size
+        if len(flat) < Parameters.size(d, h, k, M) or rows.shape != (M, size):
             raise ValueError("Vectors of parameters do not fit.")
-        engine.reorder(
-            flat.ctypes.data,
-            rows.ctypes.data,
-            d,
-            h,
-            k,
-            M,
-            self._size,
-            flat.itemsize,
-            to_rows,
-        )
+        addresses = flat.ctypes.data, rows.ctypes.data
+        return *addresses, d, h, k, M, size, flat.itemsize
 
 
 def settings(optimizer):

@@ -150,7 +150,7 @@ def set_sparse(job, X, dtype):
     indptr = as_c(X.indptr, np.int64, (n + 1,))
     length = int(indptr[-1])
     if indptr[0] != 0 or (np.diff(indptr) < 0).any() or length > len(X.indices):
-        raise ValueError("The rows of a CSR do not follow each other.")
+        raise ValueError("The rows of a CSR do not follow one another.")
     is_long = X.indices.dtype == np.int64
     indices = as_c(X.indices[:length], np.int64 if is_long else np.int32, (length,))
     check_rows(indices, d, "column")

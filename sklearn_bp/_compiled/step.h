@@ -338,6 +338,13 @@ static void N(copy_features)(REAL *RESTRICT to, const Features *F, int64_t row,
     }
 }
 
+/* Load a dense row into the cache, to be copied soon. */
+static void N(fetch)(const Features *F, int64_t row, int64_t d) {
+    if (F->indptr || F->column_stride != 1) return;
+    const char *x = (const char *)((const REAL *)F->X + row * F->row_stride);
+    for (int64_t at = 0; at < (int64_t)sizeof(REAL) * d; at += 64) PREFETCH(x + at);
+}
+
 /* to (h,) += the sum of n rows of a matrix, row at[i] + shift times x[i]: a sparse row
    times a matrix. */
 static void N(add_rows)(REAL *RESTRICT to, const REAL *RESTRICT matrix, int64_t stride,
@@ -483,6 +490,8 @@ static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s
         int64_t row = J->order ? J->order[start + i] : start + i;
         int64_t to = J->folds ? next[J->folds[row]]++ : i;
         if (x) {
+            if (i + AHEAD < b)
+                N(fetch)(F, J->order ? J->order[start + i + AHEAD] : start + i + AHEAD, d);
             N(copy_features)(x + to * d, F, row, s, d);
         } else {
             int64_t n = F->indptr[row + 1] - F->indptr[row];

@@ -18,12 +18,12 @@ class Moving(Job):
 
 
 def bound(optimizer, parameters, alpha, state):
-    """An optimizer bound as by its own `bind`, whose step is one pass over all weights.
+    """Like `optimizer.bind`, but a step is one compiled pass over all weights.
 
     Parameters
     ----------
     optimizer : object of `optimizers`
-        One that `covers_steps` says yes to.
+        `covers_steps` is true for it.
     parameters : Parameters
     alpha : float
     state : dict or None
@@ -34,7 +34,7 @@ def bound(optimizer, parameters, alpha, state):
     target = parameters.like(np.empty_like(theta))
     before, behind = parameters.unpenalized
     if as_c(theta, theta.dtype, theta.shape) is not theta or not theta.flags.writeable:
-        raise ValueError("The vector of parameters is not one to work on.")
+        raise ValueError("The vector of theta cannot be updated in place.")
     job = Moving(
         theta=theta,
         g=target.flat,

@@ -62,26 +62,25 @@ class BaseTwoLayer(
         self._refuse_collections(
             X=request.X, y=request.y, sample_weight=request.sample_weight
         )
+        return self._fit_rows(request, MemoryRows)
+
+    def _fit_rows(self, request, rows_of):
+        """Fit to `rows_of(request, feature_record)`, in memory or on a cluster."""
         recipe = Recipe.of(self)
         request.check(recipe.validation_fraction)
         start = self._start(recipe, request)
-        rows = MemoryRows(request, self._feature_record(recipe, start))
-        done = self._run(recipe, request, rows, start)
-        if not request.incremental:
-            if self.verbose:
-                print(ending(done.result))
-            warn_of(done, recipe)
-        return self
-
-    def _run(self, recipe, request, rows, start):
-        """Fit to rows, in memory or on a cluster; store and return the `Fit`."""
+        rows = rows_of(request, self._feature_record(recipe, start))
         # Overflowing sums and casts are handled; they need no warning.
         overflow = np.errstate(over="ignore", invalid="ignore")
         with Run(self, request) as run, overflow:
             done = fit(recipe, rows, start, run.begin)
             state = done.kept_state(recipe) if request.incremental else None
             self._take(done.attributes() | {"_training_state": state})
-        return done
+        if not request.incremental:
+            if self.verbose:
+                print(ending(done.result))
+            warn_of(done, recipe)
+        return self
 
     def _start(self, recipe, request):
         """The `Start` that training continues from, or None to start from scratch."""

@@ -35,7 +35,7 @@ def fit_batches(estimator: E, source: Source, epochs: int, **options: Any) -> E:
     if isinstance(epochs, bool) or not isinstance(epochs, Integral) or epochs < 1:
         raise ValueError(f"epochs must be an int >= 1. Got {epochs!r} instead.")
     if epochs > 1:
-        _check_repeats(source, f"epochs={epochs} read it as many times")
+        _check_repeats(source, f"epochs={epochs} needs as many passes over it")
     for epoch in range(epochs):
         n_batches = 0
         for X, y, *sample_weight in _batches_of(source):
@@ -52,7 +52,7 @@ def fit_batches(estimator: E, source: Source, epochs: int, **options: Any) -> E:
 
 def labels_of(source):
     """All labels in the source, found in one pass over it; for `classes`."""
-    _check_repeats(source, "without `classes` it is read once more, to find them")
+    _check_repeats(source, "finding the `classes` needs one more pass over it")
     found = []
     for _, y, *_ in _batches_of(source):
         y = check_labels(y)

@@ -89,8 +89,8 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_is_fitted(self)
         if self._importances is None and self._importance_basis is None:
             raise AttributeError(
-                "feature_importances_ come from training rows, and this estimator took "
-                "its weights from elsewhere: fit it to have them."
+                "feature_importances_ are computed from training rows, and this "
+                "estimator got its weights without any: call fit first."
             )
         self._measure_importances()
         return self._importances

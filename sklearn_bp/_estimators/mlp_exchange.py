@@ -196,8 +196,8 @@ class MLPExchangeMixin:
             )
         if is_classifier(mlp) and len(mlp.classes_) == 1:
             raise ValueError(
-                f"This {wanted.__name__} has a single class, {mlp.classes_[0]!r}, and "
-                "gives it a probability below 1. There is no equivalent here."
+                f"This {wanted.__name__} has a single class, {mlp.classes_[0]!r}, with "
+                f"a probability below 1. {cls.__name__} has no equivalent."
             )
         model.set_params(**MLP_DEFAULTS | mlp.get_params(deep=False))
         model.hidden_layer_sizes = mlp.coefs_[0].shape[1]

@@ -313,13 +313,13 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         half as many networks of half the hidden units see the bins as well. Pairs of
         them become further members, and held-out rows weight the two groups. Of more
         than 32 numeric columns, those have bins that the errors of the first training
-        depend on, or that have the heaviest weights. This is for `fit` on dense rows
-        and tables in memory: for 100 rows or more, up to four million encoded numbers
-        (fewer columns have bins beyond), the solvers 'adam' and 'adamw', and
-        `n_members`, `max_iter` and `early_stopping` left at 'auto'. `n_iter_` counts
-        the epochs of both trainings; the attributes of other 'auto' parameters are
-        those of the first. ``coefs_[0]`` has a row for each bin, see
-        `encoded_feature_names_`.
+        depend on, or that have the heaviest weights. From 500 rows on, the four
+        heaviest have finer bins. This is for `fit` on dense rows and tables in memory:
+        for 100 rows or more, up to four million encoded numbers (fewer columns have
+        bins beyond), the solvers 'adam' and 'adamw', and `n_members`, `max_iter` and
+        `early_stopping` left at 'auto'. `n_iter_` counts the epochs of both trainings;
+        the attributes of other 'auto' parameters are those of the first. ``coefs_[0]``
+        has a row for each bin, see `encoded_feature_names_`.
 
     extrapolation : float or inf, default=0.05
         How far predictions may go beyond the range of the training targets, as a

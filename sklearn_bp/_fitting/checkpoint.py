@@ -41,9 +41,9 @@ def identify(run):
     name, solver = type(estimator).__name__, training.solver
     if run.request.incremental:
         raise ValueError(
-            "Checkpoint is for fit. Between calls of partial_fit the estimator itself "
-            "holds all that is needed to continue: write it to a file, for example "
-            "by pickle. set_callbacks() without arguments removes Checkpoint."
+            "Checkpoint is for fit. After a call of partial_fit the estimator itself "
+            "holds everything needed to continue: save the estimator, for example by "
+            "pickle. set_callbacks() without arguments removes Checkpoint."
         )
     if not getattr(solver, "resumes", False):
         why = getattr(
@@ -111,8 +111,8 @@ class Writer:
             except OSError as error:
                 raise OSError(
                     f"The checkpoint {self._told} could not be written "
-                    f"({error.strerror}). If it had been written before, it is as it "
-                    "was, and fit resumes from it once there is a place to write to."
+                    f"({error.strerror}). The last one, if any, is unchanged: call fit "
+                    "again to resume from it, once the file can be written."
                 ) from error
             self._written = now
 
@@ -136,7 +136,7 @@ class Writer:
             return
         self._resume_from(state, content["reason"])
 
-    def goes_on(self):
+    def resume_second(self):
         """Resume the second training of the fit, if the file has a state of it."""
         if self._second is not None:
             self._resume_from(self._second["state"], self._second["reason"])
@@ -213,45 +213,45 @@ def _checked(content, path):
 
 def _is_whole(state):
     """Whether all fields have the right types and agree with one another."""
-    counts = state.n_iter, state.t, state.n_steps
+    return _has_right_types(state) and _is_consistent(state)
+
+
+def _has_right_types(state):
+    patience, order, best = state.patience, state.order, state.best
     curves = (
         state.loss_curve,
         state.data_losses,
         state.validation_losses,
         state.validation_scores,
     )
-    patience, order, best = state.patience, state.order, state.best
     return (
         type(state.parameters) is Parameters
         and type(patience) is Patience
-        and all(
-            _is_number(x)
-            for x in (patience.tol, patience.n_iter_no_change, patience.best)
-        )
+        and all(map(_is_number, (patience.tol, patience.n_iter_no_change)))
+        and _is_number(patience.best)
         and type(patience.count) is int
         and isinstance(state.random_state, np.random.RandomState)
         and _is_number(state.rate)
-        and all(isinstance(n, int | np.integer) and 0 <= n < 2**63 for n in counts)
-        and state.n_iter >= 1
+        and all(map(_is_count, (state.n_iter, state.t, state.n_steps)))
         and all(
             type(curve) is list and all(type(x) is float for x in curve)
             for curve in curves
         )
-        and len(state.loss_curve) >= state.n_iter
-        and len(state.validation_losses) == len(state.validation_scores)
         and type(state.relaxed) is bool
         and type(state.optimizer) is dict
         and (state.average is None or type(state.average) is Parameters)
         and (order is None or _is_permutation(order))
-        and (best is None) == (state.best_iter is None)
-        and (
-            best is None
-            or (
-                isinstance(best, np.ndarray)
-                and isinstance(state.best_iter, int | np.integer)
-                and 1 <= state.best_iter <= state.n_iter
-            )
-        )
+        and (best is None or isinstance(best, np.ndarray))
+        and (state.best_iter is None or _is_count(state.best_iter))
+    )
+
+
+def _is_consistent(state):
+    return (
+        1 <= state.n_iter <= len(state.loss_curve)
+        and len(state.validation_losses) == len(state.validation_scores)
+        and (state.best is None) == (state.best_iter is None)
+        and (state.best is None or 1 <= state.best_iter <= state.n_iter)
     )
 
 
@@ -285,12 +285,12 @@ def _can_resume(state, training):
         forms.append(state.average)
     optimizer = training.solver.optimizer.bind(start.parameters, 0.0, None).state()
     plan = training.plan
-    watched = plan.cost is not None
+    monitored = plan.cost is not None
     return (
         all(p.layout == start.parameters.layout for p in forms)
         and all(p.flat.dtype == flat.dtype for p in forms)
         and _form(state.best) in (_form(flat), _form(None))
-        and (watched or state.best is None)
+        and (monitored or state.best is None)
         and _forms(state.optimizer) == _forms(optimizer)
         and _form(state.dropout_stream) == _form(start.dropout_stream)
         and (plan.validate is None or len(state.validation_losses) >= state.n_iter)
@@ -309,6 +309,10 @@ def _is_number(value):
     return isinstance(value, Real) and not (
         isinstance(value, int) and abs(value) >= 2**63
     )
+
+
+def _is_count(value):
+    return isinstance(value, int | np.integer) and 0 <= value < 2**63
 
 
 def _forms(values):

@@ -16,7 +16,7 @@ from sklearn_bp import activations, losses, optimizers, schedules
 from sklearn_bp._common.option import Option
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
 from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
@@ -111,10 +111,12 @@ def part_of(name, own):
 
 def _parameters(flat, layout, member_weights=None):
     """`Parameters` with this layout; ValueError if the vectors do not fit."""
+    if type(layout[-1]) is bool:  # in older files: whether there is a scaling layer
+        layout = [*layout[:-1], SCALE_SPEED if layout[-1] else 0.0]
     kinds = [type(x) for x in layout]
-    known = kinds[:-1] == [int] * 4 + [bool] and kinds[-1] in (bool, float)
+    known = kinds == [int] * 4 + [bool, float]
     if not known or min(layout[:4]) < 1 or not 0 <= layout[-1] < math.inf:
-        raise ValueError(f"{layout} is no layout.")
+        raise ValueError(f"{layout} is not a layout.")
     if flat.dtype.kind != "f" or flat.shape != (Parameters.size(*layout),):
         raise ValueError(f"{flat.shape} is not the shape of parameters {layout}.")
     if member_weights is not None and (

@@ -164,8 +164,8 @@ def _train_test_split(fraction, targets, Y, random_state):
         of_classes = ", and at least one row of each class stays in training"
     warn_user(
         f"early_stopping=True: validation_fraction={fraction} of {n} rows is too few "
-        f"for a stratified split. {len(validation)} are held out{of_classes}; this "
-        "is little to go by. Pass X_val and y_val, or set early_stopping=False.",
+        f"for a stratified split. {len(validation)} are held out{of_classes}. So few "
+        "rows are a poor guide: pass X_val and y_val, or set early_stopping=False.",
     )
     return train, validation
 
@@ -189,14 +189,14 @@ def split_few(n, strata, fraction, random_state):
     train, validation : ndarray of int
     """
     order = random_state.permutation(n)
-    why = "no class has a second row" if strata is not None else "there is no second"
+    why = "no class has a second row" if strata is not None else "no other row is left"
     strata = np.zeros(n) if strata is None else strata.reshape(n)
     _, first, classes = np.unique(strata[order], return_index=True, return_inverse=True)
     others = np.delete(np.arange(n), first)
     if len(others) == 0:
         raise ValueError(
             f"early_stopping=True cannot hold out a row: n_samples={n}, and {why} to "
-            "learn from. Set early_stopping=False, or pass X_val and y_val."
+            "train on. Set early_stopping=False, or pass X_val and y_val."
         )
     others = order[others[np.argsort(classes[others], kind="stable")]]
     wanted = max(math.ceil(fraction * n), 2 if n >= 4 else 1)
@@ -216,6 +216,6 @@ def _last_split(splitter, request):
     if np.intersect1d(train, validation).size or len(train) == 0:
         raise ValueError(
             f"validation_fraction={splitter!r} yields a split whose validation rows "
-            "are training rows too, or that leaves none to train on."
+            "are training rows too, or that leaves no training rows."
         )
     return np.asarray(train), np.asarray(validation)

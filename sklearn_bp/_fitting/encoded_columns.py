@@ -7,10 +7,10 @@ first training gave them the largest weights.  If more columns depend on it alon
 chance allows, most columns count a little, and all have bins.
 
 With few rows per column, or with very many columns, fewer have bins, and the others are
-no inputs of the second training: its networks would fit noise with them, and the first
+not inputs of the second training: its networks would fit noise with them, and the first
 training has learned what little they tell.
 
-In classifiers of enough rows, the heaviest columns have finer bins.
+With enough rows, the heaviest columns have finer bins, and light ones coarser ones.
 """
 
 import numpy as np
@@ -20,13 +20,17 @@ from sklearn_bp._fitting.defaults import MANY_COLUMNS, ROWS_PER_COLUMN
 from sklearn_bp._tables.column_tests import p_values
 from sklearn_bp._tables.selection import Selection
 
-# Bins per column; and in classifiers from FINE_ROWS rows on, those of the FINE_COLUMNS
-# heaviest, and of the others.
+# Bins per column.
 BINS = 8
-FINE_ROWS = 200
+
+# From so many rows on, by whether the targets are classes, the bins of the FINE_COLUMNS
+# heaviest columns, of others that are at least HEAVY times as heavy as the lightest of
+# these, and of lighter ones.
+FINE_ROWS = {True: 200, False: 500}
 FINE_COLUMNS = 4
-FINE_BINS = 24
-COARSE_BINS = 6
+FINE_BINS = {True: 24, False: 16}
+HEAVY = 0.5
+COARSE_BINS = {True: (6, 6), False: (8, 4)}
 
 # The HEAVIEST columns have bins in any case, by whether the rows are few for the
 # columns.  So have those with a p-value below SIGNIFICANT, and all if the test of the
@@ -69,10 +73,10 @@ def encoded(fitting, result):
     count, chosen = _chosen(fitting, result, inputs.bins, columns, weights)
     if not chosen.all():
         inputs = inputs._replace(bins=inputs.bins.of_columns(columns[chosen]))
-    enough = fitting.targets.labelled and rows.n_rows >= FINE_ROWS
-    if enough and chosen.any():
-        order = np.argsort(-weights[chosen], kind="stable")
-        inputs = _finer(rows, inputs, columns[chosen][order])
+    labelled = fitting.targets.labelled
+    if rows.n_rows >= FINE_ROWS[labelled] and chosen.any():
+        n_bins = _bins_by_weight(weights[chosen], labelled)
+        inputs = _finer(rows, inputs, columns[chosen], n_bins)
     bins, selection = inputs.bins, None
     if bins is not None and not (count.all() or bins.is_sparse):
         selection = Selection(~np.isin(np.arange(bins.n_seen), columns[~count]))
@@ -99,16 +103,24 @@ def _chosen(fitting, result, bins, columns, weights):
     return count if few_rows else every, chosen
 
 
-def _finer(rows, inputs, columns):
-    """The inputs with finer bins of the first of these columns, and coarser of others.
+def _bins_by_weight(weights, labelled):
+    """The number of bins of each column."""
+    order = np.argsort(-weights, kind="stable")[:FINE_COLUMNS]
+    heavy = weights >= HEAVY * weights[order[-1]]
+    n_bins = np.where(heavy, *COARSE_BINS[labelled])
+    n_bins[order] = FINE_BINS[labelled]
+    return n_bins
+
+
+def _finer(rows, inputs, columns, n_bins):
+    """The inputs with so many bins of these columns.
 
     They keep their bins if the encoded rows would store too many numbers, or if no
     column could have fewer bins.
     """
-    n_bins = np.zeros(inputs.n_numeric(inputs.bins.n_columns), int)
-    n_bins[columns] = COARSE_BINS
-    n_bins[columns[:FINE_COLUMNS]] = FINE_BINS
-    finer = rows.with_bins(inputs, n_bins)
+    of_all = np.zeros(inputs.n_numeric(inputs.bins.n_columns), int)
+    of_all[columns] = n_bins
+    finer = rows.with_bins(inputs, of_all)
     fits = finer.bins is not None and _is_stored(rows, finer.bins)
     return finer if fits else inputs
 

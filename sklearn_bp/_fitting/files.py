@@ -80,7 +80,7 @@ def check_place(path):
 
 
 def no_place(path, error):
-    """The error for a path at which the system writes no file, say a long name."""
+    """The error if the system cannot write a file at a path, such as a long name."""
     return OSError(
         f"The checkpoint {os.fsdecode(path)} cannot be written ({error.strerror}). "
         "Give the fit another path."

@@ -34,8 +34,7 @@ def fit(recipe, rows, start, begin):
     state = None if start is None else start.resumed(recipe, rows.request.incremental)
     rows = rows.checked(recipe, start)  # from here on without rows of weight 0
     inputs, rows = rows.learn_inputs(start)
-    continuing, running = start is not None, inputs.running
-    targets, running = rows.targets.learned(rows, running, continuing)
+    targets, running = rows.targets.learned(rows, inputs.running, start is not None)
     inputs = inputs._replace(running=running)
     if start is None:
         inputs = encoded_members.explicitly_encoded(recipe, rows, inputs)
@@ -82,4 +81,4 @@ def _best_constant(recipe, rows, loss):
     if not recipe.standardize:
         return None, recipe.tolerance
     constant, its_loss = rows.best_constant(loss)
-    return constant, recipe.tolerance * (abs(its_loss) if recipe.watches_a_loss else 1)
+    return constant, recipe.tolerance * (abs(its_loss) if recipe.monitors_a_loss else 1)

@@ -160,11 +160,11 @@ class FittedNetwork:
         dtype, limits = self.dtype, self.limits
         return [self.scores_by(w.astype(dtype), X, limits) for w in absorbed]
 
-    def parameters(self, dtype, n_members, scaled=False):
+    def parameters(self, dtype, n_members, scale_speed=0.0):
         """`Parameters` of members whose mean absorbed the scalings into the weights."""
-        features, scores = self._scalings
         own = self.member_weights if n_members == self.n_members else None
-        found = packed(self.weights, dtype, n_members, features, scores, scaled, own)
+        packing = dtype, n_members, *self._scalings, scale_speed, own
+        found = packed(self.weights, *packing)
         if self.shifts is not None:
             pairs = zip((found.b2, found.V), self.shifts, strict=True)
             for values, shifts in pairs:
@@ -229,7 +229,7 @@ def absorb_scalings(weights, features, scores):
 
 
 def packed(
-    weights, dtype, n_members, features, scores, scaled=False, member_weights=None
+    weights, dtype, n_members, features, scores, scale_speed=0.0, member_weights=None
 ):
     """`Parameters` on scaled columns of members whose mean are the weights."""
     W1, b1, W2, b2, V = weights
@@ -238,5 +238,5 @@ def packed(
             V, b2 = separate_skip(V, b2, features, scores)
         (W1, W2), (b1, b2) = separate([W1, W2], [b1, b2], features, scores)
     return Parameters.pack(
-        [W1, W2], [b1, b2], dtype, n_members, V, scaled, member_weights
+        [W1, W2], [b1, b2], dtype, n_members, V, scale_speed, member_weights
     )

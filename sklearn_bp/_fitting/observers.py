@@ -79,7 +79,7 @@ class Run:
         self.training = training
         if self._task is not None:
             for writer in self.writers.values():
-                writer.goes_on()
+                writer.resume_second()
         else:
             _RUNS[estimator] = self
             self._task = estimator._init_callback_context(

@@ -102,7 +102,7 @@ class Recipe:
         return by_rows or self.encodes
 
     @property
-    def watches_a_loss(self):
+    def monitors_a_loss(self):
         return not self.early_stopping or self.metric.is_loss
 
     @property

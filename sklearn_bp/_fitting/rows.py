@@ -18,14 +18,14 @@ whether the stream has contained exactly these rows before.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _num_samples
 
-from sklearn_bp._common.blas import blas_threads
+from sklearn_bp._common.blas import blas_threads, one_blas_thread
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     SPARSE_WIDE_STEPS,
@@ -44,8 +44,8 @@ from sklearn_bp._fitting.defaults import (
 from sklearn_bp._fitting.early_stopping import split
 from sklearn_bp._fitting.request import Request, with_weight
 from sklearn_bp._fitting.settings import Settings
-from sklearn_bp._fitting.validation import View, users_validation
-from sklearn_bp._network.batches import SCALED_BYTES, Data, row_length
+from sklearn_bp._fitting.validation import Interim, users_validation
+from sklearn_bp._network.batches import Data, row_length
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.features import check_features, is_clean
@@ -53,6 +53,7 @@ from sklearn_bp._tables.inputs import Inputs, NewRows
 from sklearn_bp._tables.real_targets import powers_of_two, range_of
 from sklearn_bp._tables.rotation import Rotation, is_small, is_wide
 from sklearn_bp._tables.running import of_targets
+from sklearn_bp._tables.sorted_columns import QUANTILE_SIZE, SortedColumns
 from sklearn_bp._tables.weights import (
     are_equal,
     bounded,
@@ -70,8 +71,8 @@ from sklearn_bp.optimizers import adaptive
 
 
 @dataclass(frozen=True)
-class MemoryRows:
-    """Arrays, tables and sparse matrices in memory.
+class BaseRows:
+    """The rows of a fit, in memory or on a cluster.
 
     Attributes
     ----------
@@ -83,20 +84,8 @@ class MemoryRows:
     recipe : Recipe
     targets : ClassTargets or RealTargets
     columns : Columns or None
-    X : ndarray or CSR of shape (n, n_encoded)
-        Encoded, not scaled.
-    Y : ndarray of shape (n, n_targets)
-        In the user's units.
-    sample_weight : ndarray of shape (n,) or None
     dtype : dtype
         The dtype of the fitted weights.
-    part : NewRows
-    scaled : (X, Y, Scaling or None)
-        As the solver gets them; the feature scaling is still to be applied, block by
-        block.
-    rotation : Rotation or None
-    selection : Selection or None
-        The inputs that are trained on; None for all.
     """
 
     request: Request
@@ -104,14 +93,52 @@ class MemoryRows:
     recipe: Any = None
     targets: Any = None
     columns: Any = None
+    dtype: Any = None
+
+    n_rows: ClassVar[Any]
+
+    @property
+    def features(self):
+        """The public attributes of the user's columns."""
+        names = getattr(self.feature_record, "feature_names_in_", None)
+        found = {"n_features_in_": self.feature_record.n_features_in_}
+        return found if names is None else found | {"feature_names_in_": names}
+
+    @property
+    def training_dtype(self):
+        return training_dtype(self.recipe, self.dtype, self.n_rows)
+
+
+@dataclass(frozen=True)
+class MemoryRows(BaseRows):
+    """Arrays, tables and sparse matrices in memory.
+
+    Attributes
+    ----------
+    X : ndarray or CSR of shape (n, n_encoded)
+        Encoded, not scaled.
+    Y : ndarray of shape (n, n_targets)
+        In the user's units.
+    sample_weight : ndarray of shape (n,) or None
+    part : NewRows
+    scaled : (X, Y, Scaling or None)
+        As the solver gets them; the feature scaling is still to be applied, block by
+        block.
+    rotation : Rotation or None
+    selection : Selection or None
+        The inputs that are trained on; None for all.
+    in_order : SortedColumns or None
+        The columns that are scaled as dense ones, to make bins.
+    """
+
     X: Any = None
     Y: Any = None
     sample_weight: Any = None
-    dtype: Any = None
     part: Any = None
     scaled: Any = None
     rotation: Any = None
     selection: Any = None
+    in_order: Any = None
 
     def checked(self, recipe, start):
         """The rows as valid numbers with non-zero weight; errors for invalid data.
@@ -202,13 +229,6 @@ class MemoryRows:
         return check_features(feature_record, request.X, [dtype], columns, learn)
 
     @property
-    def features(self):
-        """The public attributes of the user's columns."""
-        names = getattr(self.feature_record, "feature_names_in_", None)
-        found = {"n_features_in_": self.feature_record.n_features_in_}
-        return found if names is None else found | {"feature_names_in_": names}
-
-    @property
     def n_rows(self):
         return self.X.shape[0]
 
@@ -229,11 +249,27 @@ class MemoryRows:
     def learn_inputs(self, start):
         """The `Inputs`, and the rows with missing values filled."""
         if start is None:
-            standardize = self.recipe.standardize
-            return Inputs.of(self.columns, self.X, self.part, standardize), self
+            in_order = self._in_order()
+            own = self.columns, self.X, self.part, self.recipe.standardize
+            inputs = Inputs.of(*own, in_order)
+            small = math.prod(self.X.shape) <= QUANTILE_SIZE
+            kept = small and self.recipe.numeric_encoding is not None
+            return inputs, replace(self, in_order=in_order if kept else None)
         X = start.inputs.format(self.X, self.columns)
         inputs, X = start.inputs.continued(self.columns, X, self.part)
         return inputs, replace(self, X=X, columns=inputs.columns)
+
+    def _in_order(self):
+        """The `SortedColumns` that are scaled as dense ones, of a fit; or None."""
+        if self.request.incremental or not self.recipe.standardize:
+            return None
+        X = self.X
+        if sparse.issparse(X):
+            n_dense = 0 if self.columns is None else self.columns.n_dense(X)
+            if not n_dense:
+                return None
+            X = X[:, :n_dense]
+        return SortedColumns.of(X, self.part.shares)
 
     @property
     def encodes_numbers(self):
@@ -263,7 +299,7 @@ class MemoryRows:
 
     def with_bins(self, inputs, n_bins):
         """The inputs with bins of the numeric columns, between the rows' quantiles."""
-        return inputs.with_bins(self.X, self.part.shares, n_bins)
+        return inputs.with_bins(self.X, self.part.shares, n_bins, self.in_order)
 
     def target_statistics(self, robust):
         """The `Running` statistics of the targets."""
@@ -280,10 +316,7 @@ class MemoryRows:
     def prepared(self, inputs, targets, start, selection=None):
         """The rows as the solver gets them: scaled and, if they are wide, rotated."""
         recipe, dtype = self.recipe, self.training_dtype
-        X, scaling = inputs.for_network(self.X), inputs.network_scaling
-        if selection is not None:
-            X, scaling = selection.of_rows(X, scaling)
-        X, scaling = _scaled(X, scaling, dtype)
+        X, scaling = inputs.for_training(self.X, dtype, selection)
         rotation = None
         request = self.request
         again = request.incremental or request.has_start or start is not None
@@ -321,13 +354,10 @@ class MemoryRows:
             return False
         return is_wide(self.n_rows, np.count_nonzero(scaling.factor))
 
-    @property
-    def training_dtype(self):
-        return training_dtype(self.recipe, self.dtype, self.n_rows)
-
     def best_constant(self, loss):
         """The constant scores with the smallest loss, and that loss."""
-        return best_constant(loss, self.scaled[1], self.part.shares)
+        with one_blas_thread():  # the same bits for any number of threads
+            return best_constant(loss, self.scaled[1], self.part.shares)
 
     def settings(self, inputs, n_outputs):
         """The `Settings`, which depend on the size of the data."""
@@ -386,47 +416,59 @@ class MemoryRows:
         data : Data
         validate : callable(Parameters) -> Measured, or None
         """
-        recipe, targets, request = self.recipe, self.targets, self.request
-        X, Y, scaling = self.scaled
-        weights, n_members = self.sample_weight, state.parameters.n_members
+        recipe, request = self.recipe, self.request
+        (X, Y, scaling), weights = self.scaled, self.sample_weight
+        n_members = state.parameters.n_members
         data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
         if inputs.bins is not None:
-            groups, selection = inputs.bins.groups, self.selection
-            own = groups if selection is None else groups[selection.selected]
-            data = replace(data, groups=own)
-        view = View(recipe, inputs, targets, self.dtype, self.features, self.rotation)
+            data = replace(data, groups=self._groups(inputs.bins))
+        given = inputs, self.targets, self.dtype, self.features, self.rotation
+        interim = Interim(recipe, *given)
         if request.has_validation:
-            return data, users_validation(view, network, request, self.feature_record)
+            record = self.feature_record
+            return data, users_validation(interim, network, request, record)
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         in_turn = settings.holds_out
         splits = recipe.early_stopping not in ("auto", False)
         if not in_turn and (request.incremental or not splits):
             return data, None
-
-        def held_out(rows):
-            pooled = np.concatenate(rows)
-            score = view.score_of(self.Y[pooled], validation_weights(weights, pooled))
-            tempers = targets.tempers
-            return HeldOut(network, X, Y, weights, rows, scaling, score, tempers)
-
         one_part = is_splitter(recipe.validation_fraction) or recipe.metric.is_scorer
         if in_turn and n_members > 1 and not one_part:
-            strata = targets.strata(Y)
+            strata = self.targets.strata(Y)
             folds = draw_folds(strata, n_members, spawn(state.random_state))
             rows = [np.flatnonzero(folds == j) for j in range(n_members)]
             data = data.without_folds(folds, n_members)
-            return data, held_out(rows)
-        given = self.X, Y, weights
+            return data, self._held_out(network, interim, rows)
         train, validation = split(
-            recipe, targets, given, state.random_state, request, by_strata=in_turn
+            recipe,
+            self.targets,
+            (self.X, Y, weights),
+            state.random_state,
+            request,
+            by_strata=in_turn,
         )
-        data = Data.weighted(X, Y, weights, settings.alpha, train, scaling)
+        data = replace(
+            Data.weighted(X, Y, weights, settings.alpha, train, scaling),
+            groups=data.groups,
+        )
         if in_turn and not one_part:
-            return data, held_out([validation])
+            return data, self._held_out(network, interim, [validation])
         weights = validation_weights(weights, validation)
-        Y = self.Y[validation]
-        validate = view.validation_set(network, request, self.X, validation, Y, weights)
-        return data, validate
+        own = self.X, validation, self.Y[validation], weights
+        return data, interim.validation_set(network, request, *own)
+
+    def _groups(self, bins):
+        """For each input that is trained on, the column that it comes from."""
+        selection = self.selection
+        return bins.groups if selection is None else bins.groups[selection.selected]
+
+    def _held_out(self, network, interim, rows):
+        """The validation on rows held out from each member, a list of positions."""
+        (X, Y, scaling), weights = self.scaled, self.sample_weight
+        pooled = np.concatenate(rows)
+        score = interim.score_of(self.Y[pooled], validation_weights(weights, pooled))
+        tempers = self.targets.tempers
+        return HeldOut(network, X, Y, weights, rows, scaling, score, tempers)
 
     def adapted(self, solver):
         """The solver for rows in memory: itself."""
@@ -445,17 +487,3 @@ class MemoryRows:
     def importance_rows(self):
         """Encoded rows for the importances, and their weights or None."""
         return self.X, self.part.shares
-
-
-def _scaled(X, scaling, dtype):
-    """X for training, and the scaling still to be applied to its rows, or None.
-
-    Large dense data is scaled block by block when it is used.
-    """
-    if scaling is None:
-        return X, None
-    if sparse.issparse(X):
-        return scaling(X), None
-    if isinstance(X, np.ndarray) and X.size * dtype.itemsize <= SCALED_BYTES:
-        return scaling.by_blocks(X, np.empty(X.shape, dtype)), None
-    return X, scaling

@@ -14,7 +14,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn_bp._fitting.defaults import members_to_continue_with
 from sklearn_bp._fitting.fitted_network import packed
 from sklearn_bp._network.kernel import TwoLayerNetwork
-from sklearn_bp._network.parameters import Parameters, Weights
+from sklearn_bp._network.parameters import SCALE_SPEED, Parameters, Weights
 from sklearn_bp._tables.reexpress import Curved, Reexpression, Scalings
 from sklearn_bp._tables.values import named_errors, unmasked
 from sklearn_bp._training.patience import Patience
@@ -144,9 +144,8 @@ class Start:
         n_members = members_to_continue_with(recipe, self.fitted.n_members)
         if len(self.fitted.weights.b1) % n_members:
             n_members = self.fitted.n_members  # `continued` raises if they do not fit
-        return self.fitted.parameters(
-            dtype, n_members, recipe.learns_scales(self.is_encoded)
-        )
+        speed = SCALE_SPEED if recipe.learns_scales(self.is_encoded) else 0.0
+        return self.fitted.parameters(dtype, n_members, speed)
 
     def _reinitialized(self, parameters, recipe, drawn=True):
         """The parameters, re-initialized if no column has varied so far.
@@ -198,7 +197,7 @@ class Start:
         recipe = settings.recipe
         change = self._reexpression(recipe, inputs, targets)
         if not change.is_none:
-            change.of_state(state, recipe.watches_a_loss)
+            change.of_state(state, recipe.monitors_a_loss)
         if state.optimizer_type is None:  # from the fitted weights, in float64
             state.parameters = state.parameters.astype(dtype)
         n_members = members_to_continue_with(recipe, self.fitted.n_members)
@@ -297,7 +296,7 @@ def start_from(request, recipe, parameters, inputs, targets):
         parameters.n_members,
         inputs.scaling,
         targets.score_scaling,
-        parameters.r is not None,
+        parameters.scale_speed,
     ).flat
 
 

@@ -88,7 +88,7 @@ def _decode(tree, arrays):
         return _record({key: _decode(part, arrays) for key, part in content.items()})
     if kind == "random_state":
         return random_state_of(_decode(content, arrays))
-    raise ValueError(f"{kind!r} is no kind of value.")
+    raise ValueError(f"{kind!r} is not a kind of value.")
 
 
 def _record(content):
@@ -121,16 +121,16 @@ def _array_as(kind, array):
 def random_state_of(state):
     """A RandomState in the state that get_state(legacy=False) of another returned.
 
-    The position is checked, because numpy would accept one beyond its numbers.
+    The position is checked, because numpy would accept one out of range.
     """
     name, content = state["bit_generator"], state["state"]
     if name not in BIT_GENERATORS or not isinstance(content, dict):
-        raise ValueError(f"{name!r} is no bit generator.")
+        raise ValueError(f"{name!r} is not a bit generator.")
     n_numbers = {"pos": 624, "buffer_pos": 4}
     for place in (content, state):
         for key, n in n_numbers.items():
             if not 0 <= place.get(key, 0) <= n:
-                raise ValueError(f"{key}={place[key]} is beyond the numbers.")
+                raise ValueError(f"{key}={place[key]} is out of range.")
     random_state = np.random.RandomState(getattr(np.random, name)(0))
     random_state.set_state(state)
     return random_state
@@ -212,7 +212,7 @@ def _array(content):
     if dtype.kind not in "biuf" or max(shape, default=0) > len(content):
         raise ValueError(f"No checkpoint has an array of {dtype}, {shape}.")
     if math.prod(shape) * dtype.itemsize != n_bytes:
-        raise ValueError(f"{n_bytes} bytes are no array of {dtype}, {shape}.")
+        raise ValueError(f"{n_bytes} bytes are not an array of {dtype}, {shape}.")
     flat = np.frombuffer(content, dtype, offset=stream.tell())
     return flat.reshape(shape, order="F" if in_columns else "C").copy(order="K")
 

@@ -15,7 +15,7 @@ from sklearn_bp._fitting.defaults import (
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.reports import epoch_tables
 from sklearn_bp._tables.rotation import on_columns
-from sklearn_bp._training.state import BestWeights, Plan
+from sklearn_bp._training.state import History, Plan
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Training:
         """Train as planned; return the TrainingResult."""
         state, plan = self.state, self.plan
         if self.ended is not None:
-            result = BestWeights(state, plan).result(self.ended)
+            result = History(state, plan).result(self.ended)
         else:
             with self.threads:
                 result = self.solver.train(self.network, self.data, state, plan)
@@ -124,14 +124,14 @@ class Fitting:
         """When to stop, what to monitor, and the table of epochs."""
         recipe, settings, validate = self.recipe, self.settings, self.validate
         incremental = settings.incremental
-        watched = validate is not None and recipe.early_stopping
+        monitored = validate is not None and recipe.early_stopping
         drops_penalty = recipe.drops_penalty(self.targets, settings.alpha)
         usual = settings.usual
         return Plan(
             max_iter=1 if incremental else resolved.max_iter,
             loss_threshold=recipe.threshold,
             validate=validate,
-            cost=recipe.metric.cost if watched else None,
+            cost=recipe.metric.cost if monitored else None,
             drops_penalty=drops_penalty and not incremental,
             share=share_that_counts(recipe, network.loss) if usual else 0.0,
             relaxed_rate=relaxed_rate(recipe) if usual else 1.0,
@@ -168,7 +168,7 @@ class Fitting:
             result=result,
             resolved=resolved,
             features=rows.features,
-            watched=self.validate is not None and bool(recipe.early_stopping),
+            monitored=self.validate is not None and bool(recipe.early_stopping),
             importance_basis=basis,
             unscaled=rows.unscaled,
         )
@@ -185,7 +185,7 @@ class Fit:
     resolved : Resolved
     features : dict
         The attributes that describe the user's columns.
-    watched : bool
+    monitored : bool
         Whether validation rows decide when to stop.
     importance_basis : dict or None
     unscaled : ndarray, CSR or None
@@ -196,7 +196,7 @@ class Fit:
     result: Any
     resolved: Any
     features: dict
-    watched: bool
+    monitored: bool
     importance_basis: Any
     unscaled: Any = None
 
@@ -206,7 +206,7 @@ class Fit:
         found = self.features | self.fitted.attributes()
         found |= {f"{name}_": value for name, value in self.resolved._asdict().items()}
         best_score = None
-        if self.watched and state.validation_scores:
+        if self.monitored and state.validation_scores:
             at = len(state.validation_scores) - 1 - (state.n_iter - result.best_iter)
             best_score = state.validation_scores[at]
         return found | {
@@ -222,7 +222,7 @@ class Fit:
             "loss_curve_": state.loss_curve,
             "data_loss_curve_": state.data_losses or None,
             "loss_": state.loss_curve[-1],
-            "best_loss_": None if self.watched else state.patience.best,
+            "best_loss_": None if self.monitored else state.patience.best,
             "validation_loss_curve_": state.validation_losses or None,
             "validation_scores_": state.validation_scores or None,
             "best_validation_score_": best_score,

@@ -1,7 +1,7 @@
 """Validation on rows that training does not see, in the user's units.
 
-`View` is the fitted network or estimator in the middle of training; it makes the score
-and the `ValidationSet`.  `users_validation` is the validation on X_val and y_val.
+`Interim` is the fit as if training had ended; it makes the score and the
+`ValidationSet`.  `users_validation` is the validation on X_val and y_val.
 """
 
 from dataclasses import replace
@@ -18,8 +18,8 @@ from sklearn_bp._tables.weights import check_sample_weight
 from sklearn_bp._training.held_out import ValidationSet
 
 
-class View:
-    """The fitted network or estimator for parameters in the middle of training.
+class Interim:
+    """The fitted network or estimator for parameters, as if training had ended.
 
     Parameters
     ----------
@@ -56,10 +56,13 @@ class View:
         """The score, as a function of scores z in training units and of parameters."""
         scaling = self.targets.score_scaling
         measure = self.targets.score(Y, sample_weight)
+        if scaling is not None:
+            scale, shift = scaling.inverse(np.float64)
 
         def score(z, parameters):
-            if scaling is not None:
-                z = scaling.backwards(z.astype(np.float64))
+            if scaling is not None:  # as `Scaling.backwards`
+                z = z * scale
+                z += shift
             return measure(z)
 
         return score
@@ -89,23 +92,23 @@ class View:
         )
 
 
-def users_validation(view, network, request, feature_record):
+def users_validation(interim, network, request, feature_record):
     """The validation on the validation data of the user.
 
     Parameters
     ----------
-    view : View
+    interim : Interim
     network : TwoLayerNetwork
     request : Request
     feature_record : estimator
         It knows number and names of the features.
     """
     network = TwoLayerNetwork(network.activation, network.loss.for_validation())
-    targets, dtypes = view.targets, [view.dtype]
+    targets, dtypes = interim.targets, [interim.dtype]
     try:
         feature_record._refuse_collections(X=request.X_val)
         X, _ = check_features(
-            feature_record, request.X_val, dtypes, view.inputs.columns
+            feature_record, request.X_val, dtypes, interim.inputs.columns
         )
         Y = targets.encode_validation(request.y_val)
         check_consistent_length(X, Y)
@@ -118,4 +121,4 @@ def users_validation(view, network, request, feature_record):
     except ValueError as error:
         raise ValueError(f"In the validation data: {error}") from error
     request = replace(request, X_val=own.own("X"), y_val=own.own("y"))
-    return view.validation_set(network, request, X, None, Y, weights)
+    return interim.validation_set(network, request, X, None, Y, weights)

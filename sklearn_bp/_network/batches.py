@@ -115,8 +115,8 @@ class Data:
             )
         if not means.all():
             raise ValueError(
-                "All training rows of one of the networks have sample weight zero: set "
-                "early_stopping=False, or leave out rows without weight."
+                "All training rows of one ensemble member have sample weight 0: set "
+                "early_stopping=False, or drop the rows of weight 0."
             )
         return replace(self, folds=folds, fold_means=means)
 

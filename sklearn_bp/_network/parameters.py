@@ -78,8 +78,8 @@ class Parameters:
     n_members : int, default=1
     skip : bool, default=False
         Whether there is a skip layer.
-    scaled : bool or float, default=False
-        The speed of a scaling layer, or whether there is one, of the usual speed.
+    scale_speed : float, default=0.0
+        The speed of the scaling layer, usually SCALE_SPEED; 0 without one.
     member_weights : ndarray of shape (n_members,), default=None
         The weights of the members in the one network that `mean` makes of them; None
         for equal ones.
@@ -92,8 +92,6 @@ class Parameters:
         n_outputs,)
     V : ndarray of shape (n_features, n_members * n_outputs) or None
     r : ndarray of shape (n_features,) or None
-    scale_speed : float
-        The speed of the scaling layer; 0 without one.
     penalized : ndarray, 1-D
         W1, W2 and V.
     unpenalized : tuple of two ndarrays, 1-D
@@ -108,7 +106,7 @@ class Parameters:
         n_outputs,
         n_members=1,
         skip=False,
-        scaled=False,
+        scale_speed=0.0,
         member_weights=None,
     ):
         d, h, k = n_features, n_hidden * n_members, n_outputs
@@ -119,12 +117,10 @@ class Parameters:
         self.b1 = flat[:h]
         self.W1 = flat[h : h + d * h].reshape(d, h)
         self.W2 = flat[h + d * h : h + d * h + h * k].reshape(h, k)
-        end = len(flat) - (d if scaled else 0)
+        end = len(flat) - (d if scale_speed else 0)
         self.b2 = flat[end - n_members * k : end]
-        self.r = flat[end:] if scaled else None
-        self.scale_speed = float(scaled)
-        if scaled and isinstance(scaled, bool):
-            self.scale_speed = SCALE_SPEED
+        self.r = flat[end:] if scale_speed else None
+        self.scale_speed = scale_speed
         self.penalized = flat[h : end - len(self.b2)]
         self.unpenalized = self.b1, flat[end - len(self.b2) :]
         self.V = None
@@ -132,11 +128,11 @@ class Parameters:
             self.V = self.penalized[d * h + h * k :].reshape(d, n_members * k)
 
     @staticmethod
-    def size(n_features, n_hidden, n_outputs, n_members=1, skip=False, scaled=False):
+    def size(n_features, n_hidden, n_outputs, n_members=1, skip=False, scale_speed=0.0):
         """Number of parameters of such a network."""
         n_inputs = n_hidden + 1 + (n_features if skip else 0)  # per output
         per_member = (1 + n_features) * n_hidden + n_inputs * n_outputs
-        return n_members * per_member + (n_features if scaled else 0)
+        return n_members * per_member + (n_features if scale_speed else 0)
 
     @classmethod
     def empty(
@@ -147,10 +143,10 @@ class Parameters:
         dtype,
         n_members=1,
         skip=False,
-        scaled=False,
+        scale_speed=0.0,
     ):
         """Uninitialized parameters, except for r = 0."""
-        shape = (n_features, n_hidden, n_outputs, n_members, skip, scaled)
+        shape = (n_features, n_hidden, n_outputs, n_members, skip, scale_speed)
         self = cls(np.empty(cls.size(*shape), dtype=dtype), *shape)
         if self.r is not None:
             self.r[...] = 0
@@ -166,11 +162,11 @@ class Parameters:
         glorot_factor,
         n_members=1,
         skip=False,
-        scaled=False,
+        scale_speed=0.0,
     ):
         """Initial values, drawn layer by layer as MLPClassifier draws them; V is 0."""
         d, h, k = shape
-        self = cls.empty(d, h, k, dtype, n_members, skip, scaled)
+        self = cls.empty(d, h, k, dtype, n_members, skip, scale_speed)
         if skip:
             self.V[...] = 0
         for W1, b1, W2, b2, _ in self.members():
@@ -186,7 +182,7 @@ class Parameters:
         dtype,
         n_members=1,
         skip=None,
-        scaled=False,
+        scale_speed=0.0,
         member_weights=None,
     ):
         """Copies of arrays in scikit-learn's shapes: the inverse of `unpack`.
@@ -196,7 +192,7 @@ class Parameters:
         """
         (d, h), (_, k) = np.shape(coefs[0]), np.shape(coefs[1])
         self = cls.empty(
-            d, h // n_members, k, dtype, n_members, skip is not None, scaled
+            d, h // n_members, k, dtype, n_members, skip is not None, scale_speed
         )
         self.W1[...], self.b1[...] = coefs[0], intercepts[0]
         self.W2[...] = coefs[1]
@@ -317,7 +313,7 @@ class Parameters:
 
     @property
     def layout(self):
-        """(n_features, n_hidden, n_outputs, n_members, skip, scaled)."""
+        """(n_features, n_hidden, n_outputs, n_members, skip, scale_speed)."""
         return *self.shape, self.n_members, self.V is not None, self.scale_speed
 
     @property

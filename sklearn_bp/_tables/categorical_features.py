@@ -105,7 +105,7 @@ def _about_names(features, names):
     positions = f", here {at}" if len(at) == len(features) else ""
     return (
         " Only strings name columns, and integers are positions: pass positions"
-        f"{positions}, or turn the names into strings, say "
+        f"{positions}, or turn the names into strings, for example by "
         "X.columns = X.columns.astype(str)."
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from sklearn_bp._common.warn import warn_user
 from sklearn_bp._tables.levels import encoder_of
-from sklearn_bp._tables.statistics import quantiles
+from sklearn_bp._tables.sorted_columns import quantiles
 
 # Maximum number of evenly spaced rows for the median of a column that is complete in
 # training: it is only used for later rows with missing values.

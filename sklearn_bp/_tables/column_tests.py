@@ -1,13 +1,14 @@
 """Tests of whether columns explain errors, alone or in pairs.
 
 Both use the bins of the columns, so that units and outliers do not count.  If errors
-do not depend on a column, its p-value is uniform.
+do not depend on a column, its p-value is uniform.  `chdtrc` is the survival function of
+the chi-squared distribution, without the 0.1 ms of checks of `scipy.stats`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 # Most rows, evenly spaced, of both tests.
 MOST_ROWS = 2**15
@@ -64,7 +65,7 @@ def p_values(X, bins, errors):
         sums = [np.bincount(number, e, minlength=len(counts)) for e in errors.T]
         statistic = (np.square(sums) / np.maximum(counts, 1)).sum() * per_output
         n_filled = np.count_nonzero(counts)
-        alone[i] = chi2.sf(statistic, n_free * max(n_filled - 1, 1))
+        alone[i] = chdtrc(n_free * max(n_filled - 1, 1), statistic)
         numbers[:, i] = _standardized(number)
     return PValues(alone, _in_pairs(numbers, errors, per_output))
 
@@ -93,7 +94,7 @@ def _in_pairs(numbers, errors, per_output):
     np.fill_diagonal(statistics, 0)
     best = statistics.max(axis=1) * per_output / len(numbers)
     n_free = max(per_output * len(outputs), 1)
-    return np.minimum(d * chi2.sf(best, n_free), 1)
+    return np.minimum(d * chdtrc(n_free, best), 1)
 
 
 def _standardized(number):

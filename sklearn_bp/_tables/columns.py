@@ -159,9 +159,9 @@ class Columns:
             if j in ids:
                 warn_user(
                     f"{label} has {ids[j]} levels in the {n_rows} rows so far: it "
-                    "looks like an identifier of rows. fit would leave it out; here "
-                    "each new level enlarges the network. Drop it from X, or name it "
-                    "in categorical_features if its levels come again."
+                    "looks like an identifier of rows. fit would leave it out; "
+                    "here each new level enlarges the network. Drop it from X, or, if "
+                    "its levels recur, name it in categorical_features."
                 )
 
     def _level_counts(self):

@@ -117,7 +117,7 @@ class Sparse:
         data = self.X.data
         if data.dtype.kind == "f" and np.isnan(data).any():
             raise ValueError(
-                "Sparse X contains NaN: missing values need a dense X, say "
+                "Sparse X contains NaN: missing values need a dense X, such as "
                 "X.toarray(). A ColumnTransformer returns one with sparse_threshold=0."
             )
 

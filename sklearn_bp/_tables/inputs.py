@@ -10,10 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from sklearn_bp._common.threads import shared_by
+from sklearn_bp._network.batches import SCALED_BYTES
 from sklearn_bp._tables.digest import digest_of
 from sklearn_bp._tables.piecewise_linear import Bins
 from sklearn_bp._tables.running import TOLERANCE, Running, of_part, settled
 from sklearn_bp._tables.scaling import Scaling
+from sklearn_bp._tables.sorted_columns import quantile_step
+
+# Numbers that are encoded and scaled at a time, and the multiplications that take as
+# long for one.
+SCALED_AT_ONCE = 2**16
+SCALING_COST = 30
 
 # Parts with fewer rows may be equal by chance: they are known by the part before, too.
 FEWEST_TO_KNOW = 10
@@ -59,13 +67,14 @@ class NewRows:
         repeats = running is not None and running.knows(digest)
         return replace(self, digest=digest, repeats=repeats)
 
-    def features(self, X, n_dense=None, columns=None, known=None):
+    def features(self, X, n_dense=None, columns=None, known=None, in_order=None):
         """The `Running` statistics of the features, encoded by `columns`.
 
-        `known` are those of earlier rows, if the columns are the same.
+        `known` are those of earlier rows, if the columns are the same; `in_order` are
+        the `SortedColumns`, if they are known.
         """
-        of_weights = self.shares, self.exponent
-        found = of_part(X, *of_weights, n_dense, self.n_before, columns, known)
+        own = self.shares, self.exponent, n_dense, self.n_before, columns
+        found = of_part(X, *own, known, in_order)
         if self.n_before is None and columns is not None and columns.empty:
             # Zeros stand for columns without observed values.
             unknown = np.zeros(len(found.features.low), bool)
@@ -108,16 +117,24 @@ class Inputs(NamedTuple):
     running: Any
     bins: Any = None
 
-    def with_bins(self, X, sample_weight, n_bins):
+    def with_bins(self, X, sample_weight, n_bins, in_order=None):
         """The inputs with bins between the quantiles of encoded rows.
 
         `n_bins` is a number for all columns, or one for each of the first, numeric
-        ones.  Without bins if no column has enough values.
+        ones; `in_order` are the `SortedColumns` with these, or None.  Without bins if
+        no column has enough values.
         """
         n_numeric = self.n_numeric(X.shape[1])
+        step = quantile_step(X.shape[0], max(n_numeric, 1))
+        if in_order is not None and in_order.step != step:
+            in_order = None
         if self.limits is not None:
-            X = self.scaling.inside(X)
-        return self._replace(bins=Bins.of(X, sample_weight, n_numeric, n_bins))
+            if in_order is None:
+                X = self.scaling.inside(X)
+            else:
+                in_order = in_order.inside(self.limits, self.scaling.centre)
+        bins = Bins.of(X, sample_weight, n_numeric, n_bins, in_order)
+        return self._replace(bins=bins)
 
     def n_numeric(self, n_encoded):
         """The number of numeric columns, which come first among the encoded ones."""
@@ -131,6 +148,44 @@ class Inputs(NamedTuple):
         if self.bins is None:
             return X
         return self.bins(X if self.limits is None else self.scaling.inside(X))
+
+    def for_training(self, X, dtype, selection=None):
+        """Encoded rows as a solver gets them, and the scaling still to be applied.
+
+        Large dense data is scaled block by block when it is used.  Smaller data is
+        scaled here, block by block too, in threads if it takes long.
+
+        Parameters
+        ----------
+        X : ndarray or CSR of shape (n, n_encoded)
+        dtype : dtype
+            Of scaled dense rows.
+        selection : Selection, default=None
+            The inputs of the network that are trained on.
+        """
+        scaling = self.network_scaling
+
+        def selected(X):
+            X = self.for_network(X)
+            return (X, scaling) if selection is None else selection.of_rows(X, scaling)
+
+        n, d = X.shape[0], X.shape[1] if self.bins is None else self.bins.n_seen
+        small = isinstance(X, np.ndarray) and n * d * dtype.itemsize <= SCALED_BYTES
+        if scaling is None or not small:
+            X, own = selected(X)
+            is_scaled = own is not None and sparse.issparse(X)
+            return (own(X), None) if is_scaled else (X, own)
+        width = d if selection is None else selection.n_selected
+        out, length = np.empty((n, width), dtype), max(1, SCALED_AT_ONCE // d)
+
+        def scale(first, last):
+            for start in range(first * length, min(last * length, n), length):
+                rows = slice(start, start + length)
+                of_network, own = selected(X[rows])
+                own(of_network, out[rows])
+
+        shared_by(-(-n // length), SCALING_COST * n * d, scale)
+        return out, None
 
     @property
     def replacing(self):
@@ -158,11 +213,15 @@ class Inputs(NamedTuple):
         return None if self.scaling is None else self.scaling.limits
 
     @classmethod
-    def of(cls, columns, X, part, standardize):
-        """The inputs learned from the encoded rows X, (n, n_encoded), of a part."""
+    def of(cls, columns, X, part, standardize, in_order=None):
+        """The inputs learned from the encoded rows X, (n, n_encoded), of a part.
+
+        `in_order` are the `SortedColumns` that are scaled as dense ones, or None.
+        """
         if not standardize:
             return cls(columns, None, part.running())
-        running = part.features(X, _n_dense(columns, X), columns)
+        n_dense = _n_dense(columns, X)
+        running = part.features(X, n_dense, columns, in_order=in_order)
         running, scaling = running.settled(X.dtype)
         return cls(columns, scaling, running)
 

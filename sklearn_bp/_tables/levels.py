@@ -59,9 +59,9 @@ def indicators(encoder, column):
 
 
 def name_rows(n_levels, n_observed):
-    """Whether so many levels of so many observed values identify nearly every row.
+    """Whether a column with so many levels identifies nearly every row.
 
-    They are useless for other rows.
+    Such levels say nothing about other rows.
     """
     return n_levels > MOST_ID_LEVELS and n_levels > n_observed / 2
 
@@ -102,8 +102,8 @@ def _refuse_other_kinds(column, categories):
         return
     raise ValueError(
         f"{column.label} holds {column.such_as(min(strange))}. Its categories were "
-        f"{known} in fit (such as {example(categories, known)}): pass them in the type "
-        "and the spelling that they had there."
+        f"{known} in fit (such as {example(categories, known)}): pass them with the "
+        "type and the spelling of fit."
     )
 
 

@@ -154,7 +154,7 @@ def largest_inside(n_rows, largest, values, tails):
 
 
 def _outermost(n_rows):
-    """The number of the share, of TAILS, that has enough rows beyond it."""
+    """The position in TAILS of the smallest share with enough rows beyond it."""
     n = max(n_rows, SMALL_ROWS)
     return max(2, np.count_nonzero(TAILS * n >= ROWS_BEYOND) - 1)
 

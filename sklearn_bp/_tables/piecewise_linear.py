@@ -25,7 +25,7 @@ from scipy import sparse
 
 from sklearn_bp._common.option import Option, check_number
 from sklearn_bp._tables.scaling import Scaling
-from sklearn_bp._tables.statistics import columns_for_quantiles, quantiles
+from sklearn_bp._tables.sorted_columns import SortedColumns, quantiles
 
 # The factor of an added column minus its mean.
 FACTOR = 2.0
@@ -111,7 +111,7 @@ class Bins:
     is_sparse: bool = False
 
     @classmethod
-    def of(cls, X, sample_weight, n_numeric, n_bins):
+    def of(cls, X, sample_weight, n_numeric, n_bins, known=None):
         """The bins of the first `n_numeric` columns of X, or None if there are none.
 
         Parameters
@@ -122,23 +122,22 @@ class Bins:
         n_numeric : int
         n_bins : int or ndarray of int of shape (n_numeric,)
             The number of bins per column, 0 for none.
+        known : SortedColumns, default=None
+            The numeric columns and perhaps others, sorted before.
         """
         if n_numeric == 0:
             return None
-        numeric = _dense(X[:, :n_numeric])
-        columns, weights = columns_for_quantiles(numeric, sample_weight)
-        inner = _inner_edges(columns, weights, np.broadcast_to(n_bins, n_numeric))
+        if known is None:
+            known = SortedColumns.of(_dense(X[:, :n_numeric]), sample_weight)
         of_bins = []
-        for j, found in inner.items():
-            own = columns[j]
-            values, shares = _distribution(own, weights)
+        for j, found in _inner_edges(known, np.broadcast_to(n_bins, n_numeric)).items():
+            values, shares = known.distribution(j)
             e = edges(values, shares, found)
             # Two bins at least: one would repeat the column.
             if len(e) > 2 and len(values) > 2 and _are_apart(e):
-                column, width = np.zeros(len(e) - 1, int), np.diff(e)
-                added = cls(1, column, e[:-1], width, column).encode(own[:, np.newaxis])
-                means = np.average(added, axis=0, weights=weights)
-                of_bins.append((column + j, e[:-1], width, means.astype(np.float32)))
+                column = np.full(len(e) - 1, j)
+                means = known.means_of_bins(j, e).astype(np.float32)
+                of_bins.append((column, e[:-1], np.diff(e), means))
         if not of_bins:
             return None
         column, low, width, means = (
@@ -307,13 +306,13 @@ def edges(values, shares, inner):
     return found if enough else of_all
 
 
-def _inner_edges(columns, weights, n_bins):
+def _inner_edges(known, n_bins):
     """The quantiles between equal shares of the rows, {column: quantiles}, in order."""
     inner: dict = {}
     for n in np.unique(n_bins[n_bins > 0]):
-        at = np.flatnonzero(n_bins == n)
-        found = quantiles(columns[at], weights, np.arange(1, n) / n)
-        inner |= dict(zip(at.tolist(), found.T, strict=True))
+        at = np.flatnonzero(n_bins == n).tolist()
+        found = known.quantiles(np.arange(1, n) / n, at)
+        inner |= dict(zip(at, found.T, strict=True))
     return dict(sorted(inner.items()))
 
 
@@ -321,16 +320,6 @@ def _are_apart(edges):
     """Whether all edges differ by more than rounding errors, as those of a constant."""
     least = 8 * np.finfo(np.float64).eps * np.abs(edges).max()
     return bool((np.diff(edges) > least).all())
-
-
-def _distribution(column, weights):
-    """The values of a column, increasing, and the share of the rows that each holds."""
-    if weights is None:
-        values, sums = np.unique(column, return_counts=True)
-    else:
-        values, places = np.unique(column, return_inverse=True)
-        sums = np.bincount(places, weights)
-    return values, sums / sums.sum()
 
 
 def _dense(X):

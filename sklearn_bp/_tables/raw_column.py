@@ -111,8 +111,8 @@ def refuse_kind(kind, label):
     """
     if kind in "mM":
         raise ValueError(
-            f"{label} holds dates or times: turn them into numbers (say days since the "
-            "first) or into categories (say names of weekdays) beforehand."
+            f"{label} holds dates or times: convert them beforehand, to numbers (such "
+            "as days since the first) or to categories (such as names of weekdays)."
         )
     if kind == "c":
         raise ValueError(f"Complex data not supported. {label} holds complex numbers.")

@@ -215,7 +215,7 @@ class RealTargets:
                 f"loss={recipe.loss!r} needs them "
                 f"{'without scaling' if scaled else 'scaled'}"
                 ". Set the loss back, or set warm_start=False or use clone() to start "
-                "anew."
+                "from scratch."
             )
 
     # After training.
@@ -254,12 +254,12 @@ class RealTargets:
 
     def score(self, Y, sample_weight):
         """R2, or D2 for quantiles, as a function of scores."""
-        loss, of = self.loss, None
+        loss, of, limits = self.loss, None, self.limits
         if not isinstance(loss, Quantile):
             of = R2(Y, sample_weight)
 
         def score(z2):
-            P = self.mean(z2.astype(np.float64, copy=False))
+            P = self._mean(z2.astype(np.float64, copy=False), limits)
             if not np.isfinite(P).all():
                 return np.nan
             if of is not None:
@@ -295,17 +295,17 @@ class RealTargets:
 
     def mean(self, z):
         """The return value of `predict`, from scores, which are overwritten."""
+        return self._mean(z, self.limits)
+
+    def _mean(self, z, limits):
+        """`mean` with known limits."""
         p = self.predictions(z)
-        p = self.cut(self.loss.predicted(p, self.n_targets_of(p)))
+        p = _cut(self.loss.predicted(p, self.n_targets_of(p)), limits)
         return p[:, 0] if p.shape[1] == 1 else p
 
     def cut(self, p):
         """Limit predictions, in place, near the range of the training targets."""
-        limits = self.limits
-        if limits is not None:
-            low, high = limits.reshape(2, -1, *[1] * (p.ndim - 2))
-            np.clip(p, low, high, out=p)
-        return p
+        return _cut(p, self.limits)
 
     @property
     def limits(self):
@@ -390,6 +390,14 @@ def unit_of_mean(mean):
         return None
     exponent = np.where(usual, 0, np.clip(np.frexp(mean)[1], -1023, 1022))
     return Scaling(np.zeros_like(mean), np.ldexp(1.0, -exponent))
+
+
+def _cut(p, limits):
+    """Limit predictions, (n, n_targets, ...), in place; limits (2, n) or None."""
+    if limits is not None:
+        low, high = limits.reshape(2, -1, *[1] * (p.ndim - 2))
+        np.clip(p, low, high, out=p)
+    return p
 
 
 def finite(values):

@@ -205,7 +205,7 @@ class Reexpression:
                     b += moved * after.centre[indicator]
         return new.astype(old.flat.dtype)
 
-    def of_state(self, state, loss_is_watched):
+    def of_state(self, state, loss_is_monitored):
         """Re-express all vectors of a `TrainingState`, in place."""
         old = state.parameters
         state.parameters = self.parameters(old)
@@ -213,7 +213,7 @@ class Reexpression:
             state.average = self.parameters(state.average)
         if state.best is not None:
             state.best = self.parameters(old.like(state.best)).flat
-        if loss_is_watched:
+        if loss_is_monitored:
             state.patience.best *= self.growth
         powers = getattr(state.optimizer_type, "gradient_powers", None)
         if powers is None:

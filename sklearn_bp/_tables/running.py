@@ -22,12 +22,8 @@ from sklearn_bp._tables.limits import (
     share_ignored,
 )
 from sklearn_bp._tables.scaling import Scaling, largest_of
-from sklearn_bp._tables.statistics import (
-    ColumnStatistics,
-    TargetStatistics,
-    quantile_step,
-    quantiles,
-)
+from sklearn_bp._tables.sorted_columns import quantile_step, quantiles
+from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
 
 # A column keeps its scaling if the new one differs by less than this fraction of its
 # width: quartiles of some thousand rows are not more precise.
@@ -277,7 +273,16 @@ def _merged(one, other):
     return one.merged(other)
 
 
-def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None, known=None):
+def of_part(
+    X,
+    shares,
+    exponent,
+    n_dense=None,
+    n_before=None,
+    columns=None,
+    known=None,
+    in_order=None,
+):
     """`Running` statistics of the features of rows with non-zero weight.
 
     Parameters
@@ -294,6 +299,9 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None, know
         They know where values of a stream were missing.
     known : Running, default=None
         The statistics of earlier rows with the same columns.
+    in_order : SortedColumns, default=None
+        The columns that are scaled as dense ones, if these are all rows; None to sort
+        them here.
     """
     n, features, largest, wild = X.shape[0], None, None, False
     of_stream: dict[str, Any] = {}
@@ -312,7 +320,7 @@ def of_part(X, shares, exponent, n_dense=None, n_before=None, columns=None, know
             of_stream["tops"] = _tops_of(rest, largest, n_before)
         X = X[:, :n_dense].toarray() if n_dense else None
     if X is not None and n_before is None:
-        features = ColumnStatistics.of(X, shares, with_limits=True)
+        features = ColumnStatistics.of(X, shares, True, in_order)
     elif X is not None:
         if columns is not None and len(columns.incomplete):
             X = columns.with_holes(X)

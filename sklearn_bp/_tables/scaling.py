@@ -44,9 +44,6 @@ SMALLEST_FACTOR = 1e-300
 # have too few digits, and `_inverse` of their width is too small.
 SMALLEST_WIDTH = np.finfo(np.float64).tiny
 
-# Numbers that `Scaling.by_blocks` takes at a time.
-SCALED_AT_ONCE = 2**16
-
 # The interquartile range of the standard normal distribution.
 NORMAL_QUARTILES = 1.3489795003921634
 
@@ -235,14 +232,6 @@ class Scaling:
                 X, self.centre.astype(wide), out=out if out.dtype == wide else None
             )
         np.multiply(scaled, self.factor.astype(wide), out=out, casting="same_kind")
-        return out
-
-    def by_blocks(self, X, out):
-        """As calling it, of a dense X, without another array of that size."""
-        n_rows = max(1, SCALED_AT_ONCE // X.shape[1])
-        for start in range(0, len(X), n_rows):
-            rows = slice(start, start + n_rows)
-            self(X[rows], out[rows])
         return out
 
     def _scaled_csr(self, X):

@@ -1,4 +1,4 @@
-"""Some of a network's inputs: training on these alone, and weights for all."""
+"""Training on a selection of the inputs, with weights for all inputs in the end."""
 
 from dataclasses import dataclass
 
@@ -18,6 +18,11 @@ class Selection:
     """
 
     selected: np.ndarray
+
+    @property
+    def n_selected(self):
+        """The number of selected inputs."""
+        return int(self.selected.sum())
 
     def of_rows(self, X, scaling):
         """The selected columns of a matrix, and their scaling."""

@@ -14,6 +14,12 @@ from typing import Any
 import numpy as np
 
 from sklearn_bp._tables.limits import FEWEST_ROWS, LARGEST, TAIL_LEVELS, limits_of
+from sklearn_bp._tables.sorted_columns import (
+    SortedColumns,
+    blocks_of,
+    quantiles,
+    some_columns,
+)
 
 # Number of values of equal weight that represent the distribution of a column, and of
 # rows that are kept before they are merged into these.
@@ -24,16 +30,6 @@ WILD_POINTS = 4
 
 # About this many evenly spaced rows of a long stream enter the quantiles.
 SAMPLED = 2048
-
-# Quantiles are taken from at most this many evenly spaced rows, and from fewer if rows
-# are long, so that sorting takes little memory: a quartile from 20,000 rows is accurate
-# to 0.3 % of the rows, from 2,000 rows to 1 %.
-QUANTILE_ROWS = 20_000
-FEWEST_QUANTILE_ROWS = 2_000
-QUANTILE_SIZE = 2**22
-
-# Numbers of X that are processed at once.
-BLOCK_SIZE = 2**20
 
 QUARTILES = (0.5, 0.25, 0.75)
 LEVELS = (*QUARTILES, *TAIL_LEVELS)
@@ -89,18 +85,20 @@ class ColumnStatistics:
     wild: bool = False
 
     @classmethod
-    def of(cls, X, sample_weight=None, with_limits=False):
+    def of(cls, X, sample_weight=None, with_limits=False, known=None):
         """The statistics of the columns of X, (n, d), dense and finite.
 
         Rows of weight 0 are ignored.  Only the quartiles of the distribution are kept.
+        `known` are the `SortedColumns` of X; None to sort them here.
         """
         chosen, sample_weight = _of_weight(sample_weight)
         facts = _facts(X, chosen, sample_weight)
-        columns, weights = _some_rows(X, chosen, sample_weight)
-        found = quantiles(columns, weights, LEVELS if with_limits else QUARTILES)
-        known: Any = (*facts, found[:3].copy(), None, *_nothing(X.shape[1], facts[0]))
+        if known is None:
+            known = SortedColumns.of(X, sample_weight, chosen)
+        found = known.quantiles(LEVELS if with_limits else QUARTILES)
+        own: Any = (*facts, found[:3].copy(), None, *_nothing(X.shape[1], facts[0]))
         n_rows = len(X) if chosen is None else len(chosen)
-        return cls(*known)._limited(n_rows, columns, found)
+        return cls(*own)._limited(n_rows, known.columns, found)
 
     @classmethod
     def of_facts(cls, X, rows=None, sample_weight=None):
@@ -124,7 +122,7 @@ class ColumnStatistics:
         """
         facts = _facts(X, None, sample_weight)
         if n_before == 0 and len(X) > POINTS:
-            columns, weights = _some_rows(X, None, sample_weight)
+            columns, weights = some_columns(X, sample_weight)
             values = columns.T.astype(np.float64)
             of_values = _by_column(values, weights)
             points = _points_of(values, of_values)
@@ -428,41 +426,6 @@ def _without_wild(points):
     return points
 
 
-def quantiles(columns, sample_weight, levels):
-    """Quantiles of each of the columns, (d, n), as (n_levels, d), float64.
-
-    The averaged inverse of the distribution function (Hyndman and Fan 1996, type 2),
-    so that integer weights, (n,) or (d, n), equal repeated rows.  It sorts in place.
-    Values of weight 0 do not count.
-    """
-    levels = np.asarray(levels)
-    d, n = columns.shape
-    if sample_weight is None:
-        columns.sort(axis=1)
-        at = levels * n
-        # As with weights: 7/12 of 12 rows are 7 rows, whatever the rounding.
-        lower = np.ceil(at * (1 - 1e-12)).astype(int) - 1
-        upper = np.floor(at * (1 + 1e-12)).astype(int)
-        lower, upper = np.maximum(lower, 0), np.minimum(upper, n - 1)
-        return _middles(columns[:, lower], columns[:, upper]).T
-    found = np.empty((len(levels), d))
-    by_column = np.broadcast_to(sample_weight, columns.shape)
-    for j, (column, weights) in enumerate(zip(columns, by_column, strict=True)):
-        order = np.argsort(column)
-        x, weights = column[order], np.cumsum(weights[order])
-        at = levels * weights[-1]
-        lower = np.searchsorted(weights, at * (1 - 1e-12), side="left")
-        upper = np.searchsorted(weights, at * (1 + 1e-12), side="right")
-        upper = np.minimum(upper, n - 1)
-        found[:, j] = _middles(x[lower], x[upper])
-    return found
-
-
-def _middles(x, y):
-    """(x + y) / 2, float64; halved first, so that no sum overflows."""
-    return x.astype(np.float64) / 2 + y.astype(np.float64) / 2
-
-
 @dataclass(frozen=True)
 class TargetStatistics:
     """Statistics of targets.
@@ -526,22 +489,13 @@ class TargetStatistics:
 # Columns, block by block.
 
 
-def _blocks(X, rows):
-    """Iterate over X, or these rows of it, in parts of about BLOCK_SIZE numbers."""
-    n, d = X.shape if rows is None else (len(rows), X.shape[1])
-    length = max(1, BLOCK_SIZE // d)
-    for start in range(0, n, length):
-        part = slice(start, start + length)
-        yield X[part] if rows is None else X[rows[part]]
-
-
 def extremes(X, rows=None):
     """Smallest and largest value of each column, and whether it has only these."""
-    extremes = [(x.min(axis=0), x.max(axis=0)) for x in _blocks(X, rows)]
+    extremes = [(x.min(axis=0), x.max(axis=0)) for x in blocks_of(X, rows)]
     low = np.min([least for least, _ in extremes], axis=0)
     high = np.max([most for _, most in extremes], axis=0)
     candidates = np.flatnonzero(low < high)
-    for block in _blocks(X, rows):
+    for block in blocks_of(X, rows):
         if len(candidates) == 0:
             break
         values = block[:, candidates]
@@ -558,7 +512,7 @@ def weight_of(values, X, rows, columns, sample_weight):
     Sums of counts and of whole weights are exact.
     """
     found, start = np.zeros(len(columns)), 0
-    for block in _blocks(X, rows):
+    for block in blocks_of(X, rows):
         equal, stop = block[:, columns] == values, start + len(block)
         if sample_weight is None:
             found += equal.sum(axis=0)
@@ -566,28 +520,3 @@ def weight_of(values, X, rows, columns, sample_weight):
             found += sample_weight[start:stop] @ equal
         start = stop
     return found
-
-
-def quantile_step(n, d):
-    """The step between the rows used for quartiles, of n rows with d numbers."""
-    most = min(max(QUANTILE_SIZE // d, FEWEST_QUANTILE_ROWS), QUANTILE_ROWS)
-    return -(-n // most)
-
-
-def columns_for_quantiles(X, sample_weight):
-    """Evenly spaced rows of X, as columns (d, n), and their weights or None."""
-    return _some_rows(X, None, sample_weight)
-
-
-def _some_rows(X, rows, sample_weight, most=None):
-    """Evenly spaced rows for quantiles, as columns (d, n), and weights or None."""
-    n, d = X.shape if rows is None else (len(rows), X.shape[1])
-    step = quantile_step(n, d)
-    if most is not None:
-        step = max(step, n // most)
-    rows = np.arange(0, n, step) if rows is None else rows[::step]
-    columns, start = np.empty((d, len(rows)), X.dtype), 0
-    for block in _blocks(X, rows):
-        columns[:, start : start + len(block)] = block.T
-        start += len(block)
-    return columns, None if sample_weight is None else sample_weight[::step]

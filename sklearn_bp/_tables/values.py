@@ -194,7 +194,7 @@ def refuse_structured(value, name):
             "pandas.DataFrame(X)" if name == "X" else f"one of its fields, {name}[...]"
         )
         raise ValueError(
-            f"{name} is a structured array, whose fields are no columns: pass {told}."
+            f"{name} is a structured array, whose fields are not columns: pass {told}."
         )
 
 
@@ -206,8 +206,8 @@ def refuse_other_kinds(values, name):
         kinds = set(map(kind_of, set(map(type, array.ravel().tolist()))))
     if TIMES in kinds:
         raise ValueError(
-            f"{name} holds dates or times: turn them into numbers beforehand, say days "
-            "since the first."
+            f"{name} holds dates or times: convert them to numbers beforehand, such as "
+            "days since the first."
         )
     if COMPLEX in kinds:
         raise ValueError(f"Complex data not supported. {name} holds complex numbers.")

@@ -5,6 +5,7 @@ from numbers import Real
 import numpy as np
 from sklearn.utils.validation import _num_samples
 
+from sklearn_bp._common.blas import one_blas_thread
 from sklearn_bp._tables.values import checked_numbers
 
 
@@ -92,7 +93,8 @@ def in_rows(sample_weight, most_rows):
         return None
     weights, _ = bounded(sample_weight)
     values, counts = np.unique(weights[weights > 0], return_counts=True)
-    unit, is_whole = row_unit(values, counts, most_rows)
+    with one_blas_thread():  # the same bits for any number of threads
+        unit, is_whole = row_unit(values, counts, most_rows)
     if len(values) == 1 and counts[0] == len(weights):
         return None
     return np.rint(weights / unit) if is_whole else weights / unit

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from sklearn_bp._network.objective import Objective
-from sklearn_bp._training.state import BestWeights, divergence
+from sklearn_bp._training.state import History, divergence
 
 # The hidden layer of this many rows stays in a second-level cache, which takes 10 %
 # less time than all rows at once.
@@ -42,7 +42,7 @@ class LBFGS:
         parameters = state.parameters.astype(np.float64)
         state.parameters = parameters.astype(np.float64)  # of the last iterate
         objective = self._objective(network, parameters, data)
-        run = _Run(objective, data, state, plan, BestWeights(state, plan, dtype))
+        run = _Run(objective, data, state, plan, History(state, plan, dtype))
         options = {"maxiter": plan.max_iter, "maxfun": self.max_fun, "gtol": self.tol}
         try:
             with np.errstate(all="ignore"):
@@ -55,7 +55,7 @@ class LBFGS:
                     options=options,
                 )
         except KeyboardInterrupt:
-            return run.watch.interrupted()
+            return run.history.interrupted()
         return run.result(found)
 
     def _objective(self, network, parameters, data):
@@ -66,9 +66,9 @@ class LBFGS:
 class _Run:
     """The functions that scipy's minimizer calls, and their state."""
 
-    def __init__(self, objective, data, state, plan, watch):
+    def __init__(self, objective, data, state, plan, history):
         self.objective, self.data, self.state = objective, data, state
-        self.plan, self.watch = plan, watch
+        self.plan, self.history = plan, history
         self.stopped_by, self.within = None, False
 
     def loss_and_gradient(self, x):
@@ -85,12 +85,12 @@ class _Run:
         state.parameters.flat[:] = intermediate_result.x
         state.t += self.data.n_rows
         losses = _mean_losses(intermediate_result.fun, state, self.data)
-        self.watch.epoch_ends(*losses)
+        self.history.epoch_ends(*losses)
         if state.loss_curve[-1] < plan.loss_threshold:
             stopped_by = "loss_threshold"
         elif plan.cost is not None and state.patience.exhausted:
             stopped_by = "patience"
-        self.stopped_by = self.watch.tell(stopped_by)
+        self.stopped_by = self.history.notify(stopped_by)
         if self.stopped_by is not None:
             raise StopIteration
 
@@ -104,7 +104,7 @@ class _Run:
             loss, data_loss = _mean_losses(found.fun, state, self.data)
             state.loss_curve.append(loss)
             state.data_losses.append(data_loss)
-        return self.watch.result(self.stopped_by or _reason(found))
+        return self.history.result(self.stopped_by or _reason(found))
 
 
 def _mean_losses(total, state, data):

@@ -18,7 +18,7 @@ from sklearn_bp._network.dropout import Dropout
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._training.feature_scales import scaling_inputs
 from sklearn_bp._training.large_batches import LARGE_BATCH, PART_ROWS, LargeBatches
-from sklearn_bp._training.state import BestWeights, divergence
+from sklearn_bp._training.state import History, divergence
 
 
 @dataclass(frozen=True)
@@ -353,22 +353,22 @@ def run_epochs(epoch, on_plateau, state, plan):
     on_plateau : callable() -> bool
         Called when the patience is used up; True to continue nevertheless.
     """
-    watch = BestWeights(state, plan)
+    history = History(state, plan)
     try:
         with np.errstate(all="ignore"):  # epoch_ends checks the loss
             for _ in range(plan.max_iter):
                 if plan.observers:
                     plan.epoch_begins(state)
-                watch.epoch_ends(*epoch())
+                history.epoch_ends(*epoch())
                 reason = None
                 if state.loss_curve[-1] < plan.loss_threshold:
                     reason = "loss_threshold"
                 elif state.patience.exhausted and not on_plateau():
                     reason = "patience" if plan.cost else "tol"
                 if plan.observers:
-                    reason = watch.tell(reason)
+                    reason = history.notify(reason)
                 if reason is not None:
-                    return watch.result(reason)
+                    return history.result(reason)
     except KeyboardInterrupt:
-        return watch.interrupted()
-    return watch.result("max_iter")
+        return history.interrupted()
+    return history.result("max_iter")

@@ -1,7 +1,7 @@
 """Objects that all solvers share: state, plan, history and result of a training.
 
 `TrainingState` holds everything needed to resume, and `Plan` the rules for stopping.
-`BestWeights` records the epochs of a run in the state, and makes the `TrainingResult`.
+`History` records the epochs of a run in the state, and makes the `TrainingResult`.
 """
 
 import copy
@@ -190,7 +190,7 @@ class Plan:
     observers : sequence of objects
         Notified of each epoch by `epoch_begins(state)` and, once it is decided whether
         training continues, by `epoch_ends(history, reason)`. The history is a
-        `BestWeights`; the reason why training ends is None if it continues. If
+        `History`; the reason why training ends is None if it continues. If
         `epoch_ends` returns True, training ends as well. `training_ends(state)` follows
         the last complete epoch, however training ended.
     """
@@ -235,7 +235,7 @@ class TrainingResult:
     reason: str
 
 
-class BestWeights:
+class History:
     """Records the history of a run: curves, best weights, last complete epoch.
 
     Parameters
@@ -291,7 +291,7 @@ class BestWeights:
             state.validation_scores,
         )
 
-    def tell(self, reason):
+    def notify(self, reason):
         """Notify the observers of the end of an epoch.
 
         Returns the reason why training ends, or None. Observers are told the reason

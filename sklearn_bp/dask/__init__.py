@@ -7,6 +7,7 @@ partitions, so the result does not depend on the number of workers. Install them
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -17,8 +18,6 @@ from sklearn_bp._common.types import MatrixLike
 from sklearn_bp._estimators import classifier as _classifier
 from sklearn_bp._estimators import regressor as _regressor
 from sklearn_bp._estimators.base import BaseTwoLayer
-from sklearn_bp._fitting.recipe import Recipe
-from sklearn_bp._fitting.reports import ending, warn_of
 from sklearn_bp._fitting.request import Request
 from sklearn_bp._tables.features import is_dask_collection
 from sklearn_bp._tables.targets import check_y_given
@@ -117,23 +116,13 @@ class _OnCluster(BaseTwoLayer):
                     "validation rows are evaluated in this process after each epoch. "
                     f"Pass {name}.compute() with some rows."
                 )
-        client = client_of(client)
-        return self._fit_parts(
-            request, blocks_of(X, y, sample_weight, client), empty_rows(X)
-        )
+        blocks = blocks_of(X, y, sample_weight, client_of(client))
+        return self._fit_parts(request, blocks, empty_rows(X))
 
     def _fit_parts(self, request, blocks, empty):
         """Fit to Parts of `Block`; `empty` is X without rows."""
-        recipe = Recipe.of(self)
-        request.check(recipe.validation_fraction)
-        start = self._start(recipe, request)
-        feature_record = self._feature_record(recipe, start)
-        rows = PartitionedRows(request, feature_record, blocks, empty)
-        done = self._run(recipe, request, rows, start)
-        if self.verbose:
-            print(ending(done.result))
-        warn_of(done, recipe)
-        return self
+        rows_of = partial(PartitionedRows, blocks=blocks, empty_rows=empty)
+        return self._fit_rows(request, rows_of)
 
     def _kind_in_memory(self):
         return self._plain

@@ -1,17 +1,14 @@
 """Rows on a cluster, from dask's blocks to the data that a solver trains on.
 
-`PartitionedRows` has the interface of `_fitting.rows.MemoryRows` and takes part in the
-same story of fit.  Each stage is a round over the partitions and a sum of the results.
+`PartitionedRows` has the interface of `_fitting.rows.MemoryRows`, for the same story of
+fit.  Each stage is a round over the partitions and a sum of the results.
 """
 
-import functools
-import itertools
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from sklearn_bp._fitting.constraints import is_splitter
@@ -20,24 +17,27 @@ from sklearn_bp._fitting.defaults import (
     most_members,
     rows_per_round,
     rows_to_repeat,
-    training_dtype,
 )
 from sklearn_bp._fitting.importances import importance_step
-from sklearn_bp._fitting.request import Request
+from sklearn_bp._fitting.rows import BaseRows
 from sklearn_bp._fitting.settings import Settings
-from sklearn_bp._fitting.validation import View, users_validation
-from sklearn_bp._tables.class_targets import ClassTargets
+from sklearn_bp._fitting.validation import Interim, users_validation
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
-from sklearn_bp._tables.running import Running, without_wild
-from sklearn_bp._tables.statistics import (
-    ColumnStatistics,
-    TargetStatistics,
-    quantile_step,
-)
-from sklearn_bp._tables.targets import joined_labels
-from sklearn_bp._tables.weights import row_unit
+from sklearn_bp._tables.running import Running
+from sklearn_bp._tables.sorted_columns import quantile_step
+from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
 from sklearn_bp._training.held_out import spawn
+from sklearn_bp.dask._merged import (
+    Known,
+    in_rows,
+    joined_labels_of,
+    joined_statistics,
+    largest_targets,
+    numbers_of,
+    stacked,
+    targets_of,
+)
 from sklearn_bp.dask._partitions import (
     Counts,
     HoldingOut,
@@ -48,7 +48,6 @@ from sklearn_bp.dask._partitions import (
 )
 from sklearn_bp.dask._rows import (
     Reading,
-    different_weights,
     encode,
     encoded_rows,
     facts,
@@ -65,7 +64,6 @@ from sklearn_bp.dask._rows import (
     sum_of_targets,
     sum_of_weights,
     survey,
-    unweighted,
     with_targets,
 )
 from sklearn_bp.dask._training import (
@@ -79,46 +77,31 @@ from sklearn_bp.losses._base import SEARCHED_ROWS
 
 
 @dataclass(frozen=True)
-class PartitionedRows:
+class PartitionedRows(BaseRows):
     """Blocks of rows on a cluster.
 
     Attributes
     ----------
-    request : Request
-    feature_record : estimator
-        As in `MemoryRows`.
     blocks : Parts of `Block`
         The blocks as dask has them.
     empty_rows : ndarray or DataFrame
         X without rows.
-    recipe : Recipe
-    targets : ClassTargets or RealTargets
-    columns : Columns or None
     parts : Parts of `Rows`
     known : Known
         Facts about all rows with non-zero weight.
     unit : float
         The weight of one row, relative to the largest weight.
-    dtype : dtype
-        The dtype of the fitted weights.
     importance_sample : tuple
         Encoded rows and their weights.
     """
 
-    request: Request
-    feature_record: Any
-    blocks: Any
-    empty_rows: Any
-    recipe: Any = None
-    targets: Any = None
-    columns: Any = None
+    blocks: Any = None
+    empty_rows: Any = None
     parts: Any = None
     known: Any = None
     unit: float = 1.0
-    dtype: Any = None
     importance_sample: Any = None
 
-    rows_per_batch = staticmethod(rows_per_round)
     repeat = False  # no stream
     rotation = None
     unscaled = None
@@ -145,7 +128,7 @@ class PartitionedRows:
             targets = targets.of_number(len(known.low), recipe, before)
         unit = 1 / known.largest
         if recipe.alpha == "auto":
-            parts, unit = _in_rows(parts, known, rows_to_repeat(recipe))
+            parts, unit = in_rows(parts, known, rows_to_repeat(recipe))
         rows = replace(
             self, recipe=recipe, targets=targets, parts=parts, known=known, unit=unit
         )
@@ -163,14 +146,14 @@ class PartitionedRows:
         if not kind.labelled:
             reading = Reading(recipe.name, recipe.encodes, None)
             return self.blocks.then(read, reading), kind(0).for_fit(recipe)
-        labels = _joined_labels(surveys)
+        labels = joined_labels_of(surveys)
         targets = targets_of(labels, surveys[0].y_ndim)
         if start is not None:
             start.targets.check_same(targets.classes)
             targets = start.targets
         targets = targets.for_fit(recipe)
         if recipe.class_weight is not None:
-            targets = targets.weighted_by(recipe, _numbers(targets, labels))
+            targets = targets.weighted_by(recipe, numbers_of(targets, labels))
         reading = Reading(recipe.name, recipe.encodes, targets)
         return self.blocks.then(read, reading), targets
 
@@ -204,11 +187,11 @@ class PartitionedRows:
         features = self.recipe.categorical_features
         samples = self.parts.each(some_rows, features, per=starts)
         spaced, weights, telling = zip(*samples, strict=True)
-        spaced = _stacked([x for x in spaced if x.shape[0]])
+        spaced = stacked([x for x in spaced if x.shape[0]])
         shares = None
         if weights[0] is not None:
             shares = np.concatenate(weights) / known.largest
-        return _stacked([spaced, *telling]), spaced, shares
+        return stacked([spaced, *telling]), spaced, shares
 
     def _found_columns(self):
         """The `Columns` that encode X, and the dtype of the matrix."""
@@ -224,13 +207,6 @@ class PartitionedRows:
         return columns, columns.transform(table[:1], (np.float64, np.float32)).dtype
 
     @property
-    def features(self):
-        """The public attributes of the user's columns."""
-        names = getattr(self.feature_record, "feature_names_in_", None)
-        found = {"n_features_in_": self.feature_record.n_features_in_}
-        return found if names is None else found | {"feature_names_in_": names}
-
-    @property
     def n_rows(self):
         return self.known.n_rows
 
@@ -244,10 +220,6 @@ class PartitionedRows:
     @property
     def n_targets(self):
         return self.targets.n_targets
-
-    @property
-    def training_dtype(self):
-        return training_dtype(self.recipe, self.dtype, self.n_rows)
 
     # Statistics of all rows before training.
 
@@ -273,7 +245,7 @@ class PartitionedRows:
         starts = known.starts(quantile_step(known.n_rows, max(n_dense, 1)))
         found = parts.each(statistics, n_dense, known.exponent, per=starts)
         has_sparse = n_dense < self.n_inputs
-        running, dtype = _joined(running, found, has_sparse, self.dtype)
+        running, dtype = joined_statistics(running, found, has_sparse, self.dtype)
         rows = replace(self, parts=parts)
         if start is None:
             running, scaling = running.settled(dtype)
@@ -283,7 +255,7 @@ class PartitionedRows:
 
     def target_statistics(self, robust):
         """`Running` statistics of the targets, like `_tables.running.of_targets`."""
-        known, unit = self.known, _largest(self.known)
+        known, unit = self.known, largest_targets(self.known)
         weight = self._sum(sum_of_weights)
         mean = self._sum(sum_of_targets, unit) / weight
         squares = self._sum(sum_of_squares, unit, mean)
@@ -297,7 +269,7 @@ class PartitionedRows:
 
     def mean_target(self):
         """The weighted mean of each target."""
-        unit, weight = _largest(self.known), self._sum(sum_of_weights)
+        unit, weight = largest_targets(self.known), self._sum(sum_of_weights)
         return self._sum(sum_of_targets, unit) / weight * unit
 
     def target_range(self):
@@ -331,7 +303,7 @@ class PartitionedRows:
         step = importance_step(known.n_rows, self.n_inputs)
         starts = [(known.exponent, *start) for start in known.starts(step)]
         spaced, shares = zip(*self.parts.each(encoded_rows, per=starts), strict=True)
-        X = _stacked([x for x in spaced if x.shape[0]])
+        X = stacked([x for x in spaced if x.shape[0]])
         return X, None if shares[0] is None else np.concatenate(shares)
 
     def importance_rows(self):
@@ -394,9 +366,9 @@ class PartitionedRows:
             settings.alpha / problem.mean * self.unit,
         )
         if users:
-            view = View(self.recipe, inputs, targets, self.dtype, self.features)
+            interim = Interim(self.recipe, inputs, targets, self.dtype, self.features)
             return data, users_validation(
-                view, network, self.request, self.feature_record
+                interim, network, self.request, self.feature_record
             )
         if not total.n_held_out:
             return data, None
@@ -456,135 +428,6 @@ class PartitionedRows:
     def threads(self, solver, n_units):
         """An empty context: the products are computed on the cluster."""
         return nullcontext()
-
-
-# Labels and weights of all blocks.
-
-
-def _joined_labels(surveys):
-    """Labels and their numbers over all blocks, for each column of y."""
-    if len({(s.y_ndim, len(s.labels)) for s in surveys}) > 1:
-        raise ValueError("Blocks of y differ in their number of columns.")
-    joined = []
-    for found in zip(*(s.labels for s in surveys), strict=True):
-        values = joined_labels([values for values, _ in found])
-        numbers = np.zeros(len(values))
-        targets = ClassTargets(values)
-        for own, n in found:
-            numbers[targets.codes(own)] += n
-        joined.append((values, numbers))
-    return joined
-
-
-def targets_of(labels, y_ndim):
-    """The `ClassTargets` for labels by columns of y."""
-    if y_ndim == 2 and len(labels) > 1:
-        return ClassTargets(np.arange(len(labels)), multilabel=True)
-    return ClassTargets(labels[0][0])
-
-
-def _numbers(targets, labels):
-    """Numbers of rows per level, like `ClassTargets.numbers`."""
-    numbers = []
-    for levels, (values, n) in zip(targets.levels, labels, strict=True):
-        numbers.append(np.zeros(len(levels)))
-        numbers[-1][np.searchsorted(levels, values)] = n
-    return numbers
-
-
-class Known:
-    """Facts about all rows with non-zero weight.
-
-    Attributes
-    ----------
-    n_rows : int
-    offsets : list of int
-        Number of rows before each partition.
-    largest : float
-        The largest weight.
-    exponent : int
-        `largest` is at most 2 ** exponent.
-    are_equal : bool
-        Whether all weights are equal.
-    dtype : dtype
-    low, high : ndarray of shape (n_outputs,)
-        Range of the targets.
-    """
-
-    def __init__(self, found):
-        counts = [f.n_nonzero for f in found]
-        self.n_rows = sum(counts)
-        self.offsets = [0, *itertools.accumulate(counts)][: len(counts)]
-        self.set_largest(max(f.largest for f in found))
-        self.are_equal = self.largest == min(f.lightest for f in found)
-        self.dtype = np.result_type(*(f.dtype for f in found))
-        self.low = np.min([f.low for f in found], axis=0)
-        self.high = np.max([f.high for f in found], axis=0)
-
-    def set_largest(self, largest):
-        self.largest, self.exponent = largest, int(np.frexp(largest)[1])
-
-    def starts(self, step):
-        """First of every `step`-th row in each partition, and the step."""
-        return [(-offset % step, step) for offset in self.offsets]
-
-
-def _in_rows(rows, known, most_rows):
-    """Like `in_rows`: the parts, without weights if all are equal, and the unit.
-
-    The unit of the weights is relative to the largest.
-    """
-    if known.are_equal:
-        known.set_largest(1.0)
-        return rows.then(unweighted), 1.0
-    found = rows.each(different_weights, known.exponent)
-    values, of_values = np.unique(
-        np.concatenate([values for values, _ in found]), return_inverse=True
-    )
-    counts = np.concatenate([counts for _, counts in found])
-    counts = np.bincount(of_values, weights=counts)
-    unit, is_whole = row_unit(values, counts, most_rows)
-    if not is_whole:
-        unit = added(rows.each(sum_of_weights, known.exponent)) / known.n_rows
-    return rows, unit / np.ldexp(known.largest, -known.exponent)
-
-
-# Features and targets.
-
-
-def _stacked(tables):
-    """Tables stacked vertically, with the union of their categories."""
-    first = tables[0]
-    if sparse.issparse(first):
-        return sparse.vstack(tables, format="csr")
-    if isinstance(first, np.ndarray):
-        return np.concatenate(tables)
-    from dask.dataframe.dispatch import concat
-
-    return concat(tables)
-
-
-def _joined(running, found, has_sparse, dtype):
-    """`Running` statistics from those of all partitions, and the columns' dtype."""
-    features, largest, weights, wild = None, None, None, False
-    if found[0].spaced_weights is not None:
-        weights = np.concatenate([s.spaced_weights for s in found])
-    if found[0].dense is not None:
-        features = functools.reduce(ColumnStatistics.merged, [s.dense for s in found])
-        columns = np.ascontiguousarray(np.concatenate([s.spaced for s in found]).T)
-        features = features.with_quartiles(running.n_rows, columns, weights)
-        dtype = columns.dtype if columns.dtype.kind != "f" else np.dtype(dtype)
-    if has_sparse:
-        largest = np.max([s.largest for s in found], axis=0)
-        rest = sparse.vstack([s.spaced_rest for s in found], format="csr")
-        largest, wild = without_wild(running.n_rows, largest, rest, weights)
-    return replace(running, features=features, largest=largest, wild=wild), dtype
-
-
-def _largest(known):
-    """The largest size of each target, or 1 if all are 0, so that no sum overflows."""
-    largest = np.maximum(abs(known.low), abs(known.high))
-    return np.where(largest > 0, largest, 1.0)
 
 
 # Rows held out.

@@ -315,26 +315,20 @@ class BackpropDisplay:
             zorder=2,
         )
         for unit, y in zip(units, places, strict=True):
-            text: dict[str, Any] = {"ha": "center", "zorder": 3, "fontsize": 8}
-            lower = layer > 0
-            self.ax_.annotate(
-                _number(values[unit]),
-                (layer, y),
-                xytext=(0, 4 if lower else 0),
-                textcoords="offset points",
-                color=FORWARD,
-                va="center",
-                **text,
-            )
-            if lower:
+            numbers = [(values[unit], 4 if layer else 0, FORWARD)]
+            if layer:
+                numbers.append((self.deltas[layer - 1][unit], -6, BACKWARD))
+            for value, dy, color in numbers:
                 self.ax_.annotate(
-                    _number(self.deltas[layer - 1][unit]),
+                    _number(value),
                     (layer, y),
-                    xytext=(0, -6),
+                    xytext=(0, dy),
                     textcoords="offset points",
-                    color=BACKWARD,
+                    color=color,
+                    ha="center",
                     va="center",
-                    **text,
+                    zorder=3,
+                    fontsize=8,
                 )
         return nodes
 

@@ -240,7 +240,7 @@ class LossCurveDisplay:
             params, means = cv_results["params"], cv_results[f"mean_test_{metric}"]
             best = best[:n_candidates]
             fitted = [clone(estimator).set_params(**params[i]).fit(X, y) for i in best]
-            labels = [f"{_told(params[i])}: {means[i]:.3g}" for i in best]
+            labels = [f"{_in_words(params[i])}: {means[i]:.3g}" for i in best]
         else:
             raise ValueError(
                 "cv_results holds no fitted estimators. Pass return_estimator=True to "
@@ -392,7 +392,7 @@ def _curves(network: Any) -> tuple[Any, ...]:
     return loss if penalized else data_loss, *curves, best_iter, penalized, restart
 
 
-def _told(params: dict[str, Any]) -> str:
+def _in_words(params: dict[str, Any]) -> str:
     """The parameters of a search as a text for the legend."""
     short = {name.rpartition("__")[2]: value for name, value in params.items()}
     return ", ".join(f"{name}={value}" for name, value in short.items())

@@ -195,7 +195,8 @@ class Loss(Option):
 
     def interval_error(self, p: Array, y: Array) -> Array:
         """Absolute distance of targets from predictions, (n, n_targets)."""
-        return np.abs(self.predicted(p, y.shape[-1]) - y)
+        distance: Array = np.abs(self.predicted(p, y.shape[-1]) - y)
+        return distance
 
     def interval(
         self, predicted: Array, spread: Array | None, width: Array
@@ -213,6 +214,18 @@ class Loss(Option):
     def bounded(self, largest: Array) -> "Loss":
         """The loss to train with if targets are at most `largest`, (n_targets,)."""
         return self
+
+
+def row_sum(values: Array) -> Array:
+    """The sum over the outputs of each row, (..., n_rows)."""
+    total: Array = values.sum(axis=-1)
+    return total
+
+
+def row_mean(values: Array, axis: int | tuple[int, ...] = -1) -> Array:
+    """The mean over the outputs of each row, (..., n_rows)."""
+    mean: Array = values.mean(axis=axis)
+    return mean
 
 
 # `best_constant` works on blocks of rows to save memory, and searches on a limited

@@ -16,7 +16,7 @@ from sklearn_bp._common.blas import blas_for
 from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp._common.option import check_number
 from sklearn_bp._common.types import Array
-from sklearn_bp.losses._base import Loss
+from sklearn_bp.losses._base import Loss, row_sum
 
 __all__ = [
     "CLASSIFIER_LOSSES",
@@ -71,7 +71,8 @@ class _SigmoidOutputs(ClassLoss):
     of_mean: ClassVar[bool] = True
 
     def best_constant(self, mean: Array, margin: float) -> Array:
-        return logit(np.clip(mean, margin, 1 - margin))
+        scores: Array = logit(np.clip(mean, margin, 1 - margin))
+        return scores
 
     def forward(self, z: Array) -> None:
         expit(z, out=z)
@@ -190,7 +191,7 @@ class BinaryLogLoss(_SigmoidOutputs, LogLoss):
         np.subtract(p, y, out=out)
 
     def value(self, p: Array, y: Array) -> Array:
-        return _minus_log(np.where(y > 0, p, 1 - p)).sum(axis=-1)
+        return row_sum(_minus_log(np.where(y > 0, p, 1 - p)))
 
 
 class _SmoothCategoricalLogLoss(CategoricalLogLoss):
@@ -201,7 +202,7 @@ class _SmoothCategoricalLogLoss(CategoricalLogLoss):
 
     def value(self, p: Array, y: Array) -> Array:
         t = _smoothed(y, self.label_smoothing, y.shape[-1], p.dtype)
-        return (t * _minus_log(p.copy())).sum(axis=-1)
+        return row_sum(t * _minus_log(p.copy()))
 
     def best_constant(self, mean: Array, margin: float) -> Array:
         e = self.label_smoothing
@@ -222,7 +223,7 @@ class _SmoothBinaryLogLoss(BinaryLogLoss):
 
     def value(self, p: Array, y: Array) -> Array:
         t = _smoothed(y, self.label_smoothing, 2, p.dtype)
-        return (t * _minus_log(p.copy()) + (1 - t) * _minus_log(1 - p)).sum(axis=-1)
+        return row_sum(t * _minus_log(p.copy()) + (1 - t) * _minus_log(1 - p))
 
     def best_constant(self, mean: Array, margin: float) -> Array:
         e = self.label_smoothing
@@ -257,7 +258,7 @@ class BinarySquaredError(_SigmoidOutputs):
         out *= 1 - p
 
     def value(self, p: Array, y: Array) -> Array:
-        return 0.5 * np.square(p - y).sum(axis=-1)
+        return 0.5 * row_sum(np.square(p - y))
 
 
 class CategoricalSquaredError(BinarySquaredError):

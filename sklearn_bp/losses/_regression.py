@@ -1,27 +1,26 @@
-"""Losses of real targets.
+"""Losses of real targets, and the table of a regressor's losses.
 
 See `losses._base` for the conventions.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import xlogy
 
 from sklearn_bp._common import onnx_forms
 from sklearn_bp._common.onnx_graph import Graph
 from sklearn_bp._common.option import check_number
 from sklearn_bp._common.types import Array
-from sklearn_bp.losses._base import Loss
+from sklearn_bp.losses._base import Loss, row_mean, row_sum
 from sklearn_bp.losses._classification import (
     BinarySquaredError,
     CategoricalSquaredError,
     ClassLoss,
 )
+from sklearn_bp.losses._positive import Gamma, Poisson
 
 __all__ = [
     "REGRESSOR_LOSSES",
@@ -58,7 +57,7 @@ class SquaredError(Loss):
             out /= n_outputs
 
     def value(self, p: Array, y: Array) -> Array:
-        return 0.5 * np.square(p - y).mean(axis=-1)
+        return 0.5 * row_mean(np.square(p - y))
 
     def variant(self, exclusive: bool) -> ClassLoss:
         """`CategoricalSquaredError` or `BinarySquaredError`."""
@@ -83,7 +82,7 @@ class AbsoluteError(Loss):
         out /= out.shape[-1]
 
     def value(self, p: Array, y: Array) -> Array:
-        return np.abs(p - y).mean(axis=-1)
+        return row_mean(np.abs(p - y))
 
     def constant(self, Y: Array, sample_weight: Array, margin: float) -> Array:
         return weighted_quantiles(Y, sample_weight, [0.5])[:, 0]
@@ -129,7 +128,7 @@ class Huber(Loss):
         r = np.abs(p - y)
         # r^2 / 2 up to d, from there d (r - d / 2): with c = min(r, d), c (r - c / 2).
         c = np.minimum(r, self.delta)
-        return (c * (r - 0.5 * c)).mean(axis=-1)
+        return row_mean(c * (r - 0.5 * c))
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,7 @@ class Quantile(Loss):
     def value(self, p: Array, y: Array) -> Array:
         r = y[..., np.newaxis] - self._by_quantile(p)
         q = self.levels.astype(p.dtype)
-        return np.maximum(q * r, (q - 1) * r).mean(axis=(-2, -1))
+        return row_mean(np.maximum(q * r, (q - 1) * r), axis=(-2, -1))
 
     def best_constant(self, mean: Array, margin: float) -> Array:
         p = mean[:, np.newaxis] + np.arange(len(self.levels))
@@ -252,7 +251,8 @@ class Quantile(Loss):
     def interval_error(self, p: Array, y: Array) -> Array:
         """Distance beyond the outer quantiles (Romano, Patterson and Candes 2019)."""
         p = self._by_quantile(p)
-        return np.maximum(p[..., 0] - y, y - p[..., -1])
+        distance: Array = np.maximum(p[..., 0] - y, y - p[..., -1])
+        return distance
 
     def interval(
         self, predicted: Array, spread: Array | None, width: Array
@@ -337,7 +337,7 @@ class GaussianNLL(Loss):
     def value(self, p: Array, y: Array) -> Array:
         k = y.shape[-1]
         m, s = p[..., :k], p[..., k:]
-        return (np.log(s) + 0.5 * np.square((m - y) / s)).sum(axis=-1)
+        return row_sum(np.log(s) + 0.5 * np.square((m - y) / s))
 
     def best_constant(self, mean: Array, margin: float) -> Array:
         return np.append(mean, np.full(len(mean), _softplus_inverse(1.0)))
@@ -375,7 +375,8 @@ class GaussianNLL(Loss):
     def interval_error(self, p: Array, y: Array) -> Array:
         """In standard deviations (Lei et al. 2018, section 5.2)."""
         k = y.shape[-1]
-        return np.abs(p[..., :k] - y) / p[..., k:]
+        distance: Array = np.abs(p[..., :k] - y) / p[..., k:]
+        return distance
 
     def interval(
         self, predicted: Array, spread: Array | None, width: Array
@@ -385,152 +386,6 @@ class GaussianNLL(Loss):
 
     def onnx(self, graph: Graph, z: str) -> str:
         return z  # the mean; the graph does not give the spread
-
-
-class Poisson(Loss):
-    """sum_k [y_k log(y_k / p_k) - y_k + p_k], p = exp(z): half the deviance.
-
-    For counts and other targets y >= 0; delta2 = p - y.
-    """
-
-    formulas = "$e^z$", r"$\sum_m [y_m \log (y_m / p_m) - y_m + p_m]$", "$p - y$"
-
-    out_activation = "exp"
-    positive_only = True
-    logarithmic = True
-    of_mean = True
-
-    def best_constant(self, mean: Array, margin: float) -> Array:
-        return np.log(np.maximum(mean, margin))
-
-    def forward(self, z: Array) -> None:
-        np.exp(z, out=z)
-
-    def backward(self, p: Array, y: Array, out: Array) -> None:
-        np.subtract(p, y, out=out)
-
-    def value(self, p: Array, y: Array) -> Array:
-        return (xlogy(y, y / p) - y + p).sum(axis=-1)
-
-    def bounded(self, largest: Array) -> Loss:
-        return _BoundedPoisson(largest) if type(self) is Poisson else self
-
-    def check_targets(self, y: Array) -> None:
-        if (y < 0).any():
-            raise ValueError(
-                "Some targets are negative: loss='poisson' needs y >= 0. "
-                "Use loss='squared_error' for targets of either sign."
-            )
-
-    def onnx(self, graph: Graph, z: str) -> str:
-        return onnx_forms.bounded_exp(graph, z)
-
-
-class Gamma(Loss):
-    """sum_k [y_k / p_k - log(y_k / p_k) - 1], p = exp(z): half the deviance.
-
-    For amounts y > 0 whose spread grows with their mean; delta2 = 1 - y / p.
-    """
-
-    formulas = (
-        "$e^z$",
-        r"$\sum_m [y_m / p_m - \log(y_m / p_m) - 1]$",
-        "$1 - y / p$",
-    )
-
-    out_activation = "exp"
-    positive_only = True
-    logarithmic = True
-    of_mean = True
-
-    def best_constant(self, mean: Array, margin: float) -> Array:
-        return np.log(np.maximum(mean, np.finfo(float).tiny))
-
-    def forward(self, z: Array) -> None:
-        np.exp(z, out=z)
-
-    def backward(self, p: Array, y: Array, out: Array) -> None:
-        np.divide(y, p, out=out)
-        np.subtract(1, out, out=out)
-
-    def value(self, p: Array, y: Array) -> Array:
-        ratio = y / p
-        return (ratio - np.log(ratio) - 1).sum(axis=-1)
-
-    def bounded(self, largest: Array) -> Loss:
-        return _BoundedGamma() if type(self) is Gamma else self
-
-    def check_targets(self, y: Array) -> None:
-        if (y <= 0).any():
-            raise ValueError(
-                "Some targets are not positive: loss='gamma' needs y > 0. "
-                "Use loss='poisson' for targets y >= 0, or loss='squared_error' for "
-                "targets of either sign."
-            )
-
-    def onnx(self, graph: Graph, z: str) -> str:
-        return onnx_forms.bounded_exp(graph, z)
-
-
-# An outlier in one feature can make a score of any size, and exp(z) an error that ruins
-# the training.  So errors stop growing once a prediction is this many times the largest
-# Poisson target, or a Gamma target this many times its prediction.
-LARGEST_POISSON = 30.0
-LARGEST_GAMMA = 1000.0
-
-
-def _bounded_exp(z: Array) -> None:
-    """exp(z), in place, neither 0 nor infinite."""
-    most = 700.0 if z.dtype == np.float64 else 80.0
-    np.minimum(z, most, out=z)
-    np.maximum(z, -most, out=z)
-    np.exp(z, out=z)
-
-
-class _BoundedPoisson(Poisson):
-    """`Poisson`, but with m log p in place of p where p > m: linear in z.
-
-    delta2 = min(p, m) - y, where m is LARGEST_POISSON times the largest target.
-    """
-
-    most: Array
-
-    def __init__(self, largest: Array) -> None:
-        most = np.where(largest > 0, LARGEST_POISSON * largest, np.inf)
-        object.__setattr__(self, "most", most.astype(largest.dtype))
-
-    def forward(self, z: Array) -> None:
-        _bounded_exp(z)
-
-    def backward(self, p: Array, y: Array, out: Array) -> None:
-        np.minimum(p, self.most, out=out)
-        np.subtract(out, y, out=out)
-
-    def value(self, p: Array, y: Array) -> Array:
-        most = self.most
-        linear = np.where(p > most, most * (1 + np.log(np.maximum(p / most, 1))), p)
-        return (xlogy(y, y / p) - y + linear).sum(axis=-1)
-
-
-class _BoundedGamma(Gamma):
-    """`Gamma`, but with m log(y / p) in place of y / p where y / p > m: linear in z.
-
-    delta2 = 1 - min(y / p, m), where m = LARGEST_GAMMA.
-    """
-
-    def forward(self, z: Array) -> None:
-        _bounded_exp(z)
-
-    def backward(self, p: Array, y: Array, out: Array) -> None:
-        np.divide(y, p, out=out)
-        np.minimum(out, LARGEST_GAMMA, out=out)
-        np.subtract(1, out, out=out)
-
-    def value(self, p: Array, y: Array) -> Array:
-        ratio, most = y / p, LARGEST_GAMMA
-        log = np.log(ratio)
-        linear = np.where(ratio > most, most * (1 + log - math.log(most)), ratio)
-        return (linear - log - 1).sum(axis=-1)
 
 
 def _softplus_inverse(s: Array | float) -> Array:

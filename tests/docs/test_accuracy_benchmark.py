@@ -385,7 +385,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         load_tables(tmp_path)
 
 
-def test_text_is_no_target_of_a_regression():
+def test_text_is_not_a_target_of_a_regression():
     with pytest.raises(ValueError, match="numbers"):
         as_table("t", NUMBERS, pd.DataFrame({"x": [1], "y": ["a"]}))
 
@@ -543,7 +543,7 @@ def test_digest_of_the_sources_covers_what_is_compiled(name, tmp_path):
     assert digest(tmp_path) == found[-1]
 
 
-# Running, and going on
+# Running and resuming
 
 
 @pytest.fixture
@@ -580,7 +580,7 @@ def small_tables():
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 8, 24])
-def test_a_run_that_was_broken_off_ends_as_an_unbroken_one(cheap, tmp_path, stop_at):
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(cheap, tmp_path, stop_at):
     whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
     expected = run(whole)
     assert cheap.n == len(expected) == 2 * 2 * 3 * 2
@@ -636,7 +636,7 @@ def test_another_machine_is_recorded(cheap, tmp_path, monkeypatch):
     assert lines[7] == {"machine": {"cpu": "another"}}
 
 
-def test_new_versions_folds_and_data_are_run_anew(cheap, tmp_path, monkeypatch):
+def test_new_versions_folds_and_data_are_run_again(cheap, tmp_path, monkeypatch):
     out = tmp_path / "r.jsonl"
     run(out, ["linear"], repeats=1)
     assert cheap.n == 6
@@ -666,7 +666,7 @@ def test_an_error_ends_nothing_and_is_tried_again(cheap, tmp_path, monkeypatch):
     assert cheap.n == 12
 
 
-def test_results_with_seconds_of_another_clock_are_run_anew(cheap, tmp_path):
+def test_results_with_seconds_of_another_clock_are_run_again(cheap, tmp_path):
     out = tmp_path / "r.jsonl"
     run(out, ["linear"], repeats=1)
     older = results_in(out)
@@ -708,7 +708,7 @@ def test_warnings_of_ours_are_kept_and_convergence_of_rivals_is_not(monkeypatch)
     assert told["linear"] == ["UserWarning: odd"]
 
 
-def test_what_rivals_print_is_not_shown(monkeypatch, capsys):
+def test_output_of_rivals_is_not_shown(monkeypatch, capsys):
     class Talkative(DummyClassifier):
         def fit(self, X, y):
             print("halfway")
@@ -747,6 +747,6 @@ def test_the_program_writes_results_and_tables(tmp_path, capsys):
     assert "Classification: 1 table, 3 folds" in printed.out
 
 
-def test_an_unknown_rival_is_told():
+def test_an_unknown_rival_is_an_error():
     with pytest.raises(SystemExit, match="no rival 'nobody'; there are: ours, "):
         accuracy.main(["--rivals", "nobody"])

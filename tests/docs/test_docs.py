@@ -137,7 +137,7 @@ def test_tables_of_parts_are_of_today():
     assert maker["filled"](page) == page, "Run python docs/parts_tables.py."
 
 
-def test_new_parameters_are_told():
+def test_new_parameters_are_in_the_changelog():
     # The table of new parameters is the difference of the signatures, and a value of an
     # old one.
     def parameters(cls):

@@ -51,7 +51,7 @@ def test_displays_are_saved(tmp_path):
 
 
 @pytest.mark.slow
-def test_tutorial_says_what_is_so(capsys):
+def test_the_tutorials_claims_hold(capsys):
     tutorial = example("tutorial")
     printed = capsys.readouterr().out
     assert len(plt.get_fignums()) == 4
@@ -314,7 +314,7 @@ def test_shared_weights_sum_their_gradients():
         assert_allclose(gradient[shared.numbers[weight]], value, rtol=1e-9, atol=1e-14)
 
 
-def test_acyclic_network_tells_irises_and_refuses_cycles(capsys):
+def test_acyclic_network_classifies_irises_and_refuses_cycles(capsys):
     acyclic = example("acyclic_network")
     _, curve, accuracy = acyclic.main(n_steps=150)
     assert accuracy >= 0.92

@@ -209,6 +209,30 @@ def test_choices_are_documented(estimator, losses):
         assert ast.literal_eval(names) == set(table)
 
 
+# The parameters and attributes that the two classes describe in other words, because
+# they differ.  All others are written twice, since editors show docstrings as they
+# stand in the file, and are held to be the same.
+DIFFERENT = {
+    *("loss", "alpha", "learning_rate_init", "max_iter", "scaling_layer", "dropout"),
+    *("early_stopping", "n_iter_no_change", "tol", "standardize", "numeric_encoding"),
+    "n_outputs_",
+}
+
+
+def described(documented):
+    """The entries of a class docstring, {name: lines}."""
+    doc = inspect.cleandoc(documented.__doc__)
+    entries = re.split(r"\n(?=\S)", doc)
+    return {e.split(" : ")[0]: e.rstrip() for e in entries if " : " in e.split("\n")[0]}
+
+
+def test_shared_parameters_are_described_in_the_same_words():
+    ours, other = described(TwoLayerClassifier), described(TwoLayerRegressor)
+    shared = ours.keys() & other.keys() - {"y"}
+    assert len(shared) > 50
+    assert {name for name in shared if ours[name] != other[name]} == DIFFERENT
+
+
 @over_estimators
 def test_attributes_are_documented(estimator):
     names = {name for name, _ in section(estimator, "Attributes")}
@@ -300,7 +324,7 @@ def test_modules_are_all_that_are_public():
 
 
 def test_import_is_light_and_modules_are_attributes():
-    """After nothing but the import of the package, and in its dir()."""
+    """After only the import of the package, and in its dir()."""
     names = [n for n in MODULES if all(map(find_spec, NEEDS.get(n, ())))]
     # scikit-learn takes pandas in if it finds it; we bring nothing more.
     code = f"""
@@ -318,7 +342,7 @@ for name in {names}:
     assert python(code) == ["sklearn_bp", *(f"sklearn_bp.{name}" for name in names)]
 
 
-def test_other_names_are_no_attributes():
+def test_other_names_are_not_attributes():
     for name in ("nonsense", "_dask", "__wrapped__"):
         assert not hasattr(sklearn_bp, name)
     with pytest.raises(
@@ -329,7 +353,7 @@ def test_other_names_are_no_attributes():
 
 
 @pytest.mark.parametrize("absent", list(zip(*NEEDS.values(), strict=True)))
-def test_without_its_packages_a_module_tells_what_to_install(absent):
+def test_without_its_packages_a_module_says_what_to_install(absent):
     """Without the first of the two that it needs, or without the second."""
     code = f"""
 import inspect, sklearn_bp
@@ -363,7 +387,7 @@ def texts():
     yield ROOT / "README.md", (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_hints_name_what_pip_can_install():
+def test_hints_name_packages_that_pip_can_install():
     """The distribution, with extras that there are, in quotes that shells need."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")

@@ -77,7 +77,7 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
         (f"<div class='whole-module'><pre style='overflow: auto'>{'x ' * 250}", []),
     ],
 )
-def test_what_is_cut_off_is_found(check_site, tmp_path, body, at_fault):
+def test_cut_off_elements_are_found(check_site, tmp_path, body, at_fault):
     write(tmp_path, a=f"<main>{body}")
     found = [w for w in (390, 1200) if check_site.wide_pages(tmp_path, BROWSER, w)]
     assert found == at_fault

@@ -102,7 +102,7 @@ def test_two_moons():
     accuracies = [accuracy for *_, accuracy in frames]
     assert accuracies[0] < 0.6
     assert accuracies[-1] > 0.97
-    assert np.argmin(new) < len(new) - 20  # it stops falling; training goes on
+    assert np.argmin(new) < len(new) - 20  # it stops falling; training continues
     assert np.argmin(training) > len(training) - 20
     # The dashed lines are where a hidden unit is 0.
     _, ax = plt.subplots()

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from compare import flat
+from compare import assert_same_weights, flat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -84,7 +84,7 @@ def assert_refused(model, match, *args, error=ValueError, method="fit", **kwargs
 A_FLOAT = "must be a float in the range"
 AN_INT = "must be an int in the range"
 A_BOOL = "must be True or False"
-# name: [(value, error, what the message says of the range), ...]
+# name: [(value, error, the range in the message), ...]
 PARAMETERS = {
     "hidden_layer_sizes": [
         (0, ValueError, "must be > 0, got"),
@@ -278,7 +278,7 @@ def test_parameters(task, name, value, error, says):
 def test_numpy_numbers_are_numbers(kind):
     plain = fitted("classifier", alpha=0.5, momentum=0.5, solver="sgd")
     options = {"alpha": kind(0.5), "momentum": kind(0.5), "solver": "sgd"}
-    # A float32 may draw what is computed with it down to its own precision.
+    # A float32 may reduce results to its own precision.
     assert_allclose(flat(fitted("classifier", **options)), flat(plain), rtol=1e-5)
     model = fitted(
         "classifier",
@@ -900,7 +900,7 @@ def test_classes_that_are_empty(classes):
 )
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_targets_that_are_dates(as_dates, method):
-    y, says = as_dates(np.arange(len(X))), "y holds dates or times: turn them into num"
+    y, says = as_dates(np.arange(len(X))), "y holds dates or times: convert them to num"
     assert_refused(make("regressor"), says, X, y, method=method)
     model = fitted("regressor")
     assert_refused(model, says, X, TASKS["regressor"][1], X_val=X, y_val=y)
@@ -1058,12 +1058,7 @@ EARLY = {"early_stopping": True, "validation_fraction": 0.3}
 
 def assert_like_a_shorter_fit(model, shorter):
     """Weights, curves and counters are those of the complete epochs."""
-    for a, b in zip(
-        model.coefs_ + model.intercepts_,
-        shorter.coefs_ + shorter.intercepts_,
-        strict=True,
-    ):
-        assert_array_equal(a, b)
+    assert_same_weights(model, shorter)
     for name in ("n_iter_", "best_iter_", "t_", "loss_", "loss_curve_"):
         assert getattr(model, name) == getattr(shorter, name), name
     assert model.validation_scores_ == shorter.validation_scores_
@@ -1097,7 +1092,7 @@ def test_interrupted_between_epochs(task, solver, options, n_epochs, monkeypatch
 @over_tasks
 @over_solvers
 @pytest.mark.parametrize("n_calls", range(4, 13))
-def test_interrupted_within_an_epoch(task, solver, n_calls, monkeypatch):
+def test_interrupted_in_the_middle_of_an_epoch(task, solver, n_calls, monkeypatch):
     """An epoch of sgd and adam has four batches, one of lbfgs one or more.
 
     A custom activation interrupts, so everything runs in Python.

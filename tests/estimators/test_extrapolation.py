@@ -40,7 +40,7 @@ def test_without_a_limit_predictions_are_the_networks():
     assert_allclose(model.to_mlp().predict(FAR), model.predict(FAR))
 
 
-def test_it_is_the_fits():
+def test_the_value_of_the_fit_counts():
     """Parameters that are set later affect the next fit."""
     y = 7 * X[:, 0]
     model = TwoLayerRegressor(**BRIEF).fit(X, y)

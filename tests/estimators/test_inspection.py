@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from slow import slow_but
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._fitting.importances import _pairs
+from sklearn_bp._fitting.importances import _pairs, basis
 from sklearn_bp.activations import ACTIVATIONS, as_activation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -152,7 +152,7 @@ def test_gradient_beyond_the_dtype_is_infinite(dtype, unit):
     assert_allclose(gradient, expected, rtol=1e-3)
 
 
-def test_importances_find_what_matters():
+def test_importances_find_the_relevant_columns():
     """For any scale and any target; a constant has none, and they sum to 1."""
     rng = np.random.RandomState(1)
     rows = rng.normal(size=(600, 5)) * [1, 1e3, 1e-3, 1, 1]
@@ -214,6 +214,22 @@ def plain_importances(model, rows):
     return changes / changes.sum()
 
 
+@pytest.mark.parametrize("scales", [(1, 1), (1, 1000), (1e-200, 1e200), (7, 1e-3)])
+def test_moments_of_two_parts_are_those_of_their_rows(scales):
+    """Whatever the sizes of their columns, each part in a unit of its own."""
+    rng = np.random.RandomState(0)
+    parts = [scale * (1 + rng.normal(size=(800, 5))) for scale in scales]
+    model = make("regression").fit(X, SIGNAL)
+    model.feature_limits_ = None
+    fitted = model._fitted_network()
+    found = basis(fitted, parts[0], None, running=True)
+    found = basis(fitted, parts[1], None, running=True, before=found)
+    rows = np.concatenate([part[::25] for part in parts]) / found["unit"]
+    assert found["n"] == len(rows)
+    assert_allclose(found["mean"], rows.mean(axis=0), rtol=1e-12)
+    assert_allclose(found["squares"], len(rows) * rows.var(axis=0), rtol=1e-12)
+
+
 @pytest.mark.parametrize("block", [2**18, 50, 1])
 @pytest.mark.parametrize("skip_layer", [False, True])
 @over_kinds
@@ -225,7 +241,7 @@ def test_importances_are_those_of_the_definition(kind, skip_layer, block, monkey
 
 
 @pytest.mark.parametrize("n_pairs", [16, 64, 200])
-def test_with_many_outputs_some_tell_for_all(n_pairs, monkeypatch):
+def test_with_many_outputs_some_stand_for_all(n_pairs, monkeypatch):
     """Each row is measured at some outputs, and all rows together at most of them."""
     rng = np.random.RandomState(0)
     rows = rng.normal(size=(300, 5)) * [1, 2, 0.5, 1, 1]
@@ -339,7 +355,7 @@ def test_importances_of_a_stream(size):
 @pytest.mark.parametrize("skip_layer", [False, True])
 @pytest.mark.parametrize("kind", slow_but(["regression"], TARGETS))
 @pytest.mark.parametrize("seed", range(3))
-def test_the_units_of_columns_and_targets_have_no_say(way, skip_layer, kind, seed):
+def test_the_units_of_columns_and_targets_do_not_matter(way, skip_layer, kind, seed):
     """Up to the ends of float64, where squares are infinite or 0."""
     rng = np.random.RandomState(seed)
     y = TARGETS[kind]
@@ -375,7 +391,7 @@ def test_a_stream_samples_rows_in_one_call_of_four_or_in_each_of_800_rows(n, n_s
     assert model._importance_basis["n"] == n_samples * 32  # every 25th row
 
 
-def test_rows_of_weight_zero_have_no_say():
+def test_rows_of_weight_zero_do_not_count():
     weights = np.r_[np.ones(100), np.zeros(40)]
     y = TARGETS["regression"]
     far = X.copy()
@@ -387,7 +403,7 @@ def test_rows_of_weight_zero_have_no_say():
 
 
 @pytest.mark.parametrize("name", ["transform", "input_gradient"])
-def test_only_once_fitted(name):
+def test_it_needs_a_fit(name):
     with pytest.raises(NotFittedError):
         getattr(TwoLayerClassifier(), name)(X)
     with pytest.raises(NotFittedError):

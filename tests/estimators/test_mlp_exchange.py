@@ -116,7 +116,7 @@ def test_losses_as_objects(kind, loss, name):
 
 
 @pytest.mark.parametrize("loss", ["huber", losses.Gamma(), losses.Quantile([0.1, 0.9])])
-def test_losses_without_equivalent(loss):
+def test_losses_without_equivalent_are_refused(loss):
     ours = TwoLayerRegressor(loss=loss, **BRIEF).fit(X, np.exp(SIGNAL))
     with pytest.raises(ValueError, match="MLPRegressor has no equivalent of loss="):
         ours.to_mlp()
@@ -124,7 +124,7 @@ def test_losses_without_equivalent(loss):
 
 @pytest.mark.parametrize("warm_start", [True, False])
 @over_kinds
-def test_both_go_on_alike(kind, warm_start):
+def test_both_continue_alike(kind, warm_start):
     """From the same weights, by the same steps."""
     settings = PLAIN | {"warm_start": warm_start, "n_iter_no_change": 50}
     mlp = fitted(kind, SCALED, **settings).to_mlp()
@@ -148,7 +148,7 @@ def test_both_go_on_alike(kind, warm_start):
 @pytest.mark.parametrize(
     "kind", sorted(TARGETS.keys() - {"names"})
 )  # scikit-learn 1.7 fails
-def test_early_stopping_goes_on_too(kind):
+def test_early_stopping_continues_too(kind):
     settings = PLAIN | {"early_stopping": True, "warm_start": True}
     mlp = fitted(kind, SCALED, **settings).to_mlp()
     mlp.fit(SCALED, TARGETS[kind])
@@ -165,7 +165,7 @@ def test_early_stopping_goes_on_too(kind):
         ({"categorical_features": [3]}, "columns of categories"),
     ],
 )
-def test_what_has_no_equivalent(options, what):
+def test_networks_without_equivalent_are_refused(options, what):
     rows = X.copy()
     rows[:, 3] = rows[:, 3] > 0
     model = TwoLayerClassifier(**BRIEF | options).fit(rows, TARGETS["binary"])
@@ -247,7 +247,7 @@ def test_names_of_features_come_along():
         ours.predict(frame.rename(columns={"a": "z"}))
 
 
-def test_from_mlp_refuses_what_it_is_not():
+def test_from_mlp_refuses_other_networks():
     with pytest.raises(TypeError, match="takes a fitted MLPClassifier"):
         TwoLayerClassifier.from_mlp(fitted_mlp("regression"))
     with pytest.raises(TypeError, match="takes a fitted MLPRegressor"):

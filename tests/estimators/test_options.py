@@ -98,7 +98,7 @@ def test_a_fit_changes_no_object(parameter):
 
 
 @over_objects
-def test_what_is_neither_name_nor_object(parameter):
+def test_other_values_than_names_and_objects(parameter):
     name, default, _, _ = OBJECTS[parameter]
     with pytest.raises(ValueError, match=f"'{parameter}' parameter .* one of .*{name}"):
         fitted(**{parameter: "none of these"})
@@ -108,7 +108,7 @@ def test_what_is_neither_name_nor_object(parameter):
 
 
 @over_objects
-def test_set_params_refuses_what_is_no_field(parameter):
+def test_set_params_refuses_unknown_names(parameter):
     _, _, other, (field, value) = OBJECTS[parameter]
     with pytest.raises(ValueError, match="has no parameter 'nothing'"):
         other.set_params(nothing=1)
@@ -120,7 +120,7 @@ def test_set_params_refuses_what_is_no_field(parameter):
 
 
 class Cube:
-    """f(z) = z^3: nothing but the two methods."""
+    """f(z) = z^3, with only the two methods."""
 
     def forward(self, z):
         z *= z * z
@@ -139,7 +139,7 @@ class CubeOfInput(activations.Activation):
         delta *= 3 * z * z
 
 
-def test_an_activation_of_ones_own():
+def test_a_users_activation():
     by_value, by_input = fitted(activation=Cube()), fitted(activation=CubeOfInput())
     np.testing.assert_allclose(by_value.coefs_[0], by_input.coefs_[0], rtol=1e-9)
     (W1, W2), (b1, b2) = by_value.coefs_, by_value.intercepts_
@@ -148,7 +148,7 @@ def test_an_activation_of_ones_own():
     assert clone(by_value).fit(X, Y).loss_ == by_value.loss_
 
 
-def test_an_initializer_of_ones_own():
+def test_a_users_initializer():
     by_name = fitted(init="lecun_normal")
     own = fitted(init=INITIALIZERS["lecun_normal"])
     assert_array_equal(own.coefs_[0], by_name.coefs_[0])

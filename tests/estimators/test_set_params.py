@@ -76,7 +76,7 @@ def assert_tells_the_same(ours, theirs):
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
-def test_what_is_fitted_stays(case):
+def test_fitted_results_stay(case):
     """For every parameter, before and after pickling, in both directions."""
     model, y, other_loss = CASES[case]
     model.fit(X, y)
@@ -105,13 +105,13 @@ def test_what_is_fitted_stays(case):
         ),
     ],
 )
-def test_what_is_set_within_a_part_stays_out_of_it(make, y, loss, change):
+def test_later_changes_of_a_part_do_not_matter(make, y, loss, change):
     model = make(activation=LeakyReLU(0.01), loss=loss, **QUICK).fit(X, y)
     expected = told(model, y)
     assert_tells_the_same(told(model.set_params(**change), y), expected)
 
 
-def test_what_leaves_the_package_is_what_was_fitted():
+def test_conversions_are_of_the_fitted_network():
     """to_mlp and pictures."""
     plain = MLP_DEFAULTS | {"hidden_layer_sizes": 4, "max_iter": 5, "random_state": 0}
     model = TwoLayerClassifier(**plain).fit(X, THREE)
@@ -125,7 +125,7 @@ def test_what_leaves_the_package_is_what_was_fitted():
     assert_array_equal(model.transform(X), np.maximum(model.transform(X), 0))
 
 
-def test_pictures_show_what_was_fitted():
+def test_pictures_show_the_fitted_network():
     pytest.importorskip("matplotlib", exc_type=ImportError)
     from sklearn_bp.display import BackpropDisplay
 
@@ -137,7 +137,7 @@ def test_pictures_show_what_was_fitted():
     assert_array_equal(before.activations[1], after.activations[1])
 
 
-def test_graphs_are_of_what_was_fitted():
+def test_graphs_are_of_the_fitted_network():
     onnx = pytest.importorskip("skl2onnx", exc_type=ImportError)
     pytest.importorskip("sklearn_bp.onnx", exc_type=ImportError)
     model = TwoLayerClassifier(**QUICK).fit(X, THREE)
@@ -174,12 +174,12 @@ def classification(**settings):
     return TwoLayerClassifier, THREE, settings
 
 
-# What a parameter may do between two calls that go on: be refused, be of the start
-# only, or take effect; the fit of the first call, and the values to change to. Some
-# are read by one of the two ways only.
+# A change of a parameter between two calls is refused, matters only at the start, or
+# takes effect; then the fit of the first call, and the values to change to. Some are
+# read by one of the two ways only.
 STARTS, EFFECTIVE, REFUSED = "starts", "takes effect", "is refused"
-WATCHED = {"early_stopping": True, "X_val": True}
-GOING_ON = [
+MONITORED = {"early_stopping": True, "X_val": True}
+CONTINUING = [
     ("hidden_layer_sizes", REFUSED, regression(), 9),
     ("activation", REFUSED, regression(), "tanh"),
     ("activation", REFUSED, regression(activation=LeakyReLU(0.1)), LeakyReLU(0.2)),
@@ -212,7 +212,7 @@ GOING_ON = [
     (
         "early_stopping_metric",
         EFFECTIVE,
-        regression(**WATCHED),
+        regression(**MONITORED),
         "neg_median_absolute_error",
     ),
     ("validation_fraction", EFFECTIVE, regression(early_stopping=True), 0.3),
@@ -236,25 +236,25 @@ GOING_ON = [
     ("numeric_encoding", STARTS, regression(), None),
     ("extrapolation", EFFECTIVE, regression(), 0.0),
     ("class_weight", EFFECTIVE, classification(), {0: 9}),
-    ("temperature_scaling", EFFECTIVE, classification(**WATCHED), True),
+    ("temperature_scaling", EFFECTIVE, classification(**MONITORED), True),
 ]
 # Read by fit only, or, the seed, by its start.
 OF_FIT = {"max_iter", "validation_fraction", "max_fun", "warm_start", "random_state"}
-# partial_fit makes no end; it tells that it is time for one, after some calls.
+# partial_fit never ends training; after some calls it says that it is time.
 OF_FIT |= {"n_iter_no_change", "tol", "loss_threshold"}
 
 
 def test_all_parameters_are_in_the_table():
-    names = {name for name, *_ in GOING_ON}
+    names = {name for name, *_ in CONTINUING}
     for make in (TwoLayerClassifier, TwoLayerRegressor):
         assert set(make().get_params(deep=False)) <= names
 
 
 @pytest.mark.parametrize("incremental", [False, True])
-@pytest.mark.parametrize("case", range(len(GOING_ON)))
-def test_parameters_of_training_that_goes_on(case, incremental, capsys):
+@pytest.mark.parametrize("case", range(len(CONTINUING)))
+def test_parameters_of_training_that_continues(case, incremental, capsys):
     """Each takes effect or is refused by an error that names it, and leaves the fit."""
-    name, kind, (make, y, settings), value = GOING_ON[case]
+    name, kind, (make, y, settings), value = CONTINUING[case]
     if incremental and name in OF_FIT:
         return
     settings = QUICK | {"warm_start": True, "n_iter_no_change": 99} | settings
@@ -312,7 +312,7 @@ def test_without_the_running_mean_the_last_weights_predict():
         ("categorical_features", [0], np.array([0])),
     ],
 )
-def test_other_spellings_go_on(name, value, same, incremental):
+def test_other_spellings_continue(name, value, same, incremental):
     """Names and objects, lists and arrays, before and after a pickle."""
     settings = QUICK | {"warm_start": True, name: value}
     model = TwoLayerRegressor(**settings).fit(X, SIGNAL)
@@ -334,7 +334,7 @@ def test_other_spellings_go_on(name, value, same, incremental):
         ({}, {"hidden_layer_sizes": 9}),
     ],
 )
-def test_training_that_cannot_go_on_says_so(settings, change):
+def test_training_that_cannot_continue_is_refused(settings, change):
     """The earlier fit is kept."""
     y = np.exp(SIGNAL)
     model = TwoLayerRegressor(warm_start=True, **QUICK | settings).fit(X, y)

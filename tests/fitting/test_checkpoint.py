@@ -67,7 +67,7 @@ def slower(step):
     return 0.97**step
 
 
-# name: (estimator's class, settings, what fit gets)
+# name: (estimator's class, settings, arguments of fit)
 PLAIN = {**MLP_DEFAULTS, "batch_size": 32}
 EVERY = {"n_iter_no_change": 1000}
 CASES = {
@@ -174,7 +174,7 @@ def path(tmp_path):
 
 @needs_callbacks
 @over_cases
-def test_going_on_ends_with_the_same_bits(case, path):
+def test_resuming_ends_with_the_same_bits(case, path):
     unbroken = state_of(fit(made(case), case))
     for after in (1, 3, 4):
         model = made(case).set_callbacks(Breaking(after), Checkpoint(path))
@@ -194,7 +194,7 @@ def test_going_on_ends_with_the_same_bits(case, path):
 
 @needs_callbacks
 @over_some_cases
-def test_a_crash_goes_on_from_the_last_checkpoint(case, path):
+def test_a_crashed_fit_resumes_from_the_last_checkpoint(case, path):
     unbroken = state_of(fit(made(case), case))
     model = made(case).set_callbacks(
         Checkpoint(path, every=2), Breaking(after=5, error=RuntimeError("power cut"))
@@ -236,7 +236,7 @@ def test_max_iter_may_be_increased(case, path):
         ("sgd", {"loss_threshold": 1e9}, "loss_threshold"),
     ],
 )
-def test_an_end_is_an_end(case, options, reason, path):
+def test_a_finished_fit_is_not_resumed(case, options, reason, path):
     first = fit(made(case, **options).set_callbacks(Checkpoint(path)), case)
     assert first.stop_reason_ == reason
     longer = made(case, **options | {"max_iter": 50})
@@ -248,7 +248,7 @@ def test_an_end_is_an_end(case, options, reason, path):
 
 
 @needs_callbacks
-def test_a_time_limit_goes_on_next_time(path):
+def test_a_fit_resumes_after_a_time_limit(path):
     case = "members"
     calls = 0
     model = made(case).set_callbacks(TimeLimit(1e-9), Checkpoint(path, every=100))
@@ -263,7 +263,7 @@ def test_a_time_limit_goes_on_next_time(path):
 
 
 @needs_callbacks
-def test_ctrl_c_goes_on_from_the_last_checkpoint(path):
+def test_a_fit_resumes_after_ctrl_c(path):
     case = "members"
     model = made(case).set_callbacks(
         Checkpoint(path, every=2), Breaking(after=5, error=KeyboardInterrupt())
@@ -372,7 +372,7 @@ def test_verbose_may_change(written, capsys):
         ({"solver": "lbfgs"}, "cannot resume with solver='lbfgs'"),
     ],
 )
-def test_what_cannot_go_on_is_refused_at_once(options, told, path):
+def test_fits_that_cannot_resume_are_refused_at_once(options, told, path):
     model = made("sgd", **options).set_callbacks(Checkpoint(path))
     with pytest.raises(ValueError, match=told):
         fit(model, "sgd")
@@ -436,7 +436,7 @@ def test_older_versions_say_so(path):
 
 
 @needs_callbacks
-def test_data_and_estimator_are_let_go_of(path):
+def test_data_and_estimator_are_released(path):
     """After fits that end, are interrupted, fail or are refused."""
     refused = path.with_name("other.ckpt")
     refused.write_bytes(b"foreign")
@@ -474,7 +474,7 @@ def test_data_and_estimator_are_let_go_of(path):
 @pytest.mark.parametrize(
     "place", ["no folder", "folder in a file", "folder", "loop", "long", "home"]
 )
-def test_a_place_where_nothing_can_be_written_is_told_at_the_start(place, path):
+def test_an_unwritable_path_is_an_error_at_the_start(place, path):
     places = {
         "no folder": path.parent / "missing" / "x.ckpt",
         "folder in a file": path.parent / "file" / "x.ckpt",
@@ -635,7 +635,7 @@ def test_a_relative_path_is_that_of_the_start(path, monkeypatch):
 
 @needs_callbacks
 @pytest.mark.parametrize("name", ["x" * 255, "ß" * 127, "a b", ".hidden", "*[?]"])
-def test_any_name_will_do(name, path):
+def test_any_file_name_works(name, path):
     where = path.parent / name
     fit(made("sgd").set_callbacks(Checkpoint(where)), "sgd")
     assert os.listdir(path.parent) == [name]
@@ -724,7 +724,7 @@ t.fit(model, "sgd")
 @needs_callbacks
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX")
 @pytest.mark.parametrize("how", slow_but(["writing"], ["plain", "child", "writing"]))
-def test_a_killed_process_holds_nobody_up(how, path):
+def test_a_killed_process_blocks_nobody(how, path):
     """While it lives, the second fit is refused; its child processes may live on."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDING, str(path), how],
@@ -848,7 +848,7 @@ TOLD = r"is damaged|belongs to another fit|already has"
     "case", ["sgd", "best weights", "dropout, one cycle, skip", "members"]
 )
 @pytest.mark.parametrize("kind", ["value", "key", "array"])
-def test_a_tree_that_was_made_up_is_told_as_such(kind, case, path):
+def test_a_made_up_tree_is_damaged(kind, case, path):
     """Any content leads to this error, or to a fit that ends."""
     draw = random.Random(kind + case)
     fit(made(case, max_iter=5).set_callbacks(Checkpoint(path)), case)
@@ -893,7 +893,7 @@ def test_a_position_beyond_the_random_numbers(path):
             fit(made("sgd").set_callbacks(Checkpoint(path)), "sgd")
 
 
-# What tells fits from one another.
+# Fingerprints, which distinguish fits.
 
 
 def shout(x, volume=1):
@@ -924,7 +924,7 @@ PARTS = [
 ]
 
 
-def test_parameters_are_told_by_what_they_are_made_of():
+def test_parameters_are_compared_by_content():
     texts = [describe(part()) for part in PARTS]
     assert texts == [describe(part()) for part in PARTS]
     assert len(set(texts)) == len(PARTS)
@@ -958,7 +958,7 @@ KINDS_OF_DATA = {
 
 
 @pytest.mark.parametrize("kind", list(KINDS_OF_DATA))
-def test_data_is_told_by_its_content(kind):
+def test_data_is_compared_by_content(kind):
     data = KINDS_OF_DATA[kind]
     text = of_data(data)
     assert text == of_data(pickle.loads(pickle.dumps(data)))
@@ -972,7 +972,7 @@ def test_data_is_told_by_its_content(kind):
         assert of_data(np.asfortranarray(X)) == text
 
 
-def test_arrow_tables_are_told_by_their_content():
+def test_arrow_tables_are_compared_by_content():
     pa = pytest.importorskip("pyarrow")
     columns = {"a": [0.5, None], "b": ["x", "y"], "c": [1, 2]}
     texts = {
@@ -983,7 +983,7 @@ def test_arrow_tables_are_told_by_their_content():
     assert of_data(pa.table(columns)) in texts
 
 
-def test_masks_belong_to_the_content_and_what_they_hide_does_not():
+def test_masks_belong_to_the_content_and_hidden_values_do_not():
     mask = X > 0.5
     text = of_data(np.ma.array(X, mask=mask))
     assert of_data(np.ma.array(np.where(mask, 7, X), mask=mask)) == text
@@ -997,7 +997,7 @@ LARGE = RNG.normal(size=(5000, 2)).astype(np.float32)
 @pytest.mark.parametrize(
     "kind", [np.asarray, sparse.csr_array, pd.DataFrame, lambda a: pd.Series(a[:, 0])]
 )
-def test_of_large_data_evenly_spaced_rows_are_looked_at(kind, monkeypatch):
+def test_of_large_data_evenly_spaced_rows_are_compared(kind, monkeypatch):
     monkeypatch.setattr(fingerprint, "LOOKED_AT", 2000)  # 1000 rows, or 2000
     text = of_data(kind(LARGE))
     n_told = 0
@@ -1010,6 +1010,16 @@ def test_of_large_data_evenly_spaced_rows_are_looked_at(kind, monkeypatch):
     share = n_told / len(range(0, 5000, 7))
     assert 0.15 < share < 0.45  # of the rows are looked at
     assert of_data(kind(LARGE[:-1])) != text
+
+
+def test_of_wide_data_a_thousand_rows_are_compared():
+    """However many numbers they hold."""
+    rows = np.zeros((1000, 1100))
+    text = of_data(rows)
+    for row in (0, 499, 998):
+        changed = rows.copy()
+        changed[row, 5] = 1
+        assert of_data(changed) != text
 
 
 # Killed.

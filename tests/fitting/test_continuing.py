@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from compare import flat
+from compare import assert_same_weights, flat
 from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from plain import TwoLayerClassifier, TwoLayerRegressor
@@ -174,12 +174,12 @@ def test_partial_fit_keeps_its_dtype(solver, dtype):
     model.partial_fit(X_first.astype(np.float32).astype(dtype), y)
     assert {a.dtype for a in model.coefs_ + model.intercepts_} == {np.dtype(dtype)}
     whole = make("binary", solver, max_iter=3).fit(X_first, y)
-    tolerance = 10 * np.finfo(np.float32).eps  # what the last cast may cost
+    tolerance = 10 * np.finfo(np.float32).eps  # of the last cast
     assert_allclose(flat(model), flat(whole), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
-def test_other_random_states_go_on_too(solver):
+def test_other_random_states_continue_too(solver):
     y = KINDS["binary"][1]
     whole = make("binary", solver, random_state=3).fit(X, y)
     instance = np.random.RandomState(3)
@@ -330,7 +330,7 @@ FAILURES = [
 @pytest.mark.parametrize("fail", FAILURES)
 @pytest.mark.parametrize("solver", ["sgd", "adaptive", "adam"])
 @pytest.mark.parametrize("kind", ["binary", "regression"])
-def test_failure_moves_nothing(kind, solver, fail):
+def test_failure_changes_nothing(kind, solver, fail):
     """The next call gives exactly the result that it would give without the failure."""
     y = KINDS[kind][1]
     model = stepwise(make(kind, solver), kind, n=3)
@@ -362,7 +362,7 @@ def test_failure_of_the_first_call():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_warm_start_goes_on_from_the_weights(kind):
+def test_warm_start_continues_from_the_weights(kind):
     """Plain descent in a fixed order keeps nothing else, so two fits are one."""
     options = {"shuffle": False, "warm_start": True}
     y = KINDS[kind][1]
@@ -409,7 +409,7 @@ def test_warm_start_has_a_patience_of_its_own(solver):
     assert new[0] > 2 * best
     assert model.n_iter_ == len(new) > 6
     assert model.best_loss_ == min(new) < new[0] / 2
-    # It ended when five epochs in a row, and no five before, had brought too little.
+    # It ended after the first five epochs in a row that improved too little.
     idle = [new[i] > min(new[:i], default=np.inf) - 1e-3 for i in range(len(new))]
     assert all(idle[-5:])
     assert not any(all(idle[i - 5 : i]) for i in range(5, len(new)))
@@ -453,7 +453,7 @@ def test_warm_start_keeps_its_dtype(dtype):
         assert model.coefs_[0].dtype == dtype
 
 
-def test_no_warm_start_starts_anew():
+def test_without_warm_start_fit_starts_from_scratch():
     y = KINDS["multiclass"][1]
     model = make("multiclass", "adam").fit(X[:20, :2], KINDS["binary"][1][:20])
     assert_same(model.fit(X, y), make("multiclass", "adam").fit(X, y))
@@ -486,8 +486,7 @@ def test_a_stream_keeps_its_last_losses(validated, monkeypatch):
             assert last == all_values[-5:]
             assert {type(x) for x in last} <= {float}
         assert cut.loss_ == whole.loss_
-        for a, b in zip(whole.coefs_, cut.coefs_, strict=True):
-            assert_array_equal(a, b)
+        assert_same_weights(whole, cut)
 
 
 def test_a_warm_start_keeps_all_epochs_of_its_own(monkeypatch):

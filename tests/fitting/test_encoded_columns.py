@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from breaking import Breaking, needs_callbacks
+from compare import assert_same_weights
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._fitting import encoded_columns
 from sklearn_bp._fitting.state_files import read
+from sklearn_bp._tables.column_tests import PValues
 from sklearn_bp.callbacks import Checkpoint
 
 IGNORED = f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -140,7 +142,7 @@ def test_steps_among_columns_of_noise_are_learned_however_many(kind):
 
 @needs_callbacks
 @over_kinds
-def test_a_fit_that_is_broken_off_chooses_the_same_columns(kind, tmp_path):
+def test_an_interrupted_fit_chooses_the_same_columns(kind, tmp_path):
     X, y = drawn(300, 30)
     y = target(kind, y)
     unbroken = kind(**SMALL).fit(X, y)
@@ -151,5 +153,23 @@ def test_a_fit_that_is_broken_off_chooses_the_same_columns(kind, tmp_path):
     assert read(path)["state"].first is not None
     model = kind(**SMALL).set_callbacks(Checkpoint(path)).fit(X, y)
     assert_array_equal(binned(model), binned(unbroken))
-    for known, found in zip(unbroken.coefs_, model.coefs_, strict=True):
-        assert_array_equal(found, known)
+    assert_same_weights(unbroken, model)
+
+
+@pytest.mark.parametrize(("n_found", "all_have_bins"), [(12, False), (13, True)])
+def test_all_have_bins_if_errors_depend_on_more_than_a_fifth(
+    n_found, all_have_bins, monkeypatch
+):
+    """Of 60 columns alone: chance allows a tenth."""
+    X, y = drawn(600, 60)
+    alone = np.where(np.arange(60) < n_found, 0.05, 0.5)
+    found = PValues(alone, np.ones(60))
+    monkeypatch.setattr(encoded_columns, "p_values", lambda *_: found)
+    chosen = binned(TwoLayerRegressor(**SMALL).fit(X, y))
+    assert (len(chosen) == 60) == all_have_bins
+
+
+def test_room_goes_to_the_best_by_either_measure_in_turn():
+    """The smallest p-value first, then the largest weight, and so on."""
+    p, weights = np.array([0.3, 0.1, 0.2, 0.9]), np.array([1.0, 2.0, 3.0, 4.0])
+    assert_array_equal(encoded_columns._in_order(p, weights), [1, 3, 2, 0])

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from breaking import Breaking, needs_callbacks
+from compare import assert_same_weights
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.base import clone
@@ -22,6 +23,7 @@ from sklearn_bp import (
 )
 from sklearn_bp._fitting import derivatives, encoded_columns, encoded_members
 from sklearn_bp._fitting.encoded_members import SecondFitting
+from sklearn_bp._fitting.rows import MemoryRows
 from sklearn_bp._fitting.state_files import read
 from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
@@ -156,6 +158,34 @@ def noisy(n, seed=0):
     return X, np.sin(2 * X[:, 0]) * 2 + X[:, 1] ** 2 + wide + 0.3 * rng.normal(size=n)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"early_stopping": True},
+        {"early_stopping": "auto", "n_members": 1},
+        {"early_stopping": "auto", "n_members": 3},
+    ],
+)
+@over_kinds
+def test_scales_of_a_column_and_its_bins_move_together(kind, y, how, monkeypatch):
+    """However rows are held out."""
+    groups, hold_out = [], MemoryRows.hold_out
+
+    def recorded(self, *given):
+        data, validate = hold_out(self, *given)
+        groups.append(data.groups)
+        return data, validate
+
+    monkeypatch.setattr(MemoryRows, "hold_out", recorded)
+    settings = SMALL | {"scaling_layer": True, "max_iter": 2, "early_stopping": False}
+    model = kind(**settings | how, numeric_encoding=PiecewiseLinear(5)).fit(X, y)
+    (own,) = groups
+    names = model.encoded_feature_names_
+    columns = [name.rpartition("_bin")[0] or name for name in names]
+    assert_array_equal(own, [columns.index(column) for column in columns])
+
+
 @pytest.mark.slow
 def test_columns_of_noise_cost_little():
     X, y = noisy(1400)
@@ -203,7 +233,7 @@ def test_where_auto_adds_no_members():
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs", "sgd"])
 @over_kinds
-def test_an_encoding_of_ones_own_is_for_all_members(kind, y, solver):
+def test_an_explicit_encoding_is_for_all_members(kind, y, solver):
     settings = SMALL | {"solver": solver, "max_iter": 30, "n_members": 2}
     model = kind(**settings, numeric_encoding=PiecewiseLinear(5)).fit(X, y)
     assert model.coefs_[0].shape == (4 + 15, 12)
@@ -251,24 +281,29 @@ def bins_by_column(model):
     return {column: columns.count(column) for column in columns}
 
 
-def test_columns_that_count_most_have_finer_bins_in_classifiers():
-    """Whatever their order and their units; regressions have even bins."""
+def test_columns_that_count_most_have_finer_bins():
+    """Whatever their order and their units."""
     rng = np.random.default_rng(5)
-    rows = rng.normal(size=(400, 9))
-    rows[:, 4] = rng.integers(0, 2, size=400)  # two values: no bins, but it counts
+    rows = rng.normal(size=(600, 9))
+    rows[:, 4] = rng.integers(0, 2, size=600)  # two values: no bins, but it counts
     signal = 2 * (rows[:, 0] > 0) + 2 * (rows[:, 2] > 0.5) - 2 * (rows[:, 7] > -0.5)
     signal = signal + 2 * np.abs(rows[:, 5]) + 2 * rows[:, 4]
     labels = np.digitize(signal, np.quantile(signal, [0.3, 0.7]))
+    signal = signal + 2.2 * (rows[:, 8] > 1)  # counts a little less
     fine = {"a", "c", "f", "h"}
     frame = pd.DataFrame(rows, columns=list("abcdefghi"))
-    expected = {c: 24 if c in fine else 6 for c in frame if c != "e"}
+    binned = [c for c in frame if c != "e"]
+    in_classes = {c: 24 if c in fine else 6 for c in binned}
+    in_regressions = {c: 16 if c in fine else 8 if c == "i" else 4 for c in binned}
     settings = {"hidden_layer_sizes": 16, "random_state": 0}
     other = (frame * np.geomspace(1e-6, 1e6, 9) + 7)[list("ihgfedcba")]
     for given in (frame, other):
         model = TwoLayerClassifier(**settings).fit(given, labels)
-        assert bins_by_column(model) == expected
-    model = TwoLayerRegressor(**settings).fit(frame, signal)
-    assert bins_by_column(model) == dict.fromkeys(expected, 8)
+        assert bins_by_column(model) == in_classes
+        model = TwoLayerRegressor(**settings).fit(given, signal)
+        assert bins_by_column(model) == in_regressions
+    model = TwoLayerRegressor(**settings).fit(frame[:499], signal[:499])
+    assert bins_by_column(model) == dict.fromkeys(binned, 8)  # few rows: even bins
 
 
 def test_bins_are_even_where_finer_ones_would_store_too_much(monkeypatch):
@@ -280,7 +315,7 @@ def test_bins_are_even_where_finer_ones_would_store_too_much(monkeypatch):
         assert set(bins_by_column(model).values()) == {n_bins}
     monkeypatch.undo()
     with monkeypatch.context() as patch:  # or if they would be no bins
-        patch.setattr(encoded_columns, "FINE_BINS", 1)
+        patch.setitem(encoded_columns.FINE_BINS, True, 1)
         model = TwoLayerClassifier(**SMALL).fit(X, LABELS)
         assert set(bins_by_column(model).values()) == {8}
     monkeypatch.setattr(encoded_columns, "MOST_NUMBERS", 260 * (4 + 7))
@@ -356,7 +391,7 @@ def test_tables_of_many_levels_are_seen_by_the_numbers_in_them(kind, y):
 
 @over_kinds
 def test_other_rows_of_a_table_of_many_levels(kind, y):
-    """As X_val, as a CSR of numbers, and in streams that go on."""
+    """As X_val, as a CSR of numbers, and in streams that continue."""
     frame = table(130)
     settings = SMALL | {"numeric_encoding": PiecewiseLinear(), "max_iter": 20}
     model = kind(**settings).fit(frame, y, X_val=frame, y_val=y)
@@ -366,8 +401,7 @@ def test_other_rows_of_a_table_of_many_levels(kind, y):
     assert model.n_members_ == 10
     array = numbers.to_numpy()
     same = kind(**SMALL, categorical_features=[4]).fit(array, y)
-    for own, other in zip(model.coefs_, same.coefs_, strict=True):
-        assert_array_equal(own, other)
+    assert_same_weights(model, same)
     assert_array_equal(scores(same, sparse.csr_array(array)), scores(same, array))
     good, shape = model.score(numbers, y), model.coefs_[0].shape
     model.set_params(warm_start=True).fit(numbers, y)
@@ -386,7 +420,7 @@ def test_rules_for_many_columns_count_numeric_ones():
 
 
 @over_kinds
-def test_going_on_keeps_the_function(kind, y):
+def test_continuing_keeps_the_function(kind, y):
     model = kind(**SMALL, learning_rate_init=1e-12).fit(X, y)
     model = kind(**SMALL).fit(X, y)
     before, weights = scores(model), model._fitted.member_weights
@@ -454,7 +488,7 @@ def test_spread_is_that_of_the_weighted_mixture():
     assert_allclose(std, np.sqrt(variance), rtol=1e-6)
 
 
-def test_intervals_hold_what_they_promise():
+def test_intervals_have_their_coverage():
     X, y = noisy(900, seed=3)
     model = TwoLayerRegressor(random_state=0).fit(X[:500], y[:500])
     low, high = model.predict_interval(X[500:], coverage=0.8).T
@@ -509,7 +543,7 @@ def whole():
 @needs_callbacks
 @pytest.mark.parametrize("of_table", [False, True])
 @over_kinds
-def test_a_fit_that_is_broken_off_goes_on_to_the_same_bits(
+def test_an_interrupted_fit_resumes_to_the_same_bits(
     kind, y, of_table, whole, tmp_path
 ):
     X, (unbroken, n_first) = FRAME if of_table else ARRAY, whole[kind, of_table]
@@ -533,13 +567,12 @@ def test_a_fit_that_is_broken_off_goes_on_to_the_same_bits(
         assert other.loss_curve_ == unbroken.loss_curve_
         assert other.validation_loss_curve_ == unbroken.validation_loss_curve_
         assert other.best_iter_ == unbroken.best_iter_
-        for known, found in zip(unbroken.coefs_, other.coefs_, strict=True):
-            assert_array_equal(found, known)
+        assert_same_weights(unbroken, other)
 
 
 @needs_callbacks
 @over_kinds
-def test_a_stop_keeps_what_there_is(kind, y, whole):
+def test_a_stop_keeps_the_training_so_far(kind, y, whole):
     unbroken, n_first = whole[kind, False]
     # In the first training: the network on the columns alone.
     model = kind(**SMALL).set_callbacks(Breaking(3)).fit(X, y)
@@ -571,7 +604,9 @@ def test_a_stop_keeps_what_there_is(kind, y, whole):
     [(KeyboardInterrupt(), "interrupted"), (DivergenceError("far"), "max_iter")],
 )
 @pytest.mark.parametrize("place", ["start", "training"])
-def test_a_second_training_that_fails_costs_nothing(place, error, reason, monkeypatch):
+def test_a_failed_second_training_leaves_the_first_result(
+    place, error, reason, monkeypatch
+):
     plain = TwoLayerRegressor(**SMALL, numeric_encoding=None).fit(X, SIGNAL)
     run = Training.run
 

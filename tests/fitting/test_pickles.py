@@ -121,7 +121,7 @@ def test_all_parts_survive():
     assert restored(plain(stepwise)) == stepwise
 
 
-def test_what_is_no_part_stays():
+def test_values_that_are_not_parts_stay():
     class Mine(Option):
         pass
 

@@ -93,14 +93,14 @@ def test_rates_are_those_of_the_epoch(capsys):
         classifier(verbose=True, batch_size=130, shuffle=False, **options).fit(X, y)
         return table(capsys.readouterr().out)[0]["rate"]
 
-    # One step an epoch, so the rate of the step is that of the epoch.
+    # One step per epoch, so the rate of the step is that of the epoch.
     t = 130 * np.arange(7)
     np.testing.assert_allclose(rates(**FALLING), 0.001 / (t + 1), rtol=DIGITS)
     by_step = rates(learning_rate=lambda step: 0.5**step)
     np.testing.assert_allclose(by_step, 0.001 * 0.5 ** np.arange(7), rtol=DIGITS)
 
 
-def test_table_tells_where_the_penalty_is_dropped(capsys):
+def test_table_says_where_the_penalty_is_dropped(capsys):
     settings = {"hidden_layer_sizes": 5, "batch_size": 4, "tol": 0.05}
     settings |= {"random_state": 0, "verbose": 1000, "numeric_encoding": None}
     model = TwoLayerRegressor(**settings).fit(X, SIGNAL)
@@ -268,7 +268,7 @@ def test_advice_by_the_curve():
     swinging = advice(1 + 0.1 * (-1.0) ** epochs)
     assert "epochs. Lower learning_rate_init (0.1)" in swinging
     assert "in 5 of the last 10 epochs" in swinging
-    # Falling with noise is falling; what is flat does not swing.
+    # Falling with noise is falling; a flat curve does not swing.
     noise = 0.002 * np.random.RandomState(0).normal(size=40)
     assert "still falling" in advice(np.exp(-epochs / 20) + noise)
     for flat in ([1.0], [1.0, 0.9], np.ones(40)):
@@ -293,7 +293,7 @@ def test_advice_by_the_features(kind):
 
 
 @pytest.mark.parametrize("regression", [False, True])
-def test_advice_leads_on(regression):
+def test_following_the_advice_helps(regression):
     """Following the advice gives the missing convergence."""
     estimator = TwoLayerRegressor if regression else TwoLayerClassifier
     target = SIGNAL if regression else y

@@ -99,7 +99,7 @@ def test_values_go_there_and_back(value):
 
 
 @pytest.mark.parametrize("kind", state_files.BIT_GENERATORS)
-def test_random_states_go_on_where_they_stood(kind):
+def test_random_states_continue_where_they_stood(kind):
     random_state = np.random.RandomState(getattr(np.random, kind)(5))
     random_state.normal(size=3)  # one more is kept
     random_state.randint(2**32, size=5, dtype=np.uint32)
@@ -485,7 +485,7 @@ def test_a_failed_write_leaves_the_old_file(step, before, path, monkeypatch):
         assert_same(read(path), before)
 
 
-def test_what_is_written_is_on_the_disk_before_it_has_the_name(path, monkeypatch):
+def test_the_content_is_on_the_disk_before_it_has_the_name(path, monkeypatch):
     """The content, the name, the folder: in this order."""
     calls = []
     fsync, replace = os.fsync, os.replace

@@ -82,12 +82,12 @@ def plain_score(kind, model, weights):
     return score(y_val, model.predict(X_VAL), sample_weight=weights)
 
 
-# Validation rows of one's own.
+# Validation rows of the user.
 
 
 @over_bases
 @over_kinds
-def test_watched_rows_touch_no_weight(kind, base):
+def test_monitored_rows_change_no_weight(kind, base):
     """Without early stopping; but both curves are recorded."""
     y, _ = halves(kind)
     alone = make(kind, base, early_stopping=False).fit(X, y, WEIGHTS[:N])
@@ -298,7 +298,7 @@ def test_scorers_get_weights_and_the_users_rows():
     assert model.best_iter_ == np.argmax(model.validation_scores_) + 1
 
 
-def test_a_nan_score_is_no_improvement():
+def test_a_nan_score_is_not_an_improvement():
     calls = []
 
     def sometimes(estimator, X, y):
@@ -330,7 +330,7 @@ def test_an_error_of_the_scorer_loses_nothing():
 
 
 @pytest.mark.parametrize("bad", ["accurate", 3, None, accuracy_score.__class__])
-def test_metrics_that_are_none(bad):
+def test_values_that_are_not_metrics_are_refused(bad):
     with pytest.raises((ValueError, TypeError), match="'early_stopping_metric'"):
         make("binary", early_stopping_metric=bad).fit(X, Y)
 
@@ -424,7 +424,7 @@ def test_bad_splitters():
 @pytest.mark.parametrize("early_stopping", [False, True, "auto"])
 @over_kinds
 @pytest.mark.parametrize("base", ["defaults", "plain"])
-def test_partial_fit_watches_too(base, kind, early_stopping):
+def test_partial_fit_monitors_too(base, kind, early_stopping):
     """n calls equal one fit of n epochs, its best weights and curves."""
     y, y_val = halves(kind)
     own = {"X_val": X_VAL, "y_val": y_val, "sample_weight_val": VAL_WEIGHTS}

@@ -22,7 +22,7 @@ def environment(*folders):
 
 
 def example(name):
-    """A module of examples/, imported anew."""
+    """A module of examples/, freshly imported."""
     spec = importlib.util.spec_from_file_location(name, ROOT / f"examples/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

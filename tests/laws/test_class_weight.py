@@ -79,7 +79,7 @@ def test_weights_are_finite_and_not_negative(weight):
             method(X, LABELS, **classes)
 
 
-def test_labels_have_a_dict_a_column():
+def test_labels_have_one_dict_per_column():
     Y = np.column_stack([LABELS == "a", LABELS == "c"]).astype(int)
     class_weight = [{0: 1, 1: 2}, {0: 0.5, 1: 3}]
     model = TwoLayerClassifier(class_weight=class_weight, **SETTINGS).fit(X, Y)

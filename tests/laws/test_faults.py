@@ -203,7 +203,7 @@ def test_warm_start_on_new_data_has_new_best_weights():
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
-def test_partial_fit_shuffles_anew(solver):
+def test_partial_fit_shuffles_again(solver):
     X, y = data()
     options = {
         "solver": solver,

@@ -293,7 +293,7 @@ def problems(draw):
         "tol": draw(st.sampled_from([0.0, 1e-4, 1e-2])),
     }
     if solver != "lbfgs":
-        # MLP's weights mean what they say in full batches only, and its split is
+        # MLP weights rows correctly only in full batches, and its split is
         # stratified for two classes only.
         size = "auto" if weighted else draw(st.integers(1, 40))
         options |= {
@@ -343,7 +343,7 @@ def test_mlp_defaults_are_those_of_mlp():
     assert set(MLP_DEFAULTS) | {"loss", "class_weight", "temperature_scaling"} == ours
 
 
-# The plain network of reference.py, where MLP is no measure.
+# The plain network of reference.py, for what MLPClassifier lacks.
 
 OPTIMIZERS = {
     "sgd": (SGD, lambda theta: reference.sgd(theta, 0.05)),

@@ -51,7 +51,7 @@ def test_equal_weights_are_none(name, make, solver, n):
 
 
 @pytest.mark.parametrize("make", BOTH)
-def test_equal_weights_are_none_where_training_goes_on(make):
+def test_equal_weights_are_none_where_training_continues(make):
     y = TARGETS[make]
     classes = {"classes": [0, 1]} if make is TwoLayerClassifier else {}
     models = [make(warm_start=True, **QUICK) for _ in range(2)]
@@ -112,6 +112,9 @@ def test_weights_of_rows():
     hundredth, less = np.array([0.01, 1.0]), np.array([1 / 101, 1.0])
     assert_array_equal(in_rows(hundredth, np.inf), [1, 100])
     assert_allclose(in_rows(less, np.inf), less / less.mean(), rtol=1e-12)
+    two_and_three = np.array([2.0, 3.0])  # are two and three rows of fewer than six
+    assert_array_equal(in_rows(two_and_three, 6), [2, 3])
+    assert_allclose(in_rows(two_and_three, 5), [0.8, 1.2], rtol=1e-12)
     nearly = np.array([1, 2 + 1e-6])  # as rounding leaves them
     assert_array_equal(in_rows(nearly, 100), [1, 2])
     far = np.array([1, 2 + 4e-6])
@@ -166,6 +169,18 @@ def test_weights_on_partitions_are_those_in_memory(solver, whole):
     parts = fitted_to_parts(
         dask.TwoLayerRegressor(**settings), rows, y, (15, 25), drawn
     )
+    ours = parts.to_local().predict(rows)
+    assert_allclose(ours, plain.predict(rows), rtol=1e-5, atol=1e-6)
+
+
+def test_many_different_weights_are_no_rows_on_partitions_either():
+    """In memory, more than 100 different weights never count as numbers of rows."""
+    dask = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
+    rows, y = X[:150], TARGETS[TwoLayerRegressor][:150]
+    drawn = RNG.permutation(np.arange(1.0, 151))
+    settings = QUICK | {"solver": "lbfgs"}
+    plain = TwoLayerRegressor(**settings).fit(rows, y, drawn)
+    parts = fitted_to_parts(dask.TwoLayerRegressor(**settings), rows, y, (150,), drawn)
     ours = parts.to_local().predict(rows)
     assert_allclose(ours, plain.predict(rows), rtol=1e-5, atol=1e-6)
 

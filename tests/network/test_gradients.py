@@ -82,7 +82,7 @@ def problem(loss, n_outputs):
             size=(N_ROWS, n_outputs)
         )
         if reference.LOSSES[loss].admits(0):
-            Y[:5] = 0  # on the edge of what poisson admits
+            Y[:5] = 0  # on the edge of the domain of poisson
     elif loss[1]:
         Y = classes[:, np.newaxis] == np.arange(n_outputs)
     else:

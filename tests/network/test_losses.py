@@ -106,6 +106,24 @@ def test_best_constants_are_the_known_statistics(weighted):
     assert_allclose(best("gaussian_nll"), [repeated.mean(), repeated.std()])
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e30])
+@pytest.mark.parametrize("name", ["squared_error", "gamma"])
+def test_best_constants_of_means_follow_the_unit(name, unit):
+    y = Y[:, np.newaxis] * unit
+    P = best_constant(LOSSES[name], y)[0][np.newaxis]
+    LOSSES[name].forward(P)
+    assert_allclose(P[0], y.mean(axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["absolute_error", "huber", "gaussian_nll"])
+def test_best_constants_of_many_rows_are_searched_on_rows_from_all_parts(name):
+    """Rows in the order of their targets have about the constant of any order."""
+    y = np.sort(np.random.RandomState(0).exponential(size=60_001))[:, np.newaxis]
+    scores, _ = best_constant(LOSSES[name], y)
+    shuffled, _ = best_constant(LOSSES[name], np.random.RandomState(1).permutation(y))
+    assert_allclose(scores, shuffled, atol=0.03)
+
+
 @over_losses
 @over_weights
 def test_training_finds_the_best_constant(name, weighted):
@@ -386,7 +404,7 @@ def test_partial_fits_are_one_fit(name, standardize):
     assert len(again.loss_curve_) == 8
 
 
-def test_going_on_with_other_targets_is_refused():
+def test_continuing_with_other_targets_is_refused():
     two = np.column_stack([Y, Y])
     model = TwoLayerRegressor(5, max_iter=2, warm_start=True).fit(X, two)
     with pytest.raises(ValueError, match=r"y has 1 columns, but .* trained on 2"):
@@ -428,7 +446,7 @@ def test_grids_reach_into_losses():
     assert "quantile=(0.2, 0.8)" in repr(again)
 
 
-# Names, objects, and what is neither.
+# Names, objects, and other values.
 
 
 @pytest.mark.parametrize("name", REGRESSOR_LOSSES)
@@ -465,7 +483,7 @@ class Own:
         out /= out.shape[-1]
 
 
-def test_a_loss_of_ones_own():
+def test_a_users_loss():
     settings = {"max_iter": 5, "random_state": 0, "standardize": False}
     y = np.column_stack([Y, -Y])
     named = plain.TwoLayerRegressor(5, **settings).fit(X, y)
@@ -487,7 +505,7 @@ def test_quantiles_are_checked(quantile):
         losses.Quantile(quantile)
 
 
-def test_what_is_no_loss_is_refused():
+def test_other_objects_than_losses_are_refused():
     for bad in (None, 3, losses.Huber, len):
         with pytest.raises(
             TypeError, match=r"'loss' parameter.*backward\(\) and value"
@@ -506,7 +524,7 @@ def test_what_is_no_loss_is_refused():
         losses.LogLoss(1.0)
 
 
-def test_gamma_wants_targets_above_zero():
+def test_gamma_needs_targets_above_zero():
     for bad in (0.0, -1.0):
         with pytest.raises(ValueError, match=r"loss='gamma' needs y > 0.*poisson"):
             TwoLayerRegressor(loss="gamma").fit(X, np.r_[Y[:-1], bad])

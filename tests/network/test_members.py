@@ -127,7 +127,7 @@ def test_held_out_rows_are_rows_of_weight_zero(loss, skip):
 
 @cases
 @pytest.mark.parametrize("skip", [False, True])
-def test_gradient_of_members_is_each_ones_own(loss, skip):
+def test_each_member_has_its_own_gradient(loss, skip):
     network, X, Y, weights, parameters = problem(loss, skip=skip)
     data = Data.weighted(X, Y, weights, 0.3)
     together = Objective(network, parameters, data)
@@ -143,7 +143,7 @@ def test_gradient_of_members_is_each_ones_own(loss, skip):
 @pytest.mark.parametrize(
     ("n_members", "n_rows", "h"), [(2, 1, 3), (8, 300, 64), (16, 7, 5), (17, 7, 5)]
 )
-def test_one_output_a_member_is_an_outer_product(n_members, n_rows, h, dtype):
+def test_one_output_per_member_is_an_outer_product(n_members, n_rows, h, dtype):
     """To the last bit, because only zeros are added to each number."""
     rng = np.random.RandomState(0)
     delta1 = np.full((n_rows, n_members * h), np.nan, dtype)
@@ -386,7 +386,7 @@ def long_and_short():
 
 @cut_short
 @pytest.mark.parametrize("fewer_first", [False, True])
-def test_training_goes_on_with_the_number_of_the_fit(fewer_first):
+def test_training_continues_with_the_number_of_the_fit(fewer_first):
     X, more = long_and_short()
     y, more_y = (part[:, [0]].toarray().ravel() for part in (X, more))
     first, then = ((X, y), (more, more_y))[:: 1 if fewer_first else -1]
@@ -403,11 +403,11 @@ def test_training_goes_on_with_the_number_of_the_fit(fewer_first):
 
 
 @cut_short
-@pytest.mark.parametrize("goes_on", ["partial_fit", "warm_start"])
-def test_auto_takes_over_the_number_that_was_given(goes_on):
+@pytest.mark.parametrize("method", ["partial_fit", "warm_start"])
+def test_auto_takes_over_the_given_number(method):
     model = TwoLayerRegressor(**BRIEF, max_iter=1, n_members=3).fit(X, TARGETS)
     model.set_params(n_members="auto", warm_start=True)
-    train = model.partial_fit if goes_on == "partial_fit" else model.fit
+    train = model.partial_fit if method == "partial_fit" else model.fit
     assert train(X, TARGETS).n_members_ == 3
     model.set_params(n_members=8)
     with pytest.raises(ValueError, match="Training continues from the fitted weights"):

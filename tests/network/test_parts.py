@@ -183,7 +183,7 @@ def test_backward_is_the_derivative_of_the_value(loss, n_outputs):
 
 
 @over_losses
-def test_value_is_a_number_a_row_and_least_at_the_target(loss):
+def test_value_is_one_number_per_row_and_least_at_the_target(loss):
     rng = np.random.RandomState(0)
     y = targets(loss, 12, 3, rng)
     loss = LOSSES[loss]

@@ -183,7 +183,7 @@ def test_linear_data(n_members, standardize, convert):
     assert error < 3e-3 * np.abs(y).max()
 
 
-# Scaling, going on, members.
+# Scaling, continuing, members.
 
 FEATURES = Scaling(np.array([1.0, -2.0, 0.5, 7.0]), np.array([0.5, 3.0, 0.0, 1e-3]))
 TARGETS = Scaling(np.array([4.0, -1.0]), np.array([0.1, 20.0]))
@@ -219,7 +219,7 @@ def test_absorb_and_separate(features, targets):
 
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
 @pytest.mark.parametrize("standardize", [False, True])
-def test_warm_start_goes_on_where_it_ended(solver, standardize):
+def test_warm_start_continues_where_it_ended(solver, standardize):
     """Members too, whose skip layers are kept as their mean: nothing jumps."""
     model = TwoLayerRegressor(
         4,

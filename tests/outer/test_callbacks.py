@@ -137,7 +137,7 @@ else:
 
     @over_settings
     @over_estimators
-    def test_looking_on_changes_nothing(estimator, name):
+    def test_callbacks_do_not_change_the_fit(estimator, name):
         model, X, y = made(estimator, name)
         alone = outcome(clone(model).fit(X, y))
         assert outcome(model.set_callbacks(Recorder()).fit(X, y)) == alone
@@ -150,7 +150,7 @@ else:
         model.set_callbacks(recorder).fit(X, y)
         assert len(recorder.fitted) == model.n_iter_ >= 3
         for n, (view, then) in enumerate(recorder.fitted, 1):
-            assert outcome(view) == then, "training went on in what was handed out"
+            assert outcome(view) == then, "training changed an earlier result"
             shorter = made(estimator, name, max_iter=n)[0].fit(X, y)
             assert then == outcome(shorter)
             assert_array_equal(predictions(view, X), predictions(shorter, X))
@@ -247,7 +247,7 @@ else:
 
     @over_settings
     @over_estimators
-    def test_scoring_monitor_has_a_row_an_epoch(estimator, name):
+    def test_scoring_monitor_has_one_row_per_epoch(estimator, name):
         model, X, y = made(estimator, name)
         metric = "accuracy" if estimator is TwoLayerClassifier else "r2"
         monitor = ScoringMonitor(scoring=metric)
@@ -284,7 +284,7 @@ else:
         assert len(bars) == N_FITS
         assert all("100%" in bar for bar in bars)
 
-    def test_epochs_reach_who_looks_on_from_a_search():
+    def test_epochs_reach_the_callbacks_of_a_search():
         class Propagated(Recorder):
             max_propagation_depth = None
 
@@ -326,7 +326,7 @@ else:
         assert model.n_iter_ == 5
         assert_array_equal(model.coefs_[0], model.set_callbacks().fit(X, y).coefs_[0])
 
-    def test_time_limit_begins_anew_in_each_fit():
+    def test_time_limit_starts_again_in_each_fit():
         model, X, y = made(TwoLayerClassifier, "plain adam", max_iter=400)
         model.set_callbacks(Slow(), TimeLimit(0.12))
         pipeline = make_pipeline(StandardScaler(), model)

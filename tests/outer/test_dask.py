@@ -516,7 +516,7 @@ def test_cluster_classes_refuse_arrays(default_client):
         model.fit_batches([])
 
 
-def test_scikit_learn_sees_what_they_are():
+def test_scikit_learn_sees_their_kind():
     assert is_classifier(ours.TwoLayerClassifier())
     assert is_regressor(ours.TwoLayerRegressor())
     for one in (ours.TwoLayerClassifier(), ours.TwoLayerRegressor()):
@@ -591,7 +591,7 @@ def test_partial_fit_is_the_plain_loop(default_client, kind):
     assert_same_training(model.to_local(), plain)
 
 
-def test_warm_start_goes_on(default_client):
+def test_warm_start_continues(default_client):
     settings = {"solver": "lbfgs", "hidden_layer_sizes": 4, "random_state": 0}
     model = ours.TwoLayerRegressor(**settings, warm_start=True, max_iter=5)
     model.fit(array(X), array(TARGETS))

@@ -14,8 +14,20 @@ from sklearn_bp._network.objective import Objective
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp.activations import ACTIVATIONS
-from sklearn_bp.dask._partitions import AssignedRows, Problem, prepare
-from sklearn_bp.dask._training import PartitionedData, PartitionedObjective
+from sklearn_bp.dask._partitions import (
+    AssignedRows,
+    HoldingOut,
+    Problem,
+    assign,
+    prepare,
+)
+from sklearn_bp.dask._rows import Rows
+from sklearn_bp.dask._training import (
+    TEMPERATURES,
+    PartitionedData,
+    PartitionedObjective,
+    PartitionedValidation,
+)
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 
 dask = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
@@ -195,7 +207,9 @@ def test_losses_start_at_their_best_constant(loss):
 
 @pytest.mark.parametrize("n_members", [1, 8])
 @pytest.mark.parametrize("early_stopping", ["auto", True])
-def test_rows_held_out_tell_what_the_plain_ones_do(early_stopping, n_members):
+def test_held_out_rows_measure_about_the_same_as_the_plain_ones(
+    early_stopping, n_members
+):
     """Other rows, drawn in another way: losses agree to a few percent."""
     settings = {"early_stopping": early_stopping, "n_members": n_members}
     settings |= {"batch_size": 64, "max_iter": 25, "random_state": 0, "alpha": 0.0}
@@ -210,8 +224,28 @@ def test_rows_held_out_tell_what_the_plain_ones_do(early_stopping, n_members):
     assert abs(accuracy - plain.score(X, LABELS)) < 0.03
 
 
-def test_each_row_is_learned_once_an_epoch():
-    """The mean gradient of an epoch of plain steps is that of all rows."""
+@pytest.mark.parametrize("n_rows", [1, 3, 6])
+def test_small_partitions_hold_out_as_many_rows_from_each_member(n_rows):
+    """Each partition starts with another member."""
+    rows = Rows(np.zeros((n_rows, 2)), np.zeros((n_rows, 1)), None, None)
+    holding, held_out = HoldingOut(4, 0.0, None, [1, 2, 3, 4]), np.zeros(4, int)
+    for number in range(8):
+        folds = assign(rows, holding, number, number * n_rows).folds
+        held_out += np.bincount(folds, minlength=4)
+    assert (held_out == 2 * n_rows).all()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.43, 0.77])
+def test_the_minimum_of_a_parabola_is_found_between_temperatures(share):
+    logs, weight = np.log(TEMPERATURES), 2.0
+    best = logs[0] + share * (logs[-1] - logs[0])
+    validation = PartitionedValidation(LocalParts([]), 0, weight, True, labelled=True)
+    least, inverse = validation._least(weight * (0.3 + 1.7 * (logs - best) ** 2))
+    assert_allclose([least, np.log(inverse)], [0.3, best], rtol=1e-9)
+
+
+def test_each_row_is_learned_once_per_epoch():
+    """The mean gradient over an epoch of plain steps is that of all rows."""
     settings = {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 1e-13}
     settings |= {"early_stopping": False, "average": False, "alpha": 0.0}
     settings |= {"max_iter": 1, "random_state": 0, "standardize": False}
@@ -237,7 +271,7 @@ def test_each_row_is_learned_once_an_epoch():
         ({"dropout": 0.5, "solver": "lbfgs"}, "needs a fixed loss"),
     ],
 )
-def test_what_cannot_be_done(settings, message):
+def test_unsupported_requests_are_refused(settings, message):
     model = dask.TwoLayerClassifier(**settings)
     with pytest.raises(ValueError, match=message):
         fitted(model, X, LABELS, (300, 400))

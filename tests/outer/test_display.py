@@ -147,7 +147,7 @@ def test_networks_are_found_where_they_are_wrapped(default):
     curves = [*(network.data_loss_curve_ for network in ours), mlp.loss_curve_]
     for line, curve in zip(display.lines_, curves, strict=True):
         assert_array_equal(line.get_ydata(), curve)
-    assert display.kept_[2] == []  # MLPClassifier does not tell
+    assert display.kept_[2] == []  # MLPClassifier does not say
     assert texts(display.ax_.get_legend())[:3] == [
         "TwoLayerClassifier",
         "TwoLayerRegressor",
@@ -156,7 +156,7 @@ def test_networks_are_found_where_they_are_wrapped(default):
 
 
 def test_the_legend_says_where_a_loss_has_its_penalty(default):
-    """MLPClassifier's has, and that of a fit that went on from one."""
+    """MLPClassifier's has, and that of a fit that continued from one."""
     settings = {"max_iter": 3, "warm_start": True, "random_state": 0}
     with pytest.warns(ConvergenceWarning):
         mlp = MLPClassifier(5, **settings).fit(X, y)
@@ -202,7 +202,7 @@ def test_best_settings_of_a_search():
         LossCurveDisplay.from_cv_results(search.cv_results_)
 
 
-def test_no_curve_is_told():
+def test_no_curve_is_an_error():
     with pytest.raises(ValueError, match="has no loss_curve_: fit it first"):
         LossCurveDisplay.from_estimator(TwoLayerClassifier())
 
@@ -222,7 +222,7 @@ def contributions(network, X):
 
 
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
-def test_units_are_drawn_by_what_they_contribute(convert):
+def test_units_are_drawn_by_contribution(convert):
     fitted = TwoLayerClassifier(20, max_iter="auto", random_state=0)
     fitted.fit(convert(X), y)
     display = HiddenUnitsDisplay.from_estimator(
@@ -258,7 +258,7 @@ def test_bars_are_the_largest_weights_by_name():
         assert names == [table.columns[j] for j in chosen]
 
 
-def test_networks_of_ones_own_have_no_names():
+def test_arrays_without_names_have_default_names():
     weights = np.array([[1.0, -2.0], [3.0, 0.5]])
     display = HiddenUnitsDisplay(weights=weights, contributions=np.array([1.0, 3.0]))
     display.plot()
@@ -289,7 +289,7 @@ def test_units_go_into_given_axes(default):
     assert all(ax.get_position().x0 >= edge for ax in display.axes_)
 
 
-def test_wrong_image_shape_is_told(default):
+def test_a_wrong_image_shape_is_an_error(default):
     with pytest.raises(ValueError, match=re.escape("image_shape=(3, 3) has 9 pixels")):
         HiddenUnitsDisplay.from_estimator(default, X, image_shape=(3, 3))
 
@@ -366,7 +366,7 @@ def shown_number(text):
     return float(text.get_text().replace("−", "-"))
 
 
-def test_picture_shows_what_flows():
+def test_picture_shows_activations_and_errors():
     fitted = TwoLayerClassifier(3, solver="lbfgs", random_state=0).fit(X, y)
     display = BackpropDisplay.from_estimator(fitted, X[70], y[70])
     inputs, _, outputs = display.activations
@@ -416,7 +416,7 @@ def test_numbers_on_edges_do_not_cover_each_other():
     assert overlaps == 0
 
 
-def test_targets_are_told_where_outputs_are_more():
+def test_targets_are_in_the_title_where_outputs_are_more():
     parts = {"weights": [np.ones((1, 2)), np.ones((2, 3))], "loss": 0.25}
     display = BackpropDisplay(
         activations=[np.ones(1), np.ones(2), np.ones(3)],
@@ -500,7 +500,7 @@ def test_unknown_labels_and_several_samples_are_refused(default):
         HiddenUnitsDisplay.from_estimator(make_pipeline(default), X)
 
 
-def test_matplotlib_is_asked_for_when_it_is_missing(monkeypatch):
+def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch):
     for name in ("matplotlib", "matplotlib.pyplot"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r'pip install "sklearn-bp\[plots\]"'):

@@ -247,7 +247,7 @@ def as_inputs(frame):
 
 @pytest.mark.parametrize("categorical", ["from_dtype", ["town", "kind", "count"]])
 @pytest.mark.parametrize("last", [TwoLayerClassifier, TwoLayerRegressor])
-def test_tables_have_an_input_a_column(last, categorical):
+def test_tables_have_one_input_per_column(last, categorical):
     """Strings among them; a level that training has not seen; missing ones."""
     y = CLASSES["names"] if is_classifier(last()) else SIGNAL
     model = last(**BRIEF, categorical_features=categorical).fit(MIXED, y)
@@ -267,7 +267,23 @@ def test_tables_have_an_input_a_column(last, categorical):
     else:
         assert_allclose(results[0][:, 0], model.predict(later), rtol=1e-12, atol=1e-12)
     p = model.predict(MIXED.assign(town=np.where(MIXED["town"] == "", "x", "Bonn")))
-    assert len(np.unique(p)) > 1  # the columns do tell
+    assert len(np.unique(p)) > 1  # the columns do matter
+
+
+@pytest.mark.parametrize("missing", ["", "nan", "None", "<NA>"])
+def test_missing_strings_in_any_spelling(missing):
+    """A tensor of strings has no missing values, only their texts."""
+    frame = MIXED[["size", "town"]].replace({"town": {"": "Celle"}})
+    model = TwoLayerRegressor(**BRIEF).fit(frame, SIGNAL)
+    session = onnxruntime.InferenceSession(
+        to_onnx(model, frame[:1]).SerializeToString(),
+        providers=["CPUExecutionProvider"],
+    )
+    spelled = as_inputs(frame.fillna({"town": missing}))
+    expected = model.predict(frame)
+    assert_allclose(session.run(None, spelled)[0][:, 0], expected, rtol=1e-10)
+    unknown = model.predict(frame.fillna({"town": "elsewhere"}))
+    assert np.abs(unknown - expected).max() > 1e-3
 
 
 def test_inputs_of_several_columns():
@@ -429,7 +445,7 @@ def fitted_with(activation):
 
 
 @pytest.mark.parametrize("own", [CubeWithForm, BareCubeWithForm])
-def test_an_activation_of_ones_own_brings_its_form(own):
+def test_a_users_activation_has_its_own_form(own):
     assert_same(fitted_with(own()), X)
 
 
@@ -469,7 +485,7 @@ class Bare:
     value, backward = SquaredError.value, SquaredError.backward
 
 
-def test_losses_of_ones_own():
+def test_users_losses():
     for loss in (HalfScoresWithForm(), Bare()):
         assert_same(TwoLayerRegressor(loss=loss, **BRIEF).fit(X, SIGNAL), X)
     model = TwoLayerRegressor(loss=HalfScores(), **BRIEF).fit(X, SIGNAL)
@@ -487,7 +503,7 @@ def test_predictions_of_targets_that_float32_cannot_hold(standardize):
     assert_allclose(p, model.predict(rows), rtol=1e-6)
 
 
-def test_labels_that_onnx_lacks():
+def test_labels_that_onnx_lacks_are_refused():
     dates = np.where(
         SIGNAL > 0, np.datetime64("2020-01-01"), np.datetime64("2021-01-01")
     )

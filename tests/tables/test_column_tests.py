@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.stats import binomtest, f_oneway
+from scipy.stats import binomtest, chi2, f_oneway
 
 from sklearn_bp._tables import column_tests
 from sklearn_bp._tables.column_tests import p_values
@@ -59,11 +59,11 @@ def test_one_output_is_an_analysis_of_variance():
     groups = [errors[number == t] for t in range(8)]
     F = f_oneway(*groups).statistic
     R2 = 7 * F / (7 * F + 592)
-    expected = column_tests.chi2.sf(600 * R2, 7)
+    expected = chi2.sf(600 * R2, 7)
     assert_allclose(found_for(X, errors).alone[0], expected, rtol=1e-9)
 
 
-def test_what_the_errors_depend_on_is_found():
+def test_columns_that_errors_depend_on_are_found():
     for seed in range(10):
         rng, X = drawn(seed)
         noise = rng.normal(size=600)
@@ -90,7 +90,7 @@ def test_units_signs_and_order_do_not_count(seed):
         assert_allclose(other, own[columns], rtol=1e-6, atol=1e-12)
 
 
-def test_errors_without_spread_tell_nothing():
+def test_constant_errors_depend_on_no_column():
     _, X = drawn(0)
     for errors in (np.zeros(600), np.full(600, 3.0)):
         found = found_for(X, errors)

@@ -566,7 +566,7 @@ def test_numbers_where_fit_saw_strings(new):
         columns = Columns.fit(texts, named)
         with pytest.raises(ValueError, match=says):
             columns.transform(new.to_frame("a"), FLOATS)
-    # Other strings are unknown levels, and what is missing is missing.
+    # Other strings are unknown levels, and missing values are missing.
     unknown = pd.DataFrame({"a": ["10115.0", "true", None]})
     assert_array_equal(columns.transform(unknown, FLOATS), np.zeros((3, 3)))
     nothing = pd.DataFrame({"a": [np.nan, np.nan]})
@@ -672,7 +672,7 @@ def test_refused_as_the_trees_refuse_them(named):
 
 
 @pytest.mark.parametrize("named", [0, 1.5, {"color"}, [[0], [3]], [[0], [3, 0]]])
-def test_what_names_no_columns(named):
+def test_values_that_name_no_columns(named):
     with pytest.raises(TypeError, match="categorical_features must be"):
         Columns.fit(pandas_frame(), named)
 
@@ -964,7 +964,7 @@ def test_strings_in_an_array(dtype):
 
 @pytest.mark.parametrize("encodes", [True, False])
 @pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
-def test_dates_are_told_whether_columns_are_encoded_or_not(make, encodes):
+def test_dates_are_refused_whether_columns_are_encoded_or_not(make, encodes):
     model = make(3)
     if not encodes:
         model.set_params(standardize=False, categorical_features=None)
@@ -1003,7 +1003,7 @@ def test_sparse_features_of_a_column_transformer_that_miss_values():
 
 
 @pytest.mark.parametrize("labels", [[10, 20], [("a", "b"), ("a", "c")], [0.5, 1.5]])
-def test_names_that_are_no_strings(labels):
+def test_names_that_are_not_strings(labels):
     """Names are strings, and integers are positions; errors say so."""
     frame = pd.DataFrame({"p": ["x", "y"], "q": [1.0, 2.0]})
     frame.columns = pd.Index(labels, tupleize_cols=False)
@@ -1074,13 +1074,13 @@ SHAPELESS = {
 
 
 @pytest.mark.parametrize("kind", SHAPELESS)
-def test_no_tables(kind):
+def test_values_that_are_not_tables_are_refused(kind):
     X, message = SHAPELESS[kind]
     with pytest.raises(ValueError, match=message):
         encoded(X)
 
 
-def test_an_object_that_is_no_number():
+def test_an_object_that_is_not_a_number():
     X = np.arange(6.0).reshape(3, 2).astype(object)
     X[0, 1] = {"foo": "bar"}
     with pytest.raises(

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from compare import assert_same_weights
 from partitions import fitted as fitted_to_parts
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
@@ -39,8 +40,7 @@ def test_the_fit_is_that_without_the_column(Estimator, dtype, missing):
     np.testing.assert_array_equal(
         model.encoded_feature_names_, without.encoded_feature_names_
     )
-    for one, other in zip(model.coefs_, without.coefs_, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same_weights(model, without)
     new = X.assign(name="of a row to come")
     expected = without.predict(X.drop(columns="name"))
     for fitted in (model, pickle.loads(pickle.dumps(model))):
@@ -59,7 +59,7 @@ def columns_kept(X, y, **parameters):
     return len(model.encoded_feature_names_)
 
 
-def test_what_is_asked_for_or_repeats_or_is_all_there_is_stays():
+def test_named_repeating_and_only_columns_stay():
     X, y = table()
     assert columns_kept(X, y, categorical_features=["name", "sex"]) == 2 + 120 + 2
     assert columns_kept(*table(n_levels=60)) == 2 + 60 + 2
@@ -68,7 +68,7 @@ def test_what_is_asked_for_or_repeats_or_is_all_there_is_stays():
 
 
 @pytest.mark.parametrize(("n_levels", "warns"), [(60, False), (61, True)])
-def test_more_than_half_as_many_levels_as_rows_that_weigh(n_levels, warns):
+def test_more_than_half_as_many_levels_as_rows_of_nonzero_weight(n_levels, warns):
     """Rows without weight count neither as rows nor by their levels."""
     X, y = table(n_levels=n_levels)
     weights = np.ones(120 + 40)
@@ -136,7 +136,7 @@ def cut(rng, n):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_partitions_leave_out_the_columns_of_a_fit_in_memory(seed):
-    """However rows are cut, with missing names and rows that do not weigh."""
+    """However rows are cut, with missing names and rows of weight 0."""
     dask = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
     rng = np.random.default_rng(seed)
     missing, n_levels = int(rng.choice([0, 30])), int(rng.integers(40, 75))
@@ -163,7 +163,7 @@ def test_partitions_leave_out_the_columns_of_a_fit_in_memory(seed):
     np.testing.assert_allclose(local.predict_proba(X), plain.predict_proba(X), 1e-6)
 
 
-def test_partitions_keep_what_is_asked_for():
+def test_partitions_keep_named_columns():
     dask = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
     X, y = table()
     with warnings.catch_warnings():

@@ -37,7 +37,7 @@ def within(model, X, y, coverage):
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.9])
-def test_coverage_with_rows_of_ones_own(coverage):
+def test_coverage_with_the_users_rows(coverage):
     """Over twenty draws, within 0.02 of the nominal: heavy tails, a poor model."""
     shares = []
     for seed in range(20):
@@ -116,7 +116,7 @@ def test_counts_are_not_negative():
     assert model.predict_interval(X).min() == 0
 
 
-def test_what_was_calibrated_goes_with_the_model():
+def test_calibration_is_part_of_the_model():
     """In its pickle, in few bytes; and it is gone after a fit without such rows."""
     X, y = draw(0, 5000)
     settings = LINEAR | {"early_stopping": False}
@@ -148,7 +148,7 @@ def test_coverages_that_cannot_be(coverage, error, message):
         model.predict_interval(X, coverage)
 
 
-def test_only_once_fitted():
+def test_it_needs_a_fit():
     with pytest.raises(NotFittedError):
         TwoLayerRegressor().predict_interval([[0.0]])
 

@@ -83,11 +83,11 @@ def test_integers_after_floats():
 @pytest.mark.parametrize("name", slow_but(["plain"], SETTINGS))
 @ignore_the_limit
 def test_a_file_is_not_copied(name, dtype, weighted, tmp_path, monkeypatch):
-    """A fit needs a few dozen megabytes, predictions two, and some 100 bytes a row.
+    """A fit needs a few dozen megabytes, predictions two, and some 100 bytes per row.
 
     In float64 the file would be 64 MB; of more than 4 MB no scaled copy is made here.
     """
-    monkeypatch.setattr("sklearn_bp._fitting.rows.SCALED_BYTES", 2**22)
+    monkeypatch.setattr("sklearn_bp._tables.inputs.SCALED_BYTES", 2**22)
     n, d = 20_000, 400
     rows = np.memmap(tmp_path / "X", dtype, "w+", shape=(n, d))
     rows[:] = (np.arange(n) % 91)[:, np.newaxis]
@@ -235,7 +235,7 @@ def test_an_iterator_serves_for_one_epoch():
     assert model.n_iter_ == 6
     with pytest.raises(ValueError, match="iterator, which can be read once"):
         model.fit_batches(iter(CHUNKS["plain"]), epochs=2)
-    with pytest.raises(ValueError, match="without `classes` it is read once more"):
+    with pytest.raises(ValueError, match="finding the `classes` needs one more pass"):
         TwoLayerClassifier().fit_batches(iter(CHUNKS["plain"]))
 
 
@@ -289,7 +289,7 @@ def test_a_source_that_is_used_up_is_noticed():
         TwoLayerRegressor(**STREAM).fit_batches(lambda: chunks, epochs=2)
 
 
-def test_what_was_trained_before_a_bad_batch_stays():
+def test_training_before_a_bad_batch_stays():
     chunks = [*CHUNKS["plain"], (INTEGERS[:5, :3], LABELS[:5])]
     model = TwoLayerRegressor(**STREAM)
     with pytest.raises(ValueError, match=r"3 features, but .* 10"):

@@ -186,7 +186,7 @@ def test_few_rows_have_no_limits():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_tails_that_thin_out_are_no_wild_values(seed):
+def test_thinning_tails_are_not_wild(seed):
     """Light and heavy tails, few values, rare values, and columns of nearly zeros."""
     rng = np.random.default_rng(seed)
     n = int(rng.choice([20, 90, 300, 2000]))
@@ -380,7 +380,7 @@ def test_limits_follow_a_sparse_stream_to_another_scale(size, factor):
     assert (low <= -np.abs(rows).max(axis=0)).all()
 
 
-def test_rare_words_are_no_wild_values():
+def test_rare_words_are_not_wild():
     """A sparse column that few rows have is never judged, in streams as in fit."""
     rows = np.zeros((3000, 2))
     rows[::300, 0] = 1
@@ -405,7 +405,7 @@ def test_limits_follow_a_stream_to_another_scale():
 
 
 @pytest.mark.parametrize("warm", [False, True])
-def test_going_on_after_fit_keeps_wild_values_out(warm):
+def test_continuing_after_fit_keeps_wild_values_out(warm):
     spoilt = wild(X, np.random.default_rng(0), 1e5)
     model = TwoLayerRegressor(random_state=0, warm_start=warm).fit(spoilt, Y)
     for _ in range(3):
@@ -418,7 +418,7 @@ def test_going_on_after_fit_keeps_wild_values_out(warm):
 
 def test_memory_and_the_rows_of_the_user(monkeypatch):
     """Values are replaced block by block, and never in place."""
-    monkeypatch.setattr("sklearn_bp._fitting.rows.SCALED_BYTES", 2**20)
+    monkeypatch.setattr("sklearn_bp._tables.inputs.SCALED_BYTES", 2**20)
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(20_000, 100))
     rows[::1000, :] = 1e6

@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn_bp import PiecewiseLinear
 from sklearn_bp._tables.piecewise_linear import Bins
 from sklearn_bp._tables.scaling import Scaling
-from sklearn_bp._tables.statistics import quantiles
+from sklearn_bp._tables.sorted_columns import quantiles
 
 
 def drawn(seed, n=60):
@@ -163,7 +163,7 @@ def test_frequent_values_are_edges_and_leave_no_fewer_bins(seed, n_bins):
 
 @settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(3, 12), st.booleans())
-def test_the_first_bin_tells_a_frequent_lowest_value_from_the_others(
+def test_the_first_bin_separates_a_frequent_lowest_value_from_the_others(
     seed, n_bins, mirrored
 ):
     """The others share the remaining bins equally; and so with a frequent highest."""

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from compare import outputs
+from compare import assert_same_weights, outputs
 from memory import PeakMemory
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -17,7 +17,7 @@ from sklearn_bp import MLP_DEFAULTS
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import Parameters, Weights
 from sklearn_bp._tables.scaling import LARGEST, Scaling, absorb, separate
-from sklearn_bp._tables.statistics import QUANTILE_ROWS
+from sklearn_bp._tables.sorted_columns import QUANTILE_ROWS
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import REGRESSOR_LOSSES
 
@@ -383,7 +383,7 @@ def test_nothing_ends_far_away(n, dtype):
     scaled = Scaling.of_features(rows)(rows)
     assert scaled.dtype == dtype
     assert np.max(np.abs(scaled)) <= LARGEST * (1 + 1e-6)
-    # and what is no outlier has a width of about one
+    # and columns without outliers have a width of about one
     assert_allclose(scaled.max(axis=0) - scaled.min(axis=0) > 0.9, scaled.any(axis=0))
 
 
@@ -421,6 +421,16 @@ def test_statistics_do_not_depend_on_the_unit_of_weights(scale):
     assert_allclose(statistics(ours), statistics(theirs), rtol=1e-13)
 
 
+def test_scores_of_no_target_are_known_if_all_targets_vary():
+    """They have the scale 1 then, and otherwise 0, as constant targets have."""
+    of_scores = np.array([0, -1, 1, -1])
+    scaling = Scaling(np.array([3.0, 4.0]), np.array([0.5, 2.0]))
+    assert_array_equal(scaling.of_scores(of_scores).factor, [0.5, 1, 2, 1])
+    assert_array_equal(scaling.of_scores(of_scores).centre, [3, 0, 4, 0])
+    scaling = Scaling(np.array([3.0, 4.0]), np.array([0.5, 0.0]))
+    assert_array_equal(scaling.of_scores(of_scores).factor, [0.5, 0, 0, 0])
+
+
 def test_robust_statistics_of_targets():
     """Median 0, and the quartiles of the standard normal distribution, -+0.6745."""
     y = np.exp(np.random.default_rng(0).normal(size=(4001, 2)) * [1, 0.1]) * [1, 1e9]
@@ -455,7 +465,7 @@ def test_many_rows_are_sampled():
     assert_allclose(statistics(scaling).ravel(), [4 + 2 / n, 0.5], rtol=1e-12)
 
 
-# Folding.
+# Weights that absorb the scaling.
 
 
 def random_network(rng, d=4, h=7, k=3):
@@ -640,7 +650,7 @@ def test_blocks_are_scaled_alike(n, solver, early_stopping, dtype, monkeypatch):
     rows = X[:n].astype(dtype) + dtype(100)
     whole = regressor(**options).fit(rows, Y[:n])
     classes = classifier(**options).fit(rows, LABELS[:n])
-    monkeypatch.setattr("sklearn_bp._fitting.rows.SCALED_BYTES", 0)
+    monkeypatch.setattr("sklearn_bp._tables.inputs.SCALED_BYTES", 0)
     for model, again in (
         (whole, regressor(**options).fit(rows, Y[:n])),
         (classes, classifier(**options).fit(rows, LABELS[:n])),
@@ -658,7 +668,7 @@ def test_blocks_are_scaled_alike(n, solver, early_stopping, dtype, monkeypatch):
 @pytest.mark.parametrize("early_stopping", ["auto", False])
 def test_large_data_is_not_copied(early_stopping, tmp_path, monkeypatch):
     """Read-only, from a file, of more than is scaled at once: 4 MB here."""
-    monkeypatch.setattr("sklearn_bp._fitting.rows.SCALED_BYTES", 2**22)
+    monkeypatch.setattr("sklearn_bp._tables.inputs.SCALED_BYTES", 2**22)
     n, d = 400_000, 20
     path = tmp_path / "X"
     rows = np.memmap(path, np.float64, "w+", shape=(n, d))
@@ -770,12 +780,7 @@ def test_partial_fits_are_fit(n, solver, n_members, average):
             assert model.validation_loss_curve_ is None
             assert model.loss_curve_ == whole.loss_curve_
             assert_same_run(model, whole)
-            for ours, theirs in zip(
-                model.coefs_ + model.intercepts_,
-                whole.coefs_ + whole.intercepts_,
-                strict=True,
-            ):
-                assert_array_equal(ours, theirs)
+            assert_same_weights(model, whole)
         options["early_stopping"] = False
 
 
@@ -825,7 +830,7 @@ def test_calls_of_few_and_of_many_rows(first, second, solver):
 @pytest.mark.parametrize("average", [True, False])
 @over_solvers
 @over_sizes
-def test_warm_start_goes_on(n, solver, average):
+def test_warm_start_continues(n, solver, average):
     """The loss starts where the first fit would have continued."""
     options = SOLVERS[solver] | {
         "n_members": 1,
@@ -869,7 +874,7 @@ def objective(model, X, y):
 
 @over_solvers
 @over_sizes
-def test_members_go_on_too(n, solver):
+def test_members_continue_too(n, solver):
     options = SOLVERS[solver] | {
         "early_stopping": False,
         "average": False,

@@ -242,7 +242,7 @@ def still(model):
     return model.set_params(learning_rate_init=1e-12, alpha=0.0)
 
 
-# Without what moves weights by itself: momentum, and an average that follows them.
+# Without momentum and the average, which move weights by themselves.
 STREAMS = {
     "defaults": {"average": False},
     "sgd": {
@@ -468,7 +468,7 @@ def drawn_stream(rng, form):
 @pytest.mark.parametrize("form", ["array", "CSR", "table"])
 @pytest.mark.parametrize("seed", slow_but(range(8), range(40)))
 def test_any_stream_has_finite_predictions(seed, form):
-    """And goes on by fit with warm_start, whatever its last rows are."""
+    """And continues by fit with warm_start, whatever its last rows are."""
     rng = np.random.default_rng(seed)
     parts, n_hidden = drawn_stream(rng, form), int(rng.integers(1, 6))
     kind, options = TwoLayerRegressor, {}
@@ -633,7 +633,7 @@ def test_single_rows_after_a_good_fit(solver):
     # Without adaptive steps a rate for batches is a high one for single rows.
     assert model.score(X, y) > before - (0.1 if solver == "sgd" else 0.03)
     if solver != "adamw":
-        # Of a penalty for batches of 32 rows, for a row.
+        # The penalty per row of batches of 32 rows.
         assert model.alpha_ == pytest.approx(0.1 * (100 / 600) ** 1.5 / 32)
 
 
@@ -642,7 +642,7 @@ FORMATS = [np.asarray, sparse.csr_matrix]
 
 @pytest.mark.parametrize("estimator", [TwoLayerClassifier, TwoLayerRegressor])
 @pytest.mark.parametrize(("first", "then"), list(itertools.permutations(FORMATS)))
-def test_dense_and_sparse_rows_go_on_from_each_other(first, then, estimator):
+def test_dense_and_sparse_rows_continue_each_other(first, then, estimator):
     rng = np.random.default_rng(0)
     X = 5 + rng.normal(size=(400, 5))
     X[rng.random(X.shape) < 0.2] = 0

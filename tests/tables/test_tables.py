@@ -165,7 +165,7 @@ def test_many_levels_stay_sparse():
 
 
 def test_sparse_part_of_a_table_is_scaled_as_its_dense_part():
-    """Folded weights act on the encoded table."""
+    """Weights that absorbed the scaling act on the encoded table."""
     rng = np.random.RandomState(0)
     frame = pd.DataFrame(
         {"x": rng.normal(1e4, 3, 400), "id": rng.permutation(np.arange(400) % 200)}

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from compare import assert_same_weights
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -22,7 +23,7 @@ KINDS = ["dense", "float32", "integers", "csr", "constant columns", "repeated ro
 
 
 def wide(kind="dense", n=40, d=400, seed=0):
-    """Rows of a few factors and noise, and classes that tell of the factors."""
+    """Rows of a few factors and noise, and classes that depend on the factors."""
     rng = np.random.default_rng(seed)
     F = rng.normal(size=(n, 3))
     X = 3 + F @ rng.normal(size=(3, d)) + 0.5 * rng.normal(size=(n, d))
@@ -56,6 +57,9 @@ def test_coordinates_are_a_rotation_of_the_scaled_rows(kind, weighted):
     V = S.T @ rotation.A
     assert Z.shape[1] == np.linalg.matrix_rank(S)
     np.testing.assert_allclose(V.T @ V, np.eye(V.shape[1]), atol=1e-5)
+    # The largest weight of a component is positive, whatever LAPACK's sign.
+    U = rotation.A if weights is None else rotation.A / np.sqrt(weights)[:, np.newaxis]
+    assert (U[np.abs(U).argmax(axis=0), np.arange(U.shape[1])] > 0).all()
     # All distances and angles are kept.
     np.testing.assert_allclose(Z @ Z.T, rotation.factor**2 * S @ S.T, atol=1e-6)
     mean_square = np.average(np.square(Z).mean(axis=1), weights=weights)
@@ -144,13 +148,12 @@ def test_rows_out_of_the_span_count_by_their_part_in_it(Estimator):
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("Estimator", [TwoLayerClassifier, TwoLayerRegressor])
-def test_partial_fit_and_warm_start_go_on_from_the_fit(Estimator, kind):
+def test_partial_fit_and_warm_start_continue_from_the_fit(Estimator, kind):
     X, y = wide(kind, 105, 600)
     settings = {"n_members": 2, "max_iter": 60, "random_state": 0}
     model = Estimator(16, warm_start=True, **settings).fit(X, y)
     again = Estimator(16, **settings).fit(X, y)
-    for one, other in zip(model.coefs_, again.coefs_, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same_weights(model, again)
     score = model.score(X, y)
     assert pickle.loads(pickle.dumps(model)).partial_fit(X, y).score(X, y) > score - 0.1
     model.set_params(learning_rate_init=1e-9, max_iter=1, tol=0.0)

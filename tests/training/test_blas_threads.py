@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from places import environment
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from sklearn_bp import MLP_DEFAULTS, DivergenceError, TwoLayerClassifier
 from sklearn_bp._common.blas import OneThread, blas_threads
 from sklearn_bp._tables.metrics import R2
+from sklearn_bp._tables.weights import in_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -82,7 +84,7 @@ class Worker:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_order_of_entering_and_leaving(seed):
+def test_contexts_may_end_in_any_order(seed):
     """One thread while the context is in use, also nested; then the earlier number."""
     rng = np.random.default_rng(seed)
     library, of_openmp = Library("pthreads"), Library("openmp")
@@ -114,7 +116,7 @@ def test_any_order_of_entering_and_leaving(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_number_that_somebody_else_sets_stays(seed):
+def test_a_number_set_by_others_stays(seed):
     """The last number set counts, from any thread; 1 is the limit itself."""
     rng = np.random.default_rng(seed)
     library = Library("pthreads")
@@ -274,7 +276,7 @@ gate.opened.set()
 thread.join()
 assert child_of(at_two) == 0
 
-# The fit itself forks: both go on to its end.
+# The fit itself forks: both processes finish it.
 children = []
 
 def forking(step):
@@ -318,3 +320,13 @@ def test_validation_scores_do_not_depend_on_the_number(n_outputs):
         with threadpool_limits(n_threads, user_api="blas"):
             found.add(R2(Y, weights)(P))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_unit_of_weights_does_not_depend_on_the_number(seed):
+    """Nor do the curves of a weighted fit, then."""
+    weights, found = np.random.default_rng(seed).uniform(0.5, 2, size=25_001), []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads, user_api="blas"):
+            found.append(in_rows(weights, np.inf))
+    assert_array_equal(found[0], found[1])

@@ -34,11 +34,11 @@ from sklearn_bp._compiled import library
 from sklearn_bp._compiled.epochs import Epochs, Training
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
 from sklearn_bp._training.held_out import HeldOut
 from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
-from sklearn_bp._training.state import BestWeights, Plan, TrainingState
+from sklearn_bp._training.state import History, Plan, TrainingState
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 from sklearn_bp.optimizers import SGD, Adam, AdamW, RMSprop
@@ -89,7 +89,7 @@ def trained(
     n_members=1,
     folds=False,
     weighted=False,
-    scaled=False,
+    speed=0.0,
     average=2.0,
     penalty_rows=None,
     schedule=None,
@@ -118,7 +118,7 @@ def trained(
         weights[: n // 3] = 0
     if change is not None:
         X = change(X)
-    layout = (X.shape[1], h, k, n_members, False, scaled)
+    layout = (X.shape[1], h, k, n_members, False, speed)
     if start is None:
         start = rng.normal(size=Parameters.size(*layout)) / 3
     state = TrainingState(
@@ -256,7 +256,7 @@ def test_feature_scales_equal_the_loop(task, optimizer, n_members, change, monke
         "groups": None if n_members == 1 else 3,
     }
     speed = True if n_members == 1 else 9.0
-    assert_equal_results(*both(monkeypatch, change=change, scaled=speed, **options))
+    assert_equal_results(*both(monkeypatch, change=change, speed=speed, **options))
 
 
 @pytest.mark.parametrize("groups", [[0, -1, 0], [0, 1]])
@@ -309,11 +309,11 @@ def test_float32_equals_the_loop_to_its_rounding(task, n_members, change, monkey
 
 
 @both_products
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("speed", [0.0, SCALE_SPEED])
 @pytest.mark.parametrize("h", [1, 3, 5000])
-def test_gradients_in_parts_equal_the_loop(h, scaled, monkeypatch):
+def test_gradients_in_parts_equal_the_loop(h, speed, monkeypatch):
     """Parts have 4,096 weights, or a single feature, and the last part has fewer."""
-    options = {"h": h, "d": 37, "n": 40, "scaled": scaled, "epochs": 3}
+    options = {"h": h, "d": 37, "n": 40, "speed": speed, "epochs": 3}
     options |= {"task": "labels", "change": half_empty, "n_members": 2, "folds": True}
     assert_equal_results(*both(monkeypatch, **options))
 
@@ -386,11 +386,11 @@ SPARSE_SOURCES = {
 
 
 @both_products
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("speed", [0.0, SCALE_SPEED])
 @pytest.mark.parametrize("source", SPARSE_SOURCES)
-def test_any_csr_equals_the_loop(source, scaled, monkeypatch):
+def test_any_csr_equals_the_loop(source, speed, monkeypatch):
     make = SPARSE_SOURCES[source]
-    options = {"change": lambda X: make(with_gaps(X)), "scaled": scaled}
+    options = {"change": lambda X: make(with_gaps(X)), "speed": speed}
     assert_equal_results(*both(monkeypatch, folds=True, n_members=3, **options))
 
 
@@ -455,7 +455,7 @@ def test_steps_of_sparse_rows_equal_the_loop(optimizer, options, monkeypatch):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
 def test_steps_of_sparse_rows_with_scales_equal_the_loop(optimizer, monkeypatch):
-    options = {"optimizer": optimizer, "scaled": True, "n_members": 3}
+    options = {"optimizer": optimizer, "speed": SCALE_SPEED, "n_members": 3}
     options |= {"change": half_empty, "activation": "gelu", "runs_on": "python"}
     assert_equal_results(*both(monkeypatch, **options))
 
@@ -565,7 +565,7 @@ def test_functions_are_right_to_the_last_places(activation, dtype, monkeypatch):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
 @pytest.mark.parametrize("task", TASKS)
-def test_what_is_not_finite_is_told(task, value, dtype, monkeypatch):
+def test_infinite_values_are_an_error(task, value, dtype, monkeypatch):
     def spoilt(X):
         with np.errstate(over="ignore"):
             X[7, 2] = value
@@ -577,7 +577,7 @@ def test_what_is_not_finite_is_told(task, value, dtype, monkeypatch):
             trained(engine, monkeypatch, task, optimizer="sgd", **options)
 
 
-def test_nan_everywhere_is_told(monkeypatch):
+def test_nan_everywhere_is_an_error(monkeypatch):
     with pytest.raises(DivergenceError):
         trained("compiled", monkeypatch, change=lambda X: X * np.nan, n_members=3)
 
@@ -610,14 +610,14 @@ def fitted_on(engine, monkeypatch, **options):
     ],
     ids=str,
 )
-def test_what_is_not_covered_runs_the_loop(options, monkeypatch):
+def test_fits_that_are_not_covered_run_the_loop(options, monkeypatch):
     fits = [fitted_on(engine, monkeypatch, **options) for engine in library.CHOICES]
     for model in fits:
         assert model.engine_ == "python"
         assert_array_equal(model.coefs_[0], fits[0].coefs_[0])
 
 
-def test_a_class_of_ones_own_runs_the_loop(monkeypatch):
+def test_users_classes_run_the_loop(monkeypatch):
     class Half(type(ACTIVATIONS["relu"])):
         def forward(self, z):
             super().forward(z)
@@ -634,7 +634,7 @@ def test_sizes_beyond_c_ints_run_the_loop(monkeypatch):
     assert (few.engine_, many.engine_) == ("compiled", "python")
 
 
-def test_stored_numbers_beyond_c_ints_are_no_matter(monkeypatch):
+def test_stored_numbers_may_exceed_c_ints(monkeypatch):
     """Products of stored numbers count columns, others all numbers of a batch."""
     monkeypatch.setattr(_compiled, "MOST", 100)
     monkeypatch.setenv("SKLEARN_BP_ENGINE", "auto")
@@ -752,11 +752,9 @@ def shared(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [None, half_empty])
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("speed", [0.0, SCALE_SPEED])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_same_bits_for_any_number_of_threads(
-    dtype, scaled, change, shared, monkeypatch
-):
+def test_same_bits_for_any_number_of_threads(dtype, speed, change, shared, monkeypatch):
     """With scales threads meet at each step, and some of these sleep for others."""
     results = []
     options = {"n_members": 5, "folds": True, "dtype": dtype, "n": 700}
@@ -764,7 +762,7 @@ def test_same_bits_for_any_number_of_threads(
     monkeypatch.setattr(library, "FULL", np.inf)
     for n_threads in (1, 2, 3, 8):
         shared(n_threads)
-        options["scaled"] = scaled
+        options["speed"] = speed
         results.append(trained("compiled", monkeypatch, **options))
     for result in results[1:]:
         assert_array_equal(result.parameters.flat, results[0].parameters.flat)
@@ -775,7 +773,7 @@ def test_same_bits_for_any_number_of_threads(
 def test_nobody_waits_for_a_thread_that_does_not_come(shared, monkeypatch):
     """Threads that share feature scales take over the members of others."""
     shared(4)
-    options = {"n_members": 5, "scaled": True}
+    options = {"n_members": 5, "speed": SCALE_SPEED}
     whole = trained("compiled", monkeypatch, **options).parameters
     monkeypatch.setattr(threads.Team, "share", lambda self, n, work: work(2, 3))
     alone = trained("compiled", monkeypatch, **options).parameters
@@ -819,7 +817,7 @@ def test_as_many_threads_as_blas_may_use():
     assert threads.Team(1).size == 1
 
 
-def test_what_a_helper_raises_is_raised(shared):
+def test_errors_of_helpers_are_raised(shared):
     shared(3)
 
     def work(first, last):
@@ -895,19 +893,20 @@ def heeded_interrupts():
 def test_interrupt_keeps_the_last_whole_epoch(n_threads, convert, shared, monkeypatch):
     """Ctrl-C comes while C runs, and is raised once that returns."""
     shared(n_threads)
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", "compiled")
     monkeypatch.setattr(library, "FULL", np.inf)
     _, X, y = model_and_data(5_000)
     X = convert(X)
     model = TwoLayerClassifier(max_iter=10_000, n_iter_no_change=10_000, random_state=0)
     two_epochs = threading.Event()
-    epoch_ends = BestWeights.epoch_ends
+    epoch_ends = History.epoch_ends
 
     def watched(self, *losses):
         epoch_ends(self, *losses)
         if self.state.n_iter == 2:
             two_epochs.set()
 
-    monkeypatch.setattr(BestWeights, "epoch_ends", watched)
+    monkeypatch.setattr(History, "epoch_ends", watched)
 
     def interrupt():
         two_epochs.wait(60)
@@ -963,7 +962,7 @@ print("enough", np.flatnonzero(theta[1 : d + 1] != 0.25).tolist() == [3, d - 1])
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are for Linux")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it aborts")
-def test_scarce_memory_is_told():
+def test_scarce_memory_is_an_error():
     """Nothing changes, and training continues once there is enough."""
     run = [sys.executable, "-c", SCARCE]
     found = subprocess.run(

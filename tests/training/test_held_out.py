@@ -130,7 +130,7 @@ def watched(monkeypatch):
     return watched
 
 
-# Who is held out of what.
+# The rows held out from each member.
 
 
 @pytest.mark.parametrize("n_members", [2, 3, 4, 7])
@@ -167,7 +167,7 @@ def test_spawning_draws_nothing():
 
 @pytest.mark.parametrize("n_members", [1, 3])
 @over_kinds
-def test_holding_out_moves_no_other_random_number(kind, n_members, watched):
+def test_holding_out_changes_no_other_random_number(kind, n_members, watched):
     """Starting weights, and with several members the orders of rows, are the same."""
     for early_stopping in ("auto", False):
         make(kind, early_stopping=early_stopping, n_members=n_members, max_iter=3).fit(
@@ -217,7 +217,9 @@ def test_members_learn_nothing_of_their_own_rows(
 
 
 @over_classes
-def test_labels_of_ones_own_rows_are_not_learned(kind, watched, monkeypatch):
+def test_members_do_not_learn_the_labels_of_their_held_out_rows(
+    kind, watched, monkeypatch
+):
     """Scaled, too: labels change places, so that the share of each class stays."""
     folds = np.arange(N) % 3
     monkeypatch.setattr(rows_room, "draw_folds", lambda *args: folds)
@@ -463,7 +465,7 @@ def test_temperature_is_bounded(kind):
 
 @pytest.mark.parametrize("engine", ["auto", "python"])
 @over_classes
-def test_held_out_rows_travel_once_measured(kind, engine, monkeypatch):
+def test_held_out_rows_can_be_pickled_once_measured(kind, engine, monkeypatch):
     """They move from worker to worker, as partitions do."""
     monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
     held_out, parameters, _, _ = held_out_of(kind)
@@ -593,7 +595,7 @@ def test_average(batch_size, optimizer, n_calls):
 
 
 @over_kinds
-def test_average_is_what_is_fitted(kind, watched):
+def test_the_average_is_fitted(kind, watched):
     """It moves no step of training; without held-out rows the last one is kept."""
     last = {}
     for average in (True, False):
@@ -722,7 +724,7 @@ def test_more_members_than_can_be():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_of_many_scores_some_tell_the_temperature(weighted, monkeypatch):
+def test_of_many_scores_some_determine_the_temperature(weighted, monkeypatch):
     rng = np.random.default_rng(0)
     n, k = 8000, 5
     Y = np.eye(k, dtype=bool)[rng.integers(0, k, n)]

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from compare import assert_same_weights
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
@@ -70,8 +70,7 @@ def test_the_best_is_the_lowest_whatever_counts():
 def same(one, other):
     assert one.validation_loss_curve_ == other.validation_loss_curve_
     assert one.loss_curve_ == other.loss_curve_
-    for a, b in zip(one.coefs_, other.coefs_, strict=True):
-        assert_array_equal(a, b)
+    assert_same_weights(one, other)
 
 
 @pytest.mark.filterwarnings(
@@ -142,7 +141,7 @@ def test_a_loss_as_object_is_the_loss_of_its_name():
 def test_without_the_penalty_an_automatic_rate_is_lower(
     learning_rate_init, monkeypatch
 ):
-    """So are the steps; after the fit, partial_fit goes on at the rate of streams."""
+    """So are the steps; after the fit, partial_fit continues at the rate of streams."""
     rates = []
     run_epoch = mini_batches.run_epoch
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from compare import assert_same_weights
 from numpy.testing import assert_array_equal
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
@@ -24,7 +25,7 @@ from sklearn_bp.schedules import Constant
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(152, 3))
 SIGNAL = np.sin(X[:, 0]) + X[:, 1] * X[:, 2]
-# Many steps an epoch and a large tol: the patience of 8 epochs is used up soon.
+# Many steps per epoch and a large tol: the patience of 8 epochs is used up soon.
 QUICK = {"hidden_layer_sizes": 5, "batch_size": 4, "tol": 0.05, "random_state": 0}
 QUICK["numeric_encoding"] = None
 
@@ -58,7 +59,7 @@ def test_once_the_patience_is_used_up_the_penalty_is_dropped(loss):
         {"estimator": TwoLayerClassifier},
     ],
 )
-def test_where_something_else_is_asked_for_training_ends(options):
+def test_with_other_settings_training_ends(options):
     model = fitted(**options)
     given = fitted(**options, alpha=model.alpha_)
     assert model.n_iter_ == given.n_iter_ < 400
@@ -129,7 +130,7 @@ def test_it_is_two_trainings_one_after_the_other(
     assert_array_equal(second.state.parameters.flat, ours.state.parameters.flat)
     assert second.state.loss_curve == ours.state.loss_curve
     assert second.best_iter == ours.best_iter
-    assert ours.state.rate == 0.02  # partial_fit goes on at it
+    assert ours.state.rate == 0.02  # partial_fit continues at this rate
     assert ours.state.relaxed
     assert not first.state.relaxed
 
@@ -139,7 +140,7 @@ def test_it_is_two_trainings_one_after_the_other(
 )
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 @pytest.mark.parametrize("later", [-1, 0, 2])
-def test_a_fit_goes_on_to_the_same_bits_before_and_after(later, tmp_path):
+def test_a_fit_resumes_to_the_same_bits_before_and_after(later, tmp_path):
     unbroken = fitted()
     dropped_after = fitted(alpha=unbroken.alpha_).n_iter_
     for max_iter in (dropped_after + later, 400):
@@ -147,5 +148,4 @@ def test_a_fit_goes_on_to_the_same_bits_before_and_after(later, tmp_path):
         model.set_callbacks(Checkpoint(tmp_path / "fit.ckpt")).fit(X, SIGNAL)
     assert model.stop_reason_ == "patience"
     assert model.validation_loss_curve_ == unbroken.validation_loss_curve_
-    for ours, expected in zip(model.coefs_, unbroken.coefs_, strict=True):
-        assert_array_equal(ours, expected)
+    assert_same_weights(model, unbroken)

@@ -36,11 +36,11 @@ NETWORK = TwoLayerNetwork(ACTIVATIONS["tanh"], CLASSIFIER_LOSSES["log_loss"][Tru
 over_formats = pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix])
 
 
-def start(n_members=1, skip=False, scaled=True):
+def start(n_members=1, skip=False, speed=SCALE_SPEED):
     """With scales that are not 1, so that they matter."""
     rng = np.random.RandomState(1)
     parameters = Parameters.draw(
-        (D, H, K), np.float64, glorot_uniform, rng, 6.0, n_members, skip, scaled
+        (D, H, K), np.float64, glorot_uniform, rng, 6.0, n_members, skip, speed
     )
     assert_array_equal(parameters.scales, 1)
     parameters.r[...] = rng.uniform(-0.2, 0.2, D)
@@ -71,9 +71,9 @@ def batch_loss_and_gradient(parameters, rows):
 
 
 def test_the_speed_of_scales():
-    usual, fast = start(), start(scaled=4.5)
+    usual, fast = start(), start(speed=4.5)
     assert (usual.scale_speed, fast.scale_speed) == (SCALE_SPEED, 4.5)
-    assert start(scaled=SCALE_SPEED).layout == usual.layout != fast.layout
+    assert usual.layout != fast.layout
     for parameters in (fast, fast.copy(), pickle.loads(pickle.dumps(fast))):
         assert_allclose(parameters.scales, 1 + 4.5 * fast.r, rtol=1e-15)
     assert fast.absorbed().scale_speed == 0
@@ -98,7 +98,7 @@ def test_gradient_against_differences(n_members):
 def test_scales_of_a_group_move_together_in_part(convert):
     """Each by its own derivative and a third of the sum over its group."""
     groups = np.array([2, 0, 2, 1])
-    parameters = start(n_members=2, scaled=9.0)
+    parameters = start(n_members=2, speed=9.0)
     plain = parameters.copy()
     for _ in range(5):
         for first in range(0, N, 8):
@@ -137,14 +137,15 @@ def descent(theta, rate):
     ("optimizer", "rule"), [(Descent(), descent), (Adam(), reference.adam)]
 )
 @pytest.mark.parametrize(
-    ("n_members", "skip", "scaled"), [(1, False, True), (3, False, 9.0), (2, True, 2.0)]
+    ("n_members", "skip", "speed"),
+    [(1, False, SCALE_SPEED), (3, False, 9.0), (2, True, 2.0)],
 )
 @over_formats
 def test_optimizers_move_weights_and_scales(
-    optimizer, rule, n_members, skip, scaled, convert
+    optimizer, rule, n_members, skip, speed, convert
 ):
     """As the plain rule of update on the gradient by the chain rule, r and all."""
-    parameters = start(n_members, skip, scaled)
+    parameters = start(n_members, skip, speed)
     plain = parameters.copy()
     update = rule([plain.flat], rate=0.02)
     for _ in range(5):
@@ -157,7 +158,7 @@ def test_optimizers_move_weights_and_scales(
         result.parameters.flat, plain.absorbed().flat, rtol=1e-8, atol=1e-11
     )
     assert result.parameters.r is None
-    before = start(scaled=scaled)
+    before = start(speed=speed)
     assert np.abs(parameters.scales - before.scales).max() > 0.03
 
 
@@ -201,7 +202,7 @@ def test_switched_on_and_off(standardize, n_members):
 
 
 @pytest.mark.parametrize("scaling_layer", [False, True])
-def test_warm_start_goes_on(scaling_layer):
+def test_warm_start_continues(scaling_layer):
     """Scales start at 1 again, because the weights have absorbed them."""
     model = TwoLayerRegressor(
         5,
