@@ -196,8 +196,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         stratified by class. If there are too few rows for that, one row of each class
         stays in training, at least one or two others are held out, and a warning says
         so. With fewer than 100 rows and alpha='auto', copies of a row stay on one side
-        of the split, and a weight of k counts as k copies. partial_fit holds nothing
-        out.
+        of the split, if they are few, and a weight of k counts as k copies. partial_fit
+        holds nothing out.
 
         False stops by the training loss.
 

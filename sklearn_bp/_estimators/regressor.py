@@ -211,7 +211,8 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         True holds out `validation_fraction` of the rows from all networks, and stops
         when `early_stopping_metric` on them has not improved for as long. With fewer
         than 100 rows and alpha='auto', copies of a row stay on one side of the split,
-        and a weight of k counts as k copies. partial_fit holds nothing out.
+        if they are few, and a weight of k counts as k copies. partial_fit holds nothing
+        out.
 
         False stops by the training loss.
 

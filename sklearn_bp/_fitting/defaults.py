@@ -37,7 +37,11 @@ RELAXED_RATE = 0.5
 # Maximum length of each member's gradient in streams of regressions with solver="sgd".
 # If rows are in an order, the next part is unlike those before, and the network may be
 # far off: so far that gradient descent, whose steps grow with the error, diverges.
+# Steps of other solvers do not, but a gradient that is far too long spoils their
+# running means: for them, it is the maximum in parts with a scaled target beyond
+# FAR_TARGET, or beyond a quarter of the rows of a batch, among which it counts less.
 STREAM_CLIP_NORM = 5.0
+FAR_TARGET = 4.0
 
 # For wide data, which is trained in the space of its rows: the penalty and the epochs
 # with few rows, the patience in steps, the learning rates, and the number of rows above
@@ -120,16 +124,20 @@ def training_dtype(recipe, dtype, n_rows):
     return np.dtype(np.float32) if scaled and n_rows >= FEW_ROWS else dtype
 
 
-def stream_clip_norm(recipe, targets, of_parts):
-    """`clip_norm` of an optimizer named "sgd"; None for no limit.
+def stream_clip_norm(recipe, targets, Y, batch_size):
+    """`clip_norm` of an optimizer given by its name; None for no limit.
 
-    `of_parts` tells whether a stream has had other rows than those of this call: until
-    then, calls of partial_fit equal fit.  The errors of classes are bounded, and the
-    unit of unscaled data is not known.
+    Y are the targets of a part as the solver gets them, or None if a stream has had no
+    other rows than those of this call: until then, calls of partial_fit equal fit.  The
+    errors of classes are bounded, and the unit of unscaled data is not known.
     """
-    by_name = isinstance(recipe.solver, str) and not adaptive(recipe.solver)
-    unbounded = recipe.standardize and not targets.labelled
-    return STREAM_CLIP_NORM if of_parts and by_name and unbounded else None
+    by_name = isinstance(recipe.solver, str)
+    if Y is None or targets.labelled or not (by_name and recipe.standardize):
+        return None
+    if adaptive(recipe.solver):
+        far = max(FAR_TARGET, min(batch_size, len(Y)) / 4)
+        return STREAM_CLIP_NORM if np.abs(Y).max() > far else None
+    return STREAM_CLIP_NORM
 
 
 def rows_per_batch(n_rows):

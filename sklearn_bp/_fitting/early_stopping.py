@@ -19,6 +19,10 @@ from sklearn_bp._fitting.defaults import FEW_ROWS
 from sklearn_bp._tables.targets import for_metrics
 from sklearn_bp._training.held_out import draw_part, spawn
 
+# With more rows than this for each distinct one, copies of a row are held out one by
+# one.
+MOST_COPIES = 3
+
 
 class Metric:
     """The metric that early stopping monitors.
@@ -93,14 +97,17 @@ def _split_rows(recipe, targets, rows, random_state):
     """MLPClassifier's split; for few rows with weights or copies, of the distinct rows.
 
     In that case, with alpha="auto", a weight of k counts as k copies: a row is held out
-    with all its copies, and the draw does not depend on their number or position.
+    with all its copies, and the draw does not depend on their number or position.  If
+    there are more copies than MOST_COPIES per distinct row, these are values that many
+    rows share, and training without them would see other rows than the rest.
     """
     X, Y, sample_weight = rows
     rule = recipe.validation_fraction, targets
     n_rows = len(Y) if sample_weight is None else sample_weight.sum()
     if recipe.alpha == "auto" and n_rows < FEW_ROWS:
         first, group = different_rows(X, Y)
-        if sample_weight is not None or len(first) < len(Y):
+        shared = len(Y) > MOST_COPIES * len(first)
+        if sample_weight is not None or (len(first) < len(Y) and not shared):
             drawn = _train_test_split(*rule, Y[first], random_state)
             train, validation = (np.flatnonzero(np.isin(group, d)) for d in drawn)
             return train, validation

@@ -46,6 +46,8 @@ class FittedNetwork:
     limits : ndarray of shape (2, n_encoded) or None
         The limits of the columns, see `_tables.limits`.  None, as for the weights, if
         an estimator keeps them.
+    encoding_given : str, PiecewiseLinear or None
+        The parameter `numeric_encoding`; no column may have had enough values for bins.
     """
 
     weights: Any
@@ -57,6 +59,7 @@ class FittedNetwork:
     targets: Any
     member_weights: Any = None
     limits: Any = None
+    encoding_given: Any = "auto"
 
     @classmethod
     def of(cls, parameters, dtype, recipe, inputs, targets):
@@ -77,6 +80,7 @@ class FittedNetwork:
             targets,
             parameters.member_weights,
             limits,
+            recipe.numeric_encoding,
         )
 
     @property

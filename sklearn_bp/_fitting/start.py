@@ -80,8 +80,9 @@ class Start:
         known, asked = fitted.categorical_given, recipe.categorical_features
         if not np.array_equal(np.asarray(known, object), np.asarray(asked, object)):
             raise _cannot_continue("categorical_features", known, asked)
-        known, asked = self.inputs.bins is not None, recipe.numeric_encoding
-        if asked != "auto" and known == (asked is None):
+        known, asked = self.is_encoded, recipe.numeric_encoding
+        same = asked in ("auto", fitted.encoding_given)
+        if not same and known == (asked is None):
             choices = "'auto' or a PiecewiseLinear" if known else "None or 'auto'"
             raise _cannot_continue("numeric_encoding", _Words(choices), asked)
         now = targets.for_fit(recipe).loss

@@ -101,7 +101,8 @@ class Fitting:
         state.patience.n_iter_no_change = resolved.n_iter_no_change
         penalty_rows = settings.penalty_rows(data.n_rows, resolved.batch_size)
         of_parts = settings.incremental and settings.n_seen > settings.n_rows
-        clip_norm = stream_clip_norm(recipe, self.targets, of_parts)
+        Y = data.Y if of_parts else None
+        clip_norm = stream_clip_norm(recipe, self.targets, Y, resolved.batch_size)
         solver = recipe.solver_for(data.n_rows, resolved, penalty_rows, clip_norm)
         n_units = recipe.n_hidden * state.parameters.n_members
 

@@ -372,8 +372,8 @@ class Columns:
     def _encoded(self, table, dtype):
         """The matrix for the rows of a table with columns to encode or to fill."""
         columns = [self._numbers_of(table, j) for j in self.numeric.tolist()]
-        own = np.result_type(np.float16, *columns)  # no integer
-        dtype = _chosen(dtype, own)
+        own = np.result_type(np.bool_, *columns)
+        dtype = _chosen(dtype, own if own.kind == "f" else None)
         n, k = table.shape[0], self.n_filled
         if self.is_sparse:
             numbers = np.zeros((n, k), dtype)

@@ -23,7 +23,7 @@ from sklearn_bp._tables.sorted_columns import quantile_step
 SCALED_AT_ONCE = 2**16
 SCALING_COST = 30
 
-# Parts with fewer rows may be equal by chance.
+# Parts with fewer rows may be equal by chance: they are known by the part before, too.
 FEWEST_TO_KNOW = 10
 
 
@@ -40,7 +40,7 @@ class NewRows:
     n_before : int or None
         Number of earlier rows of the stream; None if fit gets all rows at once.
     digest : int or None
-        Digest of the rows of a stream; None for few rows, which may be equal by chance.
+        Digest of the rows of a stream; None for few rows that follow few others.
     repeats : bool
         Whether the stream has contained exactly these rows before, so that they do not
         change its statistics.
@@ -55,11 +55,15 @@ class NewRows:
 
     def known_by(self, X, Y, columns, running):
         """A copy with the digest of rows encoded by `columns` and of their targets."""
-        if self.n_rows < FEWEST_TO_KNOW:
-            return self
+        parts: list[Any] = []
+        if not self.is_long:
+            before = 0 if running is None else running.last
+            if before is None:
+                return self
+            parts = [np.array([before], np.uint64)]
         if columns is not None and len(columns.incomplete) and not sparse.issparse(X):
             X = columns.with_holes(X)  # the values that fill them may change
-        digest = digest_of(X, Y, self.shares)
+        digest = digest_of(X, Y, self.shares, *parts)
         repeats = running is not None and running.knows(digest)
         return replace(self, digest=digest, repeats=repeats)
 
@@ -76,11 +80,23 @@ class NewRows:
             unknown = np.zeros(len(found.features.low), bool)
             unknown[: len(columns.numeric)] = np.isin(columns.numeric, columns.empty)
             found = replace(found, features=found.features.without(unknown))
-        return replace(found, digests=self.running().digests)
+        own = self.running()
+        return replace(found, digests=own.digests, last=own.last)
+
+    @property
+    def is_long(self):
+        """Whether other rows are hardly equal to these by chance."""
+        return self.n_rows >= FEWEST_TO_KNOW
+
+    @property
+    def last(self):
+        """The digest by which a short part that follows is known; or None."""
+        return self.digest if self.is_long else None
 
     def running(self):
         """The same, without features."""
-        return Running.of_rows(self.n_rows, self.exponent, self.digest)
+        found = Running.of_rows(self.n_rows, self.exponent, self.digest)
+        return replace(found, last=self.last)
 
 
 class Inputs(NamedTuple):
@@ -234,8 +250,10 @@ class Inputs(NamedTuple):
         inputs : Inputs
         X : ndarray or CSR
         """
-        if self.running is None or (part.repeats and columns is self.columns):
+        if self.running is None:
             return self, X
+        if part.repeats and columns is self.columns:
+            return self._replace(running=replace(self.running, last=part.last)), X
         if self.scaling is None:
             running = self.running.merged(part.running())
             return self._replace(columns=columns, running=running), X

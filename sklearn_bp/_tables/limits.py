@@ -23,7 +23,8 @@ more, and from 1,280 rows on a 256th of the rows.
 
 A stream of sparse rows keeps no quantiles.  There, a value in a later part is beyond
 the limit if it exceeds LARGEST times the largest value so far, until more rows than the
-quantiles would ignore have had such values.
+quantiles would ignore have had such values.  The largest values of the first rows are
+judged like this too, by the others and by the rows that follow.
 """
 
 import numpy as np

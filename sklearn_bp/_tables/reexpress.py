@@ -44,9 +44,6 @@ NEAR = 2.0
 # apart, and weights do not grow.
 WIDER = 2.0**24
 
-# Gradients are re-expressed for ratios of widths above this one.
-SMALLEST_RATIO = 1e-12
-
 
 class Scalings(NamedTuple):
     """Centres and factors of the columns, ndarrays (d,), and of the scores, (k,)."""
@@ -237,8 +234,9 @@ class Reexpression:
         ratios = self._ratios(old).flat
         moved = self._taken(old.like(values.astype(np.float64))).flat
         if power:
-            # Nothing is known of gradients by columns that were so much wider.
-            known = ratios > SMALLEST_RATIO
+            # Gradients by columns that were so much wider came from the wild values.
+            # In the new units they would be so long that hardly a step follows.
+            known = ratios > 1 / NARROWER
             inverse = np.divide(1.0, ratios, out=np.zeros_like(ratios), where=known)
             ratios = (self.growth * inverse) ** power
         limit = float(np.finfo(values.dtype).max) / 4

@@ -14,6 +14,7 @@ from scipy import sparse
 from sklearn_bp._tables.limits import (
     FEWEST_ROWS,
     LARGEST,
+    SMALL_ROWS,
     TAILS,
     are_judged,
     judged_columns,
@@ -38,6 +39,12 @@ NO_DIGESTS = np.empty(0, np.uint64)
 # A value this many times as far out as the farthest training value counts as being of
 # another kind.
 FAR = 1.5
+
+# Sparse columns keep no quantiles.  So as to tell wild values among the first rows of a
+# stream, which nothing could judge, this number of their largest values is kept for a
+# number of rows, with all of SMALL_ROWS among them.
+N_TOPS = 5
+MOST_ROWS_OF_TOPS = 1000
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,11 @@ class Running:
     targets : TargetStatistics or None
     digests : ndarray of uint64
         Digests of the last MOST_DIGESTS parts of a stream.
+    last : int or None
+        The digest of the last part; None if it had few rows.
+    tops : ndarray of shape (N_TOPS, d) or None
+        In the first rows of a stream, the largest absolute values of each such column,
+        without those beyond the limits, in descending order; later, None.
     """
 
     n_rows: int
@@ -81,6 +93,8 @@ class Running:
     stored: Any = None
     beyond: Any = None
     nearest: Any = None
+    last: Any = None
+    tops: Any = None
 
     @classmethod
     def of_rows(cls, n_rows, exponent, digest=None):
@@ -105,12 +119,12 @@ class Running:
             _merged(one.targets, other.targets),
             np.append(one.digests, other.digests)[-MOST_DIGESTS:],
             one.wild or other.wild,
+            last=other.last if other.n_rows else one.last,
         )
         if one.largest is None or other.largest is None:
             of = one if other.largest is None else other
-            return replace(
-                merged, stored=of.stored, beyond=of.beyond, nearest=of.nearest
-            )
+            known = {"stored": of.stored, "beyond": of.beyond, "nearest": of.nearest}
+            return replace(merged, tops=of.tops, **known)
         if one.stored is None or other.stored is None:
             return merged
         return replace(
@@ -118,6 +132,7 @@ class Running:
             stored=one.stored + other.stored,
             beyond=_of_both(np.add, one.beyond, other.beyond),
             nearest=_of_both(np.minimum, one.nearest, other.nearest),
+            tops=_merged_tops(one.tops, other.tops, merged.n_rows),
         )._with_many()
 
     def _with_many(self):
@@ -129,11 +144,41 @@ class Running:
         many |= (self.beyond > 0) & ~are_judged(n, self.stored / n)
         if not many.any():
             return self
+        tops = None if self.tops is None else np.where(many, 0, self.tops)
         return replace(
             self,
+            tops=tops,
             largest=np.where(many, self.nearest, self.largest),
             beyond=np.where(many, 0, self.beyond),
             nearest=np.where(many, np.inf, self.nearest),
+        )
+
+    def _judged_again(self):
+        """A copy without wild values among the first rows, which rows since show."""
+        n, tops = self.n_rows, self.tops
+        if tops is None or n < FEWEST_ROWS:
+            return self
+        n_wild = np.zeros(tops.shape[1], np.intp)
+        for i in range(min(int(share_ignored(n) * n), N_TOPS - 1)):
+            far = (tops[i] > LARGEST * tops[i + 1]) & (tops[i + 1] > 0)
+            n_wild[far] = i + 1
+        let_in = self.largest > tops[0]
+        n_wild[let_in | ~are_judged(n, self.stored / n)] = 0
+        columns = np.flatnonzero(n_wild)
+        if not len(columns):
+            return self
+        nearest = np.full(len(n_wild), np.inf)
+        nearest[columns] = tops[n_wild[columns] - 1, columns]
+        rest = np.vstack([tops, np.zeros_like(tops)])
+        at = np.arange(N_TOPS)[:, np.newaxis] + n_wild
+        tops = np.take_along_axis(rest, at, axis=0)
+        return replace(
+            self,
+            largest=np.where(n_wild > 0, tops[0], self.largest),
+            wild=True,
+            beyond=_of_both(np.add, self.beyond, n_wild),
+            nearest=_of_both(np.minimum, self.nearest, nearest),
+            tops=tops,
         )
 
     def settled(self, dtype):
@@ -149,19 +194,20 @@ class Running:
         running : Running
         scaling : Scaling or None
         """
-        features, dense, rest = self.features, None, None
+        known = self._judged_again()
+        features, dense, rest = known.features, None, None
         if features is not None:
-            features = features.limited(self.n_rows)
+            features = features.limited(known.n_rows)
             dense = Scaling.of_columns(dtype, features.filled())
             # The scaling has the limits, and merged statistics have no quartiles.
             three = self.features.three
             features = replace(features, limits=None, three=three)
-        if self.largest is not None:
-            rest = Scaling.of_largest(self.largest, self.n_rows, self.wild)
+        if known.largest is not None:
+            rest = Scaling.of_largest(known.largest, known.n_rows, known.wild)
         scaling = rest if dense is None else dense
         if dense is not None and rest is not None:
             scaling = dense.beside(rest)
-        return replace(self, settled_at=self.n_rows, features=features), scaling
+        return replace(known, settled_at=known.n_rows, features=features), scaling
 
     def rearranged(self, origins, values, n_dense):
         """The statistics of rearranged columns, including those of categories.
@@ -175,9 +221,10 @@ class Running:
         """
         if self.features is None:
             largest = np.where(origins < 0, values, self.largest[origins])
-            return replace(
-                self, largest=largest, stored=None, beyond=None, nearest=None
+            unknown: dict[str, Any] = dict.fromkeys(
+                ("stored", "beyond", "nearest", "tops")
             )
+            return replace(self, largest=largest, **unknown)
         head = slice(n_dense)
         features = self.features.rearranged(origins[head], values[head])
         n_sparse = len(origins) - len(origins[head])
@@ -269,6 +316,8 @@ def of_part(
             step = quantile_step(n, n_dense or 1)
             some = None if shares is None else shares[::step]
             largest, wild = without_wild(n, largest, rest[::step], some)
+        if not n_dense and n_before is not None:
+            of_stream["tops"] = _tops_of(rest, largest, n_before)
         X = X[:, :n_dense].toarray() if n_dense else None
     if X is not None and n_before is None:
         features = ColumnStatistics.of(X, shares, True, in_order)
@@ -282,6 +331,40 @@ def of_part(
 def _stored(X):
     """The number of rows in which each column of a CSR is not 0."""
     return np.bincount(X.indices[X.data != 0], minlength=X.shape[1])
+
+
+def _tops_of(X, largest, n_before):
+    """The `tops` of a part: of later rows only the largest value; None after these.
+
+    Parameters
+    ----------
+    X : CSR of shape (n, d)
+    largest : ndarray of shape (d,)
+        The largest absolute values, without those beyond the limits.
+    n_before : int
+    """
+    if n_before >= MOST_ROWS_OF_TOPS:
+        return None
+    tops = np.zeros((N_TOPS, len(largest)))
+    if n_before >= SMALL_ROWS:
+        tops[0] = largest
+        return tops
+    values = np.abs(X.data).astype(np.float64)
+    inside = (values > 0) & (values <= largest[X.indices])
+    values, columns = values[inside], X.indices[inside]
+    order = np.lexsort((-values, columns))
+    values, columns = values[order], columns[order]
+    rank = np.arange(len(columns)) - np.searchsorted(columns, columns)
+    top = rank < N_TOPS
+    tops[rank[top], columns[top]] = values[top]
+    return tops
+
+
+def _merged_tops(one, other, n_rows):
+    """The `tops` of the rows of both; None after the first rows."""
+    if one is None or other is None or n_rows > MOST_ROWS_OF_TOPS:
+        return None
+    return -np.sort(-np.concatenate([one, other]), axis=0)[:N_TOPS]
 
 
 def _within(known, X):

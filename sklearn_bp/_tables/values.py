@@ -81,14 +81,24 @@ def is_numeric(values):
 
 
 def readable_by_numpy(values):
-    """Values with 128-bit integers of polars as an array of objects; or unchanged."""
+    """Values of polars that numpy would change as an array of objects; or unchanged.
+
+    These are 128-bit integers, and strings with null characters at the end.
+    """
     if not type(values).__module__.startswith("polars."):
         return values
     is_series = not hasattr(values, "dtypes")
-    dtypes = [values.dtype] if is_series else values.dtypes
-    if not any(str(dtype).endswith("128") for dtype in dtypes):
+    columns = [values] if is_series else values.get_columns()
+    if not any(map(_is_changed_by_numpy, columns)):
         return values
     return np.array(values.to_list() if is_series else values.rows(), dtype=object)
+
+
+def _is_changed_by_numpy(series):
+    """Whether numpy would not read all values of a polars Series as they are."""
+    dtype = str(series.dtype)
+    is_cut = dtype.startswith("String") and series.str.ends_with("\0").any()
+    return dtype.endswith("128") or is_cut
 
 
 def as_numbers(values):

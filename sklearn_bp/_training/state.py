@@ -327,5 +327,6 @@ def divergence(n_iter):
         "Solver produced non-finite parameter weights. The input data may contain "
         f"large values and need to be preprocessed. (Training diverged in epoch "
         f"{n_iter}: its loss is not finite.) Scale the features, and a regressor's "
-        "targets, for instance by StandardScaler; or lower learning_rate_init."
+        "targets, for instance by StandardScaler; or lower learning_rate_init; or clip "
+        "gradients, for instance by solver=SGD(clip_norm=5)."
     )

@@ -738,8 +738,13 @@ class Word(str, enum.Enum):  # noqa: UP042, StrEnum is written out as its value
     A, B, C = "a", "b", "c"
 
 
+def polars_series(labels):
+    """polars has no Series of members of an Enum, but of their values."""
+    return pl.Series([str.__str__(label) for label in labels])
+
+
 @pytest.mark.parametrize("labels", [list(Word), ["a", "a\0", "b"], ["x", "y", "z"]])
-@pytest.mark.parametrize("form", [list, tuple, collections.deque])
+@pytest.mark.parametrize("form", [list, tuple, collections.deque, polars_series])
 def test_labels_in_sequences_are_those_of_an_array_of_objects(labels, form):
     """Also where numpy's own array of strings would change them."""
     array = np.empty(40, object)

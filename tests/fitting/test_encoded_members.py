@@ -260,6 +260,20 @@ def test_bins_need_all_rows_and_dense_ones():
         plain.partial_fit(X, SIGNAL)
 
 
+@over_kinds
+@pytest.mark.parametrize("way", ["warm start", "partial_fit"])
+def test_going_on_where_no_column_has_enough_values_for_bins(kind, y, way):
+    """With the parameter unchanged, as after a fit without bins."""
+    models = [
+        kind(**SMALL, numeric_encoding=given, warm_start=True).fit(X > 0, y)
+        for given in (PiecewiseLinear(), None)
+    ]
+    for model in models:
+        go_on = model.fit if way == "warm start" else model.partial_fit
+        go_on(X > 0, y)
+    assert_array_equal(*(model.coefs_[0] for model in models))
+
+
 def bins_by_column(model):
     """The number of bins of each column that has some, by its name, in order."""
     names = [name for name in model.encoded_feature_names_ if "_bin" in name]

@@ -146,6 +146,20 @@ def test_weights_are_copies(make, solver, seed):
         assert_allclose(ours, theirs, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("n_levels", [2, 3, 5])
+def test_values_that_many_rows_share_are_on_both_sides(n_levels):
+    """Otherwise training would lack some labels of a value, or the frequent one."""
+    scores = []
+    for seed in range(4):
+        rng = np.random.RandomState(seed)
+        level = rng.randint(n_levels, size=90)
+        y = np.where(rng.random_sample(90) < 0.85, level % 2, 1 - level % 2)
+        X = level[:, np.newaxis] == np.arange(n_levels)
+        model = TwoLayerClassifier(early_stopping=True, random_state=seed).fit(X, y)
+        scores.append(model.score(X, y))
+    assert np.mean(scores) > 0.75
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_settings_of_mlp_split_by_row(seed):
     """With a number as alpha, weights and copies or not: the rows it would hold out."""

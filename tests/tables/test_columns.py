@@ -251,6 +251,31 @@ def test_dtype_of_the_result(dtype):
         assert_array_equal(result, X.astype(float))
 
 
+FRAMES_OF = {
+    "pandas": lambda X: pd.DataFrame(X),
+    "arrow": lambda X: pd.DataFrame(X).astype(
+        pd.ArrowDtype(pa.from_numpy_dtype(X.dtype))
+    ),
+    "polars": lambda X: pl.DataFrame(X),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES_OF)
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i1", "i2", "u2", "i4", "i8", "?"])
+def test_frames_have_the_dtype_of_arrays(kind, dtype):
+    """Whether they hold text beside their numbers or not."""
+    X = np.random.RandomState(0).randint(2, size=(8, 3)).astype(dtype)
+    frame = FRAMES_OF[kind](X)
+    of_text = {"text": list("abababab")}
+    texts = pl.DataFrame(of_text) if kind == "polars" else pd.DataFrame(of_text)
+    both = pl.concat([frame, texts], how="horizontal") if kind == "polars" else None
+    both = pd.concat([frame, texts], axis=1) if both is None else both
+    for choice in (FLOATS, FLOATS[::-1], np.float64, np.float32):
+        expected = encoded(X, dtype=choice).dtype
+        assert encoded(frame, dtype=choice).dtype == expected
+        assert encoded(both, dtype=choice).dtype == expected
+
+
 # Nothing to do.
 
 

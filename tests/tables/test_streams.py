@@ -17,14 +17,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 from slow import slow_but
 
-from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.reexpress import Reexpression, Scalings
 from sklearn_bp._tables.running import of_part
 from sklearn_bp._tables.statistics import POINTS, ColumnStatistics, TargetStatistics
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import GaussianNLL, Quantile
-from sklearn_bp.optimizers import SGD
+from sklearn_bp.optimizers import SGD, Adam
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -420,6 +420,27 @@ def test_wild_first_rows_do_not_spoil_a_stream(task, n_columns, first, size):
     assert model.score(X[20:], y[20:]) > 0.9
 
 
+@pytest.mark.parametrize("size", slow_but([1e6], [100, 1e3, 1e6]))
+@pytest.mark.parametrize("n_first", [1, 5, 19, 40])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("task", ["regression", "classes"])
+def test_a_wild_row_among_the_first_does_not_slow_a_stream(task, form, n_first, size):
+    """Sparse columns keep no quantiles, and gradients by wild values say nothing."""
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((360, 6)) < 0.5, np.abs(rng.normal(size=(360, 6))), 0)
+    y = X[:, 0] + X[:, 1] - X[:, 2]
+    kind, options = TwoLayerRegressor, {}
+    if task == "classes":
+        kind, y, options = TwoLayerClassifier, y > 0.4, {"classes": [False, True]}
+    spoilt = X.copy()
+    spoilt[n_first // 2] *= size
+    model = kind(random_state=0)
+    for _ in range(6):
+        for start, stop in itertools.pairwise([0, n_first, *range(60, 361, 60)]):
+            model.partial_fit(form(spoilt[start:stop]), y[start:stop], **options)
+    assert model.score(form(X[40:]), y[40:]) > 0.9
+
+
 def drawn_stream(rng, form):
     """Parts of 1 to 120 rows in any units, with wild and missing values and levels."""
     d, parts = rng.integers(1, 5), []
@@ -539,6 +560,58 @@ def test_gradients_of_later_parts_are_clipped_at_a_norm_of_5():
     assert np.abs(by_name - at_6).max() > 0.1
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_clipped_gradients_do_not_diverge_where_the_error_advises_them(seed):
+    """Of a few rows that are far out in all columns."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(200, 8))
+    rows[:2] *= 30
+    y = np.tanh(rows[:, 0]) + 0.3 * rows[:, 1] + 0.1 * rng.normal(size=200)
+    with pytest.raises(DivergenceError, match=r"by solver=SGD\(clip_norm=5\)"):
+        TwoLayerRegressor(solver="sgd", random_state=0).fit(rows, y)
+    model = TwoLayerRegressor(solver=SGD(clip_norm=5), random_state=0).fit(rows, y)
+    assert model.score(rows, y) > 0.7
+
+
+@pytest.mark.parametrize("solver", ["adam", "rmsprop", "adamw"])
+def test_a_wild_target_does_not_spoil_the_steps_that_follow(solver):
+    """In the last part of a stream, a short one."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(301, 4))
+    y = X @ [1.0, 2.0, -1.0, 0.5]
+    y[-1] = 20
+    model = stream(TwoLayerRegressor(random_state=0, solver=solver), X, y, 50, 6)
+    assert model.score(X[:-1], y[:-1]) > 0.7
+
+
+def test_single_rows_with_heavy_tailed_targets():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 4))
+    y = np.exp(X @ [1.2, 0.6, -1.2, 0.4])
+    model = stream(TwoLayerRegressor(random_state=0), X, y, 1, 1)
+    assert model.score(X, y) > 0.2
+
+
+@pytest.mark.parametrize("n_rows", [1, 8])
+def test_gradients_of_adam_are_clipped_in_parts_with_wild_targets(n_rows):
+    """Only there is a step another one."""
+    X = np.random.RandomState(0).normal(size=(300 + n_rows, 20))
+    for size, clips in ((3.6, False), (80, True)):
+        y = np.sign(X[:, 0])
+        y[-1] = y[:300].mean() + size * y[:300].std()
+        steps = []
+        for solver in ("adam", Adam(), Adam(clip_norm=1e-9)):
+            model = TwoLayerRegressor(random_state=0, n_members=1, solver="adam")
+            model.partial_fit(X[:300], y[:300])
+            if solver != "adam":
+                model.set_params(solver=solver)
+            model.partial_fit(X[300:], y[300:])
+            steps.append(model.predict(X))
+        by_name, plain, clipped = steps
+        assert np.abs(plain - clipped).max() > 1e-3
+        assert np.array_equal(by_name, plain) is not clips
+
+
 def test_one_row_at_a_time():
     X, y = waking(300), y_of(waking(300))
     ours = stream(TwoLayerRegressor(random_state=0), X, y, 1, 1)
@@ -639,6 +712,24 @@ def test_parts_of_fewer_than_ten_rows_are_new_rows_each_time(n, n_known):
     for _ in range(2):
         model.partial_fit(X, X[:, 0])
     assert model._fitted.inputs.running.n_rows == n_known
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_short_part_is_known_by_the_part_before(seed):
+    """If the first part is short, no part came before it in the first pass."""
+    rng = np.random.default_rng(seed)
+    short = np.arange(8) % 2 == seed % 2
+    sizes = np.where(short, rng.integers(1, 10, size=8), rng.integers(10, 40, size=8))
+    bounds = np.cumsum([0, *sizes])
+    X = rng.normal(size=(bounds[-1], 2))
+    X = sparse.csr_matrix(X) if seed > 3 else X
+    model, found = TwoLayerRegressor(random_state=0, hidden_layer_sizes=2), []
+    for _ in range(4):
+        for start, stop in itertools.pairwise(bounds):
+            model.partial_fit(X[start:stop], np.arange(start, stop))
+        found.append(model._fitted.inputs.running.n_rows)
+    again = sizes[0] if short[0] else 0
+    assert found == [bounds[-1]] + 3 * [bounds[-1] + again]
 
 
 def test_dense_rows_with_holes_after_sparse_ones():
