@@ -1,4 +1,4 @@
-"""Write what the Python blocks of the pages print into the blocks that show it.
+"""Write the outputs of the Python blocks of the pages into the blocks below them.
 
     python docs/page_outputs.py [page.md ...]
 
