@@ -207,8 +207,8 @@ def split_few(n, strata, fraction, random_state):
 
 def _last_split(splitter, request):
     """The last split of a splitter; the last split of a time series has most rows."""
-    y = for_metrics(request.own("y"))
-    rows = splitter.split(request.own("X"), y, request.own("groups"))
+    y = for_metrics(request.kept_rows("y"))
+    rows = splitter.split(request.kept_rows("X"), y, request.kept_rows("groups"))
     splits = deque(rows, maxlen=1)
     if not splits:
         raise ValueError(f"validation_fraction={splitter!r} yields no split.")

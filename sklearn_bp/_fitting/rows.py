@@ -161,8 +161,8 @@ class MemoryRows(BaseRows):
         X, Y, weights, request = with_weight(X, Y, weights, request)
         if recipe.alpha == "auto":  # before class weights multiply them
             weights = None if are_equal(weights) else bounded(weights)[0]
-        targets = targets.weighted(recipe, request.own("y"), weights)
-        weights = targets.times_class_weights(request.own("y"), weights)
+        targets = targets.weighted(recipe, request.kept_rows("y"), weights)
+        weights = targets.times_class_weights(request.kept_rows("y"), weights)
         X, Y, weights, request = with_weight(X, Y, weights, request)
         if recipe.alpha == "auto":
             weights = in_rows(weights, rows_to_repeat(recipe))
@@ -250,8 +250,9 @@ class MemoryRows(BaseRows):
         """The `Inputs`, and the rows with missing values filled."""
         if start is None:
             in_order = self._in_order()
-            own = self.columns, self.X, self.part, self.recipe.standardize
-            inputs = Inputs.of(*own, in_order)
+            inputs = Inputs.of(
+                self.columns, self.X, self.part, self.recipe.standardize, in_order
+            )
             small = math.prod(self.X.shape) <= QUANTILE_SIZE
             kept = small and self.recipe.numeric_encoding is not None
             return inputs, replace(self, in_order=in_order if kept else None)
@@ -422,11 +423,9 @@ class MemoryRows(BaseRows):
         data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
         if inputs.bins is not None:
             data = replace(data, groups=self._groups(inputs.bins))
-        given = inputs, self.targets, self.dtype, self.features, self.rotation
-        interim = Interim(recipe, *given)
+        interim = Interim(self, inputs)
         if request.has_validation:
-            record = self.feature_record
-            return data, users_validation(interim, network, request, record)
+            return data, users_validation(interim, network)
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         in_turn = settings.holds_out
         splits = recipe.early_stopping not in ("auto", False)
@@ -454,8 +453,9 @@ class MemoryRows(BaseRows):
         if in_turn and not one_part:
             return data, self._held_out(network, interim, [validation])
         weights = validation_weights(weights, validation)
-        own = self.X, validation, self.Y[validation], weights
-        return data, interim.validation_set(network, request, *own)
+        return data, interim.validation_set(
+            network, request, self.X, validation, self.Y[validation], weights
+        )
 
     def _groups(self, bins):
         """For each input that is trained on, the column that it comes from."""

@@ -263,10 +263,18 @@ class Scaling:
 
     def backwards(self, Y):
         """Y / factor + centre, in place; a constant column becomes its centre."""
-        scale, shift = self.inverse(Y.dtype)
-        Y *= scale
-        Y += shift
-        return Y
+        return self.inversion(Y.dtype)(Y)
+
+    def inversion(self, dtype):
+        """`backwards` as a function of arrays of a dtype, for many calls."""
+        scale, shift = self.inverse(dtype)
+
+        def unscaled(Y):
+            Y *= scale
+            Y += shift
+            return Y
+
+        return unscaled
 
     def inverse(self, dtype):
         """1 / factor and the centre, (n_columns,) each, in a dtype."""

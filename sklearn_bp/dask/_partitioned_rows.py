@@ -366,10 +366,7 @@ class PartitionedRows(BaseRows):
             settings.alpha / problem.mean * self.unit,
         )
         if users:
-            interim = Interim(self.recipe, inputs, targets, self.dtype, self.features)
-            return data, users_validation(
-                interim, network, self.request, self.feature_record
-            )
+            return data, users_validation(Interim(self, inputs), network)
         if not total.n_held_out:
             return data, None
         return data, PartitionedValidation(
