@@ -18,6 +18,7 @@ from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
 from sklearn_bp._tables.class_targets import ClassTargets
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
 from sklearn_bp._tables.levels import encoder_of
@@ -25,7 +26,7 @@ from sklearn_bp._tables.piecewise_linear import Bins, PiecewiseLinear
 from sklearn_bp._tables.real_targets import RealTargets
 from sklearn_bp._tables.running import Running
 from sklearn_bp._tables.scaling import Scaling
-from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.target_statistics import TargetStatistics
 from sklearn_bp._training.patience import Patience
 from sklearn_bp._training.state import TrainingState
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.limits import (
     FEWEST_ROWS,
     LARGEST,
@@ -23,7 +24,7 @@ from sklearn_bp._tables.limits import (
 )
 from sklearn_bp._tables.scaling import Scaling, largest_of
 from sklearn_bp._tables.sorted_columns import quantile_step, quantiles
-from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.target_statistics import TargetStatistics
 
 # A column keeps its scaling if the new one differs by less than this fraction of its
 # width: quartiles of some thousand rows are not more precise.

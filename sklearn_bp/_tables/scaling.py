@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.limits import LARGEST, inside, limits_of_sparse
-from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.target_statistics import TargetStatistics
 
 # Weights that absorb a scaling are float64, also for float32 data, if the offset of a
 # column is at least LARGE_OFFSET times its width, or if its size or the inverse exceeds

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._tables.class_targets import ClassTargets
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.running import without_wild
-from sklearn_bp._tables.statistics import ColumnStatistics
 from sklearn_bp._tables.targets import joined_labels
 from sklearn_bp._tables.weights import row_unit
 from sklearn_bp.dask._rows import different_weights, sum_of_weights, unweighted

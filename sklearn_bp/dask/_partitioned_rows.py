@@ -22,11 +22,12 @@ from sklearn_bp._fitting.importances import importance_step
 from sklearn_bp._fitting.rows import BaseRows
 from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.validation import Interim, users_validation
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
 from sklearn_bp._tables.running import Running
 from sklearn_bp._tables.sorted_columns import quantile_step
-from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.target_statistics import TargetStatistics
 from sklearn_bp._training.held_out import spawn
 from sklearn_bp.dask._merged import (
     Known,

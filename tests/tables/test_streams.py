@@ -19,9 +19,10 @@ from slow import slow_but
 
 from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._tables.column_statistics import POINTS, ColumnStatistics
 from sklearn_bp._tables.reexpress import Reexpression, Scalings
 from sklearn_bp._tables.running import of_part
-from sklearn_bp._tables.statistics import POINTS, ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.target_statistics import TargetStatistics
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import GaussianNLL, Quantile
 from sklearn_bp.optimizers import SGD, Adam
