@@ -471,8 +471,8 @@ def gradients(n_steps, size):
 def test_optimizer_is_its_formula(
     optimizer, plain, options, dtype, alpha, piece, monkeypatch
 ):
-    monkeypatch.setattr(optimizers, "PIECE", piece)
-    monkeypatch.setattr(optimizers, "LONG", 5)
+    monkeypatch.setattr(optimizers._base, "PIECE", piece)
+    monkeypatch.setattr(optimizers._base, "LONG", 5)
     parameters = new_parameters(dtype)
     penalized = parameters.like(np.zeros(parameters.flat.size))
     penalized.penalized[:] = 1
