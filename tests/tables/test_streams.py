@@ -20,7 +20,12 @@ from slow import slow_but
 from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.column_statistics import POINTS, ColumnStatistics
-from sklearn_bp._tables.reexpress import Reexpression, Scalings
+from sklearn_bp._tables.reexpress import (
+    Rearrangement,
+    Reexpression,
+    Scalings,
+    Symmetries,
+)
 from sklearn_bp._tables.running import of_part
 from sklearn_bp._tables.target_statistics import TargetStatistics
 from sklearn_bp.initializers import he_normal
@@ -512,7 +517,8 @@ def test_weights_do_not_grow_before_there_are_ten_rows(n_rows, growth):
     of_scores = np.zeros(1), np.ones(1)
     narrow = Scalings(np.zeros(2), np.ones(2), *of_scores)
     wide = Scalings(np.zeros(2), np.full(2, 0.5), *of_scores)
-    change = Reexpression(narrow, wide, np.arange(2), [], n_rows)
+    same = Rearrangement(np.arange(2), [])
+    change = Reexpression(narrow, wide, same, n_rows, Symmetries())
     assert_allclose(change.parameters(parameters).W1, growth * parameters.W1)
 
 
