@@ -101,8 +101,8 @@ class BaseRows:
     def features(self):
         """The public attributes of the user's columns."""
         names = getattr(self.feature_record, "feature_names_in_", None)
-        found = {"n_features_in_": self.feature_record.n_features_in_}
-        return found if names is None else found | {"feature_names_in_": names}
+        features = {"n_features_in_": self.feature_record.n_features_in_}
+        return features if names is None else features | {"feature_names_in_": names}
 
     @property
     def training_dtype(self):
@@ -153,9 +153,9 @@ class MemoryRows(BaseRows):
         dtype = X.dtype
         if dtype.kind != "f":  # integers, to be cast block by block
             dtype = np.dtype("f8") if start is None else start.fitted.dtype
-        known = None if start is None else start.targets
+        earlier = None if start is None else start.targets
         kind = self.feature_record._targets_kind
-        targets, Y = kind.of_fit(request.y, recipe, known, request, dtype)
+        targets, Y = kind.of_fit(request.y, recipe, earlier, request, dtype)
         check_consistent_length(X, Y)
         weights = check_sample_weight(request.sample_weight, X.shape[0])
         X, Y, weights, request = with_weight(X, Y, weights, request)
@@ -324,8 +324,8 @@ class MemoryRows(BaseRows):
         if not again and inputs.bins is None:
             n_units = recipe.n_hidden * most_members(recipe)
             if self._is_rotated(inputs.scaling, X.shape[1] * n_units):
-                own = self.X if sparse.issparse(self.X) else self.X[:]  # an array
-                rotation, Z = Rotation.of_rows(own, inputs.scaling, self.part.shares)
+                whole = self.X if sparse.issparse(self.X) else self.X[:]  # an array
+                rotation, Z = Rotation.of_rows(whole, inputs.scaling, self.part.shares)
                 X, scaling = Z.astype(dtype), None
         Y = targets.in_training_units(self.Y)
         if not targets.labelled:

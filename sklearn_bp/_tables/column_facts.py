@@ -11,7 +11,7 @@ import numpy as np
 from sklearn_bp._tables.sorted_columns import blocks_of
 
 
-class Facts(NamedTuple):
+class ColumnFacts(NamedTuple):
     """Exact statistics of dense columns, whose missing values are NaN.
 
     Attributes
@@ -45,7 +45,7 @@ def rows_with_weight(sample_weight):
 
 
 def facts_of(X, rows, sample_weight):
-    """The `Facts` of these rows of X; None for all."""
+    """The `ColumnFacts` of these rows of X; None for all."""
     low, high, pair = extremes(X, rows)
     weight = len(X) if rows is None else len(rows)
     if sample_weight is not None:
@@ -62,7 +62,7 @@ def facts_of(X, rows, sample_weight):
     pairs, of_high = np.flatnonzero(pair), np.zeros_like(high)
     if len(pairs):
         of_high[pairs] = weight_of(high[pairs], X, rows, pairs, sample_weight)
-    return Facts(float(weight), missing, low, high, pair, of_high)
+    return ColumnFacts(float(weight), missing, low, high, pair, of_high)
 
 
 def extremes(X, rows=None):

@@ -1,9 +1,9 @@
 """Mergeable statistics of columns: those of the parts give those of the whole.
 
 A fit in memory learns the scaling of its columns from one `ColumnStatistics`; a stream
-merges those of its parts.  `Facts` are exact.  Quantiles are exact for up to POINTS
-rows; with more rows, POINTS values represent the distribution of each column, and its
-quartiles are accurate to about 1 % of the rows.
+merges those of its parts.  `ColumnFacts` are exact.  Quantiles are exact for up to
+POINTS rows; with more rows, POINTS values represent the distribution of each column,
+and its quartiles are accurate to about 1 % of the rows.
 
 Weights are divided by a power of 2, so that their sums are finite.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_bp._tables.column_facts import Facts, facts_of, rows_with_weight
+from sklearn_bp._tables.column_facts import ColumnFacts, facts_of, rows_with_weight
 from sklearn_bp._tables.limits import FEWEST_ROWS, LARGEST, TAIL_LEVELS, limits_of
 from sklearn_bp._tables.sorted_columns import (
     SortedColumns,
@@ -118,7 +118,7 @@ class ColumnStatistics:
         rows=None,
         row_weights=None,
     ):
-        """The statistics of `Facts`, and of what is known of the distribution."""
+        """The statistics of `ColumnFacts`, and of what is known of the distribution."""
         if rows is None:
             rows, row_weights = np.empty((2, 0, len(facts.low)))
         return cls(
@@ -325,7 +325,7 @@ class ColumnStatistics:
             pair &= gone | (ends & (one.pair | constant))
             weight = np.where(constant, one.weight - one.missing, one.of_high)
             of_high += (one.high == high) * weight
-        return Facts(
+        return ColumnFacts(
             self.weight + other.weight,
             self.missing + other.missing,
             low,

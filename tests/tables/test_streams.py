@@ -20,13 +20,14 @@ from slow import slow_but
 from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._network.parameters import Parameters
 from sklearn_bp._tables.column_statistics import POINTS, ColumnStatistics
+from sklearn_bp._tables.inputs import NewRows
 from sklearn_bp._tables.reexpress import (
     Rearrangement,
     Reexpression,
     Scalings,
     Symmetries,
 )
-from sklearn_bp._tables.running import of_part
+from sklearn_bp._tables.running import of_features
 from sklearn_bp._tables.target_statistics import TargetStatistics
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import GaussianNLL, Quantile
@@ -76,6 +77,12 @@ def rank_errors(X, weights, found):
         up_to = weights @ (values + slack >= X)
         errors.append(np.maximum(0, np.maximum(below - level, level - up_to)))
     return np.array(errors)
+
+
+def statistics_of(X, n_dense=None):
+    """`Running` statistics of the features of rows that are all there are."""
+    rows = NewRows(X.shape[0], None, 0, n_before=None)
+    return of_features(X, rows, n_dense)
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -394,10 +401,10 @@ def test_classes_of_a_stream(case):
 
 def test_a_scaling_is_settled_again_after_a_twentieth_more_rows():
     X = np.random.default_rng(0).uniform(-1, 1, size=(105, 2))
-    first = of_part(X[:100], None, 0)
+    first = statistics_of(X[:100])
     _, scaling = first.settled(X.dtype)
     for n, due in ((104, False), (105, True)):
-        assert first.merged(of_part(X[100:n], None, 0)).is_due(scaling) is due
+        assert first.merged(statistics_of(X[100:n])).is_due(scaling) is due
 
 
 # name: the number of first rows, and those of them that are wild; a single first row
@@ -499,14 +506,14 @@ def test_a_scaling_is_settled_again_for_values_half_as_far_out_again(n_dense):
     X = np.random.default_rng(0).uniform(-1, 1, size=(100, 2))
     X[0] = 1.0
     convert = np.asarray if n_dense is None else sparse.csr_matrix
-    first = of_part(convert(X), None, 0, n_dense)
+    first = statistics_of(convert(X), n_dense)
     _, scaling = first.settled(X.dtype)
     centre = np.zeros(2) if scaling.centre is None else scaling.centre
     limit = 1.5 if n_dense == 0 else 12.0
     scaling = replace(scaling, limits=None)
     for far, due in ((0.99 * limit, False), (1.01 * limit, True)):
         row = convert((centre + far / scaling.factor)[np.newaxis])
-        assert first.merged(of_part(row, None, 0, n_dense)).is_due(scaling) is due
+        assert first.merged(statistics_of(row, n_dense)).is_due(scaling) is due
 
 
 @pytest.mark.parametrize(("n_rows", "growth"), [(9, 1.0), (10, 2.0)])
