@@ -123,21 +123,19 @@ def stacked(tables):
     return concat(tables)
 
 
-def joined_statistics(running, of_parts, has_sparse, dtype):
+def joined_statistics(running, parts, has_sparse, dtype):
     """`Running` statistics from those of all partitions, and the columns' dtype."""
     features, largest, weights, wild = None, None, None, False
-    if of_parts[0].spaced_weights is not None:
-        weights = np.concatenate([s.spaced_weights for s in of_parts])
-    if of_parts[0].dense is not None:
-        features = functools.reduce(
-            ColumnStatistics.merged, [s.dense for s in of_parts]
-        )
-        columns = np.ascontiguousarray(np.concatenate([s.spaced for s in of_parts]).T)
+    if parts[0].spaced_weights is not None:
+        weights = np.concatenate([s.spaced_weights for s in parts])
+    if parts[0].dense is not None:
+        features = functools.reduce(ColumnStatistics.merged, [s.dense for s in parts])
+        columns = np.ascontiguousarray(np.concatenate([s.spaced for s in parts]).T)
         features = features.with_quartiles(running.n_rows, columns, weights)
         dtype = columns.dtype if columns.dtype.kind != "f" else np.dtype(dtype)
     if has_sparse:
-        largest = np.max([s.largest for s in of_parts], axis=0)
-        rest = sparse.vstack([s.spaced_rest for s in of_parts], format="csr")
+        largest = np.max([s.largest for s in parts], axis=0)
+        rest = sparse.vstack([s.spaced_rest for s in parts], format="csr")
         largest, wild = without_wild(running.n_rows, largest, rest, weights)
     return replace(running, features=features, largest=largest, wild=wild), dtype
 
