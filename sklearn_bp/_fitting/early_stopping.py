@@ -211,11 +211,15 @@ def _last_split(splitter, request):
     rows = splitter.split(request.kept_rows("X"), y, request.kept_rows("groups"))
     splits = deque(rows, maxlen=1)
     if not splits:
-        raise ValueError(f"validation_fraction={splitter!r} yields no split.")
+        raise ValueError(
+            f"validation_fraction={splitter!r} yields no split: pass a splitter that "
+            "yields at least one."
+        )
     train, validation = splits.pop()
     if np.intersect1d(train, validation).size or len(train) == 0:
         raise ValueError(
             f"validation_fraction={splitter!r} yields a split whose validation rows "
-            "are training rows too, or that leaves no training rows."
+            "are training rows too, or that leaves no training rows: pass a splitter "
+            "whose last split has two separate parts."
         )
     return np.asarray(train), np.asarray(validation)

@@ -414,8 +414,9 @@ def _weights_of(levels, class_weight):
     if lacking and len(used) < len(class_weight):
         unused = [key for key in class_weight if key not in used]
         raise ValueError(
-            f"The classes, {np.array(lacking).tolist()}, are not in class_weight, and "
-            f"its keys {unused} are not classes: the classes are {levels.tolist()}."
+            "class_weight has no weights for the classes "
+            f"{np.array(lacking).tolist()}, and its keys {unused} are not classes: "
+            f"the classes are {levels.tolist()}."
         )
     return weights
 
@@ -426,8 +427,8 @@ def _checked_weight(weight, key):
     if not (is_number and 0 <= weight < np.inf):
         key = key.item() if isinstance(key, np.generic) else key
         raise ValueError(
-            f"The class_weight of {key!r} is {weight!r}: it must be a finite "
-            "number, and not negative."
+            f"The class_weight of {key!r} is {weight!r}: it must be a finite number "
+            ">= 0."
         )
     return weight
 
