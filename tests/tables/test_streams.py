@@ -516,17 +516,25 @@ def test_a_scaling_is_settled_again_for_values_half_as_far_out_again(n_dense):
         assert first.merged(statistics_of(row, n_dense)).is_due(scaling) is due
 
 
-@pytest.mark.parametrize(("n_rows", "growth"), [(9, 1.0), (10, 2.0)])
-def test_weights_do_not_grow_before_there_are_ten_rows(n_rows, growth):
-    """Here each column turns out to be twice as wide."""
-    rng = np.random.RandomState(0)
-    parameters = Parameters.draw((2, 3, 1), np.float64, he_normal, rng, 6.0)
+def widened(parameters, width, n_rows):
+    """The input weights after two columns turned out to be `width` times as wide."""
     of_scores = np.zeros(1), np.ones(1)
     narrow = Scalings(np.zeros(2), np.ones(2), *of_scores)
-    wide = Scalings(np.zeros(2), np.full(2, 0.5), *of_scores)
+    wide = Scalings(np.zeros(2), np.full(2, 1 / width), *of_scores)
     same = Rearrangement(np.arange(2), [])
     change = Reexpression(narrow, wide, same, n_rows, Symmetries())
-    assert_allclose(change.parameters(parameters).W1, growth * parameters.W1)
+    return change.parameters(parameters).W1
+
+
+@pytest.mark.parametrize(
+    ("width", "n_rows", "growth"),
+    [(2.0, 9, 1.0), (2.0, 10, 2.0), (2.0**24, 10, 2.0**24), (2.0**25, 10, 1.0)],
+)
+def test_weights_grow_with_the_width_of_their_column(width, n_rows, growth):
+    """Not before there are ten rows, and not where float32 cannot tell rows apart."""
+    rng = np.random.RandomState(0)
+    parameters = Parameters.draw((2, 3, 1), np.float64, he_normal, rng, 6.0)
+    assert_allclose(widened(parameters, width, n_rows), growth * parameters.W1)
 
 
 def ordered(seed):
