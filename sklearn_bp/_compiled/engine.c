@@ -41,6 +41,9 @@ the GIL while they run.  Callers must check the length behind every pointer.
 #define PREFETCH(address) ((void)(address))
 #endif
 
+/* Bytes of the vectors in bins.h; elsewhere, they are single numbers. */
+#define VECTOR_BYTES 32
+
 #define AHEAD 4           /* rows between the one that is copied and the one fetched */
 #define FLUSH_EVERY 256    /* as in `optimizers` */
 #define MEASURED_ROWS 256 /* as in `held_out` */
@@ -48,7 +51,7 @@ the GIL while they run.  Callers must check the length behind every pointer.
 #define DIRECT_PRODUCT 900000 /* a little less than `blas.DIRECT_PRODUCT` */
 #define MOVED_AT_ONCE 4096 /* number of weights whose squares are added in REAL */
 #define STORED_AT_ONCE 256 /* numbers of a sparse row */
-#define MOST_BUFFERS 24
+#define MOST_BUFFERS 32
 
 /* The buffers that a call has allocated, each aligned to a cache line. */
 typedef struct {
@@ -115,6 +118,11 @@ static Step step_of(const Training *J, int64_t steps, int64_t b) {
 
 /* Whether products take the stored numbers of sparse rows. */
 static int is_stored(const Features *F) { return F->indptr && !F->by_gemm; }
+
+/* The number of columns that products take: all, or those before the bins. */
+static int64_t n_plain(const Training *J) {
+    return J->bins.codes ? J->bins.plain : J->d;
+}
 
 /* The most numbers that a batch of sparse rows stores, among n_rows from `start`. */
 static int64_t most_stored(const Training *J, int64_t start, int64_t n_rows) {
@@ -250,6 +258,22 @@ static PyObject *measure(PyObject *self, PyObject *args) {
     return finished(&view, failed);
 }
 
+/* Split rows into codes and shares; return whether all rows have that form. */
+static PyObject *split(PyObject *self, PyObject *args) {
+    PyObject *object;
+    Py_buffer view;
+    int found;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "O", &object)) return NULL;
+    const Splitting *J = job_of(object, &view, sizeof(Splitting));
+    if (!J) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    found = DISPATCH(J, split, J);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&view);
+    return PyBool_FromLong(found);
+}
+
 /* Take a step of an optimizer; return the squared norm of the penalized weights before it. */
 static PyObject *move(PyObject *self, PyObject *args) {
     PyObject *object;
@@ -323,6 +347,7 @@ static PyMethodDef functions[] = {
     {"move", move, METH_VARARGS, "A step of an optimizer, by a gradient."},
     {"score", score, METH_VARARGS, "Scores of the rows held out from members."},
     {"measure", measure, METH_VARARGS, "The loss of scores at a temperature."},
+    {"split", split, METH_VARARGS, "The bins of rows, from their columns."},
     {"reorder", reorder, METH_VARARGS, "From one layout of parameters to the other."},
     {"has_vector", has_vector, METH_NOARGS, "Whether jobs may set `vector`."},
     {NULL, NULL, 0, NULL},
