@@ -13,6 +13,13 @@ the GIL while they run.  Callers must check the length behind every pointer.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#if defined(__SSE2__) || defined(_M_X64)
+#include <xmmintrin.h>
+#define HAS_MODE 1
+#else
+#define HAS_MODE 0
+#endif
+
 #include "engine.h"
 #include "meeting.h"
 
@@ -169,6 +176,27 @@ static ALWAYS_INLINE double root_double(double x) { return sqrt(x); }
     (J->is_double ? name##_double_plain(__VA_ARGS__) : name##_float_plain(__VA_ARGS__))
 #endif
 
+/* From here on, this thread takes numbers below the normal ones as 0; returns the mode
+   before.  The penalty makes weights of what counts for nothing so small that squares of
+   their slopes would be such numbers, which processors are slow at: up to a fifth of an
+   epoch. */
+static unsigned without_subnormals(void) {
+#if HAS_MODE
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040);
+    return before;
+#else
+    return 0;
+#endif
+}
+static void back_to(unsigned mode) {
+#if HAS_MODE
+    _mm_setcsr(mode);
+#else
+    (void)mode;
+#endif
+}
+
 /* The job in a Python object: a pointer to exactly this many bytes, or NULL. */
 static void *job_of(PyObject *object, Py_buffer *view, size_t n_bytes) {
     if (PyObject_GetBuffer(object, view, PyBUF_SIMPLE) < 0) return NULL;
@@ -202,8 +230,10 @@ static PyObject *train(PyObject *self, PyObject *args) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
+    unsigned mode = without_subnormals();
     if (T) failed = DISPATCH(J, train_together, J, first, last, start, n_rows, steps, T);
     else failed = DISPATCH(J, train, J, first, last, start, n_rows, steps);
+    back_to(mode);
     Py_END_ALLOW_THREADS
     return finished(&view, failed);
 }
@@ -288,7 +318,9 @@ static PyObject *move(PyObject *self, PyObject *args) {
     S.shrink = J->alpha / n_rows;
     S.flushes = t % FLUSH_EVERY == 0;
     Py_BEGIN_ALLOW_THREADS
+    unsigned mode = without_subnormals();
     norm = DISPATCH(J, move, J, &S);
+    back_to(mode);
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&view);
     return PyFloat_FromDouble(norm);

@@ -624,6 +624,15 @@ def test_smallest_shapes_equal_the_loop(task, shape, monkeypatch):
     assert_equal_results(*both(monkeypatch, task=task, batch_size=1, **shape))
 
 
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_subnormal_numbers_are_numbers_after_training(n_members, monkeypatch):
+    """The compiled step takes them as 0, and must not change the mode of its thread."""
+    trained("compiled", monkeypatch, n_members=n_members, speed=SCALE_SPEED)
+    for dtype in (np.float32, np.float64):
+        smallest = np.full(64, np.finfo(dtype).tiny)
+        assert_array_equal(smallest / 2 * 2, smallest)
+
+
 @pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
 @pytest.mark.parametrize("settings", [{}, {"n_members": 1}, {"standardize": False}])
 def test_default_fits_have_the_same_epochs_and_weights(make, settings, monkeypatch):
