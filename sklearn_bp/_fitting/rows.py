@@ -1,24 +1,8 @@
-"""Rows in memory, from the user's arguments to the data that a solver trains on.
-
-`MemoryRows` and `PartitionedRows` of `sklearn_bp.dask` have the same interface, which
-`fit` uses.  Each stage returns new rows:
-
-- `checked(recipe, start)`: as numbers, without rows of weight 0, with known `targets`;
-- `learn_inputs(start)`: the `Inputs`, from statistics of the columns, and the rows;
-- `prepared(inputs, targets, start)`: features and targets as the solver gets them;
-- `best_constant(loss)`: the constant scores with the smallest loss, and that loss;
-- `settings(inputs, n_outputs)`: the settings that depend on the size of the data;
-- `hold_out(network, settings, state, inputs)`: training data and validation;
-- `target_statistics(robust)`, `mean_target()`, `target_range()`: over all rows.
-
-Attributes: `n_rows`, the number of rows with non-zero weight; `n_inputs` of the
-network; `features`, the public attributes that describe the user's columns; `repeat`,
-whether the stream has contained exactly these rows before.
-"""
+"""Rows in memory, from the user's arguments to the data that a solver trains on."""
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -27,6 +11,7 @@ from sklearn.utils.validation import _num_samples
 
 from sklearn_bp import _compiled
 from sklearn_bp._common.blas import blas_threads, one_blas_thread
+from sklearn_bp._fitting.base_rows import BaseRows
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     SPARSE_WIDE_STEPS,
@@ -39,11 +24,10 @@ from sklearn_bp._fitting.defaults import (
     rows_per_batch,
     rows_per_short_batch,
     rows_to_repeat,
-    training_dtype,
     wide_rate,
 )
 from sklearn_bp._fitting.early_stopping import split
-from sklearn_bp._fitting.request import Request, with_weight
+from sklearn_bp._fitting.request import with_weight
 from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.validation import Interim, users_validation
 from sklearn_bp._network.batches import Data, row_length
@@ -69,45 +53,6 @@ from sklearn_bp._training.held_out import (
 )
 from sklearn_bp.losses._base import best_constant
 from sklearn_bp.optimizers import adaptive
-
-
-@dataclass(frozen=True)
-class BaseRows:
-    """The rows of a fit, in memory or on a cluster.
-
-    Attributes
-    ----------
-    request : Request
-        The arguments of the user; its `kept` are the rows with non-zero weight.
-    feature_record : estimator
-        A new estimator with the same parameters, on which scikit-learn's validation
-        reads and writes number and names of the features.
-    recipe : Recipe
-    targets : ClassTargets or RealTargets
-    columns : Columns or None
-    dtype : dtype
-        The dtype of the fitted weights.
-    """
-
-    request: Request
-    feature_record: Any
-    recipe: Any = None
-    targets: Any = None
-    columns: Any = None
-    dtype: Any = None
-
-    n_rows: ClassVar[Any]
-
-    @property
-    def features(self):
-        """The public attributes of the user's columns."""
-        names = getattr(self.feature_record, "feature_names_in_", None)
-        features = {"n_features_in_": self.feature_record.n_features_in_}
-        return features if names is None else features | {"feature_names_in_": names}
-
-    @property
-    def training_dtype(self):
-        return training_dtype(self.recipe, self.dtype, self.n_rows)
 
 
 @dataclass(frozen=True)
@@ -419,46 +364,51 @@ class MemoryRows(BaseRows):
         validate : callable(Parameters) -> Measured, or None
         """
         recipe, request = self.recipe, self.request
-        (X, Y, scaling), weights = self.scaled, self.sample_weight
-        n_members = state.parameters.n_members
-        data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
-        if inputs.bins is not None:
-            data = replace(
-                data, groups=self._groups(inputs.bins), bins=self._binned(inputs)
-            )
+        n_members, random_state = state.parameters.n_members, state.random_state
         interim = Interim(self, inputs)
         if request.has_validation:
-            return data, users_validation(interim, network)
+            return self._data(settings, inputs), users_validation(interim, network)
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         in_turn = settings.holds_out
         splits = recipe.early_stopping not in ("auto", False)
         if not in_turn and (request.incremental or not splits):
-            return data, None
+            return self._data(settings, inputs), None
         one_part = is_splitter(recipe.validation_fraction) or recipe.metric.is_scorer
         if in_turn and n_members > 1 and not one_part:
+            _, Y, _ = self.scaled
             strata = self.targets.strata(Y)
-            folds = draw_folds(strata, n_members, spawn(state.random_state))
+            folds = draw_folds(strata, n_members, spawn(random_state))
             rows = [np.flatnonzero(folds == j) for j in range(n_members)]
-            data = data.without_folds(folds, n_members)
+            data = self._data(settings, inputs).without_folds(folds, n_members)
             return data, self._held_out(network, interim, rows, data.bins)
-        train, validation = split(
-            recipe,
-            self.targets,
-            (self.X, Y, weights),
-            state.random_state,
-            request,
-            by_strata=in_turn,
-        )
-        data = replace(
-            Data.weighted(X, Y, weights, settings.alpha, train, scaling),
-            groups=data.groups,
-            bins=data.bins,
-        )
+        train, validation = self._split(random_state, by_strata=in_turn)
+        data = self._data(settings, inputs, train)
         if in_turn and not one_part:
             return data, self._held_out(network, interim, [validation], data.bins)
-        weights = validation_weights(weights, validation)
+        weights = validation_weights(self.sample_weight, validation)
         return data, interim.validation_set(
             network, request, self.X, validation, self.Y[validation], weights
+        )
+
+    def _data(self, settings, inputs, rows=None):
+        """The `Data` of these rows; None for all."""
+        (X, Y, scaling), weights = self.scaled, self.sample_weight
+        data = Data.weighted(X, Y, weights, settings.alpha, rows, scaling)
+        if inputs.bins is None:
+            return data
+        groups, bins = self._groups(inputs.bins), self._binned(inputs)
+        return replace(data, groups=groups, bins=bins)
+
+    def _split(self, random_state, by_strata):
+        """The rows to train on, and one part that is held out from all members."""
+        _, Y, _ = self.scaled
+        return split(
+            self.recipe,
+            self.targets,
+            (self.X, Y, self.sample_weight),
+            random_state,
+            self.request,
+            by_strata=by_strata,
         )
 
     def _groups(self, bins):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from sklearn_bp._fitting.base_rows import BaseRows
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     members,
@@ -19,7 +20,6 @@ from sklearn_bp._fitting.defaults import (
     rows_to_repeat,
 )
 from sklearn_bp._fitting.importances import importance_step
-from sklearn_bp._fitting.rows import BaseRows
 from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.validation import Interim, users_validation
 from sklearn_bp._tables.column_statistics import ColumnStatistics
