@@ -30,7 +30,7 @@ from sklearn_bp._tables.reexpress import (
 from sklearn_bp._tables.running import of_features
 from sklearn_bp._tables.target_statistics import TargetStatistics
 from sklearn_bp.initializers import he_normal
-from sklearn_bp.losses import GaussianNLL, Quantile
+from sklearn_bp.losses import REGRESSOR_LOSSES, GaussianNLL, Quantile
 from sklearn_bp.optimizers import SGD, Adam
 
 pytestmark = pytest.mark.filterwarnings(
@@ -535,6 +535,41 @@ def test_weights_grow_with_the_width_of_their_column(width, n_rows, growth):
     rng = np.random.RandomState(0)
     parameters = Parameters.draw((2, 3, 1), np.float64, he_normal, rng, 6.0)
     assert_allclose(widened(parameters, width, n_rows), growth * parameters.W1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hidden_units_are_rescaled_so_that_input_weights_keep_their_size(seed):
+    """If f(c z) = c f(z): their root mean square over the columns, and the scores."""
+    rng = np.random.RandomState(seed)
+    parameters = Parameters.draw((4, 3, 2), np.float64, he_normal, rng, 6.0)
+    of_scores = np.zeros(2), np.ones(2)
+    before = Scalings(rng.normal(size=4), rng.uniform(0.5, 2, 4), *of_scores)
+    after = Scalings(rng.normal(size=4), rng.uniform(0.5, 2, 4), *of_scores)
+    same, symmetries = Rearrangement(np.arange(4), []), Symmetries(homogeneous=True)
+    change = Reexpression(before, after, same, 100, symmetries)
+    moved, X = change.parameters(parameters), rng.normal(size=(20, 4))
+    ratios = moved.W1 / parameters.W1
+    assert_allclose(np.sqrt(np.mean(ratios**2, axis=0)), 1, rtol=1e-12)
+    scores = [
+        np.maximum((X - s.centre) * s.factor @ p.W1 + p.b1, 0) @ p.W2 + p.b2
+        for s, p in ((before, parameters), (after, moved))
+    ]
+    assert_allclose(scores[1], scores[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["squared_error", "absolute_error", "quantile"])
+@pytest.mark.parametrize("unit", [0.2, 3.0])
+def test_the_loss_to_beat_grows_with_the_unit_of_the_targets(name, unit):
+    """As the losses of predictions do."""
+    columns, loss = (np.zeros(2), np.ones(2)), REGRESSOR_LOSSES[name]
+    before, after = (
+        Scalings(*columns, np.zeros(1), np.array([factor])) for factor in (1.0, unit)
+    )
+    same, symmetries = Rearrangement(np.arange(2), []), Symmetries(degree=loss.degree)
+    change = Reexpression(before, after, same, 100, symmetries)
+    p, y = np.random.default_rng(0).normal(size=(2, 30, 1))
+    grown = loss.value(unit * p, unit * y)
+    assert_allclose(change.growth * loss.value(p, y), grown, rtol=1e-12)
 
 
 def ordered(seed):
