@@ -114,11 +114,13 @@ class BaseTwoLayer(
         return record
 
     def _take(self, attributes):
-        """Store the fitted attributes: the only place where an estimator is written."""
-        if "feature_names_in_" not in attributes and hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        for name, value in attributes.items():
-            setattr(self, name, value)
+        """Store the fitted attributes: the only place where an estimator is written.
+
+        All are stored at once, so that Ctrl-C comes before or after them.
+        """
+        kept = vars(self).copy()
+        kept.pop("feature_names_in_", None)
+        self.__dict__ = kept | attributes
 
     def _kind_in_memory(self):
         """The class that predicts from arrays."""

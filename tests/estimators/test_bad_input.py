@@ -163,9 +163,17 @@ PARAMETERS = {
         (1, TypeError, A_BOOL),
     ],
     "random_state": [
-        ("seed", ValueError, "cannot be used to seed"),
-        (-1, ValueError, "[Ss]eed must be between 0 and"),
-        (0.5, ValueError, "cannot be used to seed"),
+        (
+            "seed",
+            ValueError,
+            AN_INT + r" \[0, 4294967295\], a numpy.random.RandomState",
+        ),
+        (-1, ValueError, AN_INT),
+        (2**32, ValueError, AN_INT),
+        (0.5, ValueError, AN_INT),
+        (np.array(5), ValueError, AN_INT),
+        (np.random.Generator, ValueError, AN_INT),
+        (np.random.RandomState, ValueError, AN_INT),
     ],
     "tol": [
         (-1e-4, ValueError, A_FLOAT + r" \[0, inf\)"),
@@ -268,8 +276,7 @@ def test_parameters(task, name, value, error, says):
     model.set_params(**{name: value})
     assert_refused(model, says, X, TASKS[task][1], error=error)
     given = re.escape(repr(value)) if value != (-3,) else r"\[-3\]"
-    # scikit-learn's own check speaks of the seed.
-    if name not in ("random_state", "categorical_features"):
+    if name != "categorical_features":
         says = f"{name}.*{given}"
     assert_refused(model, says, X, TASKS[task][1], error=error)
 

@@ -5,12 +5,12 @@ import pickle
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from plain import TwoLayerClassifier
+from plain import TwoLayerClassifier, TwoLayerRegressor
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
-from sklearn_bp import activations, optimizers, schedules
+from sklearn_bp import activations, losses, optimizers, schedules
 from sklearn_bp.initializers import INITIALIZERS
 
 RNG = np.random.RandomState(0)
@@ -105,6 +105,18 @@ def test_other_values_than_names_and_objects(parameter):
     for bad in (3, None, type(default)):
         with pytest.raises(TypeError, match=f"'{parameter}' parameter"):
             fitted(**{parameter: bad})
+
+
+@over_objects
+@pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
+def test_objects_of_other_parameters_are_refused(make, parameter):
+    """Although every loss has the methods of an activation, and both can be bound."""
+    others = [OBJECTS[other][2] for other in sorted(set(OBJECTS) - {parameter})]
+    for other in [*others, losses.SquaredError(), losses.LogLoss(), losses.Poisson()]:
+        model = make(**BRIEF | {parameter: other})
+        with pytest.raises(TypeError, match=f"'{parameter}' parameter of .* Got"):
+            model.fit(X, Y)
+        assert not hasattr(model, "coefs_")
 
 
 @over_objects
