@@ -27,6 +27,7 @@ from sklearn_bp._fitting.rows import MemoryRows
 from sklearn_bp._fitting.start import Start
 from sklearn_bp._network.parameters import Weights
 from sklearn_bp._tables.features import check_features, is_clean, refuse_collections
+from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._tables.targets import check_y_given
 from sklearn_bp._versions import CallbackSupportMixin
 
@@ -210,7 +211,11 @@ class BaseTwoLayer(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        named = self.categorical_features is not None and not isinstance(
+            self.categorical_features, str
+        )
+        in_bins = isinstance(self.numeric_encoding, PiecewiseLinear)
+        tags.input_tags.sparse = not (named or in_bins)
         tags.input_tags.allow_nan = bool(
             self.standardize or self.categorical_features is not None
         )

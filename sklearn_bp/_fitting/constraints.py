@@ -140,7 +140,7 @@ class Seed:
 
     def admits(self, value):
         if isinstance(value, Integral):
-            return bool(0 <= value <= self.HIGH)
+            return 0 <= int(value) <= self.HIGH
         return value is None or isinstance(value, np.random.RandomState)
 
     def has_type(self, value):
