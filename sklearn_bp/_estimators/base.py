@@ -71,9 +71,9 @@ class BaseTwoLayer(
         request.check(recipe.validation_fraction)
         start = self._start(recipe, request)
         rows = rows_of(request, self._feature_record(recipe, start))
-        # Overflowing sums and casts are handled; they need no warning.
-        overflow = np.errstate(over="ignore", invalid="ignore")
-        with Run(self, request) as run, overflow:
+        # What is beyond a dtype is handled; it needs no warning, and must not raise.
+        beyond = np.errstate(over="ignore", invalid="ignore", under="ignore")
+        with Run(self, request) as run, beyond:
             done = fit(recipe, rows, start, run.begin)
             state = done.kept_state(recipe) if request.incremental else None
             self._take(done.attributes() | {"_training_state": state})
@@ -153,7 +153,7 @@ class BaseTwoLayer(
         """Scores z2 of the rows of X, (n, n_outputs)."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             fitted, weights = self._fitted, self._weights()
             dtype, columns = weights.W1.dtype, fitted.columns
             limits = getattr(self, "feature_limits_", None)
@@ -172,7 +172,7 @@ class BaseTwoLayer(
         has been set since.
         """
         check_is_fitted(self)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             return self._fitted_network().member_scores(self._check_features(X))
 
     @property
