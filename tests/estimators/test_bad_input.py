@@ -832,6 +832,38 @@ def test_lazy_frames(task, method):
                 getattr(model, method)(frame, y, sample_weight=lazy)
 
 
+WITHOUT_ORDER = {
+    "dict": lambda: {"a": 1.0},
+    "set": lambda: {1.0, 2.0},
+    "frozenset": lambda: frozenset([1.0]),
+    "generator": lambda: (row for row in X),
+    "map": lambda: map(float, X[:, 0]),
+    "list_iterator": lambda: iter(X.tolist()),
+}
+
+
+@over_tasks
+@pytest.mark.parametrize("kind", WITHOUT_ORDER)
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "score"])
+def test_values_without_an_order(task, method, kind):
+    """They would end in errors of numpy that speak of float()."""
+    model = fitted(task)
+    arguments = {"X": X}
+    if method != "predict":
+        arguments |= {"y": TASKS[task][1], "sample_weight": np.ones(len(X))}
+    for name in arguments:
+        wrong = arguments | {name: WITHOUT_ORDER[kind]()}
+        with pytest.raises(TypeError, match=f"{name} is a .*, which has no rows in an"):
+            getattr(model, method)(**wrong)
+
+
+@over_tasks
+@pytest.mark.parametrize("method", ["fit", "score"])
+def test_targets_that_are_not_given(task, method):
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        getattr(fitted(task), method)(X, None)
+
+
 @pytest.mark.parametrize("name", WRONG_LABELS)
 def test_labels(name):
     y, says = WRONG_LABELS[name]
