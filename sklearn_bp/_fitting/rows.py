@@ -25,6 +25,7 @@ from scipy import sparse
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _num_samples
 
+from sklearn_bp import _compiled
 from sklearn_bp._common.blas import blas_threads, one_blas_thread
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
@@ -421,7 +422,9 @@ class MemoryRows(BaseRows):
         n_members = state.parameters.n_members
         data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
         if inputs.bins is not None:
-            data = replace(data, groups=self._groups(inputs.bins))
+            data = replace(
+                data, groups=self._groups(inputs.bins), bins=self._binned(inputs)
+            )
         given = inputs, self.targets, self.dtype, self.features, self.rotation
         interim = Interim(recipe, *given)
         if request.has_validation:
@@ -438,7 +441,7 @@ class MemoryRows(BaseRows):
             folds = draw_folds(strata, n_members, spawn(state.random_state))
             rows = [np.flatnonzero(folds == j) for j in range(n_members)]
             data = data.without_folds(folds, n_members)
-            return data, self._held_out(network, interim, rows)
+            return data, self._held_out(network, interim, rows, data.bins)
         train, validation = split(
             recipe,
             self.targets,
@@ -450,9 +453,10 @@ class MemoryRows(BaseRows):
         data = replace(
             Data.weighted(X, Y, weights, settings.alpha, train, scaling),
             groups=data.groups,
+            bins=data.bins,
         )
         if in_turn and not one_part:
-            return data, self._held_out(network, interim, [validation])
+            return data, self._held_out(network, interim, [validation], data.bins)
         weights = validation_weights(weights, validation)
         own = self.X, validation, self.Y[validation], weights
         return data, interim.validation_set(network, request, *own)
@@ -462,13 +466,20 @@ class MemoryRows(BaseRows):
         selection = self.selection
         return bins.groups if selection is None else bins.groups[selection.selected]
 
-    def _held_out(self, network, interim, rows):
+    def _binned(self, inputs):
+        """Where rows that are scaled already stand in their bins, or None."""
+        X, _, scaling = self.scaled
+        if scaling is not None or sparse.issparse(X):
+            return None
+        return _compiled.binned(X, *inputs.ends_of_bins(self.X.dtype, X.dtype))
+
+    def _held_out(self, network, interim, rows, bins):
         """The validation on rows held out from each member, a list of positions."""
         (X, Y, scaling), weights = self.scaled, self.sample_weight
         pooled = np.concatenate(rows)
         score = interim.score_of(self.Y[pooled], validation_weights(weights, pooled))
         tempers = self.targets.tempers
-        return HeldOut(network, X, Y, weights, rows, scaling, score, tempers)
+        return HeldOut(network, X, Y, weights, rows, scaling, score, tempers, bins)
 
     def adapted(self, solver):
         """The solver for rows in memory: itself."""

@@ -201,6 +201,28 @@ class Inputs(NamedTuple):
             return self.scaling
         return self.bins.scaling(self.scaling)
 
+    def ends_of_bins(self, own, dtype):
+        """The first bin of each column, and the smallest and largest scaled values.
+
+        Parameters
+        ----------
+        own, dtype : dtypes
+            Of the columns, and of the scaled rows.
+
+        Returns
+        -------
+        starts : ndarray of int of shape (n_columns + 1,)
+            The last of these is the number of bins.
+        low, high : ndarrays of shape (n_bins,)
+            The values of rows below a bin, and of rows above it.
+        """
+        bins, scaling = self.bins, self.network_scaling
+        ends = np.array([np.zeros(bins.n_seen), np.ones(bins.n_seen)], own)
+        if scaling is not None:
+            ends = scaling(ends, np.empty(ends.shape, dtype))
+        starts = np.flatnonzero(np.diff(bins.column, prepend=-1, append=-1))
+        return starts, *ends[:, bins.n_columns :]
+
     def sources(self, n_seen):
         """For each of the `n_seen` columns that the network sees, the user's column."""
         known, n_bins = self.columns, self.bins.n_bins if self.bins else 0

@@ -227,11 +227,23 @@ class HeldOut(_ValidationRows):
     score : callable(z, parameters) -> float, default=None
         Takes the scores of these rows, member by member.
     tempered : bool, default=True
+    bins : default=None
+        Where the rows stand in their bins, see `Data`.
     """
 
     def __init__(
-        self, network, X, Y, sample_weight, rows, scaling, score=None, tempered=True
+        self,
+        network,
+        X,
+        Y,
+        sample_weight,
+        rows,
+        scaling,
+        score=None,
+        tempered=True,
+        bins=None,
     ):
+        self._bins = bins
         self.network, self.X, self.rows, self.scaling = network, X, rows, scaling
         pooled = np.concatenate(rows)
         weights = validation_weights(sample_weight, pooled)
@@ -244,7 +256,7 @@ class HeldOut(_ValidationRows):
             network, X, dtype = self.network, self.X, parameters.flat.dtype
             if _compiled.Scores.cover(network, X, self.scaling, parameters):
                 self._at_once = _compiled.Scores(
-                    network, X, self.rows, self.scaling, dtype
+                    network, X, self.rows, self.scaling, dtype, self._bins
                 )
             elif self._are_few(parameters):
                 self._at_once = _AtOnce(self.network, self.X, self.rows, parameters)
