@@ -9,7 +9,7 @@ def parts(n, length):
     return [slice(start, start + length) for start in range(0, n, length)]
 
 
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(over="ignore", invalid="ignore", under="ignore")
 def activations(fitted, X):
     """The hidden layer of rows: activations, (n, n_hidden), and backward pass.
 
@@ -26,7 +26,7 @@ def activations(fitted, X):
     return a1, backward
 
 
-@np.errstate(over="ignore", invalid="ignore")  # it may be beyond the dtype
+@np.errstate(over="ignore", invalid="ignore", under="ignore")  # beyond the dtype
 def input_gradient(fitted, X):
     """Derivatives of the scores of encoded rows: (n, n_outputs, n_encoded)."""
     W1, _, W2, _, V = fitted.weights

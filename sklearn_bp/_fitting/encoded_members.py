@@ -64,7 +64,8 @@ def with_requested_bins(recipe, rows, inputs):
         )
     if not rows.encodes_numbers:
         raise ValueError(
-            f"{name} is for dense rows and tables in memory. Set numeric_encoding=None."
+            f"{name} is for dense rows and tables in memory, not for sparse or "
+            "partitioned rows. Set numeric_encoding=None."
         )
     return rows.with_bins(inputs, given.n_bins)
 

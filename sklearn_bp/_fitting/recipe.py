@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils import check_random_state
 
 from sklearn_bp._common.warn import warn_user
 from sklearn_bp._fitting.defaults import AVERAGED_EPOCHS, TOLERANCE
@@ -62,8 +61,6 @@ class Recipe:
         """The recipe of an estimator; an error for invalid parameters."""
         name, values = type(estimator).__name__, values_of(estimator)
         check_parameters(name, estimator._parameters, values)
-        if not isinstance(values["random_state"], Integral):  # a seed is checked below
-            check_random_state(values["random_state"])
         dropout = values["dropout"]
         if dropout and values["solver"] == "lbfgs":
             raise ValueError(

@@ -163,9 +163,17 @@ PARAMETERS = {
         (1, TypeError, A_BOOL),
     ],
     "random_state": [
-        ("seed", ValueError, "cannot be used to seed"),
-        (-1, ValueError, "[Ss]eed must be between 0 and"),
-        (0.5, ValueError, "cannot be used to seed"),
+        (
+            "seed",
+            ValueError,
+            AN_INT + r" \[0, 4294967295\], a numpy.random.RandomState",
+        ),
+        (-1, ValueError, AN_INT),
+        (2**32, ValueError, AN_INT),
+        (0.5, ValueError, AN_INT),
+        (np.array(5), ValueError, AN_INT),
+        (np.random.Generator, ValueError, AN_INT),
+        (np.random.RandomState, ValueError, AN_INT),
     ],
     "tol": [
         (-1e-4, ValueError, A_FLOAT + r" \[0, inf\)"),
@@ -268,8 +276,7 @@ def test_parameters(task, name, value, error, says):
     model.set_params(**{name: value})
     assert_refused(model, says, X, TASKS[task][1], error=error)
     given = re.escape(repr(value)) if value != (-3,) else r"\[-3\]"
-    # scikit-learn's own check speaks of the seed.
-    if name not in ("random_state", "categorical_features"):
+    if name != "categorical_features":
         says = f"{name}.*{given}"
     assert_refused(model, says, X, TASKS[task][1], error=error)
 
@@ -823,6 +830,38 @@ def test_lazy_frames(task, method):
                 getattr(model, method)(frame, lazy)
             with pytest.raises(TypeError, match=r"sample_weight is a LazyFrame"):
                 getattr(model, method)(frame, y, sample_weight=lazy)
+
+
+WITHOUT_ORDER = {
+    "dict": lambda: {"a": 1.0},
+    "set": lambda: {1.0, 2.0},
+    "frozenset": lambda: frozenset([1.0]),
+    "generator": lambda: (row for row in X),
+    "map": lambda: map(float, X[:, 0]),
+    "list_iterator": lambda: iter(X.tolist()),
+}
+
+
+@over_tasks
+@pytest.mark.parametrize("kind", WITHOUT_ORDER)
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "score"])
+def test_values_without_an_order(task, method, kind):
+    """They would end in errors of numpy that speak of float()."""
+    model = fitted(task)
+    arguments = {"X": X}
+    if method != "predict":
+        arguments |= {"y": TASKS[task][1], "sample_weight": np.ones(len(X))}
+    for name in arguments:
+        wrong = arguments | {name: WITHOUT_ORDER[kind]()}
+        with pytest.raises(TypeError, match=f"{name} is a .*, which has no rows in an"):
+            getattr(model, method)(**wrong)
+
+
+@over_tasks
+@pytest.mark.parametrize("method", ["fit", "score"])
+def test_targets_that_are_not_given(task, method):
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        getattr(fitted(task), method)(X, None)
 
 
 @pytest.mark.parametrize("name", WRONG_LABELS)
