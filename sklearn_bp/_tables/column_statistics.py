@@ -41,16 +41,9 @@ class ColumnStatistics:
 
     Attributes
     ----------
-    weight : float
-        Weight of all rows.
-    missing : ndarray of shape (d,), or 0.0
-        Weight of the rows in which a column is missing.
-    low, high : ndarray of shape (d,), float64
-        NaN if nothing was observed.  Once the limits are known, without values beyond.
-    pair : ndarray of shape (d,), bool
-        Whether `low` and `high` are the only values, and differ.
-    of_high : ndarray of shape (d,)
-        For such columns, the weight of the rows with the larger value.
+    weight, missing, low, high, pair, of_high
+        As in `ColumnFacts`; but once the limits are known, `low` and `high` are without
+        values beyond.
     three : ndarray of shape (3, d) or None
         Median, first and third quartile, if they are known exactly; missing values
         count as medians.
