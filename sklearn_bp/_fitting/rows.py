@@ -9,7 +9,7 @@
 - `best_constant(loss)`: the constant scores with the smallest loss, and that loss;
 - `settings(inputs, n_outputs)`: the settings that depend on the size of the data;
 - `hold_out(network, settings, state, inputs)`: training data and validation;
-- `target_statistics(robust)`, `mean_target()`, `target_range()`: over all rows.
+- `target_statistics(robust)`, `target_range()`: over all rows.
 
 Attributes: `n_rows`, the number of rows with non-zero weight; `n_inputs` of the
 network; `features`, the public attributes that describe the user's columns; `repeat`,
@@ -51,7 +51,7 @@ from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.features import check_features, is_clean
 from sklearn_bp._tables.inputs import Inputs, NewRows
-from sklearn_bp._tables.real_targets import powers_of_two, range_of
+from sklearn_bp._tables.real_targets import range_of
 from sklearn_bp._tables.rotation import Rotation, is_small, is_wide
 from sklearn_bp._tables.running import of_targets
 from sklearn_bp._tables.sorted_columns import QUANTILE_SIZE, SortedColumns
@@ -305,11 +305,6 @@ class MemoryRows(BaseRows):
     def target_statistics(self, robust):
         """The `Running` statistics of the targets."""
         return of_targets(self.Y, self.part, robust)
-
-    def mean_target(self):
-        """The weighted mean of each target."""
-        unit = powers_of_two(self.Y, axis=0)
-        return np.average(self.Y / unit, axis=0, weights=self.part.shares) * unit
 
     def target_range(self):
         return range_of(self.Y)

@@ -111,6 +111,9 @@ class Reexpression:
         If predictions are a nonlinear function of some scores, which have centre 0 and
         factor 1 here: maps intercepts z, (n_members, k), to those with the same
         predictions; `found` has the intercepts of all other scores.
+    of_units : ndarray of shape (n_targets,), default=None
+        Factors of the targets for which scores are logarithms; None for the factors of
+        the scores.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class Reexpression:
         homogeneous=False,
         degree=0,
         curved=None,
+        of_units=None,
     ):
         self.curved = curved
         self.before, self.after, self.origins = before, after, origins
@@ -151,7 +155,7 @@ class Reexpression:
             self._of_units = float(np.sqrt(np.mean(grown**2)))
         self._of_scores = _ratios(before.score_factor, after.score_factor, few)
         known = self._of_scores[before.score_factor > 0]
-        known = known[known > 0]
+        known = known[known > 0] if of_units is None else of_units
         # Factor by which losses, and gradients with respect to the same weights, grow.
         self.growth = (
             float(np.exp(degree * np.log(known).mean())) if len(known) else 1.0

@@ -64,6 +64,7 @@ from sklearn_bp.dask._rows import (
     sum_of_targets,
     sum_of_weights,
     survey,
+    weight_of_nonzero,
     with_targets,
 )
 from sklearn_bp.dask._training import (
@@ -264,13 +265,11 @@ class PartitionedRows(BaseRows):
             step = quantile_step(known.n_rows, len(unit))
             columns = ColumnStatistics.of(*self._some_targets(step))
             columns = replace(columns, low=known.low, high=known.high)
-        found = TargetStatistics(float(weight), unit, mean, squares / weight, columns)
+        share = self._sum(weight_of_nonzero) / weight
+        found = TargetStatistics(
+            float(weight), unit, mean, squares / weight, columns, share
+        )
         return Running(0, 0, known.exponent, targets=found)
-
-    def mean_target(self):
-        """The weighted mean of each target."""
-        unit, weight = largest_targets(self.known), self._sum(sum_of_weights)
-        return self._sum(sum_of_targets, unit) / weight * unit
 
     def target_range(self):
         return np.array([self.known.low, self.known.high])
