@@ -29,6 +29,7 @@ from sklearn_bp._network.parameters import Weights
 from sklearn_bp._tables.features import check_features, is_clean, refuse_collections
 from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._tables.targets import check_y_given
+from sklearn_bp._tables.weights import NoWeightError
 from sklearn_bp._versions import CallbackSupportMixin
 
 
@@ -73,10 +74,15 @@ class BaseTwoLayer(
         rows = rows_of(request, self._feature_record(recipe, start))
         # What is beyond a dtype is handled; it needs no warning, and must not raise.
         beyond = np.errstate(over="ignore", invalid="ignore", under="ignore")
-        with Run(self, request) as run, beyond:
-            done = fit(recipe, rows, start, run.begin)
-            state = done.kept_state(recipe) if request.incremental else None
-            self._take(done.attributes() | {"_training_state": state})
+        try:
+            with Run(self, request) as run, beyond:
+                done = fit(recipe, rows, start, run.begin)
+                state = done.kept_state(recipe) if request.incremental else None
+                self._take(done.attributes() | {"_training_state": state})
+        except NoWeightError:
+            if start is None or not request.incremental:
+                raise
+            return self  # the rows of such a part are absent
         if not request.incremental:
             if self.verbose:
                 print(ending(done.result))

@@ -35,7 +35,7 @@ from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.features import check_features, is_clean
 from sklearn_bp._tables.inputs import Inputs, NewRows
-from sklearn_bp._tables.real_targets import powers_of_two, range_of
+from sklearn_bp._tables.real_targets import range_of
 from sklearn_bp._tables.rotation import Rotation, is_small, is_wide
 from sklearn_bp._tables.running import of_targets
 from sklearn_bp._tables.sorted_columns import QUANTILE_SIZE, SortedColumns
@@ -251,11 +251,6 @@ class MemoryRows(BaseRows):
     def target_statistics(self, robust):
         """The `Running` statistics of the targets."""
         return of_targets(self.Y, self.part, robust)
-
-    def mean_target(self):
-        """The weighted mean of each target."""
-        unit = powers_of_two(self.Y, axis=0)
-        return np.average(self.Y / unit, axis=0, weights=self.part.shares) * unit
 
     def target_range(self):
         return range_of(self.Y)

@@ -22,6 +22,7 @@ from sklearn_bp._tables.reexpress import (
     Scalings,
     Symmetries,
 )
+from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp._tables.values import named_errors, unmasked
 from sklearn_bp._training.patience import Patience
 from sklearn_bp._training.state import TrainingState
@@ -221,7 +222,7 @@ class Start:
     def _reexpression(self, recipe, inputs, targets):
         """The `Reexpression` that keeps the network's function in new scalings."""
         loss, before = targets.loss, self.inputs
-        scored_by, now = self.targets.reference, targets.reference
+        scored_by, now = self._scored_by(loss, inputs), targets.reference
         curved = None
         if loss.n_scores(1) > 1 and scored_by is not None:
             curved = None if now is scored_by else Curved(loss, scored_by, now)
@@ -239,8 +240,30 @@ class Start:
             Scalings.of(len(origins), k, inputs.network_scaling, now),
             Rearrangement(origins, before.fills(inputs.columns)),
             before.running.n_rows if before.running else np.inf,
-            Symmetries(recipe.activation_object.homogeneous, loss.degree, curved),
+            Symmetries(
+                recipe.activation_object.homogeneous,
+                loss.degree,
+                curved,
+                targets.of_units(self.targets) if loss.logarithmic else None,
+            ),
         )
+
+    def _scored_by(self, loss, inputs):
+        """The scaling of the scores so far, with factor 0 for those that start anew.
+
+        These are logarithms of targets that were all 0 so far, where the best score is
+        minus infinity.  They start at the mean of the targets.
+        """
+        known = self.targets.reference
+        before, now = (
+            of.running and of.running.targets for of in (self.inputs, inputs)
+        )
+        if not loss.logarithmic or before is None or before.mean.all():
+            return known
+        anew = (before.mean == 0) & (now.mean > 0)
+        centre = np.zeros(len(anew)) if known is None else known.centre
+        level = np.log(now.mean * now.unit, out=np.zeros(len(anew)), where=anew)
+        return Scaling(np.where(anew, level, centre), np.where(anew, 0.0, 1.0))
 
 
 class _Words(str):

@@ -23,6 +23,7 @@ between the two estimators.  Both are immutable: methods that learn return a new
   the current values of those that users may change.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar
@@ -110,6 +111,8 @@ class ClassTargets:
             return earlier
         if earlier is not None and earlier.are(classes):
             return earlier
+        if isinstance(classes, Set):
+            classes = list(classes)
         classes = np.unique(check_labels(classes, "classes"))
         if not len(classes):
             raise ValueError("classes is empty: it must hold all labels of the stream.")

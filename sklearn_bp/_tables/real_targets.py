@@ -19,10 +19,8 @@ from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp._tables.targets import check_regression_targets
 from sklearn_bp.losses import Quantile, as_loss
 
-# With predictions exp(z) and standardize=True, targets are divided by a unit if their
-# mean is not between these values: such losses do not train there, and neither does
-# float32.
-SMALLEST_MEAN, LARGEST_MEAN = 0.01, 1e6
+# The exponents of units by which float64 can divide.
+UNIT_EXPONENTS = -1022, 1022
 
 # If the inverse spread of the targets is beyond this, or its inverse, predictions are
 # scaled back after the network: if weights absorbed the scaling, sums would overflow.
@@ -142,36 +140,36 @@ class RealTargets:
         """
         loss, targets = self.loss, self
         if not continuing:
-            scaling, mean = None, None
-            if self.standardize and loss.scalable:
+            targets = replace(
+                self, score_scaling=None, prediction_scaling=None, unit=None, range=None
+            )
+            if self.standardize and (loss.scalable or loss.logarithmic):
                 running = running.merged(rows.target_statistics(loss.robust))
-                scaling = Scaling.of_target_statistics(running.targets)
-            elif self.standardize and loss.logarithmic:
-                mean = rows.mean_target()
-            targets = self._scaled_by(scaling, mean)
+                targets = targets._scaled_by(running.targets)
         elif running is not None and running.targets is not None:
             robust = running.targets.columns is not None
             if self.n_targets == len(running.targets.mean) and not rows.repeat:
                 running = running.merged(rows.target_statistics(robust))
-                scaling = Scaling.of_target_statistics(running.targets)
-                targets = self._using(settled(self.scaling, scaling))
+                targets = self._scaled_by(running.targets)
         if targets.cuts_predictions:
             joined = joined_range(targets.range, rows.target_range())
             targets = replace(targets, range=joined)
         return targets, running
 
-    def _scaled_by(self, scaling, mean):
-        """A copy with the target scaling, or for positive targets with their mean."""
-        free = replace(
-            self, score_scaling=None, prediction_scaling=None, unit=None, range=None
-        )
-        if scaling is not None:
-            return free._using(scaling)
-        unit = None if mean is None else unit_of_mean(mean)
-        if unit is None:
-            return free
-        of_scores = Scaling(-np.log(unit.factor), np.ones_like(unit.factor))
-        return replace(free, unit=unit, score_scaling=of_scores)
+    def _scaled_by(self, found):
+        """A copy with the scaling or the unit of targets with these statistics."""
+        if self.loss.logarithmic:
+            return self._in_unit(unit_of_targets(found, self.unit))
+        scaling = Scaling.of_target_statistics(found)
+        known = self.scaling
+        return self._using(scaling if known is None else settled(known, scaling))
+
+    def _in_unit(self, unit):
+        """A copy with targets divided by a unit; scores are logarithms."""
+        of_scores = None
+        if unit is not None:
+            of_scores = Scaling(-np.log(unit.factor), np.ones_like(unit.factor))
+        return replace(self, unit=unit, score_scaling=of_scores)
 
     def _using(self, scaling):
         """A copy with a target scaling, which the weights absorb if they can."""
@@ -193,6 +191,13 @@ class RealTargets:
     @property
     def reference(self):
         return self.score_scaling if self.unit is not None else self.scaling
+
+    def of_units(self, before):
+        """The ratio of the factors of `unit` to those of earlier targets, or None."""
+        now, earlier = self.unit, before.unit
+        if now is None or earlier is None:
+            return None
+        return now.factor / earlier.factor
 
     @property
     def cuts_predictions(self):
@@ -380,15 +385,27 @@ def range_of(Y):
     return np.array([Y.min(axis=0), Y.max(axis=0)])
 
 
-def unit_of_mean(mean):
-    """A `Scaling` by a power of 2 for targets with this mean, (n_targets,), or None.
+def unit_of_targets(found, known=None):
+    """A `Scaling` by powers of 2 for targets of predictions exp(z); None if all are 0.
 
-    The mean is 0 only if all targets are zero.
+    The unit is about the mean of the targets that are not 0: the size of an amount, and
+    1 for rare events.  Errors p - y then suit the rates of all solvers.
+
+    Parameters
+    ----------
+    found : TargetStatistics
+    known : Scaling or None
+        The unit of earlier rows.  It stays within a factor of 2.
     """
-    usual = (mean == 0) | ((mean >= SMALLEST_MEAN) & (mean <= LARGEST_MEAN))
-    if usual.all():
+    some = found.mean > 0
+    if not some.any():
         return None
-    exponent = np.where(usual, 0, np.clip(np.frexp(mean)[1], -1023, 1022))
+    mean = np.divide(found.mean, found.share, out=np.ones(len(some)), where=some)
+    size = mean * found.unit
+    exponent = np.where(some, np.clip(np.frexp(size)[1] - 1, *UNIT_EXPONENTS), 0)
+    if known is not None:
+        before = 1 - np.frexp(known.factor)[1]
+        exponent = np.where(np.abs(exponent - before) <= 1, before, exponent)
     return Scaling(np.zeros_like(mean), np.ldexp(1.0, -exponent))
 
 

@@ -118,11 +118,15 @@ class Symmetries(NamedTuple):
         If predictions are a nonlinear function of some scores, which have centre 0 and
         factor 1 here: maps intercepts z, (n_members, k), to those with the same
         predictions; `others` has the intercepts of all other scores.
+    of_units : ndarray of shape (n_targets,), or None
+        Factors of the targets for which scores are logarithms; None for the factors of
+        the scores.
     """
 
     homogeneous: bool = False
     degree: float = 0
     curved: Any = None
+    of_units: Any = None
 
 
 class Reexpression:
@@ -150,6 +154,8 @@ class Reexpression:
             self._of_units = float(np.sqrt(np.mean(grown**2)))
         self._of_scores = _ratios(before.score_factor, after.score_factor, few)
         ratios = self._of_scores[(before.score_factor > 0) & (self._of_scores > 0)]
+        if symmetries.of_units is not None:
+            ratios = symmetries.of_units
         # Factor by which losses, and gradients with respect to the same weights, grow.
         self.growth = 1.0
         if len(ratios):

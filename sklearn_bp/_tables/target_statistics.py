@@ -22,6 +22,8 @@ class TargetStatistics:
         targets divided by it, so that no square overflows.
     columns : ColumnStatistics or None
         Statistics that give the quartiles; None if these are not needed.
+    share : ndarray of shape (n_targets,) or None
+        Share of the targets that are not 0; None if unknown.
     """
 
     weight: float
@@ -29,6 +31,7 @@ class TargetStatistics:
     mean: np.ndarray
     variance: np.ndarray
     columns: Any = None
+    share: Any = None
 
     @classmethod
     def of(cls, Y, sample_weight, columns=None):
@@ -39,7 +42,8 @@ class TargetStatistics:
         mean = np.average(Y, axis=0, weights=sample_weight)
         variance = np.average(np.square(Y - mean), axis=0, weights=sample_weight)
         weight = len(Y) if sample_weight is None else sample_weight.sum()
-        return cls(float(weight), unit, mean, variance, columns)
+        share = np.average(Y != 0, axis=0, weights=sample_weight)
+        return cls(float(weight), unit, mean, variance, columns, share)
 
     def merged(self, other):
         """The statistics of these targets and others (Chan et al. 1983)."""
@@ -56,9 +60,11 @@ class TargetStatistics:
         columns = self.columns
         if columns is not None:
             columns = columns.merged(other.columns)
-        return TargetStatistics(
-            weight, unit, p * a + q * b, p * v + q * w + p * q * (a - b) ** 2, columns
-        )
+        mean, variance = p * a + q * b, p * v + q * w + p * q * (a - b) ** 2
+        share = None
+        if self.share is not None and other.share is not None:
+            share = p * self.share + q * other.share
+        return TargetStatistics(weight, unit, mean, variance, columns, share)
 
     def reweighted(self, exponent):
         """A copy with weights times 2 ** exponent."""

@@ -65,6 +65,7 @@ from sklearn_bp.dask._rows import (
     sum_of_targets,
     sum_of_weights,
     survey,
+    weight_of_nonzero,
     with_targets,
 )
 from sklearn_bp.dask._training import (
@@ -270,13 +271,11 @@ class PartitionedRows(BaseRows):
             step = quantile_step(summary.n_rows, len(unit))
             columns = ColumnStatistics.of(*self._some_targets(step))
             columns = replace(columns, low=summary.low, high=summary.high)
-        targets = TargetStatistics(float(weight), unit, mean, squares / weight, columns)
+        share = self._sum(weight_of_nonzero) / weight
+        targets = TargetStatistics(
+            float(weight), unit, mean, squares / weight, columns, share
+        )
         return Running(0, 0, summary.exponent, targets=targets)
-
-    def mean_target(self):
-        """The weighted mean of each target."""
-        unit, weight = largest_targets(self.summary), self._sum(sum_of_weights)
-        return self._sum(sum_of_targets, unit) / weight * unit
 
     def target_range(self):
         return np.array([self.summary.low, self.summary.high])

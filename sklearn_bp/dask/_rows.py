@@ -314,6 +314,11 @@ def sum_of_squares(rows, exponent, unit, mean):
     return sum(w @ np.square(Y / unit - mean) for Y, w in _in_blocks(rows, exponent))
 
 
+def weight_of_nonzero(rows, exponent):
+    """sum_i w_i over the targets that are not 0."""
+    return sum(w @ (Y != 0) for Y, w in _in_blocks(rows, exponent))
+
+
 def sum_of_losses(rows, exponent, loss, scores):
     """sum_i w_i loss_i with the same scores in all rows."""
     total = 0.0

@@ -425,13 +425,14 @@ def test_targets_that_float32_cannot_hold():
 
 
 WEIGHTS = np.ones(40)
+NO_WEIGHT = "at least one non-zero"
 WRONG_WEIGHTS = [
     ([*WEIGHTS[:-1], np.nan], "sample_weight contains NaN"),
     ([*WEIGHTS[:-1], np.inf], "sample_weight contains infinity"),
     ([*WEIGHTS[:-1], -1.0], "Negative values in data passed to `sample_weight`"),
     (-1.0, "Negative values in data passed to `sample_weight`"),
-    (WEIGHTS * 0, "at least one non-zero"),
-    (0, "at least one non-zero"),
+    (WEIGHTS * 0, NO_WEIGHT),
+    (0, NO_WEIGHT),
     (np.nan, "sample_weight contains NaN"),
     (WEIGHTS[:-1], r"sample_weight.shape == \(39,\), expected \(40,\)"),
     (WEIGHTS[:, np.newaxis], "must be 1D array or scalar, got 2D"),
@@ -447,9 +448,13 @@ WRONG_WEIGHTS = [
 @over_tasks
 @pytest.mark.parametrize(("weights", "says"), WRONG_WEIGHTS)
 def test_sample_weights(task, weights, says):
-    y = TASKS[task][1]
-    for method in ("fit", "partial_fit"):
-        assert_refused(fitted(task), says, X, y, weights, method=method)
+    y, model = TASKS[task][1], fitted(task)
+    assert_refused(model, says, X, y, weights)
+    if says != NO_WEIGHT:
+        assert_refused(model, says, X, y, weights, method="partial_fit")
+        return
+    before = everything(model)  # rows of a later part may all be absent
+    assert everything(model.partial_fit(X, y, weights)) == before
 
 
 # Forms in which fit takes targets and weights.
@@ -1405,3 +1410,25 @@ def test_any_input_is_fitted_or_refused(problem):
     assert_array_equal(y, given_y)
     if weights is not None:
         assert_array_equal(weights, given_weights)
+
+
+@pytest.mark.parametrize("labels", [[2, 0, 7], ["b", "c", "a"], [1.0, 3.0, 0.0]])
+def test_classes_may_come_in_any_collection(labels):
+    """And in any order: sets, views of dicts, arrays, with duplicates."""
+    rng = np.random.default_rng(0)
+    rows, y = rng.normal(size=(30, 2)), np.array(labels)[rng.integers(0, 3, size=30)]
+    known = TwoLayerClassifier(random_state=0).partial_fit(rows, y, classes=labels)
+    forms = [set, frozenset, lambda v: dict.fromkeys(v).keys(), tuple, np.array]
+    for form in [*forms, lambda v: [*v[::-1], v[0]]]:
+        model = TwoLayerClassifier(random_state=0)
+        model.partial_fit(rows, y, classes=form(labels))
+        np.testing.assert_array_equal(model.classes_, np.unique(labels))
+        np.testing.assert_array_equal(
+            model.predict_proba(rows), known.predict_proba(rows)
+        )
+
+
+def test_errors_about_classes_name_them():
+    for classes in ([0, 1, np.nan], [0, None], [0, np.inf]):
+        with pytest.raises(ValueError, match="classes"):
+            TwoLayerClassifier().partial_fit([[0], [1]], [0, 1], classes=classes)

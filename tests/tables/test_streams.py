@@ -180,6 +180,7 @@ def test_moments_of_targets_merge_to_those_of_the_whole(seed):
     assert_allclose(merged.weight, whole.weight)
     assert_allclose(merged.mean, whole.mean, rtol=1e-9, atol=1e-12)
     assert_allclose(merged.variance, whole.variance, rtol=1e-9, atol=1e-15)
+    assert_allclose(merged.share, whole.share, rtol=1e-12)
 
 
 def drawn_table(rng, n):
@@ -276,13 +277,15 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("name", STREAMS)
-@pytest.mark.parametrize("loss", ["squared_error", GaussianNLL()])
+@pytest.mark.parametrize("loss", ["squared_error", GaussianNLL(), "poisson", "gamma"])
 @pytest.mark.parametrize("warm", slow_but([False], [False, True]))
 def test_function_does_not_jump(warm, loss, name):
     """For any next rows: other scales, new levels, missing values."""
     rng = np.random.default_rng(0)
     table = drawn_table(rng, 300)
     y = table["size"].to_numpy() + 5 * (table["town"] == "Bonn") - 40
+    if loss in ("poisson", "gamma"):
+        y = np.abs(y) + 1
     options = STREAMS[name] | {"loss": loss, "warm_start": warm, "max_iter": 5}
     model = TwoLayerRegressor(8, random_state=0, **options)
     first = table[:100]
