@@ -210,16 +210,16 @@ def split_few(n, strata, fraction, random_state):
 
 def _last_split(splitter, request, n):
     """The last split of a splitter; the last split of a time series has most rows."""
-    y = for_metrics(request.own("y"))
-    rows = splitter.split(request.own("X"), y, request.own("groups"))
+    y = for_metrics(request.kept_rows("y"))
+    rows = splitter.split(request.kept_rows("X"), y, request.kept_rows("groups"))
     splits, name = deque(rows, maxlen=1), f"validation_fraction={splitter!r}"
     if not splits:
-        raise ValueError(f"{name} yields no split.")
+        raise ValueError(f"{name} yields no split: it must yield at least one.")
     train, validation = _positions(splits.pop(), n, name)
     if np.intersect1d(train, validation).size or len(train) == 0:
         raise ValueError(
             f"{name} yields a split whose validation rows are training rows too, or "
-            "that leaves no training rows."
+            "that leaves no training rows: pass two separate parts."
         )
     return train, validation
 

@@ -137,8 +137,8 @@ class Recipe:
             return LBFGS(self.tolerance, self.max_fun, min(BLOCK_ROWS, n_rows))
         if isinstance(self.batch_size, Integral) and self.batch_size > n_rows:
             warn_user(
-                f"Got batch_size={self.batch_size}, larger than the {n_rows} training "
-                "rows. It is going to be clipped"
+                f"batch_size={self.batch_size} is larger than the number of training "
+                f"rows: each batch has all {n_rows} of them."
             )
         optimizer = as_optimizer(
             self.solver, lambda name, default: _as_python(getattr(self, name, default))

@@ -15,7 +15,13 @@ from sklearn_bp._fitting.defaults import members_to_continue_with
 from sklearn_bp._fitting.fitted_network import packed
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import SCALE_SPEED, Parameters, Weights
-from sklearn_bp._tables.reexpress import Curved, Reexpression, Scalings
+from sklearn_bp._tables.reexpress import (
+    Curved,
+    Rearrangement,
+    Reexpression,
+    Scalings,
+    Symmetries,
+)
 from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp._tables.values import named_errors, unmasked
 from sklearn_bp._training.patience import Patience
@@ -232,13 +238,14 @@ class Start:
         return Reexpression(
             Scalings.of(d, k, before.network_scaling, scored_by),
             Scalings.of(len(origins), k, inputs.network_scaling, now),
-            origins,
-            before.fills(inputs.columns),
+            Rearrangement(origins, before.fills(inputs.columns)),
             before.running.n_rows if before.running else np.inf,
-            recipe.activation_object.homogeneous,
-            loss.degree,
-            curved,
-            targets.of_units(self.targets) if loss.logarithmic else None,
+            Symmetries(
+                recipe.activation_object.homogeneous,
+                loss.degree,
+                curved,
+                targets.of_units(self.targets) if loss.logarithmic else None,
+            ),
         )
 
     def _scored_by(self, loss, inputs):

@@ -66,23 +66,23 @@ class RealTargets:
     labelled: ClassVar[bool] = False
 
     @classmethod
-    def of_fit(cls, y, recipe, known, request, dtype):
+    def of_fit(cls, y, recipe, earlier, request, dtype):
         """The targets, and the matrix Y in `dtype`, or in float64 for scaling."""
         # In float64, scaled targets lose no digits to an offset.
         Y = check_regression_targets(y, np.float64 if recipe.standardize else dtype)
-        return cls.of_number(Y.shape[1], recipe, known), Y
+        return cls.of_number(Y.shape[1], recipe, earlier), Y
 
     @classmethod
-    def of_number(cls, n_targets, recipe, known):
-        """This number of targets; ValueError if `known` has another number."""
-        if known is None:
+    def of_number(cls, n_targets, recipe, earlier):
+        """This number of targets; ValueError if `earlier` has another number."""
+        if earlier is None:
             return cls(n_targets).for_fit(recipe)
-        if known.n_targets != n_targets:
+        if earlier.n_targets != n_targets:
             raise ValueError(
                 f"y has {n_targets} columns, but the fitted network was trained on "
-                f"{known.n_targets}. Use clone() to start from scratch."
+                f"{earlier.n_targets}. Use clone() to start from scratch."
             )
-        return known.for_fit(recipe)
+        return earlier.for_fit(recipe)
 
     def for_fit(self, recipe):
         """A copy with the loss and the settings of a recipe."""
@@ -152,8 +152,8 @@ class RealTargets:
                 running = running.merged(rows.target_statistics(robust))
                 targets = self._scaled_by(running.targets)
         if targets.cuts_predictions:
-            known = joined_range(targets.range, rows.target_range())
-            targets = replace(targets, range=known)
+            joined = joined_range(targets.range, rows.target_range())
+            targets = replace(targets, range=joined)
         return targets, running
 
     def _scaled_by(self, found):
@@ -248,8 +248,8 @@ class RealTargets:
 
     def with_attributes(self, estimator):
         """A copy with the current `target_range_`, which users may change."""
-        known = getattr(estimator, "target_range_", None)
-        return self if known is self.range else replace(self, range=known)
+        current = getattr(estimator, "target_range_", None)
+        return self if current is self.range else replace(self, range=current)
 
     def strata(self, Y):
         return np.zeros(len(Y))
@@ -279,8 +279,8 @@ class RealTargets:
     def predictions(self, z):
         """Predictions in the user's units from scores, which are overwritten."""
         loss, scaling = self.loss, self.prediction_scaling
-        known = self.unit if scaling is None else scaling
-        if known is not None and not known.absorbable_in(z.dtype):
+        unit = self.unit if scaling is None else scaling
+        if unit is not None and not unit.absorbable_in(z.dtype):
             z = z.astype(np.float64)
         if loss.logarithmic:
             with np.errstate(over="ignore"):
@@ -303,7 +303,7 @@ class RealTargets:
         return self._mean(z, self.limits)
 
     def _mean(self, z, limits):
-        """`mean` with known limits."""
+        """`mean` with limits from before."""
         p = self.predictions(z)
         p = _cut(self.loss.predicted(p, self.n_targets_of(p)), limits)
         return p[:, 0] if p.shape[1] == 1 else p
@@ -315,15 +315,15 @@ class RealTargets:
     @property
     def limits(self):
         """Smallest and largest allowed prediction of each target, (2, n), or None."""
-        known = self.range
-        if known is None or self.extrapolation == np.inf:
+        if self.range is None or self.extrapolation == np.inf:
             return None
+        low, high = self.range
         with np.errstate(over="ignore"):  # near the limits of float64
             if self.prediction_scaling is self.unit is None:
-                margin = self.extrapolation * (known[1] - known[0])
-                return np.stack([known[0] - margin, known[1] + margin])
-            margin = self.extrapolation * finite(known[1] - known[0])
-            return finite(np.stack([known[0] - margin, known[1] + margin]))
+                margin = self.extrapolation * (high - low)
+                return np.stack([low - margin, high + margin])
+            margin = self.extrapolation * finite(high - low)
+            return finite(np.stack([low - margin, high + margin]))
 
     def spread(self, scores, weights=None):
         """Standard deviation of the targets; None if a single network predicts none.
@@ -351,9 +351,9 @@ class RealTargets:
         std = np.hypot.reduce(
             np.sqrt(shares) * (means - (shares * means).sum(axis=0)), axis=0
         )
-        own = loss.spread(p, n_targets)
-        if own is not None:
-            std = np.hypot(std, np.hypot.reduce(np.sqrt(shares) * own, axis=0))
+        spreads = loss.spread(p, n_targets)
+        if spreads is not None:
+            std = np.hypot(std, np.hypot.reduce(np.sqrt(shares) * spreads, axis=0))
         elif len(p) == 1:
             return None
         with np.errstate(over="ignore"):
@@ -373,11 +373,11 @@ class RealTargets:
         return interval[:, 0] if n_targets == 1 else interval
 
 
-def joined_range(known, other):
+def joined_range(first, second):
     """The union of two ranges, (2, n_targets); the first may be None."""
-    if known is None:
-        return other
-    return np.array([np.minimum(known[0], other[0]), np.maximum(known[1], other[1])])
+    if first is None:
+        return second
+    return np.array([np.minimum(first[0], second[0]), np.maximum(first[1], second[1])])
 
 
 def range_of(Y):

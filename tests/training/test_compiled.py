@@ -643,7 +643,7 @@ def test_default_fits_have_the_same_epochs_and_weights(make, settings, monkeypat
     if make is TwoLayerClassifier:
         y = np.digitize(y, [-0.5, 0.5])
     monkeypatch.setattr(
-        "sklearn_bp._fitting.rows.training_dtype", lambda *args: np.dtype(float)
+        "sklearn_bp._fitting.base_rows.training_dtype", lambda *args: np.dtype(float)
     )
     fitted = []
     for engine in ("compiled", "python"):
