@@ -61,6 +61,7 @@ setup(
             depends=[
                 FOLDER + name
                 for name in (
+                    "bins.h",
                     "engine.h",
                     "functions.h",
                     "meeting.h",

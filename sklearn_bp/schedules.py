@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sklearn_bp._common.option import Option, check_number
+from sklearn_bp._common.option import Option, check_number, returned_number
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,19 @@ class Stepwise:
         rate, rule = self.learning_rate_init, self.rule
         n_steps = self.n_epochs * steps_per_epoch
         if not hasattr(rule, "factor"):
-            return lambda step: rate * float(rule(step))
-        return lambda step: rate * float(rule.factor(min(step, n_steps - 1), n_steps))
+            return lambda step: rate * _factor(rule(step), rule)
+        return lambda step: (
+            rate * _factor(rule.factor(min(step, n_steps - 1), n_steps), rule)
+        )
+
+
+def _factor(value: Any, rule: Any) -> float:
+    """A factor of the rate, checked: one below 0 would climb."""
+    function = f"learning_rate={rule!r}"
+    factor = returned_number(value, function)
+    if not 0 <= factor < math.inf:
+        raise ValueError(f"{function} must return a number in [0, inf). Got {value!r}.")
+    return factor
 
 
 # The first three change from epoch to epoch, for 'sgd' only, as in scikit-learn.

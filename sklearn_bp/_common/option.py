@@ -76,3 +76,17 @@ def check_number(
     below = value <= high if closed in ("right", "both") else value < high
     if not (above and below):
         raise ValueError(f"{what}{interval}. Got {value!r} instead.")
+
+
+def returned_number(value: Any, function: str) -> float:
+    """What a function of the user returned, as a float.
+
+    Raises
+    ------
+    TypeError
+        Unless it is a number; the message names the function.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{function} must return a number. Got {value!r}.") from None

@@ -19,6 +19,10 @@ rows of W1 at its stored numbers, times these numbers.  A row of x^T delta1 is s
 sum of rows of delta1, taken just before the step of its feature.  Where many numbers
 are stored (`takes_gemm`), rows are copied as dense ones instead.
 
+The bins of a numeric column are full below the bin of a row and empty above it.  So
+their product with W1 lies between two running sums of rows of W1.  `binned` finds the
+places of the rows in their bins, and bins.h has the products and the gradient.
+
 `covered` decides which fits run compiled.  All others, and all fits if the extension
 was not built, run the Python loop, which is the reference.  If it has sparse rows,
 where passes over all weights take most of the time, the step of the optimizer is still
@@ -35,6 +39,7 @@ possible), "python", or "compiled" (an error if the extension is missing).
 import numpy as np
 
 from sklearn_bp import optimizers
+from sklearn_bp._compiled.bins import binned
 from sklearn_bp._compiled.epochs import Epochs
 from sklearn_bp._compiled.held_out import Loss, Scores
 from sklearn_bp._compiled.library import (
@@ -52,6 +57,7 @@ __all__ = [
     "Epochs",
     "Loss",
     "Scores",
+    "binned",
     "bound",
     "covered",
     "covers_steps",

@@ -30,8 +30,18 @@ typedef struct {
     int64_t by_gemm;          /* whether rows of a CSR are copied as dense ones */
 } Features;
 
+/* The last columns of x, after `plain` others, which are the bins of m columns: bins.h. */
+typedef struct {
+    const uint16_t *codes;    /* (n, m): the bin of a row in each column, in K; or NULL */
+    const void *shares;       /* REAL (n, m): where in the bin */
+    const int64_t *starts;    /* (m + 1,): the first bin of each column */
+    const void *low, *span;   /* REAL (starts[m],) */
+    int64_t m, plain;
+} Bins;
+
 typedef struct {
     Features features;
+    Bins bins;
     const void *Y;                 /* (n, k) */
     const void *row_weights;       /* REAL (n,), or NULL */
     const int32_t *folds;          /* (n,): the member that a row is held out from, or NULL */
@@ -65,6 +75,7 @@ typedef struct {
 
 typedef struct {
     Features features;
+    Bins bins;
     const int64_t *rows;    /* (n,): the held-out rows, member by member; NULL if X has
                                only these rows, (n, d) in C order */
     const int64_t *starts;  /* (M + 1,): the position of each member's first row */
@@ -81,6 +92,12 @@ typedef struct {
     int64_t n, k, row_stride, column_stride, is_double, Y_is_bytes, loss, vector;
     double inverse;           /* 1 / T */
 } Measuring;
+
+typedef struct {
+    Bins bins;                /* codes and shares are written */
+    const void *X, *high;     /* REAL (n, d), and low + span of each bin */
+    int64_t n, d, is_double, vector;
+} Splitting;
 
 #define SUMS 8
 #define SKLEARN_BP_OUT_OF_MEMORY 1

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn_bp import optimizers
 from sklearn_bp._common.blas import MANY_THREADS, one_blas_thread
 from sklearn_bp._common.threads import SHORT, SPEED, Team
+from sklearn_bp._compiled.bins import BINS
 from sklearn_bp._compiled.library import (
     ACTIVATIONS,
     FEATURES,
@@ -41,12 +42,16 @@ STEP_COST = 20
 class Training(Job):
     """An epoch of training; its fields are those of engine.h."""
 
-    _fields_ = FEATURES + fields(
-        "Y row_weights folds order rates member_weights theta first second average "
-        "r r_first r_second r_average groups sums gemm",
-        "d h k M n_groups size batch penalty_rows t every n_taken "
-        "is_double Y_is_bytes activation loss vector optimizer",
-        "beta_1 beta_2 epsilon decay alpha longest scale_speed together",
+    _fields_ = (
+        FEATURES
+        + BINS
+        + fields(
+            "Y row_weights folds order rates member_weights theta first second average "
+            "r r_first r_second r_average groups sums gemm",
+            "d h k M n_groups size batch penalty_rows t every n_taken "
+            "is_double Y_is_bytes activation loss vector optimizer",
+            "beta_1 beta_2 epsilon decay alpha longest scale_speed together",
+        )
     )
 
 
@@ -187,6 +192,8 @@ class Epochs:
             return
         else:
             set_dense(job, data.X, strides)
+            if data.bins is not None:
+                data.bins.bind(job, *data.X.shape, h, dtype)
         self._set_targets(data.Y, n)
         if data.weights is not None:
             job.set("row_weights", as_c(data.weights, dtype, (n,)))
@@ -247,7 +254,7 @@ class Epochs:
             check_rows(order, n_rows)
             rows = order if rows is None else rows[order]
         if rows is None:
-            self._job.order = None
+            self._job.set("order", None)
         else:
             self._job.set("order", rows)
         self._run(n_rows, 0)

@@ -6,6 +6,7 @@ import numpy as np
 
 from sklearn_bp._common.blas import one_blas_thread
 from sklearn_bp._common.threads import SHORT, SPEED, Team
+from sklearn_bp._compiled.bins import BINS
 from sklearn_bp._compiled.library import (
     ACTIVATIONS,
     DTYPES,
@@ -47,9 +48,13 @@ MANY_SCORES = 50_000
 class Scoring(Job):
     """Rows and the parameters that score them; its fields are those of engine.h."""
 
-    _fields_ = FEATURES + fields(
-        "rows starts b1 W1 W2 b2 scores gemm",
-        "d h k M is_double activation vector",
+    _fields_ = (
+        FEATURES
+        + BINS
+        + fields(
+            "rows starts b1 W1 W2 b2 scores gemm",
+            "d h k M is_double activation vector",
+        )
     )
 
 
@@ -75,9 +80,10 @@ class Scores:
     scaling : callable(X, out) or None
     dtype : dtype
         Dtype of the parameters.
+    bins : BinnedRows, default=None
     """
 
-    def __init__(self, network, X, rows, scaling, dtype):
+    def __init__(self, network, X, rows, scaling, dtype, bins=None):
         pooled = np.concatenate(rows).astype(np.int64)
         check_rows(pooled, X.shape[0])
         lengths = [len(r) for r in rows]
@@ -100,6 +106,8 @@ class Scores:
             set_sparse(self._job, X, dtype)
         elif self._in_place and len(pooled) * X[:1].nbytes <= GATHERED_BYTES:
             self._X, self._rows = X[pooled], None
+            bins = bins and bins.of_rows(pooled)
+        self._bins = bins if self._in_place else None
         self._n, self._team = len(pooled), None
 
     @staticmethod
@@ -123,6 +131,8 @@ class Scores:
         M, n, dtype = len(self._starts) - 1, self._n, self._dtype
         if (d, parameters.n_members) != (job.d, M):
             raise ValueError("The parameters have another layout.")
+        if self._bins is not None and h != job.h:
+            self._bins.bind(job, *self._X.shape, h, dtype)
         job.h, job.k = h, k
         job.by_gemm = self._is_csr and takes_gemm(self._X, h, dtype)
         for name, shape in (

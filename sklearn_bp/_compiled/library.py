@@ -110,8 +110,12 @@ class Job(ctypes.Structure):
     def set(self, name, value):
         """Set a field to a number, or to the address of an array."""
         if isinstance(value, np.ndarray):
+            if self.arrays.get(name) is value:  # an address takes a microsecond
+                return
             self.arrays[name] = value
             value = value.ctypes.data
+        else:
+            self.arrays.pop(name, None)
         setattr(self, name, value)
 
 

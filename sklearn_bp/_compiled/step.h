@@ -400,6 +400,7 @@ typedef struct {
     REAL *x, *y, *w_all, *a1, *delta1, *z2, *w, *loss, *spare, *g, *g_W2, *W2_T;
     int64_t *ends, *next, part;
     N(Stored) stored;
+    N(Binned) binned;
 } N(Desk);
 
 /* For batches of `most` rows, out of n_rows from `start`. */
@@ -410,7 +411,8 @@ static N(Desk) N(desk)(const Training *J, int64_t most, int64_t start, int64_t n
     N(Desk) D = {0};
     D.part = d;
     if (!is_stored(&J->features)) {
-        D.x = take(buffers, sizeof(REAL) * copies * most * d);
+        D.x = take(buffers, sizeof(REAL) * copies * most * n_plain(J));
+        if (J->bins.codes) D.binned = N(room_for_bins)(&J->bins, most, h, 1, buffers);
     } else {
         int64_t n = most_stored(J, start, n_rows);
         D.part = h < MOVED_AT_ONCE ? MOVED_AT_ONCE / h : 1;
@@ -472,9 +474,10 @@ Stored numbers are there once: row i + b is row i.
 */
 static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s,
                       const N(Desk) *D) {
-    int64_t d = J->d, k = J->k, y_stride = J->folds ? 2 * b : b, n_stored = 0;
+    int64_t d = n_plain(J), k = J->k, y_stride = J->folds ? 2 * b : b, n_stored = 0;
     int64_t *RESTRICT ends = D->ends, *RESTRICT next = D->next;
     const Features *F = &J->features;
+    const Bins *B = &J->bins;
     const N(Stored) *T = &D->stored;
     const REAL *Y = J->Y, *row_weights = J->row_weights;
     REAL *x = D->x, *y = D->y, *w = D->w_all;
@@ -490,9 +493,13 @@ static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s
         int64_t row = J->order ? J->order[start + i] : start + i;
         int64_t to = J->folds ? next[J->folds[row]]++ : i;
         if (x) {
-            if (i + AHEAD < b)
-                N(fetch)(F, J->order ? J->order[start + i + AHEAD] : start + i + AHEAD, d);
+            if (i + AHEAD < b) {
+                int64_t at = start + i + AHEAD, later = J->order ? J->order[at] : at;
+                N(fetch)(F, later, d);
+                if (B->codes) N(fetch_bins)(B, later);
+            }
             N(copy_features)(x + to * d, F, row, s, d);
+            if (B->codes) N(copy_bins)(B, row, &D->binned, to);
         } else {
             int64_t n = F->indptr[row + 1] - F->indptr[row];
             T->starts[to] = n_stored;
@@ -504,7 +511,8 @@ static void N(gather)(const Training *J, int64_t start, int64_t b, const REAL *s
             y[c * y_stride + to] = J->Y_is_bytes ? (REAL)flags[row * k + c] : Y[row * k + c];
         w[to] = row_weights ? row_weights[row] : 1;
     }
-    if (!x) N(turn)(T, b, d);
+    if (!x) N(turn)(T, b, J->d);
+    if (B->codes) N(sort_by_bin)(B, &D->binned, b);
     if (!J->folds) return;
     if (x) memcpy(x + b * d, x, sizeof(REAL) * b * d);
     memcpy(w + b, w, sizeof(REAL) * b);
@@ -539,8 +547,8 @@ left to `step_of_stored`.
 */
 static double N(learn)(const Training *J, const N(Desk) *D, int64_t from, int64_t to,
                        int64_t b, int64_t y_stride, REAL own, const REAL *theta,
-                       int is_first) {
-    int64_t d = J->d, h = J->h, k = J->k, n = to - from, W2_at = h + d * h;
+                       const REAL *s, int is_first) {
+    int64_t d = n_plain(J), h = J->h, k = J->k, n = to - from, W2_at = h + J->d * h;
     const REAL *x = D->x ? D->x + from * d : NULL;
     const REAL *W1 = theta + h, *W2 = theta + W2_at, *b2 = W2 + h * k;
     REAL *g_W1 = D->g + h, *g_W2 = D->g_W2, *g_b2 = g_W2 + h * k;
@@ -553,6 +561,10 @@ static double N(learn)(const Training *J, const N(Desk) *D, int64_t from, int64_
         int64_t row = from + i < b ? from + i : from + i - b, at = T->starts[row];
         memset(a1 + i * h, 0, sizeof(REAL) * h);
         N(add_rows)(a1 + i * h, W1, h, 0, T->columns + at, T->x + at, T->stops[row] - at, h);
+    }
+    if (J->bins.codes) {
+        N(find_sums)(&J->bins, &D->binned, W1 + d * h, h, s ? s + d : NULL, h);
+        N(add_bins)(&J->bins, &D->binned, a1, from, n, b, h);
     }
     N(hidden)(J->activation, a1, theta, n, h, W2, b2[0], k == 1 ? z2 : NULL);
     if (k > 1) {
@@ -580,6 +592,11 @@ static double N(learn)(const Training *J, const N(Desk) *D, int64_t from, int64_
     }
     REAL *delta1 = N(hidden_error)(J->activation, D->delta1, a1, n, h, D->g, z2, W2, g_W2);
     if (x) N(product)(J->gemm, x, d, 1, delta1, h, 0, !is_first, g_W1, h, d, h, n);
+    if (J->bins.codes) {
+        memset(delta1 + n * h, 0, sizeof(REAL) * (b - n) * h); /* rows held out */
+        N(find_slopes)(&J->bins, &D->binned, delta1, D->g, from, b, s ? s + d : NULL,
+                       g_W1 + d * h, h);
+    }
     return total;
 }
 
@@ -651,7 +668,8 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
     /* Its rows: all but those held out from it. */
     int64_t first = J->folds ? D->ends[j + 1] : 0, y_stride = J->folds ? 2 * b : b;
     int64_t n = J->folds ? b - (D->ends[j + 1] - D->ends[j]) : b;
-    int64_t part = D->x ? rows_at_once(n, d * h) : n > 0 ? n : 1;
+    int at_once = !D->x || J->bins.codes;
+    int64_t part = at_once ? (n > 0 ? n : 1) : rows_at_once(n, d * h);
     double total = 0, norm = 0;
 
     if (k > 1)
@@ -666,7 +684,7 @@ static void N(step)(const Training *J, const N(Desk) *D, const Step *S, int64_t 
     for (int64_t i = first; i < first + n; i += part) {
         int64_t to = first + n - i < part ? first + n : i + part;
         total += N(learn)(J, D, i, to, b, y_stride, (REAL)J->member_weights[j], theta,
-                          i == first);
+                          s, i == first);
     }
     if (D->x && slopes) {  /* x is s times the features, and so is dL/dW1 */
         for (int64_t i = 0; i < d; i++)
@@ -781,16 +799,21 @@ static void N(hidden_of_stored)(const Features *F, int64_t row, const REAL *W1,
 /* Scores, (n, k), of the rows held out from members `first` to `last`. */
 static int N(score)(const Scoring *J, int64_t first, int64_t last) {
     int64_t d = J->d, h = J->h, k = J->k, wide = h * J->M, most = SCORED_ROWS;
+    const Bins *B = &J->bins;
+    int64_t m = B->m, plain = B->codes ? B->plain : d;
+    N(Binned) D = {0};
     int stored = is_stored(&J->features);
     const REAL *X = J->features.X;
     Buffers buffers = {0};
     while (most > 8 && most * d * h > DIRECT_PRODUCT) most /= 2;
     REAL *copied = J->rows && !stored ? take(&buffers, sizeof(REAL) * most * d) : NULL;
     REAL *a1 = take(&buffers, sizeof(REAL) * most * h);
+    if (B->codes) D = N(room_for_bins)(B, J->rows ? most : 0, h, 0, &buffers);
     if (buffers.failed) return give_back(&buffers), SKLEARN_BP_OUT_OF_MEMORY;
     for (int64_t j = first; j < last; j++) {
         const REAL *W1 = (const REAL *)J->W1 + j * h, *W2 = (const REAL *)J->W2 + j * h * k;
         const REAL *b1 = (const REAL *)J->b1 + j * h, *b2 = (const REAL *)J->b2 + j * k;
+        if (B->codes) N(find_sums)(B, &D, W1 + plain * wide, wide, NULL, h);
         for (int64_t i = J->starts[j]; i < J->starts[j + 1]; i += most) {
             int64_t b = J->starts[j + 1] - i < most ? J->starts[j + 1] - i : most;
             const REAL *x = J->rows ? copied : X + i * d;
@@ -799,8 +822,15 @@ static int N(score)(const Scoring *J, int64_t first, int64_t last) {
             for (int64_t row = 0; rows && row < b; row++)
                 if (stored)
                     N(hidden_of_stored)(&J->features, rows[row], W1, wide, a1 + row * h, h);
-                else N(copy_features)(copied + row * d, &J->features, rows[row], NULL, d);
-            if (!stored) N(product)(J->gemm, x, d, 0, W1, wide, 0, 0, a1, h, b, h, d);
+                else N(copy_features)(copied + row * d, &J->features, rows[row], NULL, plain);
+            if (!stored) N(product)(J->gemm, x, d, 0, W1, wide, 0, 0, a1, h, b, h, plain);
+            if (B->codes) {
+                for (int64_t row = 0; rows && row < b; row++)
+                    N(copy_bins)(B, rows[row], &D, row);
+                if (!rows) D.codes = (uint16_t *)B->codes + i * m;
+                if (!rows) D.shares = (REAL *)B->shares + i * m;
+                N(add_bins)(B, &D, a1, 0, b, b, h);
+            }
             N(hidden)(J->activation, a1, b1, b, h, W2, b2[0], k == 1 ? z2 : NULL);
             if (k == 1) continue;
             N(product)(J->gemm, a1, h, 0, W2, k, 0, 0, z2, k, b, k, h);

@@ -21,6 +21,7 @@
 #define NEXT_TO_NOTHING 2.5e-23f
 #define SMALLEST_FACTOR 1e-12f
 #include "functions.h"
+#include "bins.h"
 #include "step.h"
 #undef REAL
 #undef IS_DOUBLE
@@ -58,6 +59,7 @@
 #define NEXT_TO_NOTHING 2.5e-185
 #define SMALLEST_FACTOR 1e-100
 #include "functions.h"
+#include "bins.h"
 #include "step.h"
 #undef REAL
 #undef IS_DOUBLE

@@ -27,7 +27,9 @@ from sklearn_bp._fitting.rows import MemoryRows
 from sklearn_bp._fitting.start import Start
 from sklearn_bp._network.parameters import Weights
 from sklearn_bp._tables.features import check_features, is_clean, refuse_collections
+from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 from sklearn_bp._tables.targets import check_y_given
+from sklearn_bp._tables.weights import NoWeightError
 from sklearn_bp._versions import CallbackSupportMixin
 
 
@@ -70,12 +72,17 @@ class BaseTwoLayer(
         request.check(recipe.validation_fraction)
         start = self._start(recipe, request)
         rows = rows_of(request, self._feature_record(recipe, start))
-        # Overflowing sums and casts are handled; they need no warning.
-        overflow = np.errstate(over="ignore", invalid="ignore")
-        with Run(self, request) as run, overflow:
-            done = fit(recipe, rows, start, run.begin)
-            state = done.kept_state(recipe) if request.incremental else None
-            self._take(done.attributes() | {"_training_state": state})
+        # What is beyond a dtype is handled; it needs no warning, and must not raise.
+        beyond = np.errstate(over="ignore", invalid="ignore", under="ignore")
+        try:
+            with Run(self, request) as run, beyond:
+                done = fit(recipe, rows, start, run.begin)
+                state = done.kept_state(recipe) if request.incremental else None
+                self._take(done.attributes() | {"_training_state": state})
+        except NoWeightError:
+            if start is None or not request.incremental:
+                raise
+            return self  # the rows of such a part are absent
         if not request.incremental:
             if self.verbose:
                 print(ending(done.result))
@@ -114,11 +121,13 @@ class BaseTwoLayer(
         return record
 
     def _take(self, attributes):
-        """Store the fitted attributes: the only place where an estimator is written."""
-        if "feature_names_in_" not in attributes and hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        for name, value in attributes.items():
-            setattr(self, name, value)
+        """Store the fitted attributes: the only place where an estimator is written.
+
+        All are stored at once, so that Ctrl-C comes before or after them.
+        """
+        kept = vars(self).copy()
+        kept.pop("feature_names_in_", None)
+        self.__dict__ = kept | attributes
 
     def _kind_in_memory(self):
         """The class that predicts from arrays."""
@@ -150,7 +159,7 @@ class BaseTwoLayer(
         """Scores z2 of the rows of X, (n, n_outputs)."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             fitted, weights = self._fitted, self._weights()
             dtype, columns = weights.W1.dtype, fitted.columns
             limits = getattr(self, "feature_limits_", None)
@@ -169,7 +178,7 @@ class BaseTwoLayer(
         has been set since.
         """
         check_is_fitted(self)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             return self._fitted_network().member_scores(self._check_features(X))
 
     @property
@@ -208,7 +217,11 @@ class BaseTwoLayer(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        named = self.categorical_features is not None and not isinstance(
+            self.categorical_features, str
+        )
+        in_bins = isinstance(self.numeric_encoding, PiecewiseLinear)
+        tags.input_tags.sparse = not (named or in_bins)
         tags.input_tags.allow_nan = bool(
             self.standardize or self.categorical_features is not None
         )

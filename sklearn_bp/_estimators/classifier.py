@@ -802,7 +802,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         z2, targets = self._scores(X), self._fitted.targets
         if targets.shares_score:
             z2 = np.hstack([-z2, z2])
-        targets.loss.proba(z2)
+        with np.errstate(under="ignore"):
+            targets.loss.proba(z2)
         return z2
 
     def predict_log_proba(self, X: MatrixLike) -> NDArray[Any]:

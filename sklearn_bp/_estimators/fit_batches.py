@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from sklearn_bp._tables.targets import check_labels, joined_labels
+from sklearn_bp._tables.weights import NoWeightError
 
 
 class Incremental(Protocol):
@@ -36,11 +37,17 @@ def fit_batches(estimator: E, source: Source, epochs: int, **options: Any) -> E:
         raise ValueError(f"epochs must be an int >= 1. Got {epochs!r} instead.")
     if epochs > 1:
         _check_repeats(source, f"epochs={epochs} needs as many passes over it")
+    unweighted = None
     for epoch in range(epochs):
         n_batches = 0
         for X, y, *sample_weight in _batches_of(source):
-            estimator.partial_fit(X, y, *sample_weight, **options)
             n_batches += 1
+            try:
+                estimator.partial_fit(X, y, *sample_weight, **options)
+            except NoWeightError as error:  # before the first row with weight
+                unweighted = error
+        if unweighted is not None and not hasattr(estimator, "coefs_"):
+            raise unweighted
         if n_batches == 0:
             raise ValueError(
                 f"The source yielded no batch in epoch {epoch + 1} of {epochs}. It "

@@ -219,8 +219,8 @@ class MLPExchangeMixin:
         )
         state.patience.best = min(state.loss_curve)
         reason = "max_iter" if mlp.n_iter_ >= mlp.max_iter else "tol"
-        # An MLP records only how many rows it has seen.
-        n_rows = mlp.t_ // mlp.n_iter_ if mlp.t_ else 200
+        # An MLP records only how many rows it has seen, in epochs of all its calls.
+        n_rows = mlp.t_ // len(state.loss_curve) if mlp.t_ else 200
         settings = Settings(
             recipe=recipe,
             n_rows=n_rows,

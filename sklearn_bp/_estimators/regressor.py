@@ -24,7 +24,11 @@ from sklearn_bp._tables.real_targets import (
     overflows_in_squares,
     powers_of_two,
 )
-from sklearn_bp._tables.targets import check_regression_targets, targets_for_metrics
+from sklearn_bp._tables.targets import (
+    check_regression_targets,
+    check_y_given,
+    targets_for_metrics,
+)
 from sklearn_bp._tables.weights import check_sample_weight, weights_for_metrics
 from sklearn_bp._versions import available_if, with_callbacks
 from sklearn_bp.losses import REGRESSOR_LOSSES, Quantile
@@ -826,6 +830,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
             1 is best, and 0 is the best constant. With loss='quantile' it is the mean
             of sklearn.metrics.d2_pinball_score over all quantiles.
         """
+        check_y_given(y, self)
         self._refuse_collections(X=X, y=y, sample_weight=sample_weight)
         y = targets_for_metrics(y)
         sample_weight = weights_for_metrics(sample_weight, y)

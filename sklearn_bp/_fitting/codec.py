@@ -18,6 +18,7 @@ from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
 from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
 from sklearn_bp._tables.class_targets import ClassTargets
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
 from sklearn_bp._tables.levels import encoder_of
@@ -25,7 +26,7 @@ from sklearn_bp._tables.piecewise_linear import Bins, PiecewiseLinear
 from sklearn_bp._tables.real_targets import RealTargets
 from sklearn_bp._tables.running import Running
 from sklearn_bp._tables.scaling import Scaling
-from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.target_statistics import TargetStatistics
 from sklearn_bp._training.patience import Patience
 from sklearn_bp._training.state import TrainingState
 
@@ -73,20 +74,20 @@ def fields_of(part, given=True):
     Without those that have "given" in their metadata, if `given` is False: they follow
     from the parameters of a fit.
     """
-    own: dict[str, Any]
+    values: dict[str, Any]
     if isinstance(part, OneHotEncoder):
-        own = {"categories": part.categories_[0]}
+        values = {"categories": part.categories_[0]}
     elif isinstance(part, Parameters):
-        own = {"flat": part.flat, "layout": list(part.layout)}
+        values = {"flat": part.flat, "layout": list(part.layout)}
         if part.member_weights is not None:
-            own["member_weights"] = part.member_weights
+            values["member_weights"] = part.member_weights
     elif isinstance(part, Inputs):
-        own = part._asdict()
+        values = part._asdict()
     else:
         left_out = () if given else given_fields(part)
         names = [f.name for f in fields(part) if f.name not in left_out]
-        own = {name: getattr(part, name) for name in names}
-    return {PART: NAMES[type(part)]} | own
+        values = {name: getattr(part, name) for name in names}
+    return {PART: NAMES[type(part)]} | values
 
 
 def given_fields(part):
@@ -94,7 +95,7 @@ def given_fields(part):
     return [field.name for field in fields(part) if "given" in field.metadata]
 
 
-def part_of(name, own):
+def part_of(name, values):
     """The part with this name and these fields; ValueError for other fields."""
     if name not in PARTS:
         raise ValueError(
@@ -103,10 +104,10 @@ def part_of(name, own):
         )
     part = PARTS[name]
     if part is OneHotEncoder:
-        return encoder_of(own["categories"])
+        return encoder_of(values["categories"])
     if part is Parameters:
-        return _parameters(**own)
-    return part(**own)
+        return _parameters(**values)
+    return part(**values)
 
 
 def _parameters(flat, layout, member_weights=None):
@@ -114,8 +115,8 @@ def _parameters(flat, layout, member_weights=None):
     if type(layout[-1]) is bool:  # in older files: whether there is a scaling layer
         layout = [*layout[:-1], SCALE_SPEED if layout[-1] else 0.0]
     kinds = [type(x) for x in layout]
-    known = kinds == [int] * 4 + [bool, float]
-    if not known or min(layout[:4]) < 1 or not 0 <= layout[-1] < math.inf:
+    is_layout = kinds == [int] * 4 + [bool, float]
+    if not is_layout or min(layout[:4]) < 1 or not 0 <= layout[-1] < math.inf:
         raise ValueError(f"{layout} is not a layout.")
     if flat.dtype.kind != "f" or flat.shape != (Parameters.size(*layout),):
         raise ValueError(f"{flat.shape} is not the shape of parameters {layout}.")
@@ -123,9 +124,9 @@ def _parameters(flat, layout, member_weights=None):
         member_weights.dtype.kind != "f" or member_weights.shape != (layout[3],)
     ):
         raise ValueError(f"{member_weights.shape} is not the shape of member weights.")
-    found = Parameters(flat, *layout)
-    found.member_weights = member_weights
-    return found
+    parameters = Parameters(flat, *layout)
+    parameters.member_weights = member_weights
+    return parameters
 
 
 def plain(value):
@@ -136,7 +137,7 @@ def plain(value):
         return {CLASS: NAMES[value]}
     if type(value) not in NAMES:
         return value
-    return {name: plain(own) for name, own in fields_of(value).items()}
+    return {name: plain(v) for name, v in fields_of(value).items()}
 
 
 def restored(value):
@@ -147,8 +148,8 @@ def restored(value):
         return value
     if CLASS in value:
         return PARTS[value[CLASS]]
-    own = {key: restored(v) for key, v in value.items() if key != PART}
-    return part_of(value[PART], own)
+    values = {key: restored(v) for key, v in value.items() if key != PART}
+    return part_of(value[PART], values)
 
 
 def _holds_parts(values):

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.metrics import get_scorer_names
 
+from sklearn_bp._common.option import Option
 from sklearn_bp._tables.piecewise_linear import PiecewiseLinear
 
 
@@ -57,15 +58,21 @@ class Part:
     methods : tuple of str
     function : bool, default=False
         Whether a function is allowed as well.
+    family : type, default=Option
+        The base of our own objects. Those of another family may have methods of these
+        names: every loss has the two methods of an activation.
     """
 
-    def __init__(self, table, methods, function=False):
+    def __init__(self, table, methods, function=False, family=Option):
         self.names, self.methods, self.function = list(table), methods, function
+        self.family = family
 
     def admits(self, value):
         if isinstance(value, str):
             return value in self.names
         if isinstance(value, type):
+            return False
+        if isinstance(value, Option) and not isinstance(value, self.family):
             return False
         has_methods = all(callable(getattr(value, m, None)) for m in self.methods)
         return (bool(self.methods) and has_methods) or (
@@ -124,6 +131,25 @@ class ClassWeight:
 
     def __str__(self):
         return "None, 'balanced', a dict {label: weight} or a list of such dicts"
+
+
+class Seed:
+    """The constraint of the parameter `random_state`, as scikit-learn's."""
+
+    HIGH = 2**32 - 1
+
+    def admits(self, value):
+        if isinstance(value, Integral):
+            return 0 <= int(value) <= self.HIGH
+        return value is None or isinstance(value, np.random.RandomState)
+
+    def has_type(self, value):
+        return True  # scikit-learn raises a ValueError for every seed
+
+    def __str__(self):
+        return (
+            f"an int in the range [0, {self.HIGH}], a numpy.random.RandomState or None"
+        )
 
 
 class MetricName:

@@ -9,7 +9,7 @@ def parts(n, length):
     return [slice(start, start + length) for start in range(0, n, length)]
 
 
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(over="ignore", invalid="ignore", under="ignore")
 def activations(fitted, X):
     """The hidden layer of rows: activations, (n, n_hidden), and backward pass.
 
@@ -26,7 +26,7 @@ def activations(fitted, X):
     return a1, backward
 
 
-@np.errstate(over="ignore", invalid="ignore")  # it may be beyond the dtype
+@np.errstate(over="ignore", invalid="ignore", under="ignore")  # beyond the dtype
 def input_gradient(fitted, X):
     """Derivatives of the scores of encoded rows: (n, n_outputs, n_encoded)."""
     W1, _, W2, _, V = fitted.weights
@@ -43,15 +43,16 @@ def input_gradient(fitted, X):
             gradient[:, k] = (delta / c) @ (W1.T / by_feature) * by_feature * c
     if V is not None:
         gradient += V.T
-    known = fitted.inside(X)
+    inside = fitted.inside(X)
     if bins is not None:
-        gradient = bins.through(known, gradient)
-    if known is not X:  # scores do not depend on values beyond the limits
-        gradient[np.broadcast_to(_changed(known, X)[:, np.newaxis], gradient.shape)] = 0
+        gradient = bins.through(inside, gradient)
+    if inside is not X:  # scores do not depend on values beyond the limits
+        changed = _changed(inside, X)[:, np.newaxis]
+        gradient[np.broadcast_to(changed, gradient.shape)] = 0
     return gradient
 
 
-def _changed(known, X):
+def _changed(inside, X):
     """Where two matrices differ, (n, d)."""
-    known, X = (x.toarray() if sparse.issparse(x) else x for x in (known, X))
-    return known != X
+    inside, X = (x.toarray() if sparse.issparse(x) else x for x in (inside, X))
+    return inside != X

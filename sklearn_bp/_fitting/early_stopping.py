@@ -13,6 +13,7 @@ from scipy.sparse import issparse
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 
+from sklearn_bp._common.option import returned_number
 from sklearn_bp._common.warn import warn_user
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import FEW_ROWS
@@ -36,6 +37,7 @@ class Metric:
         self.is_loss = isinstance(name, str) and name == "loss"
         self.is_scorer = not (isinstance(name, str) and name in ("loss", "score"))
         self._scorer: Any = get_scorer(name) if self.is_scorer else None
+        self._name = name
 
     def cost(self, measured):
         """The value to minimize: the loss, or minus the score."""
@@ -46,7 +48,8 @@ class Metric:
         weights = {}
         if sample_weight is not None and self._takes_weights:
             weights["sample_weight"] = sample_weight
-        return float(self._scorer(estimator, X, y, **weights))
+        score = self._scorer(estimator, X, y, **weights)
+        return returned_number(score, f"early_stopping_metric={self._name!r}")
 
     @property
     def _takes_weights(self):
@@ -76,7 +79,7 @@ def split(recipe, targets, rows, random_state, request, by_strata):
     """
     fraction, Y = recipe.validation_fraction, rows[1]
     if is_splitter(fraction):
-        train, validation = _last_split(fraction, request)
+        train, validation = _last_split(fraction, request, len(Y))
     elif by_strata:
         part = draw_part(targets.strata(Y), fraction, spawn(random_state))
         train, validation = np.flatnonzero(~part), np.flatnonzero(part)
@@ -205,17 +208,33 @@ def split_few(n, strata, fraction, random_state):
     return np.setdiff1d(order, validation), validation
 
 
-def _last_split(splitter, request):
+def _last_split(splitter, request, n):
     """The last split of a splitter; the last split of a time series has most rows."""
-    y = for_metrics(request.own("y"))
-    rows = splitter.split(request.own("X"), y, request.own("groups"))
-    splits = deque(rows, maxlen=1)
+    y = for_metrics(request.kept_rows("y"))
+    rows = splitter.split(request.kept_rows("X"), y, request.kept_rows("groups"))
+    splits, name = deque(rows, maxlen=1), f"validation_fraction={splitter!r}"
     if not splits:
-        raise ValueError(f"validation_fraction={splitter!r} yields no split.")
-    train, validation = splits.pop()
+        raise ValueError(f"{name} yields no split: it must yield at least one.")
+    train, validation = _positions(splits.pop(), n, name)
     if np.intersect1d(train, validation).size or len(train) == 0:
         raise ValueError(
-            f"validation_fraction={splitter!r} yields a split whose validation rows "
-            "are training rows too, or that leaves no training rows."
+            f"{name} yields a split whose validation rows are training rows too, or "
+            "that leaves no training rows: pass two separate parts."
         )
-    return np.asarray(train), np.asarray(validation)
+    return train, validation
+
+
+def _positions(pair, n, name):
+    """The two parts of a split as positions from 0, whatever an index of numpy's is."""
+    rows = np.arange(n)
+    try:
+        parts = [np.asarray(part) for part in pair]
+        train, validation = (rows[p if p.size else p.astype(int)] for p in parts)
+        if train.ndim == validation.ndim == 1:
+            return train, validation
+    except (IndexError, TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"{name} must yield pairs of indices of the {n} rows: those to train on, and "
+        "those to hold out."
+    )

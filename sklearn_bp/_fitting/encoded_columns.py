@@ -45,7 +45,7 @@ MOST_OF_MANY = 16
 MOST_NUMBERS = 2**22
 
 
-def encoded(fitting, result):
+def encoded_inputs(fitting, result):
     """The inputs of the second training.
 
     Parameters

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sklearn_bp._fitting.encoded_columns import encoded, has_room
+from sklearn_bp._fitting.encoded_columns import encoded_inputs, has_room
 from sklearn_bp._fitting.start import fresh_state
 from sklearn_bp._fitting.trainings import Fitting
 from sklearn_bp._network.dropout import stream_of
@@ -51,7 +51,7 @@ SHARES = np.linspace(0, 1, 21)
 FINAL = ("loss_threshold", "callback", "interrupted")
 
 
-def explicitly_encoded(recipe, rows, inputs):
+def with_requested_bins(recipe, rows, inputs):
     """The inputs, with bins if the parameter numeric_encoding asks for them."""
     given = recipe.numeric_encoding
     if not isinstance(given, PiecewiseLinear):
@@ -64,12 +64,13 @@ def explicitly_encoded(recipe, rows, inputs):
         )
     if not rows.encodes_numbers:
         raise ValueError(
-            f"{name} is for dense rows and tables in memory. Set numeric_encoding=None."
+            f"{name} is for dense rows and tables in memory, not for sparse or "
+            "partitioned rows. Set numeric_encoding=None."
         )
     return rows.with_bins(inputs, given.n_bins)
 
 
-def following(fitting, training, result, constant):
+def second_training(fitting, training, result, constant):
     """The second training, or None.
 
     Parameters
@@ -86,12 +87,12 @@ def following(fitting, training, result, constant):
     -------
     Training or None
     """
-    if not is_encoded(fitting) or result.reason in FINAL:
+    if not may_follow(fitting) or result.reason in FINAL:
         return None
     if training.state.patience.tol == 0 < fitting.recipe.tolerance:
         return None  # the best constant has no loss
     recipe, rows, targets = fitting.recipe, fitting.rows, fitting.targets
-    inputs, selection, n_binned = encoded(fitting, result)
+    inputs, selection, n_binned = encoded_inputs(fitting, result)
     if inputs.bins is None:
         return None
     rows = rows.prepared(inputs, targets, None, selection)
@@ -101,25 +102,35 @@ def following(fitting, training, result, constant):
     data, validate = rows.hold_out(training.network, settings, state, inputs)
     if recipe.dropout:
         state.dropout_stream = stream_of(spawn(state.random_state))
-    own = recipe, settings, rows, inputs, targets, None, validate
-    second = SecondFitting(*own, fitting, result, training.resolved)
+    second = SecondFitting(
+        recipe,
+        settings,
+        rows,
+        inputs,
+        targets,
+        start=None,
+        validate=validate,
+        first=fitting,
+        of_first=result,
+        resolved=training.resolved,
+    )
     tol = training.state.patience.tol
     if result.state.relaxed and not training.plan.share:
         tol *= 10
     return second.training(training.network, data, state, tol)
 
 
-def is_encoded(fitting):
-    """Whether numeric_encoding="auto" adds members to this fit."""
+def may_follow(fitting):
+    """Whether numeric_encoding="auto" adds a second training to this fit."""
     recipe, rows = fitting.recipe, fitting.rows
-    given = (
+    left_at_auto = (
         recipe.numeric_encoding,
         recipe.n_members,
         recipe.max_iter,
         recipe.early_stopping,
     )
     return (
-        given == ("auto",) * 4
+        left_at_auto == ("auto",) * 4
         and bool(recipe.standardize)
         and adaptive(recipe.solver)
         and fitting.start is None

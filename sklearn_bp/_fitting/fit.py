@@ -37,18 +37,17 @@ def fit(recipe, rows, start, begin):
     targets, running = rows.targets.learned(rows, inputs.running, start is not None)
     inputs = inputs._replace(running=running)
     if start is None:
-        inputs = encoded_members.explicitly_encoded(recipe, rows, inputs)
+        inputs = encoded_members.with_requested_bins(recipe, rows, inputs)
     rows = rows.prepared(inputs, targets, start)
 
-    dtype = rows.training_dtype
-    loss = targets.training_loss(recipe, dtype)
+    loss = targets.training_loss(recipe, rows.training_dtype)
     network = TwoLayerNetwork(recipe.activation_object, loss)
     constant, tol = _best_constant(recipe, rows, loss)
     settings = rows.settings(inputs, loss.n_scores(rows.n_targets))
     if start is None:
-        state = fresh_state(settings, dtype, constant)
+        state = fresh_state(settings, rows.training_dtype, constant)
     else:
-        state = start.continued(state, settings, inputs, targets, dtype)
+        state = start.continued(state, settings, inputs, targets, rows.training_dtype)
     if rows.request.has_start:
         start_from(rows.request, recipe, state.parameters, inputs, targets)
 
@@ -57,11 +56,17 @@ def fit(recipe, rows, start, begin):
         state.dropout_stream = stream_of(spawn(state.random_state))
     fitting = Fitting(recipe, settings, rows, inputs, targets, start, validate)
     training = fitting.training(network, data, state, tol)
-    training.n_trainings = 2 if encoded_members.is_encoded(fitting) else 1
+    return _trained(fitting, training, constant, begin)
+
+
+def _trained(fitting, training, constant, begin):
+    """The `Fit` of a training, or of it and a second one, if one follows."""
+    if encoded_members.may_follow(fitting):
+        training.n_trainings = 2
     training = begin(training)
     result = training.run()
     try:
-        second = encoded_members.following(fitting, training, result, constant)
+        second = encoded_members.second_training(fitting, training, result, constant)
         if second is not None:
             second = begin(second)
             return second.finished(second.run())

@@ -162,15 +162,22 @@ class FittedNetwork:
 
     def parameters(self, dtype, n_members, scale_speed=0.0):
         """`Parameters` of members whose mean absorbed the scalings into the weights."""
-        own = self.member_weights if n_members == self.n_members else None
-        packing = dtype, n_members, *self._scalings, scale_speed, own
-        found = packed(self.weights, *packing)
+        features, scores = self._scalings
+        parameters = packed(
+            self.weights,
+            dtype,
+            n_members,
+            features,
+            scores,
+            scale_speed,
+            self.member_weights if n_members == self.n_members else None,
+        )
         if self.shifts is not None:
-            pairs = zip((found.b2, found.V), self.shifts, strict=True)
+            pairs = zip((parameters.b2, parameters.V), self.shifts, strict=True)
             for values, shifts in pairs:
                 if values is not None and np.shape(shifts) == values.shape:
                     values += shifts
-        return found
+        return parameters
 
     def comes_from(self, parameters):
         """Whether the weights were made from these parameters."""

@@ -79,11 +79,11 @@ def basis(fitted, X, sample_weight, running=False, before=None, n_iter=0):
     return now if before is None else _joined(before, now)
 
 
+@np.errstate(over="ignore", invalid="ignore", under="ignore")
 def importances(fitted, basis, n_features):
     """Importance of each of the user's columns, (n_features,); they sum to 1."""
     deviation = np.sqrt(np.maximum(basis["squares"] / basis["n"], 0))
-    with np.errstate(over="ignore", invalid="ignore"):
-        changes = _mean_slopes(fitted, basis) * deviation
+    changes = _mean_slopes(fitted, basis) * deviation
     d = len(changes)
     origins = fitted.inputs.sources(d)
     total = np.bincount(origins, changes, minlength=n_features)

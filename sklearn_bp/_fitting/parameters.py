@@ -17,11 +17,12 @@ from sklearn_bp._fitting.constraints import (
     Number,
     NumericEncoding,
     Part,
+    Seed,
 )
-from sklearn_bp.activations import ACTIVATIONS
+from sklearn_bp.activations import ACTIVATIONS, Activation
 from sklearn_bp.initializers import INITIALIZERS
-from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
-from sklearn_bp.optimizers import OPTIMIZERS
+from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES, Loss
+from sklearn_bp.optimizers import OPTIMIZERS, Optimizer
 from sklearn_bp.schedules import SCHEDULES
 
 NOT_OF_MLP: Any = object()
@@ -48,8 +49,12 @@ class Parameter(NamedTuple):
 
 SHARED = {
     "hidden_layer_sizes": Parameter(None, (100,)),
-    "activation": Parameter(Part(ACTIVATIONS, ("forward", "backward")), "relu"),
-    "solver": Parameter(Part(["lbfgs", *OPTIMIZERS], ("bind",)), "adam"),
+    "activation": Parameter(
+        Part(ACTIVATIONS, ("forward", "backward"), family=Activation), "relu"
+    ),
+    "solver": Parameter(
+        Part(["lbfgs", *OPTIMIZERS], ("bind",), family=Optimizer), "adam"
+    ),
     "alpha": Parameter(Number(Real, 0, also=("auto",)), 0.0001),
     "batch_size": Parameter(
         Number(Integral, 1, also=("auto", "by_rows", "full")), "auto"
@@ -63,7 +68,7 @@ SHARED = {
     "loss_threshold": Parameter(Number(Real, -np.inf, closed="neither"), None, True),
     "init": Parameter(Part(INITIALIZERS, (), function=True), "glorot_uniform"),
     "shuffle": Parameter(Boolean(also=("blocks",)), True),
-    "random_state": Parameter(None, None),
+    "random_state": Parameter(Seed(), None),
     "tol": Parameter(Number(Real, 0, also=("auto",)), 1e-4),
     "verbose": Parameter(Boolean(or_int=True), False),
     "warm_start": Parameter(Boolean(), False),
@@ -88,13 +93,13 @@ SHARED = {
 }
 
 OF_CLASSIFIER = SHARED | {
-    "loss": Parameter(Part(CLASSIFIER_LOSSES, ("variant",))),
+    "loss": Parameter(Part(CLASSIFIER_LOSSES, ("variant",), family=Loss)),
     "class_weight": Parameter(ClassWeight()),
     "temperature_scaling": Parameter(Boolean(also=("auto",))),
 }
 
 OF_REGRESSOR = SHARED | {
-    "loss": Parameter(Part(REGRESSOR_LOSSES, ("backward", "value"))),
+    "loss": Parameter(Part(REGRESSOR_LOSSES, ("backward", "value"), family=Loss)),
     "extrapolation": Parameter(Number(Real, 0, also=(np.inf,))),
 }
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils import check_random_state
 
 from sklearn_bp._common.warn import warn_user
 from sklearn_bp._fitting.defaults import AVERAGED_EPOCHS, TOLERANCE
@@ -62,8 +61,6 @@ class Recipe:
         """The recipe of an estimator; an error for invalid parameters."""
         name, values = type(estimator).__name__, values_of(estimator)
         check_parameters(name, estimator._parameters, values)
-        if not isinstance(values["random_state"], Integral):  # a seed is checked below
-            check_random_state(values["random_state"])
         dropout = values["dropout"]
         if dropout and values["solver"] == "lbfgs":
             raise ValueError(
@@ -140,8 +137,8 @@ class Recipe:
             return LBFGS(self.tolerance, self.max_fun, min(BLOCK_ROWS, n_rows))
         if isinstance(self.batch_size, Integral) and self.batch_size > n_rows:
             warn_user(
-                f"Got batch_size={self.batch_size}, larger than the {n_rows} training "
-                "rows. It is going to be clipped"
+                f"batch_size={self.batch_size} is larger than the number of training "
+                f"rows: each batch has all {n_rows} of them."
             )
         optimizer = as_optimizer(
             self.solver, lambda name, default: _as_python(getattr(self, name, default))

@@ -68,8 +68,8 @@ class Request:
         """A copy with some of the training rows."""
         return replace(self, kept=rows if self.kept is None else self.kept[rows])
 
-    def own(self, name):
-        """X, y or groups of the training rows."""
+    def kept_rows(self, name):
+        """X, y or groups, by name, without the rows of weight 0."""
         data = getattr(self, name)
         if data is None or self.kept is None:
             return data

@@ -1,31 +1,17 @@
-"""Rows in memory, from the user's arguments to the data that a solver trains on.
-
-`MemoryRows` and `PartitionedRows` of `sklearn_bp.dask` have the same interface, which
-`fit` uses.  Each stage returns new rows:
-
-- `checked(recipe, start)`: as numbers, without rows of weight 0, with known `targets`;
-- `learn_inputs(start)`: the `Inputs`, from statistics of the columns, and the rows;
-- `prepared(inputs, targets, start)`: features and targets as the solver gets them;
-- `best_constant(loss)`: the constant scores with the smallest loss, and that loss;
-- `settings(inputs, n_outputs)`: the settings that depend on the size of the data;
-- `hold_out(network, settings, state, inputs)`: training data and validation;
-- `target_statistics(robust)`, `mean_target()`, `target_range()`: over all rows.
-
-Attributes: `n_rows`, the number of rows with non-zero weight; `n_inputs` of the
-network; `features`, the public attributes that describe the user's columns; `repeat`,
-whether the stream has contained exactly these rows before.
-"""
+"""Rows in memory, from the user's arguments to the data that a solver trains on."""
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _num_samples
 
+from sklearn_bp import _compiled
 from sklearn_bp._common.blas import blas_threads, one_blas_thread
+from sklearn_bp._fitting.base_rows import BaseRows
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     SPARSE_WIDE_STEPS,
@@ -38,11 +24,10 @@ from sklearn_bp._fitting.defaults import (
     rows_per_batch,
     rows_per_short_batch,
     rows_to_repeat,
-    training_dtype,
     wide_rate,
 )
 from sklearn_bp._fitting.early_stopping import split
-from sklearn_bp._fitting.request import Request, with_weight
+from sklearn_bp._fitting.request import with_weight
 from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.validation import Interim, users_validation
 from sklearn_bp._network.batches import Data, row_length
@@ -50,7 +35,7 @@ from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.features import check_features, is_clean
 from sklearn_bp._tables.inputs import Inputs, NewRows
-from sklearn_bp._tables.real_targets import powers_of_two, range_of
+from sklearn_bp._tables.real_targets import range_of
 from sklearn_bp._tables.rotation import Rotation, is_small, is_wide
 from sklearn_bp._tables.running import of_targets
 from sklearn_bp._tables.sorted_columns import QUANTILE_SIZE, SortedColumns
@@ -68,45 +53,6 @@ from sklearn_bp._training.held_out import (
 )
 from sklearn_bp.losses._base import best_constant
 from sklearn_bp.optimizers import adaptive
-
-
-@dataclass(frozen=True)
-class BaseRows:
-    """The rows of a fit, in memory or on a cluster.
-
-    Attributes
-    ----------
-    request : Request
-        The arguments of the user; its `kept` are the rows with non-zero weight.
-    feature_record : estimator
-        A new estimator with the same parameters, on which scikit-learn's validation
-        reads and writes number and names of the features.
-    recipe : Recipe
-    targets : ClassTargets or RealTargets
-    columns : Columns or None
-    dtype : dtype
-        The dtype of the fitted weights.
-    """
-
-    request: Request
-    feature_record: Any
-    recipe: Any = None
-    targets: Any = None
-    columns: Any = None
-    dtype: Any = None
-
-    n_rows: ClassVar[Any]
-
-    @property
-    def features(self):
-        """The public attributes of the user's columns."""
-        names = getattr(self.feature_record, "feature_names_in_", None)
-        found = {"n_features_in_": self.feature_record.n_features_in_}
-        return found if names is None else found | {"feature_names_in_": names}
-
-    @property
-    def training_dtype(self):
-        return training_dtype(self.recipe, self.dtype, self.n_rows)
 
 
 @dataclass(frozen=True)
@@ -153,16 +99,16 @@ class MemoryRows(BaseRows):
         dtype = X.dtype
         if dtype.kind != "f":  # integers, to be cast block by block
             dtype = np.dtype("f8") if start is None else start.fitted.dtype
-        known = None if start is None else start.targets
+        earlier = None if start is None else start.targets
         kind = self.feature_record._targets_kind
-        targets, Y = kind.of_fit(request.y, recipe, known, request, dtype)
+        targets, Y = kind.of_fit(request.y, recipe, earlier, request, dtype)
         check_consistent_length(X, Y)
         weights = check_sample_weight(request.sample_weight, X.shape[0])
         X, Y, weights, request = with_weight(X, Y, weights, request)
         if recipe.alpha == "auto":  # before class weights multiply them
             weights = None if are_equal(weights) else bounded(weights)[0]
-        targets = targets.weighted(recipe, request.own("y"), weights)
-        weights = targets.times_class_weights(request.own("y"), weights)
+        targets = targets.weighted(recipe, request.kept_rows("y"), weights)
+        weights = targets.times_class_weights(request.kept_rows("y"), weights)
         X, Y, weights, request = with_weight(X, Y, weights, request)
         if recipe.alpha == "auto":
             weights = in_rows(weights, rows_to_repeat(recipe))
@@ -250,8 +196,9 @@ class MemoryRows(BaseRows):
         """The `Inputs`, and the rows with missing values filled."""
         if start is None:
             in_order = self._in_order()
-            own = self.columns, self.X, self.part, self.recipe.standardize
-            inputs = Inputs.of(*own, in_order)
+            inputs = Inputs.of(
+                self.columns, self.X, self.part, self.recipe.standardize, in_order
+            )
             small = math.prod(self.X.shape) <= QUANTILE_SIZE
             kept = small and self.recipe.numeric_encoding is not None
             return inputs, replace(self, in_order=in_order if kept else None)
@@ -305,11 +252,6 @@ class MemoryRows(BaseRows):
         """The `Running` statistics of the targets."""
         return of_targets(self.Y, self.part, robust)
 
-    def mean_target(self):
-        """The weighted mean of each target."""
-        unit = powers_of_two(self.Y, axis=0)
-        return np.average(self.Y / unit, axis=0, weights=self.part.shares) * unit
-
     def target_range(self):
         return range_of(self.Y)
 
@@ -323,8 +265,8 @@ class MemoryRows(BaseRows):
         if not again and inputs.bins is None:
             n_units = recipe.n_hidden * most_members(recipe)
             if self._is_rotated(inputs.scaling, X.shape[1] * n_units):
-                own = self.X if sparse.issparse(self.X) else self.X[:]  # an array
-                rotation, Z = Rotation.of_rows(own, inputs.scaling, self.part.shares)
+                whole = self.X if sparse.issparse(self.X) else self.X[:]  # an array
+                rotation, Z = Rotation.of_rows(whole, inputs.scaling, self.part.shares)
                 X, scaling = Z.astype(dtype), None
         Y = targets.in_training_units(self.Y)
         if not targets.labelled:
@@ -417,58 +359,72 @@ class MemoryRows(BaseRows):
         validate : callable(Parameters) -> Measured, or None
         """
         recipe, request = self.recipe, self.request
-        (X, Y, scaling), weights = self.scaled, self.sample_weight
-        n_members = state.parameters.n_members
-        data = Data.weighted(X, Y, weights, settings.alpha, scaling=scaling)
-        if inputs.bins is not None:
-            data = replace(data, groups=self._groups(inputs.bins))
-        given = inputs, self.targets, self.dtype, self.features, self.rotation
-        interim = Interim(recipe, *given)
+        n_members, random_state = state.parameters.n_members, state.random_state
+        interim = Interim(self, inputs)
         if request.has_validation:
-            record = self.feature_record
-            return data, users_validation(interim, network, request, record)
+            return self._data(settings, inputs), users_validation(interim, network)
         network = TwoLayerNetwork(network.activation, network.loss.for_validation())
         in_turn = settings.holds_out
         splits = recipe.early_stopping not in ("auto", False)
         if not in_turn and (request.incremental or not splits):
-            return data, None
+            return self._data(settings, inputs), None
         one_part = is_splitter(recipe.validation_fraction) or recipe.metric.is_scorer
         if in_turn and n_members > 1 and not one_part:
+            _, Y, _ = self.scaled
             strata = self.targets.strata(Y)
-            folds = draw_folds(strata, n_members, spawn(state.random_state))
+            folds = draw_folds(strata, n_members, spawn(random_state))
             rows = [np.flatnonzero(folds == j) for j in range(n_members)]
-            data = data.without_folds(folds, n_members)
-            return data, self._held_out(network, interim, rows)
-        train, validation = split(
-            recipe,
-            self.targets,
-            (self.X, Y, weights),
-            state.random_state,
-            request,
-            by_strata=in_turn,
-        )
-        data = replace(
-            Data.weighted(X, Y, weights, settings.alpha, train, scaling),
-            groups=data.groups,
-        )
+            data = self._data(settings, inputs).without_folds(folds, n_members)
+            return data, self._held_out(network, interim, rows, data.bins)
+        train, validation = self._split(random_state, by_strata=in_turn)
+        data = self._data(settings, inputs, train)
         if in_turn and not one_part:
-            return data, self._held_out(network, interim, [validation])
-        weights = validation_weights(weights, validation)
-        own = self.X, validation, self.Y[validation], weights
-        return data, interim.validation_set(network, request, *own)
+            return data, self._held_out(network, interim, [validation], data.bins)
+        weights = validation_weights(self.sample_weight, validation)
+        return data, interim.validation_set(
+            network, request, self.X, validation, self.Y[validation], weights
+        )
+
+    def _data(self, settings, inputs, rows=None):
+        """The `Data` of these rows; None for all."""
+        (X, Y, scaling), weights = self.scaled, self.sample_weight
+        data = Data.weighted(X, Y, weights, settings.alpha, rows, scaling)
+        if inputs.bins is None:
+            return data
+        groups, bins = self._groups(inputs.bins), self._binned(inputs)
+        return replace(data, groups=groups, bins=bins)
+
+    def _split(self, random_state, by_strata):
+        """The rows to train on, and one part that is held out from all members."""
+        _, Y, _ = self.scaled
+        return split(
+            self.recipe,
+            self.targets,
+            (self.X, Y, self.sample_weight),
+            random_state,
+            self.request,
+            by_strata=by_strata,
+        )
 
     def _groups(self, bins):
         """For each input that is trained on, the column that it comes from."""
         selection = self.selection
         return bins.groups if selection is None else bins.groups[selection.selected]
 
-    def _held_out(self, network, interim, rows):
+    def _binned(self, inputs):
+        """Where rows that are scaled already stand in their bins, or None."""
+        X, _, scaling = self.scaled
+        if scaling is not None or sparse.issparse(X):
+            return None
+        return _compiled.binned(X, *inputs.ends_of_bins(self.X.dtype, X.dtype))
+
+    def _held_out(self, network, interim, rows, bins):
         """The validation on rows held out from each member, a list of positions."""
         (X, Y, scaling), weights = self.scaled, self.sample_weight
         pooled = np.concatenate(rows)
         score = interim.score_of(self.Y[pooled], validation_weights(weights, pooled))
         tempers = self.targets.tempers
-        return HeldOut(network, X, Y, weights, rows, scaling, score, tempers)
+        return HeldOut(network, X, Y, weights, rows, scaling, score, tempers, bins)
 
     def adapted(self, solver):
         """The solver for rows in memory: itself."""

@@ -15,7 +15,14 @@ from sklearn_bp._fitting.defaults import members_to_continue_with
 from sklearn_bp._fitting.fitted_network import packed
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import SCALE_SPEED, Parameters, Weights
-from sklearn_bp._tables.reexpress import Curved, Reexpression, Scalings
+from sklearn_bp._tables.reexpress import (
+    Curved,
+    Rearrangement,
+    Reexpression,
+    Scalings,
+    Symmetries,
+)
+from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp._tables.values import named_errors, unmasked
 from sklearn_bp._training.patience import Patience
 from sklearn_bp._training.state import TrainingState
@@ -215,7 +222,7 @@ class Start:
     def _reexpression(self, recipe, inputs, targets):
         """The `Reexpression` that keeps the network's function in new scalings."""
         loss, before = targets.loss, self.inputs
-        scored_by, now = self.targets.reference, targets.reference
+        scored_by, now = self._scored_by(loss, inputs), targets.reference
         curved = None
         if loss.n_scores(1) > 1 and scored_by is not None:
             curved = None if now is scored_by else Curved(loss, scored_by, now)
@@ -231,13 +238,32 @@ class Start:
         return Reexpression(
             Scalings.of(d, k, before.network_scaling, scored_by),
             Scalings.of(len(origins), k, inputs.network_scaling, now),
-            origins,
-            before.fills(inputs.columns),
+            Rearrangement(origins, before.fills(inputs.columns)),
             before.running.n_rows if before.running else np.inf,
-            recipe.activation_object.homogeneous,
-            loss.degree,
-            curved,
+            Symmetries(
+                recipe.activation_object.homogeneous,
+                loss.degree,
+                curved,
+                targets.of_units(self.targets) if loss.logarithmic else None,
+            ),
         )
+
+    def _scored_by(self, loss, inputs):
+        """The scaling of the scores so far, with factor 0 for those that start anew.
+
+        These are logarithms of targets that were all 0 so far, where the best score is
+        minus infinity.  They start at the mean of the targets.
+        """
+        known = self.targets.reference
+        before, now = (
+            of.running and of.running.targets for of in (self.inputs, inputs)
+        )
+        if not loss.logarithmic or before is None or before.mean.all():
+            return known
+        anew = (before.mean == 0) & (now.mean > 0)
+        centre = np.zeros(len(anew)) if known is None else known.centre
+        level = np.log(now.mean * now.unit, out=np.zeros(len(anew)), where=anew)
+        return Scaling(np.where(anew, level, centre), np.where(anew, 0.0, 1.0))
 
 
 class _Words(str):

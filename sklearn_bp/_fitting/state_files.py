@@ -95,11 +95,11 @@ def _record(content):
     """The part that a dict represents, or the dict itself if it represents none."""
     if PART not in content:
         return content
-    name, own = content.pop(PART), content
+    name, values = content.pop(PART), content
     record = _RECORDS[name]
-    if record is not Parameters and own.keys() & set(given_fields(record)):
-        raise ValueError(f"A {name} in a file has no such fields as {list(own)}.")
-    return part_of(name, own)
+    if record is not Parameters and values.keys() & set(given_fields(record)):
+        raise ValueError(f"A {name} in a file has no such fields as {list(values)}.")
+    return part_of(name, values)
 
 
 def _as(kind, value):

@@ -23,53 +23,49 @@ class Interim:
 
     Parameters
     ----------
-    recipe : Recipe
+    rows : MemoryRows or PartitionedRows
+        The rows of the fit, prepared.
     inputs : Inputs
-    targets : ClassTargets or RealTargets
-    dtype : dtype
-        The dtype of the fitted weights.
-    features : dict
-        The attributes that describe the user's columns.
-    rotation : Rotation, default=None
     """
 
-    def __init__(self, recipe, inputs, targets, dtype, features, rotation=None):
-        self.recipe, self.inputs, self.targets = recipe, inputs, targets
-        self.dtype, self.features, self.rotation = dtype, features, rotation
+    def __init__(self, rows, inputs):
+        self.rows, self.inputs = rows, inputs
+        self.recipe, self.targets = rows.recipe, rows.targets
 
     def weights(self, parameters):
         """`Weights` of the network on the user's columns."""
+        parameters = on_columns(parameters, self.rows.rotation)
         scalings = self.inputs.network_scaling, self.targets.score_scaling
-        return absorbed(on_columns(parameters, self.rotation), self.dtype, *scalings)
+        return absorbed(parameters, self.rows.dtype, *scalings)
 
     def estimator(self, parameters):
         """An estimator with these parameters, as if fitted."""
-        parameters = on_columns(parameters, self.rotation)
+        parameters = on_columns(parameters, self.rows.rotation)
         fitted = FittedNetwork.of(
-            parameters, self.dtype, self.recipe, self.inputs, self.targets
+            parameters, self.rows.dtype, self.recipe, self.inputs, self.targets
         )
         model = self.recipe.estimator()
-        model._take(self.features | fitted.attributes())
+        model._take(self.rows.features | fitted.attributes())
         return model
 
     def score_of(self, Y, sample_weight):
         """The score, as a function of scores z in training units and of parameters."""
         scaling = self.targets.score_scaling
         measure = self.targets.score(Y, sample_weight)
-        if scaling is not None:
-            scale, shift = scaling.inverse(np.float64)
-
-        def score(z, parameters):
-            if scaling is not None:  # as `Scaling.backwards`
-                z = z * scale
-                z += shift
-            return measure(z)
-
-        return score
+        if scaling is None:
+            return lambda z, parameters: measure(z)
+        unscaled = scaling.inversion(np.float64)
+        return lambda z, parameters: measure(unscaled(z.astype(np.float64)))
 
     def validation_set(self, network, request, X, rows, Y, sample_weight):
         """The validation on these rows of X, in the user's units."""
         targets, metric = self.targets, self.recipe.metric
+        replacing, scaled = self.inputs.replacing, targets.score_scaling
+
+        def scores_of(parameters):
+            z = network.scores(self.weights(parameters), X, rows, replacing)
+            return z if scaled is None else scaled(z)
+
         score = self.score_of(Y, sample_weight)
         if metric.is_scorer:
             X_given, y_given = request.validation_rows(rows)
@@ -79,46 +75,41 @@ class Interim:
                 return metric.score(model, X_given, y_given, sample_weight)
 
         return ValidationSet(
-            network,
-            X,
-            rows,
+            network.loss,
             targets.in_training_units(Y),
             sample_weight,
-            self.weights,
-            targets.score_scaling,
+            scores_of,
             score,
             targets.tempers,
-            self.inputs.replacing,
         )
 
 
-def users_validation(interim, network, request, feature_record):
+def users_validation(interim, network):
     """The validation on the validation data of the user.
 
     Parameters
     ----------
     interim : Interim
     network : TwoLayerNetwork
-    request : Request
-    feature_record : estimator
-        It knows number and names of the features.
     """
     network = TwoLayerNetwork(network.activation, network.loss.for_validation())
-    targets, dtypes = interim.targets, [interim.dtype]
+    rows, targets = interim.rows, interim.targets
+    request, record = rows.request, rows.feature_record
     try:
-        feature_record._refuse_collections(X=request.X_val)
+        record._refuse_collections(X=request.X_val)
         X, _ = check_features(
-            feature_record, request.X_val, dtypes, interim.inputs.columns
+            record, request.X_val, [rows.dtype], interim.inputs.columns
         )
         Y = targets.encode_validation(request.y_val)
         check_consistent_length(X, Y)
         weights = check_sample_weight(request.sample_weight_val, X.shape[0])
-        own = Request(request.X_val, request.y_val)
-        X, Y, weights, own = with_weight(X, Y, weights, own)
-        weights = targets.times_class_weights(own.own("y"), weights)
-        X, Y, weights, own = with_weight(X, Y, weights, own)
+        passed = Request(request.X_val, request.y_val)
+        X, Y, weights, passed = with_weight(X, Y, weights, passed)
+        weights = targets.times_class_weights(passed.kept_rows("y"), weights)
+        X, Y, weights, passed = with_weight(X, Y, weights, passed)
         targets.loss.check_targets(Y)
     except ValueError as error:
         raise ValueError(f"In the validation data: {error}") from error
-    request = replace(request, X_val=own.own("X"), y_val=own.own("y"))
+    X_val, y_val = passed.kept_rows("X"), passed.kept_rows("y")
+    request = replace(request, X_val=X_val, y_val=y_val)
     return interim.validation_set(network, request, X, None, Y, weights)

@@ -63,6 +63,8 @@ class Data:
     groups : ndarray of int of shape (n_features,) or None
         For each feature, the number of its group: the scales of a group move together
         in part (`feature_scales`).
+    bins : object of `_compiled` or None
+        Where the rows stand in the bins that are the last columns of X.
     """
 
     X: Any
@@ -74,6 +76,7 @@ class Data:
     folds: Any = None
     fold_means: Any = None
     groups: Any = None
+    bins: Any = None
 
     @property
     def n_rows(self):

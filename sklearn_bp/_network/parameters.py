@@ -33,6 +33,19 @@ SCALE_SPEED = 3.0
 TOGETHER = 1 / 3
 
 
+def _fill(layer, drawn, initializer):
+    """Store the weights and intercepts that an initializer drew."""
+    try:
+        for array, values in zip(layer, drawn, strict=True):
+            array[...] = values
+    except (TypeError, ValueError) as error:
+        (d, h), name = layer[0].shape, getattr(initializer, "__name__", initializer)
+        raise type(error)(
+            f"init={name} must return weights of shape ({d}, {h}) and intercepts of "
+            f"shape ({h},): {error}"
+        ) from error
+
+
 class Weights(NamedTuple):
     """The arrays that predictions need, in scikit-learn's shapes.
 
@@ -170,8 +183,9 @@ class Parameters:
         if skip:
             self.V[...] = 0
         for W1, b1, W2, b2, _ in self.members():
-            W1[...], b1[...] = initializer(random_state, d, h, glorot_factor)
-            W2[...], b2[...] = initializer(random_state, h, k, glorot_factor)
+            for layer in ((W1, b1), (W2, b2)):
+                drawn = initializer(random_state, *layer[0].shape, glorot_factor)
+                _fill(layer, drawn, initializer)
         return self
 
     @classmethod

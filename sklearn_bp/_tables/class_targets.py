@@ -5,7 +5,7 @@ between the two estimators.  Both are immutable: methods that learn return a new
 
 - `loss`: the object of `losses` for these targets; `training_loss(recipe, dtype)`: the
   loss to train with; `n_targets`: the number of columns of Y;
-- `of_fit(y, recipe, known, request, dtype)`: the targets, and the matrix Y for the
+- `of_fit(y, recipe, earlier, request, dtype)`: the targets, and the matrix Y for the
   loss, (n, n_targets), from the user's y;
 - `encode_validation(y)`: the same matrix for validation rows;
 - `weighted(recipe, y, sample_weight)`: with class weights, if any, and
@@ -23,6 +23,7 @@ between the two estimators.  Both are immutable: methods that learn return a new
   the current values of those that users may change.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar
@@ -72,7 +73,7 @@ class ClassTargets:
         return cls(np.unique(y))
 
     @classmethod
-    def of_fit(cls, y, recipe, known, request, dtype):
+    def of_fit(cls, y, recipe, earlier, request, dtype):
         """The targets, and the matrix Y; see the top of this file.
 
         Parameters
@@ -80,7 +81,7 @@ class ClassTargets:
         y : array-like
             As the user passed it.
         recipe : Recipe
-        known : ClassTargets or None
+        earlier : ClassTargets or None
             The targets of the earlier fit, if training continues.
         request : Request
             Has `incremental` and `classes`.
@@ -89,38 +90,40 @@ class ClassTargets:
         """
         y = check_labels(y)
         if request.incremental:
-            targets = cls._announced(y, known, request.classes)
-        elif known is None:
+            targets = cls._announced(y, earlier, request.classes)
+        elif earlier is None:
             targets = cls.of(y)
         else:
-            targets = known
-            if not known.multilabel:
-                known.check_same(np.unique(y))
+            targets = earlier
+            if not earlier.multilabel:
+                earlier.check_same(np.unique(y))
         targets = targets.for_fit(recipe)
         return targets, targets.encode(y)
 
     @classmethod
-    def _announced(cls, y, known, classes):
+    def _announced(cls, y, earlier, classes):
         """The targets of partial_fit, from the first call or its `classes`."""
         if classes is None:
-            if known is None:
+            if earlier is None:
                 raise ValueError(
                     "classes must be passed on the first call to partial_fit."
                 )
-            return known
-        if known is not None and known.are(classes):
-            return known
+            return earlier
+        if earlier is not None and earlier.are(classes):
+            return earlier
+        if isinstance(classes, Set):
+            classes = list(classes)
         classes = np.unique(check_labels(classes, "classes"))
         if not len(classes):
             raise ValueError("classes is empty: it must hold all labels of the stream.")
-        if known is None:
+        if earlier is None:
             return cls.of(y) if y.ndim == 2 else cls(classes)
-        if not np.array_equal(known.classes, classes):
+        if not np.array_equal(earlier.classes, classes):
             raise ValueError(
                 f"`classes={classes}` is not the same as on last call to partial_fit, "
-                f"was: {known.classes}"
+                f"was: {earlier.classes}"
             )
-        return known
+        return earlier
 
     def are(self, classes):
         """Whether an array contains exactly these classes, in the same order.
@@ -191,8 +194,8 @@ class ClassTargets:
 
         They also weight validation rows, which may lack some classes.
         """
-        found = class_weights(recipe.class_weight, self, numbers)
-        return replace(self, class_weights=found)
+        weights = class_weights(recipe.class_weight, self, numbers)
+        return replace(self, class_weights=weights)
 
     def times_class_weights(self, y, sample_weight):
         """Sample weights times class weights; None if there are neither."""
@@ -288,15 +291,15 @@ class ClassTargets:
         """Positions in `classes`; ValueError for unknown labels."""
         kinds = y.dtype.kind + self.classes.dtype.kind
         if kinds in ("iu", "ui"):  # their common dtype would be float64
-            own = y.astype(self.classes.dtype)
-            y = own if (own == y).all() else y
+            converted = y.astype(self.classes.dtype)
+            y = converted if (converted == y).all() else y
         try:
             codes = np.searchsorted(self.classes, y)
             np.minimum(codes, len(self.classes) - 1, out=codes)
-            known = (self.classes[codes] == y).all()
+            are_known = (self.classes[codes] == y).all()
         except TypeError:  # labels that cannot be compared, such as str and int
-            known = False
-        if not known:
+            are_known = False
+        if not are_known:
             raise ValueError(
                 "`y` has classes not in `self.classes_`. "
                 f"`self.classes_` has {self.classes}. 'y' has {np.unique(y)}."
@@ -330,8 +333,8 @@ class ClassTargets:
         """
         ones = None if sample_weight is None else (sample_weight > 0).astype(float)
         return [
-            np.bincount(own, ones, len(levels)).astype(float)
-            for own, levels in zip(codes, self.levels, strict=True)
+            np.bincount(of_column, ones, len(levels)).astype(float)
+            for of_column, levels in zip(codes, self.levels, strict=True)
         ]
 
     def decide(self, z2):
@@ -368,7 +371,7 @@ def class_weights(class_weight, targets, numbers):
         From `ClassTargets.numbers`; for "balanced".
     """
     if isinstance(class_weight, str):
-        return [_balanced(own) for own in numbers]
+        return [_balanced(of_column) for of_column in numbers]
     if not targets.multilabel:
         if isinstance(class_weight, list):
             raise ValueError(
@@ -388,8 +391,8 @@ def class_weights(class_weight, targets, numbers):
             f"{len(targets.classes)} outputs."
         )
     return [
-        _weights_of(levels, own)
-        for levels, own in zip(targets.levels, class_weight, strict=True)
+        _weights_of(levels, of_label)
+        for levels, of_label in zip(targets.levels, class_weight, strict=True)
     ]
 
 
@@ -403,19 +406,20 @@ def _balanced(numbers):
 
 def _weights_of(levels, class_weight):
     """Weights from a dict; 1 for missing levels, ValueError for unknown keys."""
-    weights, found, lacking = np.ones(len(levels)), set(), []
+    weights, used, lacking = np.ones(len(levels)), set(), []
     for i, level in enumerate(levels):
         key = next((k for k in _keys_of(level) if k in class_weight), None)
         if key is None:
             lacking.append(level)
         else:
             weights[i] = _checked_weight(class_weight[key], key)
-            found.add(key)
-    if lacking and len(found) < len(class_weight):
-        strange = [key for key in class_weight if key not in found]
+            used.add(key)
+    if lacking and len(used) < len(class_weight):
+        unused = [key for key in class_weight if key not in used]
         raise ValueError(
-            f"The classes, {np.array(lacking).tolist()}, are not in class_weight, and "
-            f"its keys {strange} are not classes: the classes are {levels.tolist()}."
+            "class_weight has no weights for the classes "
+            f"{np.array(lacking).tolist()}, and its keys {unused} are not classes: "
+            f"the classes are {levels.tolist()}."
         )
     return weights
 
@@ -426,8 +430,8 @@ def _checked_weight(weight, key):
     if not (is_number and 0 <= weight < np.inf):
         key = key.item() if isinstance(key, np.generic) else key
         raise ValueError(
-            f"The class_weight of {key!r} is {weight!r}: it must be a finite "
-            "number, and not negative."
+            f"The class_weight of {key!r} is {weight!r}: it must be a finite number "
+            ">= 0."
         )
     return weight
 

@@ -222,7 +222,9 @@ class PolarsFrame(Frame):
         if dtype.is_temporal():
             refuse_kind("M", label)
         if dtype.is_nested():
-            raise ValueError(f"{label} holds several values per row: {dtype}.")
+            raise ValueError(
+                f"{label} holds several values per row ({dtype}): give each a column."
+            )
         is_text = str(dtype).startswith(("String", "Categorical", "Enum"))
         return RawColumn(_polars_values(series), label, is_text)
 

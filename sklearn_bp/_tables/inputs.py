@@ -14,7 +14,7 @@ from sklearn_bp._common.threads import shared_by
 from sklearn_bp._network.batches import SCALED_BYTES
 from sklearn_bp._tables.digest import digest_of
 from sklearn_bp._tables.piecewise_linear import Bins
-from sklearn_bp._tables.running import TOLERANCE, Running, of_part, settled
+from sklearn_bp._tables.running import TOLERANCE, Running, of_features, settled
 from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp._tables.sorted_columns import quantile_step
 
@@ -67,21 +67,20 @@ class NewRows:
         repeats = running is not None and running.knows(digest)
         return replace(self, digest=digest, repeats=repeats)
 
-    def features(self, X, n_dense=None, columns=None, known=None, in_order=None):
+    def features(self, X, n_dense=None, columns=None, earlier=None, in_order=None):
         """The `Running` statistics of the features, encoded by `columns`.
 
-        `known` are those of earlier rows, if the columns are the same; `in_order` are
+        `earlier` are those of earlier rows, if the columns are the same; `in_order` are
         the `SortedColumns`, if they are known.
         """
-        own = self.shares, self.exponent, n_dense, self.n_before, columns
-        found = of_part(X, *own, known, in_order)
+        running = of_features(X, self, n_dense, columns, earlier, in_order)
         if self.n_before is None and columns is not None and columns.empty:
             # Zeros stand for columns without observed values.
-            unknown = np.zeros(len(found.features.low), bool)
+            unknown = np.zeros(len(running.features.low), bool)
             unknown[: len(columns.numeric)] = np.isin(columns.numeric, columns.empty)
-            found = replace(found, features=found.features.without(unknown))
-        own = self.running()
-        return replace(found, digests=own.digests, last=own.last)
+            running = replace(running, features=running.features.without(unknown))
+        counted = self.running()
+        return replace(running, digests=counted.digests, last=counted.last)
 
     @property
     def is_long(self):
@@ -95,8 +94,8 @@ class NewRows:
 
     def running(self):
         """The same, without features."""
-        found = Running.of_rows(self.n_rows, self.exponent, self.digest)
-        return replace(found, last=self.last)
+        counted = Running.of_rows(self.n_rows, self.exponent, self.digest)
+        return replace(counted, last=self.last)
 
 
 class Inputs(NamedTuple):
@@ -172,17 +171,18 @@ class Inputs(NamedTuple):
         n, d = X.shape[0], X.shape[1] if self.bins is None else self.bins.n_seen
         small = isinstance(X, np.ndarray) and n * d * dtype.itemsize <= SCALED_BYTES
         if scaling is None or not small:
-            X, own = selected(X)
-            is_scaled = own is not None and sparse.issparse(X)
-            return (own(X), None) if is_scaled else (X, own)
+            X, scaling = selected(X)
+            if scaling is not None and sparse.issparse(X):
+                return scaling(X), None
+            return X, scaling
         width = d if selection is None else selection.n_selected
         out, length = np.empty((n, width), dtype), max(1, SCALED_AT_ONCE // d)
 
         def scale(first, last):
             for start in range(first * length, min(last * length, n), length):
                 rows = slice(start, start + length)
-                of_network, own = selected(X[rows])
-                own(of_network, out[rows])
+                of_network, of_selected = selected(X[rows])
+                of_selected(of_network, out[rows])
 
         shared_by(-(-n // length), SCALING_COST * n * d, scale)
         return out, None
@@ -201,11 +201,37 @@ class Inputs(NamedTuple):
             return self.scaling
         return self.bins.scaling(self.scaling)
 
+    def ends_of_bins(self, own, dtype):
+        """The first bin of each column, and the smallest and largest scaled values.
+
+        Parameters
+        ----------
+        own, dtype : dtypes
+            Of the columns, and of the scaled rows.
+
+        Returns
+        -------
+        starts : ndarray of int of shape (n_columns + 1,)
+            The last of these is the number of bins.
+        low, high : ndarrays of shape (n_bins,)
+            The values of rows below a bin, and of rows above it.
+        """
+        bins, scaling = self.bins, self.network_scaling
+        ends = np.array([np.zeros(bins.n_seen), np.ones(bins.n_seen)], own)
+        if scaling is not None:
+            ends = scaling(ends, np.empty(ends.shape, dtype))
+        starts = np.flatnonzero(np.diff(bins.column, prepend=-1, append=-1))
+        return starts, *ends[:, bins.n_columns :]
+
     def sources(self, n_seen):
         """For each of the `n_seen` columns that the network sees, the user's column."""
-        known, n_bins = self.columns, self.bins.n_bins if self.bins else 0
-        found = np.arange(n_seen - n_bins) if known is None else known.sources
-        return found if self.bins is None else np.append(found, found[self.bins.column])
+        if self.columns is not None:
+            sources = self.columns.sources
+        else:
+            sources = np.arange(n_seen - (self.bins.n_bins if self.bins else 0))
+        if self.bins is None:
+            return sources
+        return np.append(sources, sources[self.bins.column])
 
     @property
     def limits(self):
@@ -258,21 +284,22 @@ class Inputs(NamedTuple):
             running = self.running.merged(part.running())
             return self._replace(columns=columns, running=running), X
         n_dense = _n_dense(columns, X)
-        known = self.running if columns is self.columns else None
-        found = part.features(X, n_dense, columns, known)
-        after = self.merged(columns, found, n_dense, X.dtype)
+        earlier = self.running if columns is self.columns else None
+        of_part = part.features(X, n_dense, columns, earlier)
+        after = self.merged(columns, of_part, n_dense, X.dtype)
         if after.running.settled_at == after.running.n_rows and columns is not None:
             return after.filled(X, n_dense)
         return after, X
 
-    def merged(self, columns, found, n_dense, dtype):
-        """The inputs after further rows with these `Running` statistics.
+    def merged(self, columns, further, n_dense, dtype):
+        """The inputs after further rows.
 
         Parameters
         ----------
         columns : Columns or None
             Our columns, `joined` with these rows.
-        found : Running
+        further : Running
+            The statistics of these rows.
         n_dense : int or None
             For a CSR made from a table, the number of columns scaled as dense ones.
         dtype : dtype
@@ -285,10 +312,10 @@ class Inputs(NamedTuple):
             bins = bins and bins.rearranged(origins)
             running = running.rearranged(origins, values, n_dense)
             scaling = _rearranged(scaling, origins, n_dense)
-        running = running.merged(found)
+        running = running.merged(further)
         if changed or running.is_due(scaling):
-            running, found = running.settled(dtype)
-            scaling = settled(scaling, found)
+            running, current = running.settled(dtype)
+            scaling = settled(scaling, current)
         return Inputs(columns, scaling, running, bins)
 
     def filled(self, X, n_dense):
@@ -339,14 +366,14 @@ class Inputs(NamedTuple):
         if columns is None or columns is self.columns:
             return []
         pairs = zip(self.columns.numeric.tolist(), self.columns.medians, strict=True)
-        known, found = dict(pairs), []
+        medians, changes = dict(pairs), []
         for k, i in enumerate(columns.incomplete.tolist()):
             j = int(columns.numeric[i])
-            if j in known and j not in self.columns.empty:
-                change = float(columns.medians[i] - known[j])
+            if j in medians and j not in self.columns.empty:
+                change = float(columns.medians[i] - medians[j])
                 if change:
-                    found.append((len(columns.numeric) + k, i, change))
-        return found
+                    changes.append((len(columns.numeric) + k, i, change))
+        return changes
 
 
 def _n_dense(columns, X):

@@ -58,7 +58,7 @@ def half_width(quantiles, n, coverage):
         least = math.ceil(coverage / (1 - coverage))
         raise ValueError(
             f"coverage={coverage} needs at least {least} validation rows, and there "
-            f"were {n}."
+            f"were {n}: lower the coverage, or fit with more rows."
         )
     at = math.ceil(rank / n * len(quantiles) - 1e-9) - 1
     return quantiles[at]

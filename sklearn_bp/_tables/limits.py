@@ -178,15 +178,15 @@ def _reaches(n_rows, tails, reach):
     outer, slope = tails[at], np.ones_like(tails[at])
     for i in range(at - 1, max(at - 4, -1), -1):
         inner = tails[i]
-        known = inner > 0
-        ratio = np.divide(outer, inner, out=np.ones_like(outer), where=known)
-        slope = np.where(known, np.log(ratio) / np.log(TAILS[i] / TAILS[at]), slope)
+        varies = inner > 0
+        ratio = np.divide(outer, inner, out=np.ones_like(outer), where=varies)
+        slope = np.where(varies, np.log(ratio) / np.log(TAILS[i] / TAILS[at]), slope)
     outermost = outer.max(axis=0)
     least = LARGEST * np.maximum(tails[0].sum(axis=0), outermost)
     least = np.where(outermost > 0, least, LARGEST * reach)
     with np.errstate(over="ignore"):
-        found = outer * np.exp(slope * np.log(TAILS[at] * n / EXPECTED))
-    return np.where(reach > 0, np.maximum(found, least), np.inf)
+        distance = outer * np.exp(slope * np.log(TAILS[at] * n / EXPECTED))
+    return np.where(reach > 0, np.maximum(distance, least), np.inf)
 
 
 def is_inside(X, limits):
@@ -232,9 +232,11 @@ def _inside_csr(X, limits, centre):
         if (stored[of_zero] < X.shape[0]).any():
             d = of_zero[-1] + 1
             head, rest = X[:, :d].toarray(), X[:, d:]
-            known = (None, None) if centre is None else (centre[:d], centre[d:])
-            head = sparse.csr_matrix(inside(head, limits[:, :d], known[0]))
-            rest = _inside_csr(rest, limits[:, d:], known[1])
+            of_head, of_rest = None, None
+            if centre is not None:
+                of_head, of_rest = centre[:d], centre[d:]
+            head = sparse.csr_matrix(inside(head, limits[:, :d], of_head))
+            rest = _inside_csr(rest, limits[:, d:], of_rest)
             return sparse.csr_matrix(sparse.hstack([head, rest], format="csr"))
     far = X.data < low[X.indices]
     far |= X.data > high[X.indices]

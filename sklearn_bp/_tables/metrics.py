@@ -33,9 +33,11 @@ class R2:
 
     def __call__(self, P):
         """The score of predictions, (n, n_outputs)."""
-        residual = _sums(self._weights, np.square(self._Y - P / self._unit))
+        residual = P / self._unit
+        np.subtract(self._Y, residual, out=residual)
+        residual = _sums(self._weights, np.square(residual, out=residual))
         if self._varies.all():
-            return float(np.mean(1 - residual / self._total))
+            return float((1 - residual / self._total).sum() / len(residual))
         # A constant target has no variance to explain.
         scores = np.where(residual == 0, 1.0, 0.0)
         varies = self._varies

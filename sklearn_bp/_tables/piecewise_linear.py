@@ -111,7 +111,7 @@ class Bins:
     is_sparse: bool = False
 
     @classmethod
-    def of(cls, X, sample_weight, n_numeric, n_bins, known=None):
+    def of(cls, X, sample_weight, n_numeric, n_bins, in_order=None):
         """The bins of the first `n_numeric` columns of X, or None if there are none.
 
         Parameters
@@ -122,21 +122,22 @@ class Bins:
         n_numeric : int
         n_bins : int or ndarray of int of shape (n_numeric,)
             The number of bins per column, 0 for none.
-        known : SortedColumns, default=None
+        in_order : SortedColumns, default=None
             The numeric columns and perhaps others, sorted before.
         """
         if n_numeric == 0:
             return None
-        if known is None:
-            known = SortedColumns.of(_dense(X[:, :n_numeric]), sample_weight)
+        if in_order is None:
+            in_order = SortedColumns.of(_dense(X[:, :n_numeric]), sample_weight)
         of_bins = []
-        for j, found in _inner_edges(known, np.broadcast_to(n_bins, n_numeric)).items():
-            values, shares = known.distribution(j)
-            e = edges(values, shares, found)
+        inner = _inner_edges(in_order, np.broadcast_to(n_bins, n_numeric))
+        for j, of_column in inner.items():
+            values, shares = in_order.distribution(j)
+            e = edges(values, shares, of_column)
             # Two bins at least: one would repeat the column.
             if len(e) > 2 and len(values) > 2 and _are_apart(e):
                 column = np.full(len(e) - 1, j)
-                means = known.means_of_bins(j, e).astype(np.float32)
+                means = in_order.means_of_bins(j, e).astype(np.float32)
                 of_bins.append((column, e[:-1], np.diff(e), means))
         if not of_bins:
             return None
@@ -306,13 +307,13 @@ def edges(values, shares, inner):
     return found if enough else of_all
 
 
-def _inner_edges(known, n_bins):
+def _inner_edges(in_order, n_bins):
     """The quantiles between equal shares of the rows, {column: quantiles}, in order."""
     inner: dict = {}
     for n in np.unique(n_bins[n_bins > 0]):
         at = np.flatnonzero(n_bins == n).tolist()
-        found = known.quantiles(np.arange(1, n) / n, at)
-        inner |= dict(zip(at, found.T, strict=True))
+        between = in_order.quantiles(np.arange(1, n) / n, at)
+        inner |= dict(zip(at, between.T, strict=True))
     return dict(sorted(inner.items()))
 
 

@@ -19,10 +19,8 @@ from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp._tables.targets import check_regression_targets
 from sklearn_bp.losses import Quantile, as_loss
 
-# With predictions exp(z) and standardize=True, targets are divided by a unit if their
-# mean is not between these values: such losses do not train there, and neither does
-# float32.
-SMALLEST_MEAN, LARGEST_MEAN = 0.01, 1e6
+# The exponents of units by which float64 can divide.
+UNIT_EXPONENTS = -1022, 1022
 
 # If the inverse spread of the targets is beyond this, or its inverse, predictions are
 # scaled back after the network: if weights absorbed the scaling, sums would overflow.
@@ -68,23 +66,23 @@ class RealTargets:
     labelled: ClassVar[bool] = False
 
     @classmethod
-    def of_fit(cls, y, recipe, known, request, dtype):
+    def of_fit(cls, y, recipe, earlier, request, dtype):
         """The targets, and the matrix Y in `dtype`, or in float64 for scaling."""
         # In float64, scaled targets lose no digits to an offset.
         Y = check_regression_targets(y, np.float64 if recipe.standardize else dtype)
-        return cls.of_number(Y.shape[1], recipe, known), Y
+        return cls.of_number(Y.shape[1], recipe, earlier), Y
 
     @classmethod
-    def of_number(cls, n_targets, recipe, known):
-        """This number of targets; ValueError if `known` has another number."""
-        if known is None:
+    def of_number(cls, n_targets, recipe, earlier):
+        """This number of targets; ValueError if `earlier` has another number."""
+        if earlier is None:
             return cls(n_targets).for_fit(recipe)
-        if known.n_targets != n_targets:
+        if earlier.n_targets != n_targets:
             raise ValueError(
                 f"y has {n_targets} columns, but the fitted network was trained on "
-                f"{known.n_targets}. Use clone() to start from scratch."
+                f"{earlier.n_targets}. Use clone() to start from scratch."
             )
-        return known.for_fit(recipe)
+        return earlier.for_fit(recipe)
 
     def for_fit(self, recipe):
         """A copy with the loss and the settings of a recipe."""
@@ -142,36 +140,36 @@ class RealTargets:
         """
         loss, targets = self.loss, self
         if not continuing:
-            scaling, mean = None, None
-            if self.standardize and loss.scalable:
+            targets = replace(
+                self, score_scaling=None, prediction_scaling=None, unit=None, range=None
+            )
+            if self.standardize and (loss.scalable or loss.logarithmic):
                 running = running.merged(rows.target_statistics(loss.robust))
-                scaling = Scaling.of_target_statistics(running.targets)
-            elif self.standardize and loss.logarithmic:
-                mean = rows.mean_target()
-            targets = self._scaled_by(scaling, mean)
+                targets = targets._scaled_by(running.targets)
         elif running is not None and running.targets is not None:
             robust = running.targets.columns is not None
             if self.n_targets == len(running.targets.mean) and not rows.repeat:
                 running = running.merged(rows.target_statistics(robust))
-                scaling = Scaling.of_target_statistics(running.targets)
-                targets = self._using(settled(self.scaling, scaling))
+                targets = self._scaled_by(running.targets)
         if targets.cuts_predictions:
-            known = joined_range(targets.range, rows.target_range())
-            targets = replace(targets, range=known)
+            joined = joined_range(targets.range, rows.target_range())
+            targets = replace(targets, range=joined)
         return targets, running
 
-    def _scaled_by(self, scaling, mean):
-        """A copy with the target scaling, or for positive targets with their mean."""
-        free = replace(
-            self, score_scaling=None, prediction_scaling=None, unit=None, range=None
-        )
-        if scaling is not None:
-            return free._using(scaling)
-        unit = None if mean is None else unit_of_mean(mean)
-        if unit is None:
-            return free
-        of_scores = Scaling(-np.log(unit.factor), np.ones_like(unit.factor))
-        return replace(free, unit=unit, score_scaling=of_scores)
+    def _scaled_by(self, found):
+        """A copy with the scaling or the unit of targets with these statistics."""
+        if self.loss.logarithmic:
+            return self._in_unit(unit_of_targets(found, self.unit))
+        scaling = Scaling.of_target_statistics(found)
+        known = self.scaling
+        return self._using(scaling if known is None else settled(known, scaling))
+
+    def _in_unit(self, unit):
+        """A copy with targets divided by a unit; scores are logarithms."""
+        of_scores = None
+        if unit is not None:
+            of_scores = Scaling(-np.log(unit.factor), np.ones_like(unit.factor))
+        return replace(self, unit=unit, score_scaling=of_scores)
 
     def _using(self, scaling):
         """A copy with a target scaling, which the weights absorb if they can."""
@@ -193,6 +191,13 @@ class RealTargets:
     @property
     def reference(self):
         return self.score_scaling if self.unit is not None else self.scaling
+
+    def of_units(self, before):
+        """The ratio of the factors of `unit` to those of earlier targets, or None."""
+        now, earlier = self.unit, before.unit
+        if now is None or earlier is None:
+            return None
+        return now.factor / earlier.factor
 
     @property
     def cuts_predictions(self):
@@ -243,8 +248,8 @@ class RealTargets:
 
     def with_attributes(self, estimator):
         """A copy with the current `target_range_`, which users may change."""
-        known = getattr(estimator, "target_range_", None)
-        return self if known is self.range else replace(self, range=known)
+        current = getattr(estimator, "target_range_", None)
+        return self if current is self.range else replace(self, range=current)
 
     def strata(self, Y):
         return np.zeros(len(Y))
@@ -274,8 +279,8 @@ class RealTargets:
     def predictions(self, z):
         """Predictions in the user's units from scores, which are overwritten."""
         loss, scaling = self.loss, self.prediction_scaling
-        known = self.unit if scaling is None else scaling
-        if known is not None and not known.absorbable_in(z.dtype):
+        unit = self.unit if scaling is None else scaling
+        if unit is not None and not unit.absorbable_in(z.dtype):
             z = z.astype(np.float64)
         if loss.logarithmic:
             with np.errstate(over="ignore"):
@@ -298,7 +303,7 @@ class RealTargets:
         return self._mean(z, self.limits)
 
     def _mean(self, z, limits):
-        """`mean` with known limits."""
+        """`mean` with limits from before."""
         p = self.predictions(z)
         p = _cut(self.loss.predicted(p, self.n_targets_of(p)), limits)
         return p[:, 0] if p.shape[1] == 1 else p
@@ -310,15 +315,15 @@ class RealTargets:
     @property
     def limits(self):
         """Smallest and largest allowed prediction of each target, (2, n), or None."""
-        known = self.range
-        if known is None or self.extrapolation == np.inf:
+        if self.range is None or self.extrapolation == np.inf:
             return None
+        low, high = self.range
         with np.errstate(over="ignore"):  # near the limits of float64
             if self.prediction_scaling is self.unit is None:
-                margin = self.extrapolation * (known[1] - known[0])
-                return np.stack([known[0] - margin, known[1] + margin])
-            margin = self.extrapolation * finite(known[1] - known[0])
-            return finite(np.stack([known[0] - margin, known[1] + margin]))
+                margin = self.extrapolation * (high - low)
+                return np.stack([low - margin, high + margin])
+            margin = self.extrapolation * finite(high - low)
+            return finite(np.stack([low - margin, high + margin]))
 
     def spread(self, scores, weights=None):
         """Standard deviation of the targets; None if a single network predicts none.
@@ -346,9 +351,9 @@ class RealTargets:
         std = np.hypot.reduce(
             np.sqrt(shares) * (means - (shares * means).sum(axis=0)), axis=0
         )
-        own = loss.spread(p, n_targets)
-        if own is not None:
-            std = np.hypot(std, np.hypot.reduce(np.sqrt(shares) * own, axis=0))
+        spreads = loss.spread(p, n_targets)
+        if spreads is not None:
+            std = np.hypot(std, np.hypot.reduce(np.sqrt(shares) * spreads, axis=0))
         elif len(p) == 1:
             return None
         with np.errstate(over="ignore"):
@@ -368,11 +373,11 @@ class RealTargets:
         return interval[:, 0] if n_targets == 1 else interval
 
 
-def joined_range(known, other):
+def joined_range(first, second):
     """The union of two ranges, (2, n_targets); the first may be None."""
-    if known is None:
-        return other
-    return np.array([np.minimum(known[0], other[0]), np.maximum(known[1], other[1])])
+    if first is None:
+        return second
+    return np.array([np.minimum(first[0], second[0]), np.maximum(first[1], second[1])])
 
 
 def range_of(Y):
@@ -380,15 +385,27 @@ def range_of(Y):
     return np.array([Y.min(axis=0), Y.max(axis=0)])
 
 
-def unit_of_mean(mean):
-    """A `Scaling` by a power of 2 for targets with this mean, (n_targets,), or None.
+def unit_of_targets(found, known=None):
+    """A `Scaling` by powers of 2 for targets of predictions exp(z); None if all are 0.
 
-    The mean is 0 only if all targets are zero.
+    The unit is about the mean of the targets that are not 0: the size of an amount, and
+    1 for rare events.  Errors p - y then suit the rates of all solvers.
+
+    Parameters
+    ----------
+    found : TargetStatistics
+    known : Scaling or None
+        The unit of earlier rows.  It stays within a factor of 2.
     """
-    usual = (mean == 0) | ((mean >= SMALLEST_MEAN) & (mean <= LARGEST_MEAN))
-    if usual.all():
+    some = found.mean > 0
+    if not some.any():
         return None
-    exponent = np.where(usual, 0, np.clip(np.frexp(mean)[1], -1023, 1022))
+    mean = np.divide(found.mean, found.share, out=np.ones(len(some)), where=some)
+    size = mean * found.unit
+    exponent = np.where(some, np.clip(np.frexp(size)[1] - 1, *UNIT_EXPONENTS), 0)
+    if known is not None:
+        before = 1 - np.frexp(known.factor)[1]
+        exponent = np.where(np.abs(exponent - before) <= 1, before, exponent)
     return Scaling(np.zeros_like(mean), np.ldexp(1.0, -exponent))
 
 
@@ -396,7 +413,9 @@ def _cut(p, limits):
     """Limit predictions, (n, n_targets, ...), in place; limits (2, n) or None."""
     if limits is not None:
         low, high = limits.reshape(2, -1, *[1] * (p.ndim - 2))
-        np.clip(p, low, high, out=p)
+        # Faster than np.clip for few numbers.
+        np.maximum(p, low, out=p)
+        np.minimum(p, high, out=p)
     return p
 
 

@@ -80,13 +80,53 @@ class Curved(NamedTuple):
     before: Any
     after: Any
 
-    def __call__(self, z, found):
-        """Intercepts z, (n_members, k), for the new scaling; `found` for the others."""
+    def __call__(self, z, others):
+        """Intercepts z, (n_members, k), for the new scaling; `others` elsewhere."""
         before, after = self.before.factor, self.after.factor
         known = (before > 0) & (after > 0)
         scale = np.divide(after, before, out=np.zeros_like(after), where=known)
         curved = self.loss.targets_of_scores(len(scale)) < 0
-        return np.where(curved, self.loss.rescaled_scores(z, scale), found)
+        return np.where(curved, self.loss.rescaled_scores(z, scale), others)
+
+
+class Rearrangement(NamedTuple):
+    """New columns in terms of the old ones.
+
+    Attributes
+    ----------
+    origins : ndarray of int, (d_new,)
+        The old column of each new one, or -1.
+    fills : list of (indicator, column, change)
+        For new columns: the missing-value indicator of a column, and the change of the
+        value that fills it.
+    """
+
+    origins: np.ndarray
+    fills: list[tuple[int, int, float]]
+
+
+class Symmetries(NamedTuple):
+    """How activation and loss respond to other units.
+
+    Attributes
+    ----------
+    homogeneous : bool
+        Whether hidden units may be rescaled.
+    degree : float
+        The loss of targets that are c times as large is c ** degree times as large.
+    curved : callable(z, others) -> z, or None
+        If predictions are a nonlinear function of some scores, which have centre 0 and
+        factor 1 here: maps intercepts z, (n_members, k), to those with the same
+        predictions; `others` has the intercepts of all other scores.
+    of_units : ndarray of shape (n_targets,), or None
+        Factors of the targets for which scores are logarithms; None for the factors of
+        the scores.
+    """
+
+    homogeneous: bool = False
+    degree: float = 0
+    curved: Any = None
+    of_units: Any = None
 
 
 class Reexpression:
@@ -96,66 +136,30 @@ class Reexpression:
     ----------
     before, after : Scalings
         The scalings of the old columns, and of the new ones.
-    origins : ndarray of int, (d_new,)
-        The old column of each new one, or -1.
-    fills : list of (indicator, column, change)
-        For new columns: the missing-value indicator of a column, and the change of the
-        value that fills it.
+    rearrangement : Rearrangement
     n_rows : int
         Number of rows so far.
-    homogeneous : bool, default=False
-        Whether hidden units may be rescaled.
-    degree : float, default=0
-        The loss of targets that are c times as large is c ** degree times as large.
-    curved : callable(z, found) -> z, or None
-        If predictions are a nonlinear function of some scores, which have centre 0 and
-        factor 1 here: maps intercepts z, (n_members, k), to those with the same
-        predictions; `found` has the intercepts of all other scores.
+    symmetries : Symmetries
     """
 
-    def __init__(
-        self,
-        before,
-        after,
-        origins,
-        fills,
-        n_rows,
-        homogeneous=False,
-        degree=0,
-        curved=None,
-    ):
-        self.curved = curved
-        self.before, self.after, self.origins = before, after, origins
-        self.fills = fills
+    def __init__(self, before, after, rearrangement, n_rows, symmetries):
+        self.before, self.after = before, after
+        self.origins, self.fills = rearrangement
+        self.curved = symmetries.curved
         few = n_rows < VERY_FEW_ROWS
-        known = origins >= 0
-        old = np.where(known, before.factor[origins], 0.0)
-        self._centre = np.where(known & (old > 0), before.centre[origins], after.centre)
-        new = after.factor
-        self._ratio = np.divide(old, new, out=np.zeros_like(new), where=new > 0)
-        grows = self._ratio <= (1.0 if few else WIDER)
-        self._ratio = np.where(grows, self._ratio, np.minimum(self._ratio, 1.0))
-        constant = known & (old == 0)
-        unknown = constant | (known & (self._ratio < 1 / NARROWER))
-        drawn = constant if few else np.zeros_like(constant)
-        if not np.any(~unknown & (new > 0)):
-            drawn = unknown
-        self._ratio[drawn] = 1.0
-        former = before.centre[origins]
-        near = np.abs(after.centre - former) * new <= NEAR
-        self._centre = np.where(drawn & near, former, self._centre)
-        self._centre = np.where(drawn & ~near, after.centre, self._centre)
+        self._ratio, self._centre = _of_columns(before, after, self.origins, few)
         self._of_units = 1.0
-        grown = self._ratio[(self._ratio > 0) & known]
-        if homogeneous and len(grown):
+        grown = self._ratio[(self._ratio > 0) & (self.origins >= 0)]
+        if symmetries.homogeneous and len(grown):
             self._of_units = float(np.sqrt(np.mean(grown**2)))
         self._of_scores = _ratios(before.score_factor, after.score_factor, few)
-        known = self._of_scores[before.score_factor > 0]
-        known = known[known > 0]
+        ratios = self._of_scores[(before.score_factor > 0) & (self._of_scores > 0)]
+        if symmetries.of_units is not None:
+            ratios = symmetries.of_units
         # Factor by which losses, and gradients with respect to the same weights, grow.
-        self.growth = (
-            float(np.exp(degree * np.log(known).mean())) if len(known) else 1.0
-        )
+        self.growth = 1.0
+        if len(ratios):
+            self.growth = float(np.exp(symmetries.degree * np.log(ratios).mean()))
 
     @property
     def is_none(self):
@@ -173,37 +177,48 @@ class Reexpression:
         wide = old.astype(np.float64)
         new = self._taken(wide)
         new.flat *= ratios.flat
-        after, n_members = self.after, old.n_members
-        scales = new.scales[:, np.newaxis]
-        shift = ((after.centre - self._centre) * after.factor)[:, np.newaxis]
-        of_scores = self._of_scores
-        b2 = wide.b2.reshape(n_members, -1)
+        b2 = wide.b2.reshape(old.n_members, -1)
+        new.b2[...] = self._output_intercepts(b2).ravel()
+        self._follow(new.W1, new.b1, new.scales)
+        if new.V is not None:
+            self._follow(new.V, new.b2, np.ones(len(new.V)))
+        return new.astype(old.flat.dtype)
+
+    def _output_intercepts(self, b2):
+        """b2' of the members, (n_members, k), if the centres of the columns stay."""
+        before, after = self.before, self.after
         inverse = np.divide(
             1.0,
-            self.before.score_factor,
-            where=self.before.score_factor > 0,
-            out=np.zeros_like(of_scores),
+            before.score_factor,
+            where=before.score_factor > 0,
+            out=np.zeros_like(self._of_scores),
         )
-        b2 = (b2 * inverse + self.before.score_centre - after.score_centre) * (
+        new = (b2 * inverse + before.score_centre - after.score_centre) * (
             after.score_factor
         )
-        if self.curved is not None:
-            b2 = self.curved(wide.b2.reshape(n_members, -1), b2)
-        new.b2[...] = b2.ravel()
-        for W, b in ((new.W1 * scales, new.b1), (new.V, new.b2)):
-            if W is None:
-                continue
-            b += (shift * W).sum(axis=0)
-            own = new.W1 if b is new.b1 else new.V
-            for indicator, column, change in self.fills:
-                # The filled value moves by `change`; the indicator compensates it.
-                moved = -change * after.factor[column] * W[column]
-                s = new.scales[indicator] if b is new.b1 else 1.0
-                factor = after.factor[indicator] * s
-                if factor > 0:
-                    own[indicator] += moved / factor
-                    b += moved * after.centre[indicator]
-        return new.astype(old.flat.dtype)
+        return new if self.curved is None else self.curved(b2, new)
+
+    def _follow(self, weights, intercepts, scales):
+        """Let intercepts follow centres, and indicators follow filled values, in place.
+
+        Parameters
+        ----------
+        weights : ndarray of shape (d_new, n)
+            From the columns, W1 or V, for the new scalings.
+        intercepts : ndarray of shape (n,)
+        scales : ndarray of shape (d_new,)
+            The scaling layer's factors of the weights, or ones.
+        """
+        after, W = self.after, weights * scales[:, np.newaxis]
+        shift = (after.centre - self._centre) * after.factor
+        intercepts += (shift[:, np.newaxis] * W).sum(axis=0)
+        for indicator, column, change in self.fills:
+            # The filled value moves by `change`; the indicator compensates it.
+            moved = -change * after.factor[column] * W[column]
+            factor = after.factor[indicator] * scales[indicator]
+            if factor > 0:
+                weights[indicator] += moved / factor
+                intercepts += moved * after.centre[indicator]
 
     def of_state(self, state, loss_is_monitored):
         """Re-express all vectors of a `TrainingState`, in place."""
@@ -274,6 +289,42 @@ class Reexpression:
         if ratios.V is not None:
             ratios.V *= self._ratio[:, np.newaxis] * tiled
         return ratios
+
+
+def _of_columns(before, after, origins, few):
+    """The factor of the input weights of each new column, and its former centre.
+
+    Parameters
+    ----------
+    before, after : Scalings
+    origins : ndarray of int, (d_new,)
+    few : bool
+        Whether there have been few rows, see the top of this file.
+
+    Returns
+    -------
+    ratio : ndarray of shape (d_new,)
+        0 for a new column, or one that had been constant.
+    centre : ndarray of shape (d_new,)
+        That of the new scaling if the intercepts do not follow a change.
+    """
+    known = origins >= 0
+    old, new = np.where(known, before.factor[origins], 0.0), after.factor
+    former = before.centre[origins]
+    centre = np.where(known & (old > 0), former, after.centre)
+    ratio = np.divide(old, new, out=np.zeros_like(new), where=new > 0)
+    grows = ratio <= (1.0 if few else WIDER)
+    ratio = np.where(grows, ratio, np.minimum(ratio, 1.0))
+    # Columns about which so little has been learned that they keep their weights.
+    constant = known & (old == 0)
+    unknown = constant | (known & (ratio < 1 / NARROWER))
+    drawn = constant if few else np.zeros_like(constant)
+    if not np.any(~unknown & (new > 0)):
+        drawn = unknown
+    ratio[drawn] = 1.0
+    near = np.abs(after.centre - former) * new <= NEAR
+    centre = np.where(drawn & near, former, centre)
+    return ratio, np.where(drawn & ~near, after.centre, centre)
 
 
 def _ratios(before, after, few):

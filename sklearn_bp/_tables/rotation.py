@@ -117,16 +117,16 @@ class Rotation:
         """`Parameters` on the scaled columns, in float64, from those on coordinates."""
         p, (_, h, k) = parameters, parameters.shape
         skips = p.V is not None
-        found = Parameters.empty(self.X.shape[1], h, k, np.float64, p.n_members, skips)
-        found.b1[...], found.W2[...], found.b2[...] = p.b1, p.W2, p.b2
-        pairs = [(p.W1, found.W1)]
+        whole = Parameters.empty(self.X.shape[1], h, k, np.float64, p.n_members, skips)
+        whole.b1[...], whole.W2[...], whole.b2[...] = p.b1, p.W2, p.b2
+        pairs = [(p.W1, whole.W1)]
         if skips:
-            pairs.append((p.V, found.V))
+            pairs.append((p.V, whole.V))
         for of_coordinates, of_columns in pairs:
             weights = self.A @ (self.factor * of_coordinates.astype(np.float64))
             for columns, block in scaled_columns(self.X, self.scaling):
                 of_columns[columns] = block.T @ weights
-        return found
+        return whole
 
 
 def on_columns(parameters, rotation):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.limits import (
     FEWEST_ROWS,
     LARGEST,
@@ -23,7 +24,7 @@ from sklearn_bp._tables.limits import (
 )
 from sklearn_bp._tables.scaling import Scaling, largest_of
 from sklearn_bp._tables.sorted_columns import quantile_step, quantiles
-from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.target_statistics import TargetStatistics
 
 # A column keeps its scaling if the new one differs by less than this fraction of its
 # width: quartiles of some thousand rows are not more precise.
@@ -273,44 +274,33 @@ def _merged(one, other):
     return one.merged(other)
 
 
-def of_part(
-    X,
-    shares,
-    exponent,
-    n_dense=None,
-    n_before=None,
-    columns=None,
-    known=None,
-    in_order=None,
-):
-    """`Running` statistics of the features of rows with non-zero weight.
+def of_features(X, part, n_dense=None, columns=None, earlier=None, in_order=None):
+    """`Running` statistics of the features of `NewRows`.
 
     Parameters
     ----------
     X : ndarray or CSR of shape (n, d)
-    shares : ndarray of shape (n,) or None
-        Weights over 2 ** exponent.
-    exponent : int
+    part : NewRows
+        Their number, their weights, and whether they belong to a stream.
     n_dense : int, default=None
         For a CSR, the number of columns from the left that are scaled as dense ones.
-    n_before : int, default=None
-        Number of earlier rows of the stream; None if these are all rows.
     columns : Columns, default=None
         They know where values of a stream were missing.
-    known : Running, default=None
+    earlier : Running, default=None
         The statistics of earlier rows with the same columns.
     in_order : SortedColumns, default=None
         The columns that are scaled as dense ones, if these are all rows; None to sort
         them here.
     """
     n, features, largest, wild = X.shape[0], None, None, False
+    shares, n_before = part.shares, part.n_before
     of_stream: dict[str, Any] = {}
     if sparse.issparse(X):
         rest = X[:, n_dense:] if n_dense else X
         if n_dense:  # the rest are indicators
             largest = largest_of(rest)
         else:
-            largest, beyond = _within(known, rest)
+            largest, beyond = _within(earlier, rest)
             wild, of_stream = bool(beyond), {"stored": _stored(rest)} | beyond
         if not n_before:  # later parts are judged by those before
             step = quantile_step(n, n_dense or 1)
@@ -325,7 +315,7 @@ def of_part(
         if columns is not None and len(columns.incomplete):
             X = columns.with_holes(X)
         features = ColumnStatistics.of_part(X, shares, n_before, with_limits=True)
-    return Running(n, n, exponent, features, largest, wild=wild, **of_stream)
+    return Running(n, n, part.exponent, features, largest, wild=wild, **of_stream)
 
 
 def _stored(X):
@@ -367,12 +357,12 @@ def _merged_tops(one, other, n_rows):
     return -np.sort(-np.concatenate([one, other]), axis=0)[:N_TOPS]
 
 
-def _within(known, X):
+def _within(earlier, X):
     """The largest absolute values of a part, up to the limits of earlier rows.
 
     Parameters
     ----------
-    known : Running or None
+    earlier : Running or None
         The statistics of the earlier rows, if there are any.
     X : CSR of shape (n, d)
 
@@ -382,9 +372,9 @@ def _within(known, X):
     beyond : dict
         `beyond` and `nearest` of `Running`; empty if all values are inside.
     """
-    if known is None or known.stored is None or known.n_rows < FEWEST_ROWS:
+    if earlier is None or earlier.stored is None or earlier.n_rows < FEWEST_ROWS:
         return largest_of(X), {}
-    values, of_column = np.abs(X.data), known.largest[X.indices]
+    values, of_column = np.abs(X.data), earlier.largest[X.indices]
     far = (values > LARGEST * of_column) & (of_column > 0)
     if not far.any():
         return largest_of(X), {}
@@ -409,11 +399,11 @@ def without_wild(n_rows, largest, X, shares):
     shares : ndarray of shape (n,) or None
         Their weights.
     """
-    found = largest.copy()
+    inside = largest.copy()
     for columns, values in judged_columns(n_rows, largest, X, shares):
         tails = quantiles(values.copy(), shares, 1 - TAILS)
-        found[columns] = largest_inside(n_rows, largest[columns], values, tails)
-    return found, bool((largest > LARGEST * found).any())
+        inside[columns] = largest_inside(n_rows, largest[columns], values, tails)
+    return inside, bool((largest > LARGEST * inside).any())
 
 
 def settled(before, after):

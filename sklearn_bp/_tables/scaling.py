@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.limits import LARGEST, inside, limits_of_sparse
-from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.target_statistics import TargetStatistics
 
 # Weights that absorb a scaling are float64, also for float32 data, if the offset of a
 # column is at least LARGE_OFFSET times its width, or if its size or the inverse exceeds
@@ -263,10 +264,18 @@ class Scaling:
 
     def backwards(self, Y):
         """Y / factor + centre, in place; a constant column becomes its centre."""
-        scale, shift = self.inverse(Y.dtype)
-        Y *= scale
-        Y += shift
-        return Y
+        return self.inversion(Y.dtype)(Y)
+
+    def inversion(self, dtype):
+        """`backwards` as a function of arrays of a dtype, for many calls."""
+        scale, shift = self.inverse(dtype)
+
+        def unscaled(Y):
+            Y *= scale
+            Y += shift
+            return Y
+
+        return unscaled
 
     def inverse(self, dtype):
         """1 / factor and the centre, (n_columns,) each, in a dtype."""

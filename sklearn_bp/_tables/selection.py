@@ -26,20 +26,20 @@ class Selection:
 
     def of_rows(self, X, scaling):
         """The selected columns of a matrix, and their scaling."""
-        own = self.selected
-        return X[:, own], Scaling(scaling.centre[own], scaling.factor[own])
+        some = self.selected
+        return X[:, some], Scaling(scaling.centre[some], scaling.factor[some])
 
     def back(self, parameters):
         """`Parameters` on all inputs, without a scaling layer; others are 0."""
         p, (_, h, k) = parameters.absorbed(), parameters.shape
         skips = p.V is not None
         n_inputs, dtype = len(self.selected), p.flat.dtype
-        found = Parameters.empty(n_inputs, h, k, dtype, p.n_members, skips)
-        found.b1[...], found.W2[...], found.b2[...] = p.b1, p.W2, p.b2
-        pairs = [(p.W1, found.W1)]
+        whole = Parameters.empty(n_inputs, h, k, dtype, p.n_members, skips)
+        whole.b1[...], whole.W2[...], whole.b2[...] = p.b1, p.W2, p.b2
+        pairs = [(p.W1, whole.W1)]
         if skips:
-            pairs.append((p.V, found.V))
-        for own, of_all in pairs:
+            pairs.append((p.V, whole.V))
+        for of_some, of_all in pairs:
             of_all[...] = 0
-            of_all[self.selected] = own
-        return found
+            of_all[self.selected] = of_some
+        return whole

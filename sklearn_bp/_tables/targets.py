@@ -49,7 +49,7 @@ def check_labels(y, name="y", warn=True):
     y : ndarray of shape (n,), or of 0 and 1, of shape (n, n_labels)
     """
     y = _natural_dtype(y, name)
-    y = check_array(y, **_ANY_SHAPE, dtype=None)
+    y = check_array(y, **_ANY_SHAPE | {"input_name": name}, dtype=None)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=warn)
     if y.ndim == 2:

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from numbers import Integral, Number
 
@@ -241,8 +242,18 @@ def named_errors(name):
 
 
 def refuse_lazy(value, name):
-    """Raise a TypeError for a lazy frame of polars or narwhals."""
-    if type(value).__name__ == "LazyFrame" and hasattr(value, "collect"):
+    """Raise a TypeError for what holds no rows in an order.
+
+    These are lazy frames of polars and narwhals, iterators, sets and dicts.
+    """
+    kind = type(value).__name__
+    if kind == "LazyFrame" and hasattr(value, "collect"):
         raise TypeError(
             f"{name} is a LazyFrame, which holds no rows yet: pass {name}.collect()."
+        )
+    is_array = hasattr(value, "__array__") or issparse(value)  # a DOK is a dict
+    if isinstance(value, Mapping | Set | Iterator) and not is_array:
+        raise TypeError(
+            f"{name} is a {kind}, which has no rows in an order: pass an array, a list "
+            "or a data frame."
         )

@@ -9,6 +9,10 @@ from sklearn_bp._common.blas import one_blas_thread
 from sklearn_bp._tables.values import checked_numbers
 
 
+class NoWeightError(ValueError):
+    """All sample weights are 0."""
+
+
 def check_sample_weight(sample_weight, n_rows):
     """Finite, non-negative float64 weights that are not all zero, or None.
 
@@ -25,7 +29,7 @@ def check_sample_weight(sample_weight, n_rows):
 
 def _refuse_zeros(weights):
     if not weights.any():
-        raise ValueError("Sample weights must contain at least one non-zero number.")
+        raise NoWeightError("Sample weights must contain at least one non-zero number.")
 
 
 def check_weights(sample_weight, n_rows):

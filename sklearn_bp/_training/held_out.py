@@ -227,11 +227,23 @@ class HeldOut(_ValidationRows):
     score : callable(z, parameters) -> float, default=None
         Takes the scores of these rows, member by member.
     tempered : bool, default=True
+    bins : default=None
+        Where the rows stand in their bins, see `Data`.
     """
 
     def __init__(
-        self, network, X, Y, sample_weight, rows, scaling, score=None, tempered=True
+        self,
+        network,
+        X,
+        Y,
+        sample_weight,
+        rows,
+        scaling,
+        score=None,
+        tempered=True,
+        bins=None,
     ):
+        self._bins = bins
         self.network, self.X, self.rows, self.scaling = network, X, rows, scaling
         pooled = np.concatenate(rows)
         weights = validation_weights(sample_weight, pooled)
@@ -244,7 +256,7 @@ class HeldOut(_ValidationRows):
             network, X, dtype = self.network, self.X, parameters.flat.dtype
             if _compiled.Scores.cover(network, X, self.scaling, parameters):
                 self._at_once = _compiled.Scores(
-                    network, X, self.rows, self.scaling, dtype
+                    network, X, self.rows, self.scaling, dtype, self._bins
                 )
             elif self._are_few(parameters):
                 self._at_once = _AtOnce(self.network, self.X, self.rows, parameters)
@@ -361,34 +373,22 @@ class ValidationSet(_ValidationRows):
 
     Parameters
     ----------
-    network : TwoLayerNetwork
-    X : ndarray or CSR of shape (n_all, n_features)
-    rows : ndarray of int or None
-        The validation rows in X; None for all of X.
+    loss : object of `losses`
     Y : ndarray of shape (n, n_outputs)
     sample_weight : ndarray of shape (n,) or None
-    kept : callable(Parameters) -> Weights
-        The network that a fit would return, for the columns of X.
-    rescale : callable(z) -> z, or None
-        Converts the scores of that network to the units of Y.
+    scores_of : callable(Parameters) -> z
+        The scores of that network, in the units of Y.
     score : callable(z, parameters) -> float
     tempered : bool
-    inside : callable(X) or None
-        Applied to the rows first.
     """
 
-    def __init__(
-        self, network, X, rows, Y, sample_weight, kept, rescale, score, tempered, inside
-    ):
-        super().__init__(network.loss, Y, sample_weight, score, tempered)
-        self.network, self.X, self.rows = network, X, rows
-        self.kept, self.rescale, self.inside = kept, rescale, inside
+    def __init__(self, loss, Y, sample_weight, scores_of, score, tempered):
+        super().__init__(loss, Y, sample_weight, score, tempered)
+        self._scores_of = scores_of
 
     def scores(self, parameters):
         """Scores of the rows, (n, n_outputs)."""
-        weights = self.kept(parameters)
-        z = self.network.scores(weights, self.X, self.rows, self.inside)
-        return z if self.rescale is None else self.rescale(z)
+        return self._scores_of(parameters)
 
 
 def _root(increasing, low, high):

@@ -46,7 +46,7 @@ class LBFGS:
         options = {"maxiter": plan.max_iter, "maxfun": self.max_fun, "gtol": self.tol}
         try:
             with np.errstate(all="ignore"):
-                found = minimize(
+                optimum = minimize(
                     run.loss_and_gradient,
                     parameters.flat.copy(),
                     method="L-BFGS-B",
@@ -56,7 +56,7 @@ class LBFGS:
                 )
         except KeyboardInterrupt:
             return run.history.interrupted()
-        return run.result(found)
+        return run.result(optimum)
 
     def _objective(self, network, parameters, data):
         """The loss and its gradient: an object like `_network.objective.Objective`."""
@@ -94,17 +94,17 @@ class _Run:
         if self.stopped_by is not None:
             raise StopIteration
 
-    def result(self, found):
+    def result(self, optimum):
         """The result of training, from scipy's."""
         state = self.state
-        if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
+        if not (np.isfinite(optimum.fun) and np.isfinite(optimum.x).all()):
             raise divergence(state.n_iter)
-        state.parameters.flat[:] = found.x
+        state.parameters.flat[:] = optimum.x
         if not state.loss_curve:  # the start was a minimum
-            loss, data_loss = _mean_losses(found.fun, state, self.data)
+            loss, data_loss = _mean_losses(optimum.fun, state, self.data)
             state.loss_curve.append(loss)
             state.data_losses.append(data_loss)
-        return self.history.result(self.stopped_by or _reason(found))
+        return self.history.result(self.stopped_by or _reason(optimum))
 
 
 def _mean_losses(total, state, data):
@@ -115,8 +115,8 @@ def _mean_losses(total, state, data):
     return float(total) / n_members, (float(total) - penalty) / n_members
 
 
-def _reason(found):
+def _reason(optimum):
     """Why scipy's minimizer ended: "tol", or why it did not converge."""
-    if found.status == 0:
+    if optimum.status == 0:
         return "tol"
-    return f"status={found.status}: {found.message}"
+    return f"status={optimum.status}: {optimum.message}"

@@ -143,13 +143,11 @@ class _OnCluster(BaseTwoLayer):
         return self
 
     def _adopt(self, model):
-        """Replace the fitted attributes by those of a plain estimator."""
+        """Replace the fitted attributes by those of a plain estimator, all at once."""
         parameters = {*self.get_params(deep=False), "_skl_callbacks"}
-        for name in [name for name in vars(self) if name not in parameters]:
-            delattr(self, name)
-        for name, value in vars(model).items():
-            if name not in parameters:
-                setattr(self, name, value)
+        own = {k: v for k, v in vars(self).items() if k in parameters}
+        fitted = {k: v for k, v in vars(model).items() if k not in parameters}
+        self.__dict__ = own | fitted
 
     def to_local(self) -> Any:
         """The plain estimator of `sklearn_bp` with the same parameters and weights.

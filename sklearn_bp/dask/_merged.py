@@ -8,8 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_bp._tables.class_targets import ClassTargets
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.running import without_wild
-from sklearn_bp._tables.statistics import ColumnStatistics
 from sklearn_bp._tables.targets import joined_labels
 from sklearn_bp._tables.weights import row_unit
 from sklearn_bp.dask._rows import different_weights, sum_of_weights, unweighted
@@ -21,12 +21,12 @@ def joined_labels_of(surveys):
     if len({(s.y_ndim, len(s.labels)) for s in surveys}) > 1:
         raise ValueError("Blocks of y differ in their number of columns.")
     joined = []
-    for found in zip(*(s.labels for s in surveys), strict=True):
-        values = joined_labels([values for values, _ in found])
+    for of_column in zip(*(s.labels for s in surveys), strict=True):
+        values = joined_labels([values for values, _ in of_column])
         numbers = np.zeros(len(values))
         targets = ClassTargets(values)
-        for own, n in found:
-            numbers[targets.codes(own)] += n
+        for of_block, n in of_column:
+            numbers[targets.codes(of_block)] += n
         joined.append((values, numbers))
     return joined
 
@@ -47,8 +47,12 @@ def numbers_of(targets, labels):
     return numbers
 
 
-class Known:
-    """Facts about all rows with non-zero weight.
+class Summary:
+    """The `Facts` of all partitions together, about rows with non-zero weight.
+
+    Parameters
+    ----------
+    facts : list of Facts
 
     Attributes
     ----------
@@ -66,15 +70,15 @@ class Known:
         Range of the targets.
     """
 
-    def __init__(self, found):
-        counts = [f.n_nonzero for f in found]
+    def __init__(self, facts):
+        counts = [f.n_nonzero for f in facts]
         self.n_rows = sum(counts)
         self.offsets = [0, *itertools.accumulate(counts)][: len(counts)]
-        self.set_largest(max(f.largest for f in found))
-        self.are_equal = self.largest == min(f.lightest for f in found)
-        self.dtype = np.result_type(*(f.dtype for f in found))
-        self.low = np.min([f.low for f in found], axis=0)
-        self.high = np.max([f.high for f in found], axis=0)
+        self.set_largest(max(f.largest for f in facts))
+        self.are_equal = self.largest == min(f.lightest for f in facts)
+        self.dtype = np.result_type(*(f.dtype for f in facts))
+        self.low = np.min([f.low for f in facts], axis=0)
+        self.high = np.max([f.high for f in facts], axis=0)
 
     def set_largest(self, largest):
         self.largest, self.exponent = largest, int(np.frexp(largest)[1])
@@ -84,24 +88,24 @@ class Known:
         return [(-offset % step, step) for offset in self.offsets]
 
 
-def in_rows(rows, known, most_rows):
+def in_rows(rows, summary, most_rows):
     """Like `in_rows`: the parts, without weights if all are equal, and the unit.
 
     The unit of the weights is relative to the largest.
     """
-    if known.are_equal:
-        known.set_largest(1.0)
+    if summary.are_equal:
+        summary.set_largest(1.0)
         return rows.then(unweighted), 1.0
-    found = rows.each(different_weights, known.exponent)
+    weights = rows.each(different_weights, summary.exponent)
     values, of_values = np.unique(
-        np.concatenate([values for values, _ in found]), return_inverse=True
+        np.concatenate([values for values, _ in weights]), return_inverse=True
     )
-    counts = np.concatenate([counts for _, counts in found])
+    counts = np.concatenate([counts for _, counts in weights])
     counts = np.bincount(of_values, weights=counts)
     unit, is_whole = row_unit(values, counts, most_rows)
     if not is_whole:
-        unit = added(rows.each(sum_of_weights, known.exponent)) / known.n_rows
-    return rows, unit / np.ldexp(known.largest, -known.exponent)
+        unit = added(rows.each(sum_of_weights, summary.exponent)) / summary.n_rows
+    return rows, unit / np.ldexp(summary.largest, -summary.exponent)
 
 
 # Features and targets.
@@ -119,24 +123,24 @@ def stacked(tables):
     return concat(tables)
 
 
-def joined_statistics(running, found, has_sparse, dtype):
+def joined_statistics(running, parts, has_sparse, dtype):
     """`Running` statistics from those of all partitions, and the columns' dtype."""
     features, largest, weights, wild = None, None, None, False
-    if found[0].spaced_weights is not None:
-        weights = np.concatenate([s.spaced_weights for s in found])
-    if found[0].dense is not None:
-        features = functools.reduce(ColumnStatistics.merged, [s.dense for s in found])
-        columns = np.ascontiguousarray(np.concatenate([s.spaced for s in found]).T)
+    if parts[0].spaced_weights is not None:
+        weights = np.concatenate([s.spaced_weights for s in parts])
+    if parts[0].dense is not None:
+        features = functools.reduce(ColumnStatistics.merged, [s.dense for s in parts])
+        columns = np.ascontiguousarray(np.concatenate([s.spaced for s in parts]).T)
         features = features.with_quartiles(running.n_rows, columns, weights)
         dtype = columns.dtype if columns.dtype.kind != "f" else np.dtype(dtype)
     if has_sparse:
-        largest = np.max([s.largest for s in found], axis=0)
-        rest = sparse.vstack([s.spaced_rest for s in found], format="csr")
+        largest = np.max([s.largest for s in parts], axis=0)
+        rest = sparse.vstack([s.spaced_rest for s in parts], format="csr")
         largest, wild = without_wild(running.n_rows, largest, rest, weights)
     return replace(running, features=features, largest=largest, wild=wild), dtype
 
 
-def largest_targets(known):
+def largest_targets(summary):
     """The largest size of each target, or 1 if all are 0, so that no sum overflows."""
-    largest = np.maximum(abs(known.low), abs(known.high))
+    largest = np.maximum(abs(summary.low), abs(summary.high))
     return np.where(largest > 0, largest, 1.0)

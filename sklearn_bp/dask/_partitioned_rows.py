@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from sklearn_bp._fitting.base_rows import BaseRows
 from sklearn_bp._fitting.constraints import is_splitter
 from sklearn_bp._fitting.defaults import (
     members,
@@ -19,17 +20,17 @@ from sklearn_bp._fitting.defaults import (
     rows_to_repeat,
 )
 from sklearn_bp._fitting.importances import importance_step
-from sklearn_bp._fitting.rows import BaseRows
 from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.validation import Interim, users_validation
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
 from sklearn_bp._tables.running import Running
 from sklearn_bp._tables.sorted_columns import quantile_step
-from sklearn_bp._tables.statistics import ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.target_statistics import TargetStatistics
 from sklearn_bp._training.held_out import spawn
 from sklearn_bp.dask._merged import (
-    Known,
+    Summary,
     in_rows,
     joined_labels_of,
     joined_statistics,
@@ -64,6 +65,7 @@ from sklearn_bp.dask._rows import (
     sum_of_targets,
     sum_of_weights,
     survey,
+    weight_of_nonzero,
     with_targets,
 )
 from sklearn_bp.dask._training import (
@@ -87,7 +89,7 @@ class PartitionedRows(BaseRows):
     empty_rows : ndarray or DataFrame
         X without rows.
     parts : Parts of `Rows`
-    known : Known
+    summary : Summary
         Facts about all rows with non-zero weight.
     unit : float
         The weight of one row, relative to the largest weight.
@@ -98,7 +100,7 @@ class PartitionedRows(BaseRows):
     blocks: Any = None
     empty_rows: Any = None
     parts: Any = None
-    known: Any = None
+    summary: Any = None
     unit: float = 1.0
     importance_sample: Any = None
 
@@ -116,21 +118,26 @@ class PartitionedRows(BaseRows):
             self.feature_record, self.empty_rows, skip_check_array=True, reset=reset
         )
         parts, targets = self._read(recipe, start)
-        found = parts.each(facts, targets.loss)
-        chosen = [i for i, f in enumerate(found) if f.n_nonzero]
+        of_parts = parts.each(facts, targets.loss)
+        chosen = [i for i, f in enumerate(of_parts) if f.n_nonzero]
         if not chosen:
             raise ValueError(
                 "Sample weights must contain at least one non-zero number."
             )
-        parts, known = parts.only(chosen), Known([found[i] for i in chosen])
+        parts, summary = parts.only(chosen), Summary([of_parts[i] for i in chosen])
         if not targets.labelled:
             before = None if start is None else start.targets
-            targets = targets.of_number(len(known.low), recipe, before)
-        unit = 1 / known.largest
+            targets = targets.of_number(len(summary.low), recipe, before)
+        unit = 1 / summary.largest
         if recipe.alpha == "auto":
-            parts, unit = in_rows(parts, known, rows_to_repeat(recipe))
+            parts, unit = in_rows(parts, summary, rows_to_repeat(recipe))
         rows = replace(
-            self, recipe=recipe, targets=targets, parts=parts, known=known, unit=unit
+            self,
+            recipe=recipe,
+            targets=targets,
+            parts=parts,
+            summary=summary,
+            unit=unit,
         )
         return rows._encoded(start)
 
@@ -159,7 +166,7 @@ class PartitionedRows(BaseRows):
 
     def _encoded(self, start):
         """A copy with X encoded as the matrix for the network."""
-        dtype, columns = self.known.dtype, None
+        dtype, columns = self.summary.dtype, None
         if start is not None:
             dtype, columns = start.fitted.dtype, start.fitted.columns
             if columns is None:
@@ -182,15 +189,15 @@ class PartitionedRows(BaseRows):
         table, spaced : ndarray, DataFrame or CSR
         shares : ndarray or None
         """
-        known, n_features = self.known, self.feature_record.n_features_in_
-        starts = known.starts(quantile_step(known.n_rows, n_features))
+        summary, n_features = self.summary, self.feature_record.n_features_in_
+        starts = summary.starts(quantile_step(summary.n_rows, n_features))
         features = self.recipe.categorical_features
         samples = self.parts.each(some_rows, features, per=starts)
         spaced, weights, telling = zip(*samples, strict=True)
         spaced = stacked([x for x in spaced if x.shape[0]])
         shares = None
         if weights[0] is not None:
-            shares = np.concatenate(weights) / known.largest
+            shares = np.concatenate(weights) / summary.largest
         return stacked([spaced, *telling]), spaced, shares
 
     def _found_columns(self):
@@ -200,15 +207,15 @@ class PartitionedRows(BaseRows):
         columns = Columns.fit(table, features)
         labels = columns.possible_ids(table, features)
         if labels:
-            found = self.parts.each(numbers_observed, list(labels))
-            n_observed = {j: sum(part[j] for part in found) for j in labels}
+            numbers = self.parts.each(numbers_observed, list(labels))
+            n_observed = {j: sum(part[j] for part in numbers) for j in labels}
             columns = columns.without_ids(labels, n_observed)
         columns = columns.with_medians_of(spaced, shares)
         return columns, columns.transform(table[:1], (np.float64, np.float32)).dtype
 
     @property
     def n_rows(self):
-        return self.known.n_rows
+        return self.summary.n_rows
 
     @property
     def n_inputs(self):
@@ -225,8 +232,8 @@ class PartitionedRows(BaseRows):
 
     def learn_inputs(self, start):
         """The `Inputs`, and the rows in the format that the scaling expects."""
-        columns, known, parts = self.columns, self.known, self.parts
-        running = Running.of_rows(known.n_rows, known.exponent)
+        columns, summary, parts = self.columns, self.summary, self.parts
+        running = Running.of_rows(summary.n_rows, summary.exponent)
         made_sparse = columns is not None and columns.is_sparse
         if start is not None:
             before = start.inputs
@@ -242,10 +249,10 @@ class PartitionedRows(BaseRows):
             n_dense = len(columns.numeric) + len(columns.incomplete)
         elif any(parts.each(is_sparse)):
             n_dense = 0
-        starts = known.starts(quantile_step(known.n_rows, max(n_dense, 1)))
-        found = parts.each(statistics, n_dense, known.exponent, per=starts)
+        starts = summary.starts(quantile_step(summary.n_rows, max(n_dense, 1)))
+        of_parts = parts.each(statistics, n_dense, summary.exponent, per=starts)
         has_sparse = n_dense < self.n_inputs
-        running, dtype = joined_statistics(running, found, has_sparse, self.dtype)
+        running, dtype = joined_statistics(running, of_parts, has_sparse, self.dtype)
         rows = replace(self, parts=parts)
         if start is None:
             running, scaling = running.settled(dtype)
@@ -255,34 +262,32 @@ class PartitionedRows(BaseRows):
 
     def target_statistics(self, robust):
         """`Running` statistics of the targets, like `_tables.running.of_targets`."""
-        known, unit = self.known, largest_targets(self.known)
+        summary, unit = self.summary, largest_targets(self.summary)
         weight = self._sum(sum_of_weights)
         mean = self._sum(sum_of_targets, unit) / weight
         squares = self._sum(sum_of_squares, unit, mean)
         columns = None
         if robust:
-            step = quantile_step(known.n_rows, len(unit))
+            step = quantile_step(summary.n_rows, len(unit))
             columns = ColumnStatistics.of(*self._some_targets(step))
-            columns = replace(columns, low=known.low, high=known.high)
-        found = TargetStatistics(float(weight), unit, mean, squares / weight, columns)
-        return Running(0, 0, known.exponent, targets=found)
-
-    def mean_target(self):
-        """The weighted mean of each target."""
-        unit, weight = largest_targets(self.known), self._sum(sum_of_weights)
-        return self._sum(sum_of_targets, unit) / weight * unit
+            columns = replace(columns, low=summary.low, high=summary.high)
+        share = self._sum(weight_of_nonzero) / weight
+        targets = TargetStatistics(
+            float(weight), unit, mean, squares / weight, columns, share
+        )
+        return Running(0, 0, summary.exponent, targets=targets)
 
     def target_range(self):
-        return np.array([self.known.low, self.known.high])
+        return np.array([self.summary.low, self.summary.high])
 
     def _sum(self, function, *shared):
         """Sum of a function over partitions, with weights relative to the largest."""
-        return added(self.parts.each(function, self.known.exponent, *shared))
+        return added(self.parts.each(function, self.summary.exponent, *shared))
 
     def _some_targets(self, step):
         """Evenly spaced targets, and their weights or None."""
-        known = self.known
-        starts = [(known.exponent, *start) for start in known.starts(step)]
+        summary = self.summary
+        starts = [(summary.exponent, *start) for start in summary.starts(step)]
         Y, shares = zip(*self.parts.each(spaced_targets, per=starts), strict=True)
         return np.concatenate(Y), None if shares[0] is None else np.concatenate(shares)
 
@@ -299,9 +304,9 @@ class PartitionedRows(BaseRows):
 
     def _importance_sample(self):
         """The encoded rows and weights that the plain class would use."""
-        known = self.known
-        step = importance_step(known.n_rows, self.n_inputs)
-        starts = [(known.exponent, *start) for start in known.starts(step)]
+        summary = self.summary
+        step = importance_step(summary.n_rows, self.n_inputs)
+        starts = [(summary.exponent, *start) for start in summary.starts(step)]
         spaced, shares = zip(*self.parts.each(encoded_rows, per=starts), strict=True)
         X = stacked([x for x in spaced if x.shape[0]])
         return X, None if shares[0] is None else np.concatenate(shares)
@@ -350,7 +355,7 @@ class PartitionedRows(BaseRows):
         validate : callable(Parameters) -> Measured, or None
         """
         users, targets = self.request.has_validation, self.targets
-        largest, offsets = self.known.largest, list(enumerate(self.known.offsets))
+        largest, offsets = self.summary.largest, list(enumerate(self.summary.offsets))
         holding = self._holding_out(settings, state)
         assigned = self.parts.then(assign, holding, per=offsets)
         counts = assigned.each(count, largest, state.parameters.n_members)
@@ -366,10 +371,7 @@ class PartitionedRows(BaseRows):
             settings.alpha / problem.mean * self.unit,
         )
         if users:
-            interim = Interim(self.recipe, inputs, targets, self.dtype, self.features)
-            return data, users_validation(
-                interim, network, self.request, self.feature_record
-            )
+            return data, users_validation(Interim(self, inputs), network)
         if not total.n_held_out:
             return data, None
         return data, PartitionedValidation(
@@ -409,7 +411,7 @@ class PartitionedRows(BaseRows):
             parameters.absorbed().layout,
             np.dtype("f8") if in_float64 else parameters.flat.dtype,
             inputs.scaling,
-            self.known.largest,
+            self.summary.largest,
             total.weight / total.n_rows,
             total.by_member / total.weight if holding.n_members else None,
             targets if targets.labelled else None,

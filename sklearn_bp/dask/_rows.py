@@ -12,10 +12,10 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import _num_samples
 
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.columns import Columns, observed_in, witnesses
 from sklearn_bp._tables.features import canonical
 from sklearn_bp._tables.scaling import largest_of
-from sklearn_bp._tables.statistics import ColumnStatistics
 from sklearn_bp._tables.targets import check_labels, check_regression_targets
 from sklearn_bp._tables.values import as_features
 from sklearn_bp._tables.weights import LARGEST_MULTIPLE, check_weights
@@ -312,6 +312,11 @@ def sum_of_targets(rows, exponent, unit):
 def sum_of_squares(rows, exponent, unit, mean):
     """sum_i w_i (y_i / unit - mean)^2."""
     return sum(w @ np.square(Y / unit - mean) for Y, w in _in_blocks(rows, exponent))
+
+
+def weight_of_nonzero(rows, exponent):
+    """sum_i w_i over the targets that are not 0."""
+    return sum(w @ (Y != 0) for Y, w in _in_blocks(rows, exponent))
 
 
 def sum_of_losses(rows, exponent, loss, scores):

@@ -68,6 +68,7 @@ class Gamma(Loss):
     out_activation = "exp"
     positive_only = True
     logarithmic = True
+    degree = 0
     of_mean = True
 
     def best_constant(self, mean: Array, margin: float) -> Array:

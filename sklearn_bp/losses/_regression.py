@@ -321,7 +321,8 @@ class GaussianNLL(Loss):
 
     def forward(self, z: Array) -> None:
         s = z[..., z.shape[-1] // 2 :]
-        np.logaddexp(s, 0, out=s)
+        with np.errstate(under="ignore"):
+            np.logaddexp(s, 0, out=s)
         s += self.min_std
 
     def backward(self, p: Array, y: Array, out: Array) -> None:

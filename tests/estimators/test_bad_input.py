@@ -163,9 +163,17 @@ PARAMETERS = {
         (1, TypeError, A_BOOL),
     ],
     "random_state": [
-        ("seed", ValueError, "cannot be used to seed"),
-        (-1, ValueError, "[Ss]eed must be between 0 and"),
-        (0.5, ValueError, "cannot be used to seed"),
+        (
+            "seed",
+            ValueError,
+            AN_INT + r" \[0, 4294967295\], a numpy.random.RandomState",
+        ),
+        (-1, ValueError, AN_INT),
+        (2**32, ValueError, AN_INT),
+        (0.5, ValueError, AN_INT),
+        (np.array(5), ValueError, AN_INT),
+        (np.random.Generator, ValueError, AN_INT),
+        (np.random.RandomState, ValueError, AN_INT),
     ],
     "tol": [
         (-1e-4, ValueError, A_FLOAT + r" \[0, inf\)"),
@@ -268,8 +276,7 @@ def test_parameters(task, name, value, error, says):
     model.set_params(**{name: value})
     assert_refused(model, says, X, TASKS[task][1], error=error)
     given = re.escape(repr(value)) if value != (-3,) else r"\[-3\]"
-    # scikit-learn's own check speaks of the seed.
-    if name not in ("random_state", "categorical_features"):
+    if name != "categorical_features":
         says = f"{name}.*{given}"
     assert_refused(model, says, X, TASKS[task][1], error=error)
 
@@ -418,13 +425,14 @@ def test_targets_that_float32_cannot_hold():
 
 
 WEIGHTS = np.ones(40)
+NO_WEIGHT = "at least one non-zero"
 WRONG_WEIGHTS = [
     ([*WEIGHTS[:-1], np.nan], "sample_weight contains NaN"),
     ([*WEIGHTS[:-1], np.inf], "sample_weight contains infinity"),
     ([*WEIGHTS[:-1], -1.0], "Negative values in data passed to `sample_weight`"),
     (-1.0, "Negative values in data passed to `sample_weight`"),
-    (WEIGHTS * 0, "at least one non-zero"),
-    (0, "at least one non-zero"),
+    (WEIGHTS * 0, NO_WEIGHT),
+    (0, NO_WEIGHT),
     (np.nan, "sample_weight contains NaN"),
     (WEIGHTS[:-1], r"sample_weight.shape == \(39,\), expected \(40,\)"),
     (WEIGHTS[:, np.newaxis], "must be 1D array or scalar, got 2D"),
@@ -440,9 +448,13 @@ WRONG_WEIGHTS = [
 @over_tasks
 @pytest.mark.parametrize(("weights", "says"), WRONG_WEIGHTS)
 def test_sample_weights(task, weights, says):
-    y = TASKS[task][1]
-    for method in ("fit", "partial_fit"):
-        assert_refused(fitted(task), says, X, y, weights, method=method)
+    y, model = TASKS[task][1], fitted(task)
+    assert_refused(model, says, X, y, weights)
+    if says != NO_WEIGHT:
+        assert_refused(model, says, X, y, weights, method="partial_fit")
+        return
+    before = everything(model)  # rows of a later part may all be absent
+    assert everything(model.partial_fit(X, y, weights)) == before
 
 
 # Forms in which fit takes targets and weights.
@@ -823,6 +835,38 @@ def test_lazy_frames(task, method):
                 getattr(model, method)(frame, lazy)
             with pytest.raises(TypeError, match=r"sample_weight is a LazyFrame"):
                 getattr(model, method)(frame, y, sample_weight=lazy)
+
+
+WITHOUT_ORDER = {
+    "dict": lambda: {"a": 1.0},
+    "set": lambda: {1.0, 2.0},
+    "frozenset": lambda: frozenset([1.0]),
+    "generator": lambda: (row for row in X),
+    "map": lambda: map(float, X[:, 0]),
+    "list_iterator": lambda: iter(X.tolist()),
+}
+
+
+@over_tasks
+@pytest.mark.parametrize("kind", WITHOUT_ORDER)
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "score"])
+def test_values_without_an_order(task, method, kind):
+    """They would end in errors of numpy that speak of float()."""
+    model = fitted(task)
+    arguments = {"X": X}
+    if method != "predict":
+        arguments |= {"y": TASKS[task][1], "sample_weight": np.ones(len(X))}
+    for name in arguments:
+        wrong = arguments | {name: WITHOUT_ORDER[kind]()}
+        with pytest.raises(TypeError, match=f"{name} is a .*, which has no rows in an"):
+            getattr(model, method)(**wrong)
+
+
+@over_tasks
+@pytest.mark.parametrize("method", ["fit", "score"])
+def test_targets_that_are_not_given(task, method):
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        getattr(fitted(task), method)(X, None)
 
 
 @pytest.mark.parametrize("name", WRONG_LABELS)
@@ -1366,3 +1410,25 @@ def test_any_input_is_fitted_or_refused(problem):
     assert_array_equal(y, given_y)
     if weights is not None:
         assert_array_equal(weights, given_weights)
+
+
+@pytest.mark.parametrize("labels", [[2, 0, 7], ["b", "c", "a"], [1.0, 3.0, 0.0]])
+def test_classes_may_come_in_any_collection(labels):
+    """And in any order: sets, views of dicts, arrays, with duplicates."""
+    rng = np.random.default_rng(0)
+    rows, y = rng.normal(size=(30, 2)), np.array(labels)[rng.integers(0, 3, size=30)]
+    known = TwoLayerClassifier(random_state=0).partial_fit(rows, y, classes=labels)
+    forms = [set, frozenset, lambda v: dict.fromkeys(v).keys(), tuple, np.array]
+    for form in [*forms, lambda v: [*v[::-1], v[0]]]:
+        model = TwoLayerClassifier(random_state=0)
+        model.partial_fit(rows, y, classes=form(labels))
+        np.testing.assert_array_equal(model.classes_, np.unique(labels))
+        np.testing.assert_array_equal(
+            model.predict_proba(rows), known.predict_proba(rows)
+        )
+
+
+def test_errors_about_classes_name_them():
+    for classes in ([0, 1, np.nan], [0, None], [0, np.inf]):
+        with pytest.raises(ValueError, match="classes"):
+            TwoLayerClassifier().partial_fit([[0], [1]], [0, 1], classes=classes)

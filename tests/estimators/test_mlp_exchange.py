@@ -236,6 +236,26 @@ def test_from_mlp_is_as_if_fitted(kind):
             assert_array_equal(a, b, err_msg=name)
 
 
+@pytest.mark.parametrize("way", ["warm start", "partial_fit", "lbfgs at its optimum"])
+@over_kinds
+def test_an_mlp_of_several_calls(kind, way):
+    """It counts the epochs of the last call, and the rows of all."""
+    y = TARGETS[kind][:60]
+    mlp = make(kind, **PLAIN).fit(SCALED[:60], y).to_mlp()
+    mlp.set_params(warm_start=True, early_stopping=False, max_iter=2)
+    if way == "lbfgs at its optimum":
+        mlp.set_params(solver="lbfgs", tol=1e9)
+    for _ in range(3):
+        (mlp.partial_fit if way == "partial_fit" else mlp.fit)(SCALED[:60], y)
+    ours = type(make(kind)).from_mlp(mlp)
+    assert_same_predictions(ours, mlp, SCALED, 1e-12)
+    assert ours.n_iter_ == mlp.n_iter_
+    if way != "lbfgs at its optimum":
+        assert ours.batch_size_ == 60
+    else:
+        assert mlp.n_iter_ == 0
+
+
 def test_names_of_features_come_along():
     import pandas as pd
 

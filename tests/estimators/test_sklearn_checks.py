@@ -7,10 +7,12 @@ and so are several quantiles, which are several predictions a target.
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
+from sklearn_bp import PiecewiseLinear, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp.losses import Huber, LogLoss, Quantile
 
 pytestmark = pytest.mark.filterwarnings(
@@ -68,6 +70,31 @@ def in_time(case):
 @pytest.mark.parametrize(names, [in_time(case) for case in cases], **checks.kwargs)
 def test_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"categorical_features": None},
+        {"numeric_encoding": None, "standardize": False},
+        {"categorical_features": [1]},
+        {"categorical_features": np.array([False, True, False])},
+        {"numeric_encoding": PiecewiseLinear(3)},
+    ],
+)
+def test_the_tag_of_sparse_data_is_what_fit_takes(make, options):
+    model = make(**SMALL, **options)
+    X = np.random.RandomState(0).randint(3, size=(30, 3)).astype(float)
+    y = X[:, 0] > 1
+    for kind in (sparse.csr_matrix, sparse.csc_array):
+        if get_tags(model).input_tags.sparse:
+            assert model.fit(kind(X), y).n_features_in_ == 3
+        else:
+            with pytest.raises((ValueError, TypeError), match="sparse"):
+                model.fit(kind(X), y)
+    model.fit(X, y)
 
 
 SOLVERS = {

@@ -15,8 +15,8 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import DivergenceError, optimizers
-from sklearn_bp.optimizers import RMSprop
-from sklearn_bp.schedules import Cosine, ends_with_max_iter
+from sklearn_bp.optimizers import OPTIMIZERS, RMSprop
+from sklearn_bp.schedules import SCHEDULES, Cosine, ends_with_max_iter
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -69,6 +69,14 @@ SOLVERS = {
     },
     "sgd by steps": SGD
     | {"solver": optimizers.SGD(clip_norm=0.5), "learning_rate": slower},
+}
+# Optimizers and schedules that no row names, so that new ones are held too.
+GIVEN = [value for row in SOLVERS.values() for value in row.values()]
+SOLVERS |= {name: {"solver": name} for name in OPTIMIZERS if name not in GIVEN}
+SOLVERS |= {
+    name: SGD | {"learning_rate": name}
+    for name in SCHEDULES
+    if name not in GIVEN and name != "constant"
 }
 N_EPOCHS = 9
 

@@ -102,14 +102,22 @@ def test_the_weights_are_chosen_by_held_out_rows(kind, y):
     assert 0 < shares[0] < shares[1] < 1
 
 
-@pytest.mark.parametrize("n", [200, 230, 260])
-def test_the_weight_of_the_first_group_is_a_twentieth_drawn_to_1_by_50_rows(n):
-    model = TwoLayerRegressor(**SMALL).fit(X[:n], SIGNAL[:n])
-    weights = model._fitted.member_weights
-    assert_allclose(weights.sum(), 1, rtol=1e-6)
-    share = (weights[:8].sum() * (n + 50) - 50) / n
-    assert 0 <= share < 1
-    assert_allclose(20 * share, round(20 * share), atol=1e-3)
+@pytest.mark.parametrize(
+    ("kind", "n", "n_rows"),
+    [(TwoLayerRegressor, n, 50) for n in (150, 200, 230, 260)]
+    + [(TwoLayerClassifier, n, 50 if n >= 200 else 150) for n in (150, 199, 200)],
+)
+def test_the_weight_of_the_first_group_is_a_twentieth_drawn_to_1(kind, n, n_rows):
+    """By 50 imaginary rows, or for few rows of classes by 150."""
+    steps = 1.0 * (X[:n, 0] > 0.3) + (X[:n, 1] > -0.5)
+    y = SIGNAL[:n] if kind is TwoLayerRegressor else steps
+    weights = kind(**SMALL).fit(X[:n], y)._fitted.member_weights
+    first, second = weights[:8].sum(), weights[8:].sum()
+    if kind is TwoLayerRegressor:
+        assert_allclose(first + second, 1, rtol=1e-6)
+    share = (first * (n + n_rows) - n_rows) / n
+    assert -1e-4 < share < 1
+    assert_allclose(20 * share, round(20 * share), atol=2e-3)
 
 
 @pytest.mark.parametrize("n", [250, 300])

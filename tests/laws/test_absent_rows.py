@@ -135,6 +135,31 @@ def test_streams(form, kind):
         assert_same_bits(one, other)
 
 
+@pytest.mark.parametrize("kind", ["regression", "classes"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_parts_without_weight(form, kind):
+    """Anywhere in a stream, by sample weights or, for classes, by class weights."""
+    estimator = TwoLayerRegressor if kind == "regression" else TwoLayerClassifier
+    convert = FORMATS[form]
+    parts = [drawn(seed, 40, kind)[0] for seed in range(5)]
+    parts = [(convert(X), y, weights) for X, y, weights in parts]
+    absent = [(X, y[::-1], np.zeros_like(weights)) for X, y, weights in parts]
+    mixed = [absent[0], parts[0], absent[1], absent[2], *parts[1:3], absent[3]]
+    known, found = (
+        estimator(random_state=0).fit_batches(batches, epochs=2)
+        for batches in (parts[:3], mixed)
+    )
+    assert_same_bits(known, found)
+    for X, y, weights in absent:
+        found.partial_fit(X, y, weights)
+        if kind == "classes":
+            found.set_params(class_weight=dict.fromkeys([0, 1, 2], 0))
+            found.partial_fit(X, y).set_params(class_weight=None)
+    assert_same_bits(known, found)
+    with pytest.raises(ValueError, match="at least one non-zero number"):
+        estimator().fit_batches(absent)
+
+
 def test_validation_rows_and_class_weights():
     """Weights of 0 do the same for validation rows, and if classes have them."""
     plain, with_absent = drawn(3, 120, "classes")

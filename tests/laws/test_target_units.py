@@ -53,7 +53,7 @@ def test_the_unit_of_the_targets_does_not_matter(loss, y, dtype):
 )
 @pytest.mark.parametrize("loss", LOGARITHMIC)
 def test_logarithmic_losses_learn_in_any_unit(loss, y, dtype):
-    """Where the mean is extreme, targets are divided by a power of two near it."""
+    """Targets are divided by a power of two near their size."""
     rows, settings = X.astype(dtype), QUICK | {"loss": loss, "max_iter": 25}
     near = told(TwoLayerRegressor(**settings).fit(rows, y), rows, y)
     for unit in [1e-5, 1e9, *UNITS]:

@@ -450,7 +450,7 @@ def test_denormal_numbers_ahead_become_zero_after_256_steps(name, dtype, least):
     for t in range(256):
         assert parameters.flat[0] > 0, t
         step(bound, np.zeros(parameters.flat.size), 1e-6)
-    assert parameters.flat[0] == 0
+    assert parameters.flat[0] == 0, "Call `flush` every FLUSH_EVERY steps."
     assert parameters.flat[1] > 0
 
 
@@ -471,8 +471,8 @@ def gradients(n_steps, size):
 def test_optimizer_is_its_formula(
     optimizer, plain, options, dtype, alpha, piece, monkeypatch
 ):
-    monkeypatch.setattr(optimizers, "PIECE", piece)
-    monkeypatch.setattr(optimizers, "LONG", 5)
+    monkeypatch.setattr(optimizers._base, "PIECE", piece)
+    monkeypatch.setattr(optimizers._base, "LONG", 5)
     parameters = new_parameters(dtype)
     penalized = parameters.like(np.zeros(parameters.flat.size))
     penalized.penalized[:] = 1
@@ -571,8 +571,8 @@ def test_optimizer_finds_the_minimum_of_a_quadratic(optimizer):
     settings = {"weight_decay": 0.0} if optimizer == "adamw" else {}
     bound = OPTIMIZERS[optimizer](**settings).bind(parameters)
     for i in range(3000):
-        # A rate that falls to nothing, since steps of adam do not shrink alone.
-        step(bound, curvature * (theta - minimum), 0.05 * (1 - i / 3000))
+        # A rate that falls to nothing, since steps may not shrink with the gradient.
+        step(bound, curvature * (theta - minimum), 0.05 * (1 - i / 3000) ** 2)
     assert_allclose(theta, minimum, atol=1e-6)
 
 

@@ -6,6 +6,7 @@ from compare import assert_same_training
 from numpy.testing import assert_allclose, assert_array_equal
 from partitions import LocalParts, fitted
 from scipy import sparse
+from sklearn.metrics import r2_score
 
 import sklearn_bp
 from sklearn_bp._network.batches import Data
@@ -27,6 +28,7 @@ from sklearn_bp.dask._training import (
     PartitionedData,
     PartitionedObjective,
     PartitionedValidation,
+    r2,
 )
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 
@@ -235,6 +237,24 @@ def test_small_partitions_hold_out_as_many_rows_from_each_member(n_rows):
     assert (held_out == 2 * n_rows).all()
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.6])
+@pytest.mark.parametrize("seed", range(5))
+def test_partitions_of_any_sizes_hold_out_the_fraction_of_all_rows(seed, fraction):
+    """Also if each is too small to hold out a row of its own; each row counts once."""
+    rng = np.random.default_rng(seed)
+    holding, n, n_held_out = HoldingOut(0, fraction, None, [1, 2, 3, 4]), 0, 0
+    for number, size in enumerate(rng.integers(0, 8, 60)):
+        weights = rng.integers(0, 2, size).astype(float)
+        nonzero = np.flatnonzero(weights)
+        rows = Rows(np.zeros((size, 2)), np.zeros((size, 1)), weights, nonzero)
+        assigned = assign(rows, holding, number, n)
+        (held_out,) = assigned.held_out
+        both = np.sort(np.concatenate([held_out, assigned.rows]))
+        assert_array_equal(both, nonzero)
+        n, n_held_out = n + len(nonzero), n_held_out + len(held_out)
+    assert n_held_out == int(fraction * n)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.43, 0.77])
 def test_the_minimum_of_a_parabola_is_found_between_temperatures(share):
     logs, weight = np.log(TEMPERATURES), 2.0
@@ -242,6 +262,17 @@ def test_the_minimum_of_a_parabola_is_found_between_temperatures(share):
     validation = PartitionedValidation(LocalParts([]), 0, weight, True, labelled=True)
     least, inverse = validation._least(weight * (0.3 + 1.7 * (logs - best) ** 2))
     assert_allclose([least, np.log(inverse)], [0.3, best], rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_r2_of_sums_is_that_of_scikit_learn(seed):
+    """Of constant targets too, predicted exactly or not."""
+    rng = np.random.default_rng(seed)
+    Y, P = rng.normal(size=(2, 20, 4))
+    Y[:, 1:3], P[:, 1] = [1.0, 2.0], 1.0
+    some = rng.choice(4, rng.integers(1, 5), replace=False)
+    sums = [((Y - of) ** 2).sum(axis=0)[some] for of in (P, Y.mean(axis=0))]
+    assert_allclose(r2(*sums), r2_score(Y[:, some], P[:, some]), rtol=1e-12)
 
 
 def test_each_row_is_learned_once_per_epoch():

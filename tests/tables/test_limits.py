@@ -16,8 +16,8 @@ from slow import slow_but
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp import dask as of_dask
+from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.limits import FEWEST_ROWS, inside, limits_of
-from sklearn_bp._tables.statistics import ColumnStatistics
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -19,11 +19,18 @@ from slow import slow_but
 
 from sklearn_bp import DivergenceError, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._network.parameters import Parameters
-from sklearn_bp._tables.reexpress import Reexpression, Scalings
-from sklearn_bp._tables.running import of_part
-from sklearn_bp._tables.statistics import POINTS, ColumnStatistics, TargetStatistics
+from sklearn_bp._tables.column_statistics import POINTS, ColumnStatistics
+from sklearn_bp._tables.inputs import NewRows
+from sklearn_bp._tables.reexpress import (
+    Rearrangement,
+    Reexpression,
+    Scalings,
+    Symmetries,
+)
+from sklearn_bp._tables.running import of_features
+from sklearn_bp._tables.target_statistics import TargetStatistics
 from sklearn_bp.initializers import he_normal
-from sklearn_bp.losses import GaussianNLL, Quantile
+from sklearn_bp.losses import REGRESSOR_LOSSES, GaussianNLL, Quantile
 from sklearn_bp.optimizers import SGD, Adam
 
 pytestmark = pytest.mark.filterwarnings(
@@ -70,6 +77,12 @@ def rank_errors(X, weights, found):
         up_to = weights @ (values + slack >= X)
         errors.append(np.maximum(0, np.maximum(below - level, level - up_to)))
     return np.array(errors)
+
+
+def statistics_of(X, n_dense=None):
+    """`Running` statistics of the features of rows that are all there are."""
+    rows = NewRows(X.shape[0], None, 0, n_before=None)
+    return of_features(X, rows, n_dense)
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -167,6 +180,7 @@ def test_moments_of_targets_merge_to_those_of_the_whole(seed):
     assert_allclose(merged.weight, whole.weight)
     assert_allclose(merged.mean, whole.mean, rtol=1e-9, atol=1e-12)
     assert_allclose(merged.variance, whole.variance, rtol=1e-9, atol=1e-15)
+    assert_allclose(merged.share, whole.share, rtol=1e-12)
 
 
 def drawn_table(rng, n):
@@ -263,13 +277,15 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("name", STREAMS)
-@pytest.mark.parametrize("loss", ["squared_error", GaussianNLL()])
+@pytest.mark.parametrize("loss", ["squared_error", GaussianNLL(), "poisson", "gamma"])
 @pytest.mark.parametrize("warm", slow_but([False], [False, True]))
 def test_function_does_not_jump(warm, loss, name):
     """For any next rows: other scales, new levels, missing values."""
     rng = np.random.default_rng(0)
     table = drawn_table(rng, 300)
     y = table["size"].to_numpy() + 5 * (table["town"] == "Bonn") - 40
+    if loss in ("poisson", "gamma"):
+        y = np.abs(y) + 1
     options = STREAMS[name] | {"loss": loss, "warm_start": warm, "max_iter": 5}
     model = TwoLayerRegressor(8, random_state=0, **options)
     first = table[:100]
@@ -388,10 +404,10 @@ def test_classes_of_a_stream(case):
 
 def test_a_scaling_is_settled_again_after_a_twentieth_more_rows():
     X = np.random.default_rng(0).uniform(-1, 1, size=(105, 2))
-    first = of_part(X[:100], None, 0)
+    first = statistics_of(X[:100])
     _, scaling = first.settled(X.dtype)
     for n, due in ((104, False), (105, True)):
-        assert first.merged(of_part(X[100:n], None, 0)).is_due(scaling) is due
+        assert first.merged(statistics_of(X[100:n])).is_due(scaling) is due
 
 
 # name: the number of first rows, and those of them that are wild; a single first row
@@ -493,26 +509,70 @@ def test_a_scaling_is_settled_again_for_values_half_as_far_out_again(n_dense):
     X = np.random.default_rng(0).uniform(-1, 1, size=(100, 2))
     X[0] = 1.0
     convert = np.asarray if n_dense is None else sparse.csr_matrix
-    first = of_part(convert(X), None, 0, n_dense)
+    first = statistics_of(convert(X), n_dense)
     _, scaling = first.settled(X.dtype)
     centre = np.zeros(2) if scaling.centre is None else scaling.centre
     limit = 1.5 if n_dense == 0 else 12.0
     scaling = replace(scaling, limits=None)
     for far, due in ((0.99 * limit, False), (1.01 * limit, True)):
         row = convert((centre + far / scaling.factor)[np.newaxis])
-        assert first.merged(of_part(row, None, 0, n_dense)).is_due(scaling) is due
+        assert first.merged(statistics_of(row, n_dense)).is_due(scaling) is due
 
 
-@pytest.mark.parametrize(("n_rows", "growth"), [(9, 1.0), (10, 2.0)])
-def test_weights_do_not_grow_before_there_are_ten_rows(n_rows, growth):
-    """Here each column turns out to be twice as wide."""
-    rng = np.random.RandomState(0)
-    parameters = Parameters.draw((2, 3, 1), np.float64, he_normal, rng, 6.0)
+def widened(parameters, width, n_rows):
+    """The input weights after two columns turned out to be `width` times as wide."""
     of_scores = np.zeros(1), np.ones(1)
     narrow = Scalings(np.zeros(2), np.ones(2), *of_scores)
-    wide = Scalings(np.zeros(2), np.full(2, 0.5), *of_scores)
-    change = Reexpression(narrow, wide, np.arange(2), [], n_rows)
-    assert_allclose(change.parameters(parameters).W1, growth * parameters.W1)
+    wide = Scalings(np.zeros(2), np.full(2, 1 / width), *of_scores)
+    same = Rearrangement(np.arange(2), [])
+    change = Reexpression(narrow, wide, same, n_rows, Symmetries())
+    return change.parameters(parameters).W1
+
+
+@pytest.mark.parametrize(
+    ("width", "n_rows", "growth"),
+    [(2.0, 9, 1.0), (2.0, 10, 2.0), (2.0**24, 10, 2.0**24), (2.0**25, 10, 1.0)],
+)
+def test_weights_grow_with_the_width_of_their_column(width, n_rows, growth):
+    """Not before there are ten rows, and not where float32 cannot tell rows apart."""
+    rng = np.random.RandomState(0)
+    parameters = Parameters.draw((2, 3, 1), np.float64, he_normal, rng, 6.0)
+    assert_allclose(widened(parameters, width, n_rows), growth * parameters.W1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hidden_units_are_rescaled_so_that_input_weights_keep_their_size(seed):
+    """If f(c z) = c f(z): their root mean square over the columns, and the scores."""
+    rng = np.random.RandomState(seed)
+    parameters = Parameters.draw((4, 3, 2), np.float64, he_normal, rng, 6.0)
+    of_scores = np.zeros(2), np.ones(2)
+    before = Scalings(rng.normal(size=4), rng.uniform(0.5, 2, 4), *of_scores)
+    after = Scalings(rng.normal(size=4), rng.uniform(0.5, 2, 4), *of_scores)
+    same, symmetries = Rearrangement(np.arange(4), []), Symmetries(homogeneous=True)
+    change = Reexpression(before, after, same, 100, symmetries)
+    moved, X = change.parameters(parameters), rng.normal(size=(20, 4))
+    ratios = moved.W1 / parameters.W1
+    assert_allclose(np.sqrt(np.mean(ratios**2, axis=0)), 1, rtol=1e-12)
+    scores = [
+        np.maximum((X - s.centre) * s.factor @ p.W1 + p.b1, 0) @ p.W2 + p.b2
+        for s, p in ((before, parameters), (after, moved))
+    ]
+    assert_allclose(scores[1], scores[0], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["squared_error", "absolute_error", "quantile"])
+@pytest.mark.parametrize("unit", [0.2, 3.0])
+def test_the_loss_to_beat_grows_with_the_unit_of_the_targets(name, unit):
+    """As the losses of predictions do."""
+    columns, loss = (np.zeros(2), np.ones(2)), REGRESSOR_LOSSES[name]
+    before, after = (
+        Scalings(*columns, np.zeros(1), np.array([factor])) for factor in (1.0, unit)
+    )
+    same, symmetries = Rearrangement(np.arange(2), []), Symmetries(degree=loss.degree)
+    change = Reexpression(before, after, same, 100, symmetries)
+    p, y = np.random.default_rng(0).normal(size=(2, 30, 1))
+    grown = loss.value(unit * p, unit * y)
+    assert_allclose(change.growth * loss.value(p, y), grown, rtol=1e-12)
 
 
 def ordered(seed):

@@ -35,6 +35,7 @@ from sklearn_bp._compiled.epochs import Epochs, Training
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
+from sklearn_bp._tables.piecewise_linear import Bins
 from sklearn_bp._training.held_out import HeldOut
 from sklearn_bp._training.mini_batches import MiniBatches
 from sklearn_bp._training.patience import Patience
@@ -105,6 +106,7 @@ def trained(
     start=None,
     runs_on=None,
     groups=None,
+    n_bins=0,
 ):
     """The result of ten epochs on drawn data, and the engine that it ran on."""
     monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
@@ -118,6 +120,9 @@ def trained(
         weights[: n // 3] = 0
     if change is not None:
         X = change(X)
+    X, bins = with_bins(X, n_bins) if n_bins else (X, None)
+    takes_sums = n_bins > 0 and engine == "compiled" and library.has_vector()
+    assert (bins is not None) == takes_sums
     layout = (X.shape[1], h, k, n_members, False, speed)
     if start is None:
         start = rng.normal(size=Parameters.size(*layout)) / 3
@@ -126,7 +131,7 @@ def trained(
         Patience(1e-4, 3 if drops_penalty else 100),
         np.random.RandomState(1),
     )
-    data = Data.weighted(X, Y, weights, 0.05)
+    data = replace(Data.weighted(X, Y, weights, 0.05), bins=bins)
     if groups is not None:
         data = replace(data, groups=np.arange(X.shape[1]) % groups)
     network = TwoLayerNetwork(ACTIVATIONS[activation], loss)
@@ -136,7 +141,7 @@ def trained(
         rows = [np.flatnonzero(of_rows == j) for j in range(n_members)]
         if n_members > 1:
             data = data.without_folds(of_rows, n_members)
-        validate = HeldOut(network, X, Y, weights, rows, None)
+        validate = HeldOut(network, X, Y, weights, rows, None, bins=bins)
     rule = as_schedule("constant", 0.01, 0.5, epochs, True)
     solver = MiniBatches(
         OPTIMIZERS[optimizer],
@@ -151,6 +156,21 @@ def trained(
     result = solver.train(network, data, state, plan)
     assert state.engine == (runs_on or engine)
     return result
+
+
+def with_bins(X, n_bins):
+    """X and its columns in bins, scaled; and where the rows stand in them.
+
+    The bins are those of the first rows alone, so others lie beyond them.
+    """
+    bins = Bins.of(X[: len(X) // 2], None, X.shape[1], n_bins)
+    scale = np.linspace(0.5, 2, bins.n_bins).astype(X.dtype)
+    ends = np.array([np.zeros(bins.n_bins), np.ones(bins.n_bins)], X.dtype)
+    ends = (ends - bins.means.astype(X.dtype)) * scale
+    encoded = (bins.encode(X).astype(X.dtype) - bins.means.astype(X.dtype)) * scale
+    starts = np.flatnonzero(np.diff(bins.column, prepend=-1, append=-1))
+    encoded = np.hstack([X, encoded])
+    return encoded, _compiled.binned(encoded, starts, *ends)
 
 
 def assert_equal_results(ours, reference, tolerance=1e-10):
@@ -303,6 +323,110 @@ def test_float32_equals_the_loop_to_its_rounding(task, n_members, change, monkey
     results = both(monkeypatch, change=change, dtype=np.float32, epochs=3, **options)
     assert results[0].parameters.flat.dtype == np.float32
     assert_allclose(*(r.parameters.flat for r in results), rtol=1e-3, atol=1e-4)
+
+
+# Rows in bins, whose products are sums.
+
+needs_vectors = pytest.mark.skipif(
+    not (_compiled.is_built() and library.has_vector()),
+    reason="the processor multiplies a few numbers at a time",
+)
+
+
+@pytest.fixture(params=[8, 40])
+def of_bins(request):
+    """Options: 40 units of float32 are a block of four vectors and another vector."""
+    return {"n_bins": 7, "h": request.param, "n": 90}
+
+
+@pytest.mark.parametrize("folds", [False, True])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("task", TASKS)
+def test_members_on_bins_equal_the_loop(task, activation, folds, of_bins, monkeypatch):
+    options = {"task": task, "activation": activation, "folds": folds}
+    assert_equal_results(*both(monkeypatch, n_members=3, **of_bins, **options))
+
+
+@pytest.mark.parametrize("options", SETTINGS[:-1], ids=str)
+def test_settings_on_bins_equal_the_loop(options, of_bins, monkeypatch):
+    assert_equal_results(*both(monkeypatch, **(of_bins | options)))
+
+
+@pytest.mark.parametrize("n_members", [1, 4])
+@pytest.mark.parametrize("task", TASKS)
+def test_scales_of_bins_equal_the_loop(task, n_members, of_bins, monkeypatch):
+    options = {"task": task, "n_members": n_members, "folds": True, "groups": 3}
+    assert_equal_results(*both(monkeypatch, speed=9.0, **of_bins, **options))
+
+
+@pytest.mark.parametrize("h", [1, 6, 12])
+def test_units_that_are_no_whole_vectors_equal_the_loop(h, monkeypatch):
+    options = {"n_bins": 7, "h": h, "n_members": 2, "folds": True}
+    assert_equal_results(*both(monkeypatch, **options))
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("task", TASKS)
+def test_float32_on_bins_equals_the_loop_to_its_rounding(
+    task, n_members, of_bins, monkeypatch
+):
+    options = {"task": task, "n_members": n_members, "folds": n_members > 1}
+    results = both(monkeypatch, dtype=np.float32, epochs=3, **of_bins, **options)
+    assert_allclose(*(r.parameters.flat for r in results), rtol=1e-3, atol=1e-4)
+
+
+@needs_vectors
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_codes_and_shares_are_the_rows(dtype):
+    X = np.random.RandomState(0).normal(size=(50, 4)).astype(dtype)
+    encoded, found = with_bins(X, 9)
+    bins, n_bins = np.arange(len(found.low)), np.diff(found.starts)
+    assert found.n_plain + len(bins) == encoded.shape[1]
+    column = np.repeat(np.arange(4), n_bins)
+    own = found.codes[:, column] - column  # the bin of each row in the bin's column
+    values = np.where(bins < own, found.low + found.span, found.low)
+    inside = found.low + found.shares[:, column] * found.span
+    values = np.where(bins == own, inside, values)
+    assert_allclose(values, encoded[:, 4:], rtol=1e-5 if dtype == np.float32 else 1e-13)
+
+
+@needs_vectors
+def test_other_rows_are_no_bins():
+    """In the fourth bin: a number between its ends, NaN, and one below them."""
+    X = np.random.RandomState(0).normal(size=(50, 2))
+    encoded, found = with_bins(X, 8)
+    low, ends = found.low, (found.starts, found.low, found.low + found.span)
+    row = int(np.flatnonzero(found.codes[:, 0] == 1)[0])
+    for value in (low[3] + 0.1, np.nan, low[3] - 1):
+        spoilt = encoded.copy()
+        spoilt[row, 2 + 3] = value
+        assert _compiled.binned(spoilt, *ends) is None
+
+
+@needs_vectors
+@pytest.mark.parametrize("starts", [[0, 8, 15], [0, 16, 16], [1, 8, 16], [0, 17, 16]])
+def test_bins_that_do_not_follow_are_an_error(starts):
+    low = np.zeros(16)
+    with pytest.raises(ValueError, match="do not follow"):
+        _compiled.binned(np.zeros((5, 20)), np.array(starts), low, low + 1)
+
+
+def test_few_bins_are_multiplied_by_gemm():
+    X, low = np.zeros((5, 20)), np.zeros(6)
+    assert _compiled.binned(X, np.array([0, 3, 6]), low, low + 1) is None
+
+
+@needs_vectors
+@pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
+def test_default_fits_take_sums(make, monkeypatch):
+    found, binned = [], _compiled.binned
+    monkeypatch.setattr(
+        _compiled, "binned", lambda *args: found.append(binned(*args)) or found[-1]
+    )
+    X = np.random.RandomState(0).normal(size=(600, 5))
+    make(random_state=0).fit(X, X[:, 0] > 0)
+    assert len(found) == 1
+    assert found[0].codes.shape == X.shape
 
 
 # Sparse rows.
@@ -500,6 +624,15 @@ def test_smallest_shapes_equal_the_loop(task, shape, monkeypatch):
     assert_equal_results(*both(monkeypatch, task=task, batch_size=1, **shape))
 
 
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_subnormal_numbers_are_numbers_after_training(n_members, monkeypatch):
+    """The compiled step takes them as 0, and must not change the mode of its thread."""
+    trained("compiled", monkeypatch, n_members=n_members, speed=SCALE_SPEED)
+    for dtype in (np.float32, np.float64):
+        smallest = np.full(64, np.finfo(dtype).tiny)
+        assert_array_equal(smallest / 2 * 2, smallest)
+
+
 @pytest.mark.parametrize("make", [TwoLayerClassifier, TwoLayerRegressor])
 @pytest.mark.parametrize("settings", [{}, {"n_members": 1}, {"standardize": False}])
 def test_default_fits_have_the_same_epochs_and_weights(make, settings, monkeypatch):
@@ -510,7 +643,7 @@ def test_default_fits_have_the_same_epochs_and_weights(make, settings, monkeypat
     if make is TwoLayerClassifier:
         y = np.digitize(y, [-0.5, 0.5])
     monkeypatch.setattr(
-        "sklearn_bp._fitting.rows.training_dtype", lambda *args: np.dtype(float)
+        "sklearn_bp._fitting.base_rows.training_dtype", lambda *args: np.dtype(float)
     )
     fitted = []
     for engine in ("compiled", "python"):
@@ -751,14 +884,17 @@ def shared(monkeypatch):
     return use
 
 
-@pytest.mark.parametrize("change", [None, half_empty])
+@pytest.mark.parametrize("change", [None, half_empty, "bins"])
 @pytest.mark.parametrize("speed", [0.0, SCALE_SPEED])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_same_bits_for_any_number_of_threads(dtype, speed, change, shared, monkeypatch):
     """With scales threads meet at each step, and some of these sleep for others."""
     results = []
     options = {"n_members": 5, "folds": True, "dtype": dtype, "n": 700}
-    options["change"] = change
+    if change == "bins":
+        options |= {"n_bins": 8, "h": 8}
+    else:
+        options["change"] = change
     monkeypatch.setattr(library, "FULL", np.inf)
     for n_threads in (1, 2, 3, 8):
         shared(n_threads)

@@ -1,9 +1,9 @@
-"""Mergeable statistics: those of the parts give those of the whole.
+"""Mergeable statistics of columns: those of the parts give those of the whole.
 
 A fit in memory learns the scaling of its columns from one `ColumnStatistics`; a stream
-merges those of its parts.  All statistics except quantiles are exact.  Quantiles are
-exact for up to POINTS rows; with more rows, POINTS values represent the distribution of
-each column, and its quartiles are accurate to about 1 % of the rows.
+merges those of its parts.  `ColumnFacts` are exact.  Quantiles are exact for up to
+POINTS rows; with more rows, POINTS values represent the distribution of each column,
+and its quartiles are accurate to about 1 % of the rows.
 
 Weights are divided by a power of 2, so that their sums are finite.
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_bp._tables.column_facts import ColumnFacts, facts_of, rows_with_weight
 from sklearn_bp._tables.limits import FEWEST_ROWS, LARGEST, TAIL_LEVELS, limits_of
 from sklearn_bp._tables.sorted_columns import (
     SortedColumns,
-    blocks_of,
     quantiles,
     some_columns,
 )
@@ -41,16 +41,9 @@ class ColumnStatistics:
 
     Attributes
     ----------
-    weight : float
-        Weight of all rows.
-    missing : ndarray of shape (d,), or 0.0
-        Weight of the rows in which a column is missing.
-    low, high : ndarray of shape (d,), float64
-        NaN if nothing was observed.  Once the limits are known, without values beyond.
-    pair : ndarray of shape (d,), bool
-        Whether `low` and `high` are the only values, and differ.
-    of_high : ndarray of shape (d,)
-        For such columns, the weight of the rows with the larger value.
+    weight, missing, low, high, pair, of_high
+        As in `ColumnFacts`; but once the limits are known, `low` and `high` are without
+        values beyond.
     three : ndarray of shape (3, d) or None
         Median, first and third quartile, if they are known exactly; missing values
         count as medians.
@@ -85,34 +78,57 @@ class ColumnStatistics:
     wild: bool = False
 
     @classmethod
-    def of(cls, X, sample_weight=None, with_limits=False, known=None):
+    def of(cls, X, sample_weight=None, with_limits=False, in_order=None):
         """The statistics of the columns of X, (n, d), dense and finite.
 
         Rows of weight 0 are ignored.  Only the quartiles of the distribution are kept.
-        `known` are the `SortedColumns` of X; None to sort them here.
+        `in_order` are the `SortedColumns` of X; None to sort them here.
         """
-        chosen, sample_weight = _of_weight(sample_weight)
-        facts = _facts(X, chosen, sample_weight)
-        if known is None:
-            known = SortedColumns.of(X, sample_weight, chosen)
-        found = known.quantiles(LEVELS if with_limits else QUARTILES)
-        own: Any = (*facts, found[:3].copy(), None, *_nothing(X.shape[1], facts[0]))
+        chosen, sample_weight = rows_with_weight(sample_weight)
+        facts = facts_of(X, chosen, sample_weight)
+        if in_order is None:
+            in_order = SortedColumns.of(X, sample_weight, chosen)
+        values = in_order.quantiles(LEVELS if with_limits else QUARTILES)
+        statistics = cls._with(
+            facts, three=values[:3].copy(), points_weight=facts.weight
+        )
         n_rows = len(X) if chosen is None else len(chosen)
-        return cls(*own)._limited(n_rows, known.columns, found)
+        return statistics._limited(n_rows, in_order.columns, values)
 
     @classmethod
     def of_facts(cls, X, rows=None, sample_weight=None):
         """The statistics of these rows of X without quantiles; no zero weights."""
-        known: Any = (*_facts(X, rows, sample_weight), None, None)
-        return cls(*known, *_nothing(X.shape[1], 0.0))
+        return cls._with(facts_of(X, rows, sample_weight))
+
+    @classmethod
+    def _with(
+        cls,
+        facts,
+        *,
+        three=None,
+        points=None,
+        points_weight=0.0,
+        rows=None,
+        row_weights=None,
+    ):
+        """The statistics of `ColumnFacts`, and of what is known of the distribution."""
+        if rows is None:
+            rows, row_weights = np.empty((2, 0, len(facts.low)))
+        return cls(
+            **facts._asdict(),
+            three=three,
+            points=points,
+            points_weight=points_weight,
+            rows=rows,
+            row_weights=row_weights,
+        )
 
     def with_quartiles(self, n_rows, columns, sample_weight):
         """A copy with quartiles and limits, from some of the `n_rows` rows, (d, n)."""
-        found, weight = quantiles(columns, sample_weight, LEVELS), self.weight
-        known = replace(
-            self, three=found[:3].copy(), points_weight=weight - self.missing
-        )
-        return known._limited(n_rows, columns, found)
+        values = quantiles(columns, sample_weight, LEVELS)
+        points_weight = self.weight - self.missing
+        known = replace(self, three=values[:3].copy(), points_weight=points_weight)
+        return known._limited(n_rows, columns, values)
 
     @classmethod
     def of_part(cls, X, sample_weight=None, n_before=0, with_limits=False):
@@ -120,25 +136,33 @@ class ColumnStatistics:
 
         A decreasing share of the rows of a long stream enters the quantiles.
         """
-        facts = _facts(X, None, sample_weight)
+        facts = facts_of(X, None, sample_weight)
         if n_before == 0 and len(X) > POINTS:
-            columns, weights = some_columns(X, sample_weight)
-            values = columns.T.astype(np.float64)
-            of_values = _by_column(values, weights)
-            points = _points_of(values, of_values)
-            of_points = facts[0] - facts[1]
-            known: Any = (*facts, None, points, *_nothing(X.shape[1], of_points))
-            columns = _filled(columns, of_values.T)
-            found = quantiles(columns, weights, LEVELS if with_limits else QUARTILES)
-            known = replace(cls(*known), three=found[:3].copy())
-            return known._limited(len(X), columns, found)
+            return cls._of_first_part(X, sample_weight, facts, with_limits)
         step = max(1, (n_before + len(X)) // SAMPLED)
         rows = X[-n_before % step :: step].astype(np.float64)
         weights = np.full(len(rows), float(step))
         if sample_weight is not None:
             weights *= sample_weight[-n_before % step :: step]
-        known = (*facts, None, None, 0.0, *_sorted(rows, _by_column(rows, weights)))
-        return cls(*known)
+        rows, row_weights = _sorted(rows, _by_column(rows, weights))
+        return cls._with(facts, rows=rows, row_weights=row_weights)
+
+    @classmethod
+    def _of_first_part(cls, X, sample_weight, facts, with_limits):
+        """The statistics of many first rows, whose quartiles are known exactly."""
+        columns, weights = some_columns(X, sample_weight)
+        rows = columns.T.astype(np.float64)
+        row_weights = _by_column(rows, weights)
+        points = _points_of(rows, row_weights)
+        columns = _filled(columns, row_weights.T)
+        values = quantiles(columns, weights, LEVELS if with_limits else QUARTILES)
+        statistics = cls._with(
+            facts,
+            three=values[:3].copy(),
+            points=points,
+            points_weight=facts.weight - facts.missing,
+        )
+        return statistics._limited(len(X), columns, values)
 
     @property
     def share(self):
@@ -173,27 +197,29 @@ class ColumnStatistics:
         """A copy with the limits of these `n_rows` rows, and with known quartiles."""
         if self.limits is not None or n_rows < FEWEST_ROWS:
             return self
-        found = self._quantiles(LEVELS)
-        values, _ = self._distribution()
-        known = self._limited(n_rows, values.T, found)
-        return known if known.three is not None else replace(known, three=found[:3])
+        values = self._quantiles(LEVELS)
+        columns, _ = self._distribution()
+        limited = self._limited(n_rows, columns.T, values)
+        if limited.three is None:
+            return replace(limited, three=values[:3])
+        return limited
 
-    def _limited(self, n_rows, columns, found):
-        """A copy with limits, from values (d, n) and their quantiles at LEVELS.
+    def _limited(self, n_rows, columns, values):
+        """A copy with limits, from columns (d, n) and their quantiles at LEVELS.
 
         Without limits if these are the quartiles only.
         """
         limits = None
-        if len(found) == len(LEVELS):
-            limits = limits_of(n_rows, self.low, self.high, found[0], found[3:])
+        if len(values) == len(LEVELS):
+            limits = limits_of(n_rows, self.low, self.high, values[0], values[3:])
         if limits is None:
             return self
         (least, most), low, high = limits, self.low.copy(), self.high.copy()
         wild = np.flatnonzero((low < least) | (high > most))
         for j in wild:
-            known = columns[j][(columns[j] >= least[j]) & (columns[j] <= most[j])]
-            low[j] = low[j] if low[j] >= least[j] else known.min()
-            high[j] = high[j] if high[j] <= most[j] else known.max()
+            inside = columns[j][(columns[j] >= least[j]) & (columns[j] <= most[j])]
+            low[j] = low[j] if low[j] >= least[j] else inside.min()
+            high[j] = high[j] if high[j] <= most[j] else inside.max()
         any_wild = self.wild or len(wild) > 0
         return replace(self, low=low, high=high, limits=limits, wild=any_wild)
 
@@ -255,23 +281,33 @@ class ColumnStatistics:
         """The statistics of these rows and others."""
         facts, wild = self._merged_facts(other), self.wild or other.wild
         rows = np.concatenate([self.rows, other.rows])
-        weights = np.concatenate([self.row_weights, other.row_weights])
         others_are_rows = other.points is None and other.three is None
         if others_are_rows and len(rows) <= POINTS:
-            points, of_points = self.points, self.points_weight
+            weights = np.concatenate([self.row_weights, other.row_weights])
+            rows, row_weights = _sorted(rows, weights)
+            points = self.points
             if points is None and self.three is not None:
                 points = self._from_quartiles()
-            known: Any = (*facts, None, points, of_points, *_sorted(rows, weights))
-            return replace(ColumnStatistics(*known), wild=wild)
+            merged = ColumnStatistics._with(
+                facts,
+                points=points,
+                points_weight=self.points_weight,
+                rows=rows,
+                row_weights=row_weights,
+            )
+            return replace(merged, wild=wild)
         values, weights = (
             np.concatenate(both)
             for both in zip(self._distribution(), other._distribution(), strict=True)
         )
-        points, of_points = _points_of(values, weights), weights.sum(axis=0)
-        known = (*facts, None, points, *_nothing(values.shape[1], of_points))
-        return replace(ColumnStatistics(*known), wild=wild)
+        merged = ColumnStatistics._with(
+            facts,
+            points=_points_of(values, weights),
+            points_weight=weights.sum(axis=0),
+        )
+        return replace(merged, wild=wild)
 
-    def _merged_facts(self, other) -> Any:
+    def _merged_facts(self, other):
         low = np.fmin(self.low, other.low)
         high = np.fmax(self.high, other.high)
         pair, of_high = low < high, np.zeros(len(low))
@@ -280,9 +316,9 @@ class ColumnStatistics:
             ends = (one.low == low) | (one.low == high)
             ends &= (one.high == low) | (one.high == high)
             pair &= gone | (ends & (one.pair | constant))
-            of_low = np.where(constant, one.weight - one.missing, one.of_high)
-            of_high += (one.high == high) * of_low
-        return (
+            weight = np.where(constant, one.weight - one.missing, one.of_high)
+            of_high += (one.high == high) * weight
+        return ColumnFacts(
             self.weight + other.weight,
             self.missing + other.missing,
             low,
@@ -339,44 +375,10 @@ class ColumnStatistics:
         )
 
 
-def _nothing(d, of_points) -> Any:
-    """The fields of `ColumnStatistics` for no rows, with points of this weight."""
-    return of_points, np.empty((0, d)), np.empty((0, d))
-
-
 def _sorted(values, weights):
     """Values (n, d) with each column sorted, and their weights, (n, d)."""
     order = np.argsort(values, axis=0, kind="stable")
     return tuple(np.take_along_axis(a, order, axis=0) for a in (values, weights))
-
-
-def _of_weight(sample_weight):
-    """The rows with non-zero weight, and their weights; None for all, or no weights."""
-    if sample_weight is None or sample_weight.all():
-        return None, sample_weight
-    chosen = np.flatnonzero(sample_weight)
-    return chosen, sample_weight[chosen]
-
-
-def _facts(X, rows, sample_weight) -> Any:
-    """Weight, missing, low, high, pair and of_high of `ColumnStatistics`."""
-    low, high, pair = extremes(X, rows)
-    weight = len(X) if rows is None else len(rows)
-    if sample_weight is not None:
-        weight = sample_weight.sum()
-    missing: Any = 0.0
-    if np.isnan(low).any():  # a minimum propagates NaN
-        gone = np.isnan(X)
-        missing = gone.sum(axis=0).astype(np.float64)
-        if sample_weight is not None:
-            # All rows where all are missing, whatever the rounding of the sums.
-            missing = np.where(gone.all(axis=0), weight, sample_weight @ gone)
-        low, high = (f.reduce(X, axis=0).astype(np.float64) for f in (np.fmin, np.fmax))
-        pair = ((low == X) | (high == X) | gone).all(axis=0) & (low < high)
-    pairs, of_high = np.flatnonzero(pair), np.zeros_like(high)
-    if len(pairs):
-        of_high[pairs] = weight_of(high[pairs], X, rows, pairs, sample_weight)
-    return float(weight), missing, low, high, pair, of_high
 
 
 def _by_column(values, weights):
@@ -424,99 +426,3 @@ def _without_wild(points):
             far = (np.abs(points[outer] - median) > LARGEST * distance) & (distance > 0)
             points[outer] = np.where(far, points[inner], points[outer])
     return points
-
-
-@dataclass(frozen=True)
-class TargetStatistics:
-    """Statistics of targets.
-
-    Attributes
-    ----------
-    weight : float
-        Weight of all rows.
-    unit, mean, variance : ndarray of shape (n_targets,)
-        The largest absolute value (1 if that is 0), and mean and variance of the
-        targets divided by it, so that no square overflows.
-    columns : ColumnStatistics or None
-        Statistics that give the quartiles; None if these are not needed.
-    """
-
-    weight: float
-    unit: np.ndarray
-    mean: np.ndarray
-    variance: np.ndarray
-    columns: Any = None
-
-    @classmethod
-    def of(cls, Y, sample_weight, columns=None):
-        """The statistics of targets, (n, n_targets), float64; weights (n,) or None."""
-        largest = np.abs(Y).max(axis=0)
-        unit = np.where(largest > 0, largest, 1.0)
-        Y = Y / unit
-        mean = np.average(Y, axis=0, weights=sample_weight)
-        variance = np.average(np.square(Y - mean), axis=0, weights=sample_weight)
-        weight = len(Y) if sample_weight is None else sample_weight.sum()
-        return cls(float(weight), unit, mean, variance, columns)
-
-    def merged(self, other):
-        """The statistics of these targets and others (Chan et al. 1983)."""
-        zero = [(one.mean == 0) & (one.variance == 0) for one in (self, other)]
-        unit = np.maximum(self.unit, other.unit)
-        unit = np.where(zero[0], other.unit, np.where(zero[1], self.unit, unit))
-        weight = self.weight + other.weight
-        p, q = self.weight / weight, other.weight / weight
-        (a, v), (b, w) = (
-            (one.mean * ratio, one.variance * ratio * ratio)
-            for one in (self, other)
-            for ratio in (one.unit / unit,)
-        )
-        columns = self.columns
-        if columns is not None:
-            columns = columns.merged(other.columns)
-        return TargetStatistics(
-            weight, unit, p * a + q * b, p * v + q * w + p * q * (a - b) ** 2, columns
-        )
-
-    def reweighted(self, exponent):
-        """A copy with weights times 2 ** exponent."""
-        columns = self.columns
-        if columns is not None:
-            columns = columns.reweighted(exponent)
-        weight = float(np.ldexp(self.weight, exponent))
-        return replace(self, weight=weight, columns=columns)
-
-
-# Columns, block by block.
-
-
-def extremes(X, rows=None):
-    """Smallest and largest value of each column, and whether it has only these."""
-    extremes = [(x.min(axis=0), x.max(axis=0)) for x in blocks_of(X, rows)]
-    low = np.min([least for least, _ in extremes], axis=0)
-    high = np.max([most for _, most in extremes], axis=0)
-    candidates = np.flatnonzero(low < high)
-    for block in blocks_of(X, rows):
-        if len(candidates) == 0:
-            break
-        values = block[:, candidates]
-        pair = (values == low[candidates]) | (values == high[candidates])
-        candidates = candidates[pair.all(axis=0)]
-    two_valued = np.zeros(X.shape[1], bool)
-    two_valued[candidates] = True
-    return low.astype(np.float64), high.astype(np.float64), two_valued
-
-
-def weight_of(values, X, rows, columns, sample_weight):
-    """Number or weight of the rows in which these columns have these values.
-
-    Sums of counts and of whole weights are exact.
-    """
-    found, start = np.zeros(len(columns)), 0
-    for block in blocks_of(X, rows):
-        equal, stop = block[:, columns] == values, start + len(block)
-        if sample_weight is None:
-            found += equal.sum(axis=0)
-        else:
-            found += sample_weight[start:stop] @ equal
-        start = stop
-    return found

@@ -1,165 +1,33 @@
-"""First-order optimizers on the flat vector of parameters.
-
-An optimizer holds hyperparameters only.  `bind(parameters, alpha, state)` returns a
-`Bound`: the array that gradients are written into, and two functions called before and
-after that,
-
-    begin(n_rows, rate) -> (scale, beta): how to add the gradient to the target,
-        target <- beta target + scale (sum of the gradients of n_rows rows)
-    finish(n_rows, rate) -> squared norm of the weights before the step; it moves the
-        parameters
-
-The optimizer itself adds the gradient of the penalty, alpha W / n_rows, and sums the
-squares of the weights (0 if alpha is 0), because it passes over the weights anyway.
-`state` is a dict of arrays and numbers with everything that resuming needs; None starts
-afresh.  `Bound.state()` returns it.
+"""Rules of update, and the table of their names.
 
 To add one: a frozen dataclass derived from `Optimizer` with `bind`, and a line in the
-table at the end.  If the optimizer is given by name, its fields that are constructor
-parameters of the estimators take their values from there.
-
-All have a field `clip_norm`: a gradient (the mean over the batch, without the
-penalty) with a larger Euclidean norm over all parameters is scaled down to this norm
-(Pascanu, Mikolov and Bengio 2013, algorithm 1).  With several networks side by side,
-each gradient is clipped separately.
+table at the end.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sklearn_bp._common.blas import blas_for
-from sklearn_bp._common.option import Option, check_number
 from sklearn_bp._common.types import Array
+from sklearn_bp.optimizers._base import (
+    FLUSH_EVERY,
+    Bound,
+    Optimizer,
+    begin_with_mean,
+    clipper,
+    flush,
+    pieces_of,
+)
+
+__all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 
 # A decaying average x <- beta x + g is kept as scale * u, with scale <- beta scale and
 # u <- u + g / scale, which saves one pass over the vector.  Below this scale the
 # product is written out.
 SMALLEST_SCALE = 1e-10
-
-# Vectors longer than a third-level cache are processed in pieces that stay in the cache
-# from one operation to the next, which saves 10 to 25 % of the time.
-LONG = 2**20
-PIECE = 2**16
-
-
-# The penalty makes the weights of features that are always zero decay without end.
-# Denormal numbers make products and roots two to three times slower.  So at regular
-# intervals of steps, values on their way there become 0: below 2e-23 in float32, below
-# 3e-185 in float64.
-FLUSH_EVERY = 256
-
-
-def _flush(x: Array, scale: float = 1.0) -> None:
-    """Set tiny values of scale * x to zero, in place."""
-    least = float(np.finfo(x.dtype).tiny) ** 0.6
-    x[np.abs(x) < least / scale] = 0
-
-
-class Bound(NamedTuple):
-    """An optimizer bound to parameters."""
-
-    target: Any
-    begin: Callable[[int, float], tuple[float, float]]
-    finish: Callable[[int, float], float]
-    state: Callable[[], dict[str, Any]]
-
-
-def _pieces(
-    parameters: Any, alpha: float, *others: Array
-) -> list[tuple[int, Any, int, Any]]:
-    """Views of all vectors piece by piece, and of the penalized part of each piece.
-
-    Returns
-    -------
-    list of (n, views, n_penalized, penalized views): lengths, and views of the
-    parameters' flat vector and of `others`, which have the same length.
-    """
-    vectors = (parameters.flat, *others)
-    piece = PIECE if parameters.flat.size > LONG else parameters.flat.size
-    before, behind = parameters.unpenalized
-    first, last = len(before), parameters.flat.size - len(behind)
-    pieces = []
-    for start in range(0, parameters.flat.size, piece):
-        stop = start + piece
-        weights = slice(max(start, first), max(first, min(stop, last)))
-        views = tuple(v[start:stop] for v in vectors)
-        penalized = tuple(v[weights] for v in vectors)
-        n_penalized = penalized[0].size if alpha else 0
-        pieces.append((views[0].size, views, n_penalized, penalized))
-    return pieces
-
-
-def _begin_with_mean(n_rows: int, rate: float) -> tuple[float, float]:
-    """The `begin` of optimizers whose target receives only the mean gradient."""
-    return 1 / n_rows, 0.0
-
-
-def _clipper(gradient: Any, clip_norm: float | None) -> Callable[[], None] | None:
-    """A function that scales `gradient`, Parameters, down to this norm; or None."""
-    if clip_norm is None:
-        return None
-    members = [member.arrays() for member in gradient.members()]
-
-    def clip() -> None:
-        for member in members:
-            squares = sum(float(np.vdot(part, part)) for part in member)
-            if squares > clip_norm**2:
-                for part in member:
-                    part *= clip_norm / squares**0.5
-
-    return clip
-
-
-@dataclass(frozen=True)
-class Optimizer(Option):
-    """A first-order update rule; derive your own from it.
-
-    Attributes
-    ----------
-    scheduled : bool
-        Whether the learning rates 'invscaling' and 'adaptive' apply, which scikit-learn
-        has for gradient descent only. All other schedules apply to every optimizer.
-    decays : bool
-        Whether it has its own weight decay, so that alpha="auto" is 0.
-    adaptive : bool
-        Whether its steps are independent of the length of the gradient, so that it can
-        train a scaling layer. Then `begin` moves nothing and returns beta = 0: the
-        target holds the gradient only.
-    gradient_powers : dict
-        For each array in its state with one number per parameter: which power of the
-        gradient it contains; 0 if it has the unit of the parameters.
-    """
-
-    gradient_powers: ClassVar[dict[str, int]] = {}
-    scheduled: ClassVar[bool] = False
-    decays: ClassVar[bool] = False
-    adaptive: ClassVar[bool] = False
-
-    def check(self) -> None:
-        for name, (low, high, closed) in _RANGES.items():
-            if hasattr(self, name):
-                check_number(self, name, low, high, closed)
-        if getattr(self, "clip_norm", None) is not None:
-            check_number(self, "clip_norm", 0, closed="neither")
-
-    def bind(
-        self, parameters: Any, alpha: float = 0.0, state: dict[str, Any] | None = None
-    ) -> Bound:
-        """A `Bound` for these parameters; see the head of this module."""
-        raise NotImplementedError
-
-
-_RANGES = {
-    "momentum": (0, 1, "both"),
-    "beta_1": (0, 1, "left"),
-    "beta_2": (0, 1, "left"),
-    "rho": (0, 1, "left"),
-    "epsilon": (0, np.inf, "neither"),
-    "weight_decay": (0, np.inf, "left"),
-}
 
 
 @dataclass(frozen=True)
@@ -211,7 +79,7 @@ class SGD(Optimizer):
         scale = 1.0 if state is None else state["scale"]
         target = parameters.like(u)
         u_before, u_behind = target.unpenalized
-        shrunk = _shrinking(_pieces(parameters, alpha, u), theta.dtype, nesterov)
+        shrunk = _shrinking(pieces_of(parameters, alpha, u), theta.dtype, nesterov)
         squared_norm = 0.0
         t = 0 if state is None else state["t"]
 
@@ -237,8 +105,8 @@ class SGD(Optimizer):
             axpy(u, theta, theta.size, step)
             t += 1
             if t % FLUSH_EVERY == 0:
-                _flush(theta)
-                _flush(u, scale)
+                flush(theta)
+                flush(u, scale)
             return squared_norm
 
         def as_dict() -> dict[str, Any]:
@@ -252,7 +120,7 @@ class SGD(Optimizer):
         """The plain definition; clipping needs a separate array for the gradient."""
         theta, momentum = parameters.flat, self.momentum
         gradient = parameters.like(np.empty_like(theta))
-        clip = _clipper(gradient, self.clip_norm)
+        clip = clipper(gradient, self.clip_norm)
         v = np.zeros_like(theta)
         if state is not None:
             v += state["scale"] * state["velocity"]
@@ -273,14 +141,14 @@ class SGD(Optimizer):
                 theta[...] += v
             t += 1
             if t % FLUSH_EVERY == 0:
-                _flush(theta)
-                _flush(v)
+                flush(theta)
+                flush(v)
             return squared_norm
 
         def as_dict() -> dict[str, Any]:
             return {"velocity": v, "scale": 1.0, "t": t}
 
-        return Bound(gradient, _begin_with_mean, finish, as_dict)
+        return Bound(gradient, begin_with_mean, finish, as_dict)
 
 
 def _shrinking(
@@ -342,10 +210,10 @@ class Adam(Optimizer):
         scal = blas_for(theta.dtype).scal
         beta_1, beta_2, epsilon = self.beta_1, self.beta_2, self.epsilon
         target = parameters.like(np.empty_like(theta))
-        clip = _clipper(target, self.clip_norm)
+        clip = clipper(target, self.clip_norm)
         weights_too, weight_decay = parameters.penalized, self._weight_decay
         m, v, t, m_scale, v_scale = _moments(theta, state)
-        move = _adam_step(_pieces(parameters, alpha, target.flat, m, v), theta.dtype)
+        move = _adam_step(pieces_of(parameters, alpha, target.flat, m, v), theta.dtype)
 
         def finish(n_rows: int, rate: float) -> float:
             nonlocal t, m_scale, v_scale
@@ -361,8 +229,8 @@ class Adam(Optimizer):
                 scal(v_scale, v)
                 v_scale = 1.0
             if t % FLUSH_EVERY == 0:
-                _flush(theta)
-                _flush(m, m_scale)
+                flush(theta)
+                flush(m, m_scale)
             if clip is not None:
                 clip()
             root = v_scale**0.5
@@ -374,7 +242,7 @@ class Adam(Optimizer):
         def as_dict() -> dict[str, Any]:
             return {"m": m, "v": v, "t": t, "m_scale": m_scale, "v_scale": v_scale}
 
-        return Bound(target, _begin_with_mean, finish, as_dict)
+        return Bound(target, begin_with_mean, finish, as_dict)
 
     @property
     def _weight_decay(self) -> float:
@@ -475,7 +343,7 @@ class RMSprop(Optimizer):
     ) -> Bound:
         theta = parameters.flat
         target = parameters.like(np.empty_like(theta))
-        clip = _clipper(target, self.clip_norm)
+        clip = clipper(target, self.clip_norm)
         v = np.zeros_like(theta) if state is None else state["v"].copy()
         t = 0 if state is None else state["t"]
         rho, epsilon = self.rho, theta.dtype.type(self.epsilon)
@@ -500,13 +368,13 @@ class RMSprop(Optimizer):
             np.divide(g, buffer, buffer)
             axpy(buffer, theta, a=-rate)
             if t % FLUSH_EVERY == 0:
-                _flush(theta)
+                flush(theta)
             return squared_norm
 
         def as_dict() -> dict[str, Any]:
             return {"v": v, "t": t}
 
-        return Bound(target, _begin_with_mean, finish, as_dict)
+        return Bound(target, begin_with_mean, finish, as_dict)
 
 
 OPTIMIZERS: dict[str, Any] = {
@@ -515,35 +383,3 @@ OPTIMIZERS: dict[str, Any] = {
     "adamw": AdamW,
     "rmsprop": RMSprop,
 }
-
-
-def as_optimizer(solver: Any, settings: Callable[[str, Any], Any]) -> Any:
-    """The optimizer for a name, with its settings; objects unchanged.
-
-    Parameters
-    ----------
-    solver : str or object
-    settings : callable(name, default) -> value
-        The estimator's value, or the default.
-    """
-    if not isinstance(solver, str):
-        return solver
-    optimizer = OPTIMIZERS[solver]
-    return optimizer(**{f.name: settings(f.name, f.default) for f in fields(optimizer)})
-
-
-def decays(solver: Any) -> bool:
-    """Whether a solver, by name or as an object, has its own weight decay."""
-    return _says(solver, "decays")
-
-
-def adaptive(solver: Any) -> bool:
-    """Whether the steps of a solver, by name or as an object, are independent of the
-    length of the gradient.
-    """
-    return _says(solver, "adaptive")
-
-
-def _says(solver: Any, attribute: str) -> bool:
-    optimizer = OPTIMIZERS.get(solver) if isinstance(solver, str) else solver
-    return bool(getattr(optimizer, attribute, False))
