@@ -165,6 +165,9 @@ def common(files):
     for task, named in COMMON.items():
         for name, (end, options, target, dropped) in named.items():
             yield task, name, target_last(read(files, end, options), target, dropped)
+    sylva = files.csv("sylva_train.data", header=None, sep=r"\s+")
+    labels = files.csv("sylva_train.labels", header=None)
+    yield CLASSES, "sylva", pd.concat([sylva, labels[0].rename("label")], axis=1)
 
 
 def read(files, end, options):
