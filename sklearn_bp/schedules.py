@@ -158,10 +158,11 @@ class Stepwise:
 
 def _factor(value: Any, rule: Any) -> float:
     """A factor of the rate, checked: one below 0 would climb."""
-    function = f"learning_rate={rule!r}"
-    factor = returned_number(value, function)
+    factor = returned_number(value, "learning_rate", rule)
     if not 0 <= factor < math.inf:
-        raise ValueError(f"{function} must return a number in [0, inf). Got {value!r}.")
+        raise ValueError(
+            f"learning_rate={rule!r} must return a number in [0, inf). Got {value!r}."
+        )
     return factor
 
 

@@ -78,15 +78,17 @@ def check_number(
         raise ValueError(f"{what}{interval}. Got {value!r} instead.")
 
 
-def returned_number(value: Any, function: str) -> float:
-    """What a function of the user returned, as a float.
+def returned_number(value: Any, parameter: str, function: Any) -> float:
+    """The number that a function of the user returned, as a float.
 
     Raises
     ------
     TypeError
-        Unless it is a number; the message names the function.
+        Unless it is a number; the message names the parameter and the function.
     """
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{function} must return a number. Got {value!r}.") from None
+        raise TypeError(
+            f"{parameter}={function!r} must return a number. Got {value!r}."
+        ) from None

@@ -49,7 +49,7 @@ class Metric:
         if sample_weight is not None and self._takes_weights:
             weights["sample_weight"] = sample_weight
         score = self._scorer(estimator, X, y, **weights)
-        return returned_number(score, f"early_stopping_metric={self._name!r}")
+        return returned_number(score, "early_stopping_metric", self._name)
 
     @property
     def _takes_weights(self):

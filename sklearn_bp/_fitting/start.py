@@ -254,14 +254,13 @@ class Start:
         These are logarithms of targets that were all 0 so far, where the best score is
         minus infinity.  They start at the mean of the targets.
         """
-        known = self.targets.reference
-        before, now = (
-            of.running and of.running.targets for of in (self.inputs, inputs)
-        )
+        reference, earlier = self.targets.reference, self.inputs.running
+        before = None if earlier is None else earlier.targets
         if not loss.logarithmic or before is None or before.mean.all():
-            return known
+            return reference
+        now = inputs.running.targets
         anew = (before.mean == 0) & (now.mean > 0)
-        centre = np.zeros(len(anew)) if known is None else known.centre
+        centre = np.zeros(len(anew)) if reference is None else reference.centre
         level = np.log(now.mean * now.unit, out=np.zeros(len(anew)), where=anew)
         return Scaling(np.where(anew, level, centre), np.where(anew, 0.0, 1.0))
 

@@ -227,8 +227,8 @@ class HeldOut(_ValidationRows):
     score : callable(z, parameters) -> float, default=None
         Takes the scores of these rows, member by member.
     tempered : bool, default=True
-    bins : default=None
-        Where the rows stand in their bins, see `Data`.
+    bins : object of `_compiled`, default=None
+        Where the rows stand in their bins, as in `Data`.
     """
 
     def __init__(
