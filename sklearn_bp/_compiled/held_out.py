@@ -33,8 +33,8 @@ from sklearn_bp._compiled.library import (
 )
 from sklearn_bp._network.batches import SMALL_BYTES, row_length
 
-# Rows copied at a time: a multiple of the rows that `score` of step.h takes at a time,
-# so that products are rounded as for rows read in place.
+# Rows copied at a time: a multiple of the rows that `score` of held_out.h takes at a
+# time, so that products are rounded as for rows read in place.
 BLOCK_ROWS = 4096
 
 # Held-out rows that are read in place are gathered once, up to this many bytes.
