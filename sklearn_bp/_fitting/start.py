@@ -166,19 +166,18 @@ class Start:
         if scaling is None or scaling.factor.any():
             return parameters
         network = TwoLayerNetwork(recipe.activation_object, self.targets.loss)
-        d, h, k = parameters.shape
+        d = parameters.shape[0]
         constant = [
             network.scores(w.astype(w.W1.dtype), np.zeros((1, d), w.W1.dtype))
             for w in parameters.members()
         ]
         if not drawn:
             parameters = Parameters.draw(
-                (d, h, k),
+                parameters.layout,
                 parameters.flat.dtype,
                 recipe.initializer,
                 check_random_state(recipe.random_state),
                 network.activation.glorot_factor,
-                *parameters.layout[3:],
             )
         parameters = parameters.copy()
         parameters.W2[...] = 0
@@ -289,15 +288,13 @@ def fresh_state(settings, dtype, constant):
     """A state with random weights; `constant` are output intercepts, or None."""
     recipe, n_members = settings.recipe, settings.n_members
     random_state = check_random_state(recipe.random_state)
+    skip = bool(recipe.skip_layer)
     parameters = Parameters.draw(
-        settings.shape,
+        (*settings.shape, n_members, skip, settings.scale_speed),
         dtype,
         recipe.initializer,
         random_state,
         recipe.activation_object.glorot_factor,
-        n_members,
-        recipe.skip_layer,
-        settings.scale_speed,
     )
     if constant is not None:
         parameters.b2[...] = np.tile(constant, n_members)

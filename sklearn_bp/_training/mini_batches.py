@@ -127,21 +127,14 @@ class MiniBatches:
         n_steps = -(-data.n_rows // self.batch_size)
         by_step = getattr(self.schedule, "by_step", None)
         rate_of = by_step(n_steps) if by_step else None
-        every, longest = 0, 0.0
-        if self.average:
-            every, longest = averages(state, self.average * n_steps)
         epochs = _compiled.Epochs(
             network,
             data,
-            state.parameters,
+            state,
             self.optimizer,
-            state.optimizer,
             self.batch_size,
             self.penalty_rows,
-            average=state.average if self.average else None,
-            every=every,
-            n_taken=state.n_steps,
-            longest=longest,
+            averages(state, self.average * n_steps) if self.average else None,
         )
 
         def pass_over_rows():

@@ -140,7 +140,7 @@ def test_both_trainings_count_the_same_improvements(n, monkeypatch):
 @pytest.mark.parametrize("skip", [False, True])
 def test_pairs_of_networks_are_members(skip):
     parameters = Parameters.draw(
-        (3, 4, 2), np.float64, INITIALIZERS["glorot_uniform"], RNG_STATE, 6, 4, skip
+        (3, 4, 2, 4, skip), np.float64, INITIALIZERS["glorot_uniform"], RNG_STATE, 6
     )
     parameters.flat[:] = RNG.normal(size=parameters.flat.shape)
     for one, other in zip(parameters.mean(), parameters.paired().mean(), strict=True):

@@ -38,7 +38,7 @@ def test_the_time_constant_is_that_of_the_steps(n_steps):
 
     It is taken of every so many steps only, and to within these.
     """
-    parameters = Parameters.empty(1, 1, 1, np.float64)
+    parameters = Parameters.empty((1, 1, 1), np.float64)
     parameters.flat[:] = 0
     state = TrainingState(parameters, Patience(0, np.inf), np.random.RandomState(0))
 

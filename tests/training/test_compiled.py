@@ -34,7 +34,7 @@ from sklearn_bp._compiled import library
 from sklearn_bp._compiled.epochs import Epochs, Training
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
-from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
+from sklearn_bp._network.parameters import SCALE_SPEED, Layout, Parameters
 from sklearn_bp._tables.piecewise_linear import Bins
 from sklearn_bp._training.held_out import HeldOut
 from sklearn_bp._training.mini_batches import MiniBatches
@@ -123,11 +123,11 @@ def trained(
     X, bins = with_bins(X, n_bins) if n_bins else (X, None)
     takes_sums = n_bins > 0 and engine == "compiled" and library.has_vector()
     assert (bins is not None) == takes_sums
-    layout = (X.shape[1], h, k, n_members, False, speed)
+    layout = Layout(X.shape[1], h, k, n_members, False, speed)
     if start is None:
-        start = rng.normal(size=Parameters.size(*layout)) / 3
+        start = rng.normal(size=layout.size) / 3
     state = TrainingState(
-        Parameters(start.astype(dtype), *layout),
+        Parameters(start.astype(dtype), layout),
         Patience(1e-4, 3 if drops_penalty else 100),
         np.random.RandomState(1),
     )
@@ -141,7 +141,7 @@ def trained(
         rows = [np.flatnonzero(of_rows == j) for j in range(n_members)]
         if n_members > 1:
             data = data.without_folds(of_rows, n_members)
-        validate = HeldOut(network, X, Y, weights, rows, None, bins=bins)
+        validate = HeldOut(network, replace(data, weights=weights), rows)
     rule = as_schedule("constant", 0.01, 0.5, epochs, True)
     solver = MiniBatches(
         OPTIMIZERS[optimizer],
@@ -281,15 +281,14 @@ def test_feature_scales_equal_the_loop(task, optimizer, n_members, change, monke
 
 @pytest.mark.parametrize("groups", [[0, -1, 0], [0, 1]])
 def test_groups_of_scales_are_checked(groups):
-    parameters = Parameters(
-        np.zeros(Parameters.size(3, 2, 1, 1, False, 1.0)), 3, 2, 1, 1, False, 1.0
-    )
+    layout = Layout(3, 2, 1, scale_speed=1.0)
+    parameters = Parameters(np.zeros(layout.size), layout)
     data = replace(
         Data(np.zeros((4, 3)), np.zeros((4, 1)), None, 0.0), groups=np.array(groups)
     )
     network = TwoLayerNetwork(ACTIVATIONS["relu"], TASKS["squared error"][0])
     with pytest.raises(ValueError, match=r"Each group|has shape"):
-        Epochs(network, data, parameters, Adam(), None, 2)
+        Epochs(network, data, TrainingState(parameters, None, None), Adam(), 2)
 
 
 SETTINGS = [
@@ -682,8 +681,8 @@ def test_functions_are_right_to_the_last_places(activation, dtype, monkeypatch):
         ACTIVATIONS[activation], REGRESSOR_LOSSES["squared_error"]
     )
     rows = [np.arange(len(x))]
-    held_out = HeldOut(network, x, np.zeros(x.shape, dtype), None, rows, None)
-    scores = held_out.scores(Parameters(flat, 1, 1, 1))
+    held_out = HeldOut(network, Data(x, np.zeros(x.shape, dtype), None, 0.0), rows)
+    scores = held_out.scores(Parameters(flat, (1, 1, 1)))
     assert type(held_out._at_once) is _compiled.Scores
     with np.errstate(over="ignore"):
         wide = x.astype(np.float64)
@@ -1071,6 +1070,7 @@ from sklearn_bp import _compiled, activations, losses, optimizers
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import (TwoLayerNetwork)
 from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.state import TrainingState
 
 d, r = 6_000_000, resource.RLIMIT_AS  # more than malloc keeps, whatever it has freed
 X = sparse.csr_matrix(([1.0, 2.0], ([0, 1], [3, d - 1])), (2, d), np.float32)
@@ -1079,9 +1079,9 @@ network = TwoLayerNetwork(
     activations.ACTIVATIONS["relu"], losses.CLASSIFIER_LOSSES["log_loss"][0]
 )
 theta = np.full(d + 3, 0.25, np.float32)
-parameters = Parameters(theta, d, 1, 1, 1)
+state = TrainingState(Parameters(theta, (d, 1, 1)), None, None)
 sgd = optimizers.SGD(0.0, False)
-epochs = _compiled.Epochs(network, data, parameters, sgd, None, 2)
+epochs = _compiled.Epochs(network, data, state, sgd, 2)
 rates = np.array([0.1])
 before = resource.getrlimit(r)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

@@ -18,7 +18,7 @@ from sklearn_bp import MLP_DEFAULTS
 from sklearn_bp._fitting import rows as rows_room
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import Layout, Parameters
 from sklearn_bp._training import held_out as held_out_room
 from sklearn_bp._training import mini_batches
 from sklearn_bp._training.held_out import (
@@ -371,19 +371,18 @@ def test_scores_of_few_rows_are_those_of_many(
         ACTIVATIONS[activation], REGRESSOR_LOSSES["squared_error"]
     )
     features = rng.normal(size=(N, 4)).astype(dtype)
-    layout = (4, 5, 2, len(rows), skip)
-    size = Parameters.size(*layout)
+    layout = Layout(4, 5, 2, len(rows), skip)
 
     def scores(weights):
-        parameters = Parameters(weights.astype(dtype), *layout)
+        parameters = Parameters(weights.astype(dtype), layout)
         return held_out.scores(parameters)
 
-    both = [rng.normal(size=size), rng.normal(size=size)]
-    args = (network, features, np.zeros((N, 2)), None, rows, None)
-    held_out = HeldOut(*args)
+    both = rng.normal(size=(2, layout.size))
+    data = Data(features, np.zeros((N, 2)), None, 0.0)
+    held_out = HeldOut(network, data, rows)
     at_once = [scores(weights) for weights in both]
     monkeypatch.setattr("sklearn_bp._training.held_out.BLOCK_BYTES", 0)
-    held_out = HeldOut(*args)
+    held_out = HeldOut(network, data, rows)
     one_by_one = [scores(weights) for weights in both]
     assert_allclose(at_once, one_by_one, rtol=1e-4 if dtype == np.float32 else 1e-12)
 
@@ -402,7 +401,7 @@ def held_out_of(kind, sample_weight=None, repeats=None, factor=1.0, dtype=np.flo
     k = Y.shape[1]
     network = TwoLayerNetwork(ACTIVATIONS["relu"], loss)
     rng = np.random.RandomState(1)
-    parameters = Parameters.draw((4, 30, k), dtype, he_normal, rng, 6.0, 3)
+    parameters = Parameters.draw((4, 30, k, 3), dtype, he_normal, rng, 6.0)
     for W1, _, W2, b2, _ in parameters.members():
         # Output weights that have learned something.
         a1 = np.maximum(X @ W1, 0)
@@ -413,7 +412,7 @@ def held_out_of(kind, sample_weight=None, repeats=None, factor=1.0, dtype=np.flo
         folds, features, Y = (np.repeat(a, repeats, axis=0) for a in (folds, X, Y))
     rows = [np.flatnonzero(folds == j) for j in range(3)]
     held_out = HeldOut(
-        network, features.astype(dtype), Y, sample_weight, rows, scaling=None
+        network, Data(features.astype(dtype), Y, sample_weight, 0.0), rows
     )
     z = plain_scores(parameters, held_out, features.astype(dtype))
     return held_out, parameters, z, Y[np.concatenate(rows)]
@@ -551,7 +550,7 @@ def test_average(batch_size, optimizer, n_calls):
     n, n_epochs = 60, 6
     network = TwoLayerNetwork(ACTIVATIONS["relu"], REGRESSOR_LOSSES["squared_error"])
     rng = np.random.RandomState(0)
-    parameters = Parameters.draw((4, 5, 2), np.float64, he_normal, rng, 6.0, 2)
+    parameters = Parameters.draw((4, 5, 2, 2), np.float64, he_normal, rng, 6.0)
     steps, seen = [], []
 
     def validate(parameters):
