@@ -99,7 +99,7 @@ def binned(X, starts, low, high):
     if starts[0] != 0 or starts[-1] != n_bins or (np.diff(starts) < 1).any():
         raise ValueError("The bins of the columns do not follow one another.")
     codes, shares = np.empty((n, m), np.uint16), np.empty((n, m), X.dtype)
-    found = BinnedRows(codes, shares, starts, low, span, d - n_bins)
+    rows = BinnedRows(codes, shares, starts, low, span, d - n_bins)
     job = Splitting(
         X=as_c(X, X.dtype, (n, d)),
         high=high,
@@ -108,5 +108,5 @@ def binned(X, starts, low, high):
         is_double=X.dtype == np.float64,
         vector=has_vector(),
     )
-    found.bind(job, n, d, LINE, X.dtype)
-    return found if engine.split(job) else None
+    rows.bind(job, n, d, LINE, X.dtype)
+    return rows if engine.split(job) else None

@@ -144,8 +144,8 @@ class Epochs:
         for name, flat in vectors.items():
             if flat is None:
                 continue
-            own = as_c(flat, self._dtype, parameters.flat.shape)
-            if own is not flat or not flat.flags.writeable:
+            vector = as_c(flat, self._dtype, parameters.flat.shape)
+            if vector is not flat or not flat.flags.writeable:
                 raise ValueError(f"The vector of {name} cannot be updated in place.")
             if parameters.r is not None:
                 job.set("r" if name == "theta" else f"r_{name}", flat[-d:])

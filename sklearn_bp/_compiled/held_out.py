@@ -179,8 +179,8 @@ class Scores:
                     X = self._scaling(X, np.empty(X.shape, dtype))
                 X, n = as_c(X, dtype, (len(part), d)), len(part)
                 starts = np.where(np.arange(len(self._starts)) > member, n, 0)
-                own = scores[start : start + n]
-                self._score(X, None, starts, own, member, member + 1)
+                block = scores[start : start + n]
+                self._score(X, None, starts, block, member, member + 1)
 
 
 class Loss:

@@ -38,10 +38,10 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_is_fitted(self)
         X = self._check_features(X)
         fitted = self._fitted_network()
-        found = np.empty((X.shape[0], len(fitted.weights.b1)), fitted.dtype)
+        values = np.empty((X.shape[0], len(fitted.weights.b1)), fitted.dtype)
         for part in parts(X.shape[0], PREDICT_ROWS):
-            found[part], _ = activations(fitted, X[part])
-        return found
+            values[part], _ = activations(fitted, X[part])
+        return values
 
     @property
     def _n_features_out(self):

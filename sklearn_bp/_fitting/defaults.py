@@ -223,16 +223,16 @@ def share_that_counts(recipe, loss):
     It is a share of the lowest held-out loss so far.  Other losses may be negative, or
     their lowest value may not be 0.
     """
-    known = recipe.metric.is_loss and isinstance(loss, LogLoss | SquaredError)
-    if recipe.tol != "auto" or not known:
+    applies = recipe.metric.is_loss and isinstance(loss, LogLoss | SquaredError)
+    if recipe.tol != "auto" or not applies:
         return 0.0
     return SHARE_OF_LOSS[isinstance(loss, LogLoss)]
 
 
 def relaxed_rate(recipe):
     """The factor on the rate of a usual fit once the penalty is dropped."""
-    own = recipe.learning_rate_init != "auto" or recipe.learning_rate != "constant"
-    return 1.0 if own else RELAXED_RATE
+    is_set = recipe.learning_rate_init != "auto" or recipe.learning_rate != "constant"
+    return 1.0 if is_set else RELAXED_RATE
 
 
 def wide_rate(n_rows, is_sparse):
@@ -294,9 +294,9 @@ def members(recipe, n_rows, n_features, row_length, n_outputs, usual=False):
     cost = n_outputs
     if row_length < n_features:
         cost += row_length + 8 * n_features / rows_per_batch(n_rows)
-    enough = (n for most, n in MEMBERS_BY_COST.items() if cost <= most)
-    found = next(enough, FEWEST_MEMBERS)
-    return min(found, MEMBERS_OF_MANY_ROWS) if usual and n_rows >= MANY_ROWS else found
+    sizes = (n for most, n in MEMBERS_BY_COST.items() if cost <= most)
+    size = next(sizes, FEWEST_MEMBERS)
+    return min(size, MEMBERS_OF_MANY_ROWS) if usual and n_rows >= MANY_ROWS else size
 
 
 def members_to_continue_with(recipe, n_fitted):

@@ -202,9 +202,9 @@ def split_few(n, strata, fraction, random_state):
             "train on. Set early_stopping=False, or pass X_val and y_val."
         )
     others = order[others[np.argsort(classes[others], kind="stable")]]
-    wanted = max(math.ceil(fraction * n), 2 if n >= 4 else 1)
-    held = min(wanted, len(others))
-    validation = others[np.arange(held) * len(others) // held]
+    n_requested = max(math.ceil(fraction * n), 2 if n >= 4 else 1)
+    n_held_out = min(n_requested, len(others))
+    validation = others[np.arange(n_held_out) * len(others) // n_held_out]
     return np.setdiff1d(order, validation), validation
 
 

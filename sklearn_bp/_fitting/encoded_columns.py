@@ -93,12 +93,12 @@ def _chosen(fitting, result, bins, columns, weights):
         return every, every
     if room < 1:
         return every, ~every
-    found = _tested(fitting, result, bins)
-    count = found.smaller < SIGNIFICANT
+    p = _tested(fitting, result, bins)
+    count = p.smaller < SIGNIFICANT
     count[np.argsort(-weights, kind="stable")[: HEAVIEST[few_rows]]] = True
-    if np.mean(found.alone < SIGNIFICANT) > LARGE_SHARE:
+    if np.mean(p.alone < SIGNIFICANT) > LARGE_SHARE:
         count[:] = True
-    best = _in_order(found.smaller[count], weights[count])[:room]
+    best = _in_order(p.smaller[count], weights[count])[:room]
     chosen = np.isin(columns, columns[count][best])
     return count if few_rows else every, chosen
 

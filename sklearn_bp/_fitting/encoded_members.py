@@ -53,10 +53,10 @@ FINAL = ("loss_threshold", "callback", "interrupted")
 
 def with_requested_bins(recipe, rows, inputs):
     """The inputs, with bins if the parameter numeric_encoding asks for them."""
-    given = recipe.numeric_encoding
-    if not isinstance(given, PiecewiseLinear):
+    encoding = recipe.numeric_encoding
+    if not isinstance(encoding, PiecewiseLinear):
         return inputs
-    name = f"numeric_encoding={given!r}"
+    name = f"numeric_encoding={encoding!r}"
     if rows.request.incremental:
         raise ValueError(
             f"{name} computes its bins from all training rows: call fit first, and "
@@ -67,7 +67,7 @@ def with_requested_bins(recipe, rows, inputs):
             f"{name} is for dense rows and tables in memory, not for sparse or "
             "partitioned rows. Set numeric_encoding=None."
         )
-    return rows.with_bins(inputs, given.n_bins)
+    return rows.with_bins(inputs, encoding.n_bins)
 
 
 def second_training(fitting, training, result, constant):
@@ -207,8 +207,8 @@ class SecondFitting(Fitting):
         if targets.labelled:
             targets = self.first.targets.calibrated(self.first.validate, p)
             temperature = targets.temperature
-            own = self.targets.calibrated(self.validate, q)
-            unit = temperature / own.temperature
+            second_targets = self.targets.calibrated(self.validate, q)
+            unit = temperature / second_targets.temperature
         z_first = self.first.validate.scores_in_order(p)
         z_second = self.validate.scores_in_order(q) * unit
         blend = Blend(self.validate, z_first, z_second)

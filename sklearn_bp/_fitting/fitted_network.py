@@ -150,8 +150,8 @@ class FittedNetwork:
 
     def seen(self, X):
         """Encoded rows as the network sees them; X itself if nothing changes."""
-        seen = self.within(self.limits)
-        return X if seen is None else seen(X)
+        replacing = self.within(self.limits)
+        return X if replacing is None else replacing(X)
 
     def member_scores(self, X):
         """Scores of each ensemble member, (n, n_outputs); their mean is `scores`."""

@@ -140,8 +140,8 @@ def values_of(estimator):
 
     Sums of numpy's may be beyond their dtype, as 100 + 100 is for an int8.
     """
-    own = vars(estimator)
-    values = {name: own[name] for name in estimator._parameters}
+    attributes = vars(estimator)
+    values = {name: attributes[name] for name in estimator._parameters}
     return {
         name: int(value) if isinstance(value, np.integer) else value
         for name, value in values.items()

@@ -149,11 +149,11 @@ class Bins:
 
     def of_columns(self, columns):
         """The bins of some columns alone, or None if there are none."""
-        own = np.isin(self.column, columns)
-        if not own.any():
+        kept = np.isin(self.column, columns)
+        if not kept.any():
             return None
         parts = self.column, self.low, self.width, self.means
-        column, low, width, means = (part[own] for part in parts)
+        column, low, width, means = (part[kept] for part in parts)
         return replace(self, column=column, low=low, width=width, means=means)
 
     @property

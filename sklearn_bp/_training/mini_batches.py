@@ -98,11 +98,11 @@ class MiniBatches:
         state.engine = "compiled" if is_compiled else "python"
         if is_compiled:
             return self._compiled_epochs(network, data, state, factor)
-        alpha, known = data.alpha, state.optimizer
+        alpha, resumed = data.alpha, state.optimizer
         if _compiled.covers_steps(data, parameters, self.optimizer):
-            optimizer = _compiled.bound(self.optimizer, parameters, alpha, known)
+            optimizer = _compiled.bound(self.optimizer, parameters, alpha, resumed)
         else:
-            optimizer = self.optimizer.bind(parameters, alpha, known)
+            optimizer = self.optimizer.bind(parameters, alpha, resumed)
         if self.penalty_rows is not None:
             optimizer = penalizing(optimizer, self.penalty_rows)
         steps_per_epoch = -(-data.n_rows // self.batch_size)
