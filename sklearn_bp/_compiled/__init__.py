@@ -83,7 +83,7 @@ OPTIMIZERS = (optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.RMSp
 
 
 def covered(network, data, parameters, optimizer, batch_size, dropout):
-    """Whether training runs compiled; nothing else decides this.
+    """Whether training runs compiled; only this function decides it.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from sklearn_bp._network.kernel import PREDICT_ROWS
 class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """The methods of the estimators that look inside a fitted network."""
 
-    # The importances, and the basis that they are computed from; see `importances`.
+    # The importances, and the values that they are computed from; see `importances`.
     _importances: Any = None
     _importance_basis: Any = None
 

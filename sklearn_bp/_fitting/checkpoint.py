@@ -320,7 +320,7 @@ def _forms(values):
 
 
 def differences(before, now):
-    """The differences between the identities of two fits, in words."""
+    """A text that lists the differences between the identities of two fits."""
     if before["estimator"] != now["estimator"]:
         return f"of a {before['estimator']}"
     differing = []

@@ -55,13 +55,13 @@ SPARSE_WIDE_RATE = 0.02
 SPARSE_WIDE_STEPS = 4200  # at most, as an epoch of dense coordinates takes long
 WIDE_RATE_ROWS = 400
 
-# The speed of scaling layers that have to tell columns that count from many others in
-# few steps.
+# The speed of scaling layers that must separate the relevant columns from many others
+# in few steps.
 FAST_SCALES = 9.0
 
-# For columns that are encoded by bins as well: the learning rate, however many columns,
-# as most of their values differ little from row to row; and the factor of the penalty
-# per column, as the more there are, the more of them may fit noise.
+# For columns that are also encoded by bins: the learning rate, for any number of
+# columns, because most of their values differ little from row to row; and the factor of
+# the penalty per column, because more columns fit more noise.
 ENCODED_RATE = 0.01
 ENCODED_PENALTY = 1.5
 
@@ -69,8 +69,8 @@ ENCODED_PENALTY = 1.5
 # rules of its own.  An epoch takes long there, and a step of Adam moves a hidden unit
 # far, so that few epochs are enough: at most EPOCHS_OF_MANY (of classes or not) over
 # the root of the number of columns, or over a 32nd of it if that is more, but no fewer
-# than STEPS_OF_MANY steps.  In so few steps the scales of features must move faster, to
-# tell the columns that count from the many others.
+# than STEPS_OF_MANY steps.  In so few steps, the scales of features must move faster to
+# separate the relevant columns from the many others.
 #
 # Regressions of few rows, but several per column, that hold rows out follow these rules
 # from fewer columns on, with twice the rate.  A second training, on columns encoded by

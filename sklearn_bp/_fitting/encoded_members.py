@@ -1,4 +1,4 @@
-"""Ensemble members that see the numeric columns encoded by bins as well.
+"""Ensemble members that also see the numeric columns encoded by bins.
 
 With numeric_encoding="auto" a fit trains twice.  The members of the first training see
 only the columns.  The second training has up to MOST_NETWORKS networks of half the
@@ -38,8 +38,9 @@ from sklearn_bp.optimizers import adaptive
 # With numeric_encoding="auto": the number of networks that see bins.
 MOST_NETWORKS = 4
 
-# Number of imaginary rows that favour the first group, besides the held-out rows; and
-# for classes of fewer than FIRM_BELOW rows, of which few are predicted wrongly.
+# Number of imaginary rows that favour the first group, besides the held-out rows.  For
+# classes with fewer than FIRM_BELOW rows, of which few are misclassified, it is
+# FIRM_OF_FEW.
 FIRM = 50
 FIRM_OF_FEW = 150
 FIRM_BELOW = 200
@@ -167,7 +168,7 @@ def _fresh(settings, rows, constant, before):
 
 @dataclass(frozen=True)
 class SecondFitting(Fitting):
-    """Everything that is known before the second training, and the first's outcome.
+    """Everything known before the second training, and the result of the first.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ from sklearn_bp._tables.limits import inside
 from sklearn_bp._tables.scaling import absorb, absorb_skip, separate, separate_skip
 from sklearn_bp.activations import as_activation
 
-# With at least this many rows, computing units that do not see bins separately pays.
+# From this number of rows on, it is faster to compute the units without bins apart.
 MANY_ROWS = 64
 
 

@@ -39,7 +39,7 @@ class Parameter(NamedTuple):
         The value that makes the network MLPClassifier's; NOT_OF_MLP if the default does
         so already.
     or_none : bool
-        Whether None is allowed as well.
+        Whether None is allowed too.
     """
 
     constraint: Any

@@ -412,7 +412,7 @@ class MemoryRows(BaseRows):
         return bins.groups if selection is None else bins.groups[selection.selected]
 
     def _binned(self, inputs):
-        """Where rows that are scaled already stand in their bins, or None."""
+        """The positions of scaled rows in their bins, or None."""
         X, _, scaling = self.scaled
         if scaling is not None or sparse.issparse(X):
             return None

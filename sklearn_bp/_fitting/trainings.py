@@ -1,4 +1,4 @@
-"""A training: everything that is known before it, and the `Fit` that results."""
+"""A training: everything known before it, and the `Fit` that results."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -70,7 +70,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Fitting:
-    """Everything that is known before training and needed to make a `Fit`.
+    """Everything known before training that a `Fit` needs.
 
     Attributes
     ----------

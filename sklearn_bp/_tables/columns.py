@@ -113,7 +113,7 @@ class Columns:
         return cls(n_features=table.shape[1], input_names=table.names, **found.fields())
 
     def possible_ids(self, X, categorical_features):
-        """The categories with so many levels that they may identify rows.
+        """The categories whose levels are so many that they may identify rows.
 
         Parameters
         ----------

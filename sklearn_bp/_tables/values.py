@@ -242,7 +242,7 @@ def named_errors(name):
 
 
 def refuse_lazy(value, name):
-    """Raise a TypeError for what holds no rows in an order.
+    """Raise a TypeError for a value without ordered rows.
 
     These are lazy frames of polars and narwhals, iterators, sets and dicts.
     """

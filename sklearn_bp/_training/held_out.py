@@ -321,7 +321,7 @@ class _AtOnce:
 
 
 class Blend(_ValidationRows):
-    """Held-out rows with known scores of two groups of members, and their mean.
+    """Held-out rows, with the scores of two groups of members and their mean.
 
     Parameters
     ----------

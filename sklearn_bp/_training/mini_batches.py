@@ -1,6 +1,6 @@
 """Training by mini-batches: one epoch, and epochs until a stopping rule applies.
 
-This module knows no estimator and no names of options: it takes objects, changes a
+This module depends on no estimator and no names of options: it takes objects, changes a
 `TrainingState`, which holds everything needed to resume, and returns a
 `TrainingResult`.
 """
@@ -153,7 +153,7 @@ class MiniBatches:
         return epochs, pass_over_rows
 
     def _draw_order(self, data, state):
-        """The order of the rows in the next epoch, or None as they stand.
+        """The order of the rows in the next epoch, or None to keep theirs.
 
         With a single batch the order only affects rounding. It is drawn anyway, so
         that later random numbers are those of MLPClassifier.

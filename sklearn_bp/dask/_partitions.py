@@ -46,7 +46,7 @@ class HoldingOut(NamedTuple):
 
 
 class AssignedRows(NamedTuple):
-    """Rows, and who learns from them; `rows` train at least one member."""
+    """Rows, and the members that learn from them; `rows` train at least one member."""
 
     X: Any
     Y: np.ndarray

@@ -190,7 +190,7 @@ class Loss(Option):
     def rescaled_scores(self, z: Array, scale: Array) -> Array:
         """Scores, (n, n_scores), whose predictions are those of z times `scale`.
 
-        `scale` is (n_targets,), 0 for a target about which nothing is known.
+        `scale` is (n_targets,), 0 for a target of unknown scale.
         """
         return z * scale
 
