@@ -869,20 +869,6 @@ def test_twins_of_mlpclassifier(solver, monkeypatch):
 # Threads.
 
 
-@pytest.fixture
-def shared(monkeypatch):
-    """Even the shortest epoch is shared among threads, for any number of cores."""
-
-    def use(n_threads):
-        monkeypatch.setattr(threads, "allowed_threads", lambda: n_threads)
-        monkeypatch.setattr(threads, "cpu_count", lambda: n_threads)
-
-    monkeypatch.setattr("sklearn_bp._compiled.epochs.SHORT", 0)
-    monkeypatch.setattr("sklearn_bp._compiled.held_out.SHORT", 0)
-    monkeypatch.setattr("sklearn_bp._compiled.held_out.MANY_SCORES", 0)
-    return use
-
-
 @pytest.mark.parametrize("change", [None, half_empty, "bins"])
 @pytest.mark.parametrize("speed", [0.0, SCALE_SPEED])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -921,7 +907,6 @@ def test_predictions_have_the_same_bits_for_any_number_of_threads(
     kind, skip_layer, shared, monkeypatch
 ):
     """Overflow does not warn, in any thread."""
-    monkeypatch.setattr(threads, "SHORT", 0)
     rng = np.random.RandomState(0)
     X = np.round(rng.normal(size=(3000, 4)) * 4)
     y = (X[:, 0] * X[:, 1] > 0).astype(int)
