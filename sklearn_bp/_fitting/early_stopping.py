@@ -100,9 +100,9 @@ def _split_rows(recipe, targets, rows, random_state):
     """MLPClassifier's split; for few rows with weights or copies, of the distinct rows.
 
     In that case, with alpha="auto", a weight of k counts as k copies: a row is held out
-    with all its copies, and the draw does not depend on their number or position.  If
-    there are more copies than MOST_COPIES per distinct row, these are values that many
-    rows share, and training without them would see other rows than the rest.
+    with all its copies, and the draw does not depend on their number or position.  With
+    more than MOST_COPIES copies per distinct row, they are values that many rows share,
+    and without them the training rows would have another distribution.
     """
     X, Y, sample_weight = rows
     rule = recipe.validation_fraction, targets

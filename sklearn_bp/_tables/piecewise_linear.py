@@ -30,11 +30,11 @@ from sklearn_bp._tables.sorted_columns import SortedColumns, quantiles
 # The factor of an added column minus its mean.
 FACTOR = 2.0
 
-# A value in more rows than this number of bins takes an edge of its own.  Two quantiles
-# at least coincide there.
+# A value that fills more than this number of bins gets an edge of its own.  At least
+# two quantiles coincide there.
 FREQUENT = 2
 
-# Differences of shares of the rows that do not count.
+# Smaller differences of shares of the rows are rounding errors.
 ROUNDING = 1e-9
 
 # Numbers that are encoded at once.

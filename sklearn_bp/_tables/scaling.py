@@ -8,8 +8,8 @@ A feature becomes (x - centre) * factor.  For a feature of two values, such as a
 indicator, the centre is the mean and 1 / factor the difference of the two.  Otherwise
 the centre is the median, and 1 / factor the interquartile range or an eighth of the
 largest deviation from the median, whichever is larger.  So a few outliers hardly move
-the centre, and no value ends beyond 8.  Values beyond the limits of their column, see
-`limits`, count as unknown: they move neither, and become 0.  A feature whose
+the centre, and no scaled value exceeds 8.  Values beyond the limits of their column
+(`limits`) count as unknown: they affect neither number, and become 0.  A feature whose
 interquartile range is 0 is divided by half its range, a constant one is multiplied by
 0, and so is one whose width is a subnormal number of float64, too small to be inverted.
 Sparse features are not centred, which would fill them, but divided by their largest
