@@ -27,6 +27,7 @@ from sklearn_bp._fitting.rows import MemoryRows
 from sklearn_bp._fitting.state_files import read
 from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.held_out import Blend
 from sklearn_bp.callbacks import Checkpoint
 from sklearn_bp.display import LossCurveDisplay
 from sklearn_bp.initializers import INITIALIZERS
@@ -118,6 +119,15 @@ def test_the_weight_of_the_first_group_is_a_twentieth_drawn_to_1(kind, n, n_rows
     share = (first * (n + n_rows) - n_rows) / n
     assert 0 <= share < 1
     assert_allclose(20 * share, round(20 * share), atol=1e-3)
+
+
+@pytest.mark.parametrize("best", [0.0, 0.04, 0.26, 0.52, 0.93])
+def test_the_weight_of_the_first_group_is_the_best_twentieth(best, monkeypatch):
+    """By the loss of each, of which the one nearest to `best` is made the smallest."""
+    monkeypatch.setattr(Blend, "loss", lambda self, share, _: abs(share - best))
+    weights = TwoLayerRegressor(**SMALL).fit(X, SIGNAL)._fitted.member_weights
+    share = (weights[:8].sum() * (260 + 50) - 50) / 260
+    assert_allclose(share, round(20 * best) / 20, atol=1e-6)
 
 
 @pytest.mark.parametrize("n", [250, 300])
