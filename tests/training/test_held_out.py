@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import log_loss
+from sklearn.metrics import accuracy_score, log_loss, r2_score
 
 from sklearn_bp import MLP_DEFAULTS
 from sklearn_bp._fitting import rows as rows_room
@@ -274,11 +274,24 @@ def encoded(kind, y):
     return np.eye(4)[y] if kind == "multiclass" else y
 
 
+def decided(kind, z, targets):
+    """Predictions from scores, in the form of `encoded` targets."""
+    if kind == "regression":  # they stay near the range of the targets
+        margin = 0.05 * np.ptp(targets, axis=0)
+        return np.clip(z, targets.min(axis=0) - margin, targets.max(axis=0) + margin)
+    if kind == "multiclass":
+        return np.eye(4)[np.argmax(z, axis=1)]
+    return (z > 0).astype(int)
+
+
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("weighted", [False, True])
 @over_kinds
-def test_validation_loss(kind, weighted, n_members, watched):
-    """Pooled over the members, at the best temperature; in the units of training."""
+def test_validation_loss_and_score(kind, weighted, n_members, watched):
+    """Pooled over the members, with the weights of the rows.
+
+    The loss is at the best temperature, and in the units of training.
+    """
     weights = WEIGHTS if weighted else None
     y = TARGETS[kind]
     model = make(kind, n_members=n_members).fit(X, y, weights)
@@ -291,9 +304,12 @@ def test_validation_loss(kind, weighted, n_members, watched):
     pooled = np.concatenate(held_out.rows)
     assert len(pooled) == len(set(pooled)) == (N if n_members == 3 else 15)
     w = None if weights is None else weights[pooled]
-    curve = []
+    curve, scores = [], []
     for parameters in watched.seen[:10]:
         z = plain_scores(parameters, held_out, scaled)
+        measure = r2_score if kind == "regression" else accuracy_score
+        predicted = decided(kind, z, targets)
+        scores.append(measure(targets[pooled], predicted, sample_weight=w))
         if kind == "regression":
             curve.append(np.average(plain_loss(kind, z, targets[pooled]), weights=w))
         else:
@@ -302,7 +318,7 @@ def test_validation_loss(kind, weighted, n_members, watched):
     # float32 has seven digits; the loss is flat where it is least, and a temperature
     # within 2 % of 1 is 1
     assert_allclose(model.validation_loss_curve_, curve, rtol=1e-4)
-    assert len(model.validation_scores_) == 10
+    assert_allclose(model.validation_scores_, scores, rtol=1e-4, atol=1e-5)
     assert model.best_loss_ is None
 
 
