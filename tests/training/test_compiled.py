@@ -338,6 +338,14 @@ def of_bins(request):
     return {"n_bins": 7, "h": request.param, "n": 90}
 
 
+@needs_vectors
+@pytest.mark.parametrize(("n_bins", "are_sums"), [(3, False), (4, True)])
+def test_products_are_sums_from_four_bins_per_column_on(n_bins, are_sums, monkeypatch):
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", "compiled")
+    _, bins = with_bins(np.random.RandomState(0).normal(size=(N, D)), n_bins)
+    assert (bins is not None) == are_sums
+
+
 @pytest.mark.parametrize("folds", [False, True])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("task", TASKS)
