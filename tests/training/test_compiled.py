@@ -631,6 +631,33 @@ def test_smallest_shapes_equal_the_loop(task, shape, monkeypatch):
     assert_equal_results(*both(monkeypatch, task=task, batch_size=1, **shape))
 
 
+@needs_vectors
+@pytest.mark.parametrize("size", [1e-39, 1e-35])
+def test_subnormal_numbers_are_0_in_a_step(size):
+    """Otherwise adam's step would not be: it does not depend on their size."""
+    X, Y = np.full((4, 1), size, np.float32), np.ones((4, 1), np.float32)
+    flat = np.array([0, 0, 1, 0], np.float32)  # b1, W1, W2, b2
+    state = TrainingState(Parameters(flat, (1, 1, 1)), None, None)
+    network = TwoLayerNetwork(ACTIVATIONS["identity"], TASKS["squared error"][0])
+    Epochs(network, Data(X, Y, None, 0.0), state, Adam(), 4).epoch(None, np.ones(1))
+    assert (state.parameters.W1 == 0).all() == (size < np.finfo(np.float32).tiny)
+
+
+@pytest.mark.skipif(not _compiled.is_built(), reason="the extension was not built")
+@pytest.mark.parametrize(("dtype", "tiny"), [(np.float32, 1e-24), (np.float64, 1e-186)])
+def test_tiny_weights_become_0_in_step_256(dtype, tiny):
+    """A weight without gradient, as behind a feature that is always zero."""
+    zeros = np.zeros((128, 1), dtype)
+    state = TrainingState(Parameters(np.zeros(4, dtype), (1, 1, 1)), None, None)
+    state.parameters.W1[...] = tiny
+    network = TwoLayerNetwork(ACTIVATIONS["identity"], TASKS["squared error"][0])
+    sgd = OPTIMIZERS["sgd"]
+    epochs = Epochs(network, Data(zeros, zeros, None, 0.0), state, sgd, 1)
+    for expected in (tiny, 0.0):  # after 128 steps, and after 256
+        epochs.epoch(None, np.full(128, 0.1))
+        assert_array_equal(state.parameters.W1, np.full((1, 1), expected, dtype))
+
+
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_subnormal_numbers_are_numbers_after_training(n_members, monkeypatch):
     """The compiled step takes them as 0, and must not change the mode of its thread."""
