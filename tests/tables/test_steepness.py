@@ -5,7 +5,7 @@ import pytest
 from sklearn.neural_network import MLPRegressor
 
 from sklearn_bp import TwoLayerRegressor
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import Layout, Parameters
 from sklearn_bp._tables.reexpress import (
     STEEPEST,
     Rearrangement,
@@ -19,9 +19,9 @@ from sklearn_bp.initializers import glorot_uniform
 
 def drawn(rng, skip):
     """Parameters of two members, and a change of the scalings of three columns."""
-    layout = (2, skip, float(rng.integers(2)))
+    layout = Layout(3, 8, 2, 2, skip, float(rng.integers(2)))
     parameters = Parameters.draw(
-        (3, 8, 2), np.float64, glorot_uniform, np.random.RandomState(0), 6.0, *layout
+        layout, np.float64, glorot_uniform, np.random.RandomState(0), 6.0
     )
     parameters.flat[:] = rng.normal(size=parameters.flat.size)
     width, of_scores = 10.0 ** rng.uniform(-1, 4, size=3), 10.0 ** rng.uniform(-2, 1, 2)
