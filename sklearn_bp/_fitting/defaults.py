@@ -40,8 +40,11 @@ RELAXED_RATE = 0.5
 # Steps of other solvers do not, but a gradient that is far too long spoils their
 # running means: for them, it is the maximum in parts with a scaled target beyond
 # FAR_TARGET, or beyond a quarter of the rows of a batch, among which it counts less.
+# With solver="sgd", it is the maximum in any fit with a row LONG_ROW times as long as
+# most: errors of such a row change the weights by more than the rate allows.
 STREAM_CLIP_NORM = 5.0
 FAR_TARGET = 4.0
+LONG_ROW = 6.0
 
 # For wide data, which is trained in the space of its rows: the penalty and the epochs
 # with few rows, the patience in steps, the learning rates, and the number of rows above
@@ -131,13 +134,23 @@ def stream_clip_norm(recipe, targets, Y, batch_size):
     other rows than those of this call: until then, calls of partial_fit equal fit.  The
     errors of classes are bounded, and the unit of unscaled data is not known.
     """
-    by_name = isinstance(recipe.solver, str)
-    if Y is None or targets.labelled or not (by_name and recipe.standardize):
+    if Y is None or not may_clip(recipe, targets):
         return None
     if adaptive(recipe.solver):
         far = max(FAR_TARGET, min(batch_size, len(Y)) / 4)
         return STREAM_CLIP_NORM if np.abs(Y).max() > far else None
     return STREAM_CLIP_NORM
+
+
+def may_clip(recipe, targets):
+    """Whether gradients may be clipped though the user has not asked for it."""
+    by_name = isinstance(recipe.solver, str)
+    return bool(by_name and recipe.standardize and not targets.labelled)
+
+
+def clips_long_rows(recipe, targets):
+    """Whether gradients are clipped if a row is LONG_ROW times as long as most."""
+    return recipe.solver == "sgd" and may_clip(recipe, targets)
 
 
 def rows_per_batch(n_rows):

@@ -32,6 +32,7 @@ from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.validation import Interim, users_validation
 from sklearn_bp._network.batches import Data, row_length
 from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._tables import row_lengths
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.features import check_features, is_clean
 from sklearn_bp._tables.inputs import Inputs, NewRows
@@ -254,6 +255,11 @@ class MemoryRows(BaseRows):
 
     def target_range(self):
         return range_of(self.Y)
+
+    def longest(self, inputs):
+        """The length of the longest row as the solver gets it, relative to most."""
+        X, _, scaling = self.scaled
+        return row_lengths.Lengths.of(X, scaling, self.part.shares).ratio
 
     def prepared(self, inputs, targets, start, selection=None):
         """The rows as the solver gets them: scaled and, if they are wide, rotated."""

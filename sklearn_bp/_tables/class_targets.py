@@ -231,7 +231,7 @@ class ClassTargets:
 
     reference = score_scaling
 
-    def check_continuing(self, recipe):
+    def check_continuing(self, recipe, way_out):
         """Do nothing: training can continue with any loss for classes."""
 
     def calibrated(self, validate, parameters):
