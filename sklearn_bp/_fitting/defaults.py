@@ -216,7 +216,7 @@ def is_usual(recipe, n_rows, n_columns):
 
 
 def usual_patience(n_rows, of_classes):
-    """The patience of a usual fit, in steps."""
+    """The patience of a usual fit, in steps; of sparse classes for any columns."""
     few = n_rows < FEW_STEPS_ROWS
     return PATIENCE_OF_FEW_ROWS if few else USUAL_PATIENCE[of_classes]
 
