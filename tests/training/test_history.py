@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import Layout, Parameters
 from sklearn_bp._training.patience import Patience
 from sklearn_bp._training.state import History, Measured, Plan, TrainingState
 
@@ -19,10 +19,10 @@ LAYOUT = (3, 2, 1, 2)
 def test_best_and_last_weights_are_those_of_their_epochs(seed, speed, averaged):
     """Each epoch overwrites the weights in place, as training does."""
     rng = np.random.default_rng(seed)
-    layout, n = (*LAYOUT, False, speed), int(rng.integers(1, 30))
-    weights = rng.normal(size=(n, Parameters.size(*layout)))
+    layout, n = Layout(*LAYOUT, False, speed), int(rng.integers(1, 30))
+    weights = rng.normal(size=(n, layout.size))
     costs, epoch = rng.permutation(n).astype(float), count()
-    parameters = Parameters(np.zeros(weights.shape[1]), *layout)
+    parameters = Parameters(np.zeros(layout.size), layout)
     state = TrainingState(parameters, Patience(0.0, np.inf), np.random.RandomState(0))
     if averaged:
         state.average = parameters.copy()
@@ -37,7 +37,7 @@ def test_best_and_last_weights_are_those_of_their_epochs(seed, speed, averaged):
     state.kept.flat[:] = np.nan  # an epoch that has begun
     result = history.interrupted()
     assert_array_equal(state.kept.flat, weights[-1])
-    best = Parameters(weights[np.argmin(costs)].copy(), *layout).absorbed()
+    best = Parameters(weights[np.argmin(costs)].copy(), layout).absorbed()
     assert_array_equal(result.parameters.flat, best.flat)
     assert result.best_iter == np.argmin(costs) + 1
 
@@ -45,8 +45,8 @@ def test_best_and_last_weights_are_those_of_their_epochs(seed, speed, averaged):
 @pytest.mark.parametrize("seed", range(5))
 def test_absorbed_scales_multiply_the_rows_of_w1_alone(seed):
     rng = np.random.default_rng(seed)
-    layout = (*rng.integers(1, 6, size=4).tolist(), bool(seed % 2), 3.0)
-    scaled = Parameters(rng.normal(size=Parameters.size(*layout)), *layout)
+    layout = Layout(*rng.integers(1, 6, size=4).tolist(), bool(seed % 2), 3.0)
+    scaled = Parameters(rng.normal(size=layout.size), layout)
     before, absorbed = scaled.flat.copy(), scaled.absorbed()
     assert absorbed.r is None
     assert_array_equal(absorbed.W1, scaled.scales[:, np.newaxis] * scaled.W1)
