@@ -24,6 +24,7 @@ from sklearn_bp._fitting.defaults import (
     rows_per_batch,
     rows_per_short_batch,
     rows_to_repeat,
+    usual_patience,
     wide_rate,
 )
 from sklearn_bp._fitting.early_stopping import split
@@ -352,6 +353,9 @@ class MemoryRows(BaseRows):
             rules["rows_per_batch"] = rows_per_short_batch
         if usual:
             rules["rate_factor"] = rate_factor(n_rows, self.targets.labelled)
+        of_classes = is_sparse and self.targets.labelled
+        if usual or (of_classes and is_usual(recipe, n_rows, 1)):
+            rules["patience"] = usual_patience(n_rows, self.targets.labelled)
         return rules | {"epoch_limit": limit, "usual": usual}
 
     # Training.

@@ -188,7 +188,7 @@ CONTINUING = [
     ("alpha", EFFECTIVE, regression(), 3.0),
     ("batch_size", EFFECTIVE, regression(), 11),
     ("learning_rate", EFFECTIVE, regression(solver="sgd"), "invscaling"),
-    ("learning_rate_init", EFFECTIVE, regression(), 0.03),
+    ("learning_rate_init", EFFECTIVE, regression(), 0.02),
     ("power_t", EFFECTIVE, regression(solver="sgd", learning_rate="invscaling"), 0.9),
     ("max_iter", EFFECTIVE, regression(), 7),
     ("loss", EFFECTIVE, regression(), "absolute_error"),
