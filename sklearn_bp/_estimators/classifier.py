@@ -225,8 +225,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         Patience: training ends after more than this many consecutive epochs without an
         improvement of `tol`. 'auto' is 300 steps (80 for wide data, none where
         `max_iter` is lower for many columns), but at least 8 epochs. In a usual fit
-        (see `early_stopping`) it is 150 steps, 100 for fewer than 300 rows, but at
-        least 5 epochs.
+        (see `early_stopping`) of fewer than 300 rows it is 100 steps, and in any usual
+        fit at least 5 epochs.
 
     tol : float or 'auto', default='auto'
         Smallest improvement that counts: of the training loss or, with early stopping,

@@ -24,15 +24,13 @@ TOLERANCE = 1e-4
 PATIENCE = 300
 
 # A usual fit has up to MANY_COLUMNS columns, and rows that are held out in turn.  It
-# takes fewer steps than others: its batches are shorter, and so is its patience, by
-# whether it has fewer than FEW_STEPS_ROWS rows; from there on, for classes (True) and
-# regressions.  An improvement counts if it is a share of the lowest held-out loss.
-# Regressions start with a higher rate, the fewer rows the higher, and with a lower one
-# once the penalty is dropped.  From MANY_ROWS rows on, four networks are as good as
-# eight.
+# takes fewer steps than others: its batches are shorter, and so is its patience with
+# fewer than FEW_STEPS_ROWS rows.  An improvement counts if it is a share of the lowest
+# held-out loss, for classes (True) and regressions.  Regressions start with a higher
+# rate, the fewer rows the higher, and with a lower one once the penalty is dropped.
+# From MANY_ROWS rows on, four networks are as good as eight.
 FEW_STEPS_ROWS = 300
 PATIENCE_OF_FEW_ROWS = 100
-USUAL_PATIENCE = {True: 150, False: 300}
 MANY_ROWS = 3000
 SHARE_OF_LOSS = {True: 0.001, False: 0.002}
 RATE_OF_FEW_ROWS = 3.0
@@ -228,10 +226,9 @@ def is_usual(recipe, n_rows, n_columns):
     return bool(scaled and n_columns <= MANY_COLUMNS and holds_out(recipe, n_rows))
 
 
-def usual_patience(n_rows, of_classes):
-    """The patience of a usual fit, in steps; of sparse classes for any columns."""
-    few = n_rows < FEW_STEPS_ROWS
-    return PATIENCE_OF_FEW_ROWS if few else USUAL_PATIENCE[of_classes]
+def usual_patience(n_rows):
+    """The patience of a usual fit, in steps."""
+    return PATIENCE_OF_FEW_ROWS if n_rows < FEW_STEPS_ROWS else PATIENCE
 
 
 def rate_factor(n_rows, of_classes):

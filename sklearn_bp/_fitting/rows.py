@@ -353,9 +353,7 @@ class MemoryRows(BaseRows):
             rules["rows_per_batch"] = rows_per_short_batch
         if usual:
             rules["rate_factor"] = rate_factor(n_rows, self.targets.labelled)
-        of_classes = is_sparse and self.targets.labelled
-        if usual or (of_classes and is_usual(recipe, n_rows, 1)):
-            rules["patience"] = usual_patience(n_rows, self.targets.labelled)
+            rules["patience"] = usual_patience(n_rows)
         return rules | {"epoch_limit": limit, "usual": usual}
 
     # Training.
