@@ -50,7 +50,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 root_doc = "index"
-exclude_patterns = ["_templates", "sg_execution_times.rst"]
+exclude_patterns = ["_templates", "**sg_execution_times.rst"]
 templates_path = ["_templates"]
 nitpicky = False
 
@@ -77,11 +77,14 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "remove_config_comments": True,
     "plot_gallery": "True",
+    "write_computation_times": False,  # each example says its own
 }
 
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 html_show_sourcelink = False
 html_sidebars = {
     page: []
@@ -131,13 +134,20 @@ def code_link(match):
     return f"[{text}]({link})"  # inherited: to where it is written
 
 
-def numbers_kept_whole(row):
+def fitted_to_screens(row):
     """A row of a table in which "x 0.98 ± 0.02" and "3 %" are on one line each.
 
-    Otherwise, narrow screens break them after every word.
+    Otherwise, narrow screens break them after every word. Long names may break before
+    their last word, and names of linked classes lose their modules, to which the links
+    lead: so tables are not too wide.
     """
     inside = r"(?<=\d) (?=[±%])|(?<=±) (?=\d)|(?<=\bx) (?=\d)"
-    return re.sub(inside, "\N{NO-BREAK SPACE}", row[0])
+    text = re.sub(inside, "\N{NO-BREAK SPACE}", row[0])
+    text = re.sub(r"\[`(?:[a-z_]+\.)+(?=[A-Z])", "[`", text)
+    parts = text.split("`")  # every second one is code
+    long_name = r"\b([A-Z]\w*[a-z])(?=[A-Z][a-z]{7,}\b)"
+    parts[::2] = [re.sub(long_name, r"\1<wbr>", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 # Files of the repository that have pages of their own on the site.
@@ -166,7 +176,7 @@ def to_site_links(app, docname, source):
         text = re.sub(
             r"\[([^\]]*)\]\((?:\.\./)?sklearn_bp/([\w/]+)\.py\)", code_link, text
         )
-        text = re.sub(r"^\|.*$", numbers_kept_whole, text, flags=re.M)
+        text = re.sub(r"^\|.*$", fitted_to_screens, text, flags=re.M)
         for pattern, page in PAGES.items():
             text = re.sub(rf"\]\({pattern}\)", f"]({page})", text)
     if docname == "user_guide":
