@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import importlib
+import itertools
 import re
 import runpy
 
@@ -11,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from places import ROOT, example
+from sklearn.datasets import load_breast_cancer
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from slow import slow_but
 
@@ -98,6 +100,25 @@ def test_outputs_are_written_into_pages(tmp_path):
     assert maker["filled"](page) == texts[1]
     page.write_text(texts[1], encoding="utf-8")
     assert maker["filled"](page) == texts[1]
+
+
+def test_table_of_verbose_is_of_today(capsys):
+    page = (ROOT / "docs" / "callbacks.md").read_text(encoding="utf-8")
+    code, told = re.search(
+        r"^```python\n(TwoLayer[^\n]*verbose=[^\n]*)\n```\n\n"
+        r"The output looks like this:\n\n```text\n(.*?)^```$",
+        page,
+        flags=re.M | re.S,
+    ).groups()
+    X, y = load_breast_cancer(return_X_y=True)
+    exec(code, {"TwoLayerClassifier": TwoLayerClassifier, "X": X, "y": y})
+
+    def kinds(text):
+        """Lines with numbers left out, each kind once where it repeats."""
+        lines = [re.sub(r"\d\S*", "#", line).split() for line in text.splitlines()]
+        return [line for line, _ in itertools.groupby(lines)]
+
+    assert kinds(told) == kinds(capsys.readouterr().out)
 
 
 @over_pages
