@@ -86,6 +86,7 @@ html_css_files = ["site.css"]
 html_favicon = "_static/icon.svg"
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 html_show_sourcelink = False
+html_domain_indices = False
 html_sidebars = {
     page: []
     for page in (
@@ -137,18 +138,25 @@ def code_link(match):
 def fitted_to_screens(row):
     """A row of a table in which "x 0.98 ± 0.02" and "3 %" are on one line each.
 
-    Otherwise, narrow screens break them after every word. Long names may break before
-    their last word, and names of linked classes lose their modules, to which the links
-    lead: so tables are not too wide.
+    Otherwise, narrow screens break them after every word. Names of linked classes lose
+    their modules, to which the links lead, so that tables are not too wide.
     """
     inside = r"(?<=\d) (?=[±%])|(?<=±) (?=\d)|(?<=\bx) (?=\d)"
     text = re.sub(inside, "\N{NO-BREAK SPACE}", row[0])
-    text = re.sub(r"\[`(?:[a-z_]+\.)+(?=[A-Z])", "[`", text)
-    parts = text.split("`")  # every second one is code
-    long_name = r"\b([A-Z]\w*[a-z])(?=[A-Z][a-z]{7,}\b)"
-    parts[::2] = [re.sub(long_name, r"\1<wbr>", part) for part in parts[::2]]
-    return "`".join(parts)
+    return re.sub(r"\[`(?:[a-z_]+\.)+(?=[A-Z])", "[`", text)
 
+
+def long_names_may_break(app, pagename, templatename, context, doctree):
+    """In cells of plain text, long names may break before their last word."""
+    name = r"\b([A-Z]\w*[a-z])(?=[A-Z][a-z]{7,}\b)"
+    cell = r"(?<=<p>)[^<]+(?=</p></t[dh]>)"
+    context["body"] = re.sub(
+        cell, lambda m: re.sub(name, r"\1<wbr>", m[0]), context.get("body", "")
+    )
+
+
+# A file of the package in the second column of a table: the map of the rooms.
+MAPPED = r"^(\|[^|]*\| )`([\w/]+)\.py` \|"
 
 # Files of the repository that have pages of their own on the site.
 PAGES = {
@@ -177,6 +185,7 @@ def to_site_links(app, docname, source):
             r"\[([^\]]*)\]\((?:\.\./)?sklearn_bp/([\w/]+)\.py\)", code_link, text
         )
         text = re.sub(r"^\|.*$", fitted_to_screens, text, flags=re.M)
+        text = re.sub(MAPPED, r"\1[`\2.py`](source:\2) |", text, flags=re.M)
         for pattern, page in PAGES.items():
             text = re.sub(rf"\]\({pattern}\)", f"]({page})", text)
     if docname == "user_guide":
@@ -299,6 +308,7 @@ def summary_of_modules(app, kind, name, found, options, lines):
 def setup(app):
     app.connect("source-read", to_site_links)
     app.connect("html-collect-pages", source_pages)
+    app.connect("html-page-context", long_names_may_break)
     app.connect("doctree-resolved", resolve_source_links)
     app.connect("autodoc-skip-member", own_members_only)
     app.connect("autodoc-process-docstring", summary_of_modules)
