@@ -9,6 +9,7 @@ that a build needs stands in setup.cfg.  For work on a checkout:
 import os
 import sysconfig
 import tempfile
+from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -58,18 +59,7 @@ setup(
         Extension(
             "sklearn_bp._compiled._engine",
             [FOLDER + "engine.c"],
-            depends=[
-                FOLDER + name
-                for name in (
-                    "bins.h",
-                    "engine.h",
-                    "functions.h",
-                    "meeting.h",
-                    "step.h",
-                    "variants.h",
-                )
-            ]
-            + ["setup.py"],
+            depends=["setup.py", *sorted(glob(FOLDER + "*.h"))],
             py_limited_api=LIMITED_API,
             optional=True,
         )

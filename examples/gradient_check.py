@@ -56,7 +56,7 @@ def relative_error(loss, activation, n_outputs, seed=0):
     rng = np.random.default_rng(seed)
     network = TwoLayerNetwork(ACTIVATIONS[activation], LOSSES[loss])
     n_scores = LOSSES[loss].n_scores(n_outputs)
-    parameters = Parameters.empty(N_FEATURES, N_HIDDEN, n_scores, np.float64)
+    parameters = Parameters.empty((N_FEATURES, N_HIDDEN, n_scores), np.float64)
     theta = parameters.flat
     theta[:] = rng.normal(scale=0.5, size=theta.size)
     X = rng.normal(size=(N_ROWS, N_FEATURES))

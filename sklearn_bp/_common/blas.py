@@ -201,7 +201,8 @@ def _set_number(lib, number):
     """Set a library's number of threads, from any thread.
 
     From version 3.8 on threadpoolctl lets one thread at a time do so and ignores the
-    others, because it does not count who still needs the limit.  `OneThread` does.
+    others, because it does not count the callers that still need the limit.
+    `OneThread` does.
     """
     getattr(lib, "_real_set_num_threads", lib.set_num_threads)(number)
 

@@ -10,9 +10,9 @@ it, in the notation of `_network` and with the sample weights w,
     dL/dW1 = x^T  delta1        dL/db1 = 1^T delta1
 
 followed by a step of the optimizer in one pass, and by the running mean of the weights.
-A scaling layer multiplies x by s here, not W1.  `step.h` contains all of this, compiled
-for float and for double; the products use scipy's gemm.  Python draws the order of the
-rows and keeps all lasting state: parameters, optimizer state, curves.
+A scaling layer multiplies x by s here, not W1.  The products use scipy's gemm.  Python
+draws the order of the rows and keeps all lasting state: parameters, optimizer state,
+curves.
 
 If the rows are sparse, the products with x are sums.  A row of x W1 is the sum of the
 rows of W1 at its stored numbers, times these numbers.  A row of x^T delta1 is such a
@@ -27,6 +27,20 @@ places of the rows in their bins, and bins.h has the products and the gradient.
 was not built, run the Python loop, which is the reference.  If it has sparse rows,
 where passes over all weights take most of the time, the step of the optimizer is still
 compiled (`covers_steps`, `bound`).
+
+The files in C, each compiled for float and for double where it computes:
+
+    engine.c, engine.h    the functions that Python calls, and their arguments
+    variants.h            the files below, by type and instruction set
+    functions.h           exp, log, tanh
+    bins.h                products with columns in bins, and their gradient
+    layers.h, losses.h    forward and backward of the layers; losses, output errors
+    optimizers.h          updates by the optimizers, the running mean
+    features.h, batch.h   rows, dense or sparse, gathered into a batch
+    step.h                a step of one member on a batch
+    training.h            many batches; steps of the feature scales
+    meeting.h             threads that take a step together
+    held_out.h            scores of held-out rows, and their loss
 
 Here the parameters of each member are contiguous, one row per member.  Sums over
 members are taken in their order, and no result of a member depends on its thread, so
@@ -69,7 +83,7 @@ OPTIMIZERS = (optimizers.SGD, optimizers.Adam, optimizers.AdamW, optimizers.RMSp
 
 
 def covered(network, data, parameters, optimizer, batch_size, dropout):
-    """Whether training runs compiled; nothing else decides this.
+    """Whether training runs compiled; only this function decides it.
 
     Parameters
     ----------

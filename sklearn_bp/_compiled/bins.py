@@ -14,7 +14,7 @@ from sklearn_bp._compiled.library import (
     is_asked_for,
 )
 
-# Sums are faster than products from so many bins per column on.
+# The number of bins per column from which sums are faster than products.
 FEWEST_BINS = 4
 
 # Hidden layers are whole numbers of vectors if they have a multiple of LINE units.
@@ -23,26 +23,26 @@ LINE = 8
 # Running sums have numbers of two bytes.
 MOST_SUMS = 2**16
 
-# Where the rows stand in their bins: fields of a job.
+# The positions of the rows in their bins: fields of a job.
 BINS = fields("codes shares bin_starts low span", "m plain")
 
 
 class Splitting(Job):
-    """Rows of which the bins are to be found; its fields are those of engine.h."""
+    """Rows whose bins are needed; its fields are those of engine.h."""
 
     _fields_ = BINS + fields("X high", "n d is_double vector")
 
 
 @dataclass(frozen=True)
 class BinnedRows:
-    """Where rows X stand in the bins of their numeric columns.
+    """The positions of the rows of X in the bins of their numeric columns.
 
     Attributes
     ----------
     codes : ndarray of uint16 of shape (n, n_columns)
         The bin of a row in each column, counted with one place more per column.
     shares : ndarray of shape (n, n_columns)
-        Where the row stands in that bin: 0 at its lower limit, 1 at the upper one.
+        The position of the row in that bin: 0 at its lower limit, 1 at the upper one.
     starts : ndarray of int64 of shape (n_columns + 1,)
         The first bin of each column, and the number of bins.
     low, span : ndarrays of shape (n_bins,)
@@ -99,7 +99,7 @@ def binned(X, starts, low, high):
     if starts[0] != 0 or starts[-1] != n_bins or (np.diff(starts) < 1).any():
         raise ValueError("The bins of the columns do not follow one another.")
     codes, shares = np.empty((n, m), np.uint16), np.empty((n, m), X.dtype)
-    found = BinnedRows(codes, shares, starts, low, span, d - n_bins)
+    rows = BinnedRows(codes, shares, starts, low, span, d - n_bins)
     job = Splitting(
         X=as_c(X, X.dtype, (n, d)),
         high=high,
@@ -108,5 +108,5 @@ def binned(X, starts, low, high):
         is_double=X.dtype == np.float64,
         vector=has_vector(),
     )
-    found.bind(job, n, d, LINE, X.dtype)
-    return found if engine.split(job) else None
+    rows.bind(job, n, d, LINE, X.dtype)
+    return rows if engine.split(job) else None

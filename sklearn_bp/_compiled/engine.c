@@ -1,4 +1,4 @@
-/* The compiled step: `__init__.py` describes the computation, step.h contains it.
+/* The compiled step: `__init__.py` describes the computation and the files in C.
 
 The functions of this module take jobs (engine.h), which are plain bytes.  They release
 the GIL while they run.  Callers must check the length behind every pointer.

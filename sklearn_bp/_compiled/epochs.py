@@ -28,7 +28,7 @@ from sklearn_bp._compiled.library import (
     targets_as_c,
 )
 from sklearn_bp._network.batches import Batches, row_length
-from sklearn_bp._network.parameters import TOGETHER, Parameters
+from sklearn_bp._network.parameters import TOGETHER, Layout
 
 SGD, NESTEROV, ADAM, RMSPROP = range(4)
 
@@ -62,46 +62,41 @@ class Epochs:
     ----------
     network : TwoLayerNetwork
     data : Data
-    parameters : Parameters
-        Updated in each epoch.
+    state : TrainingState
+        Each epoch updates its parameters and, with `averages`, their running mean.
     optimizer : object of `optimizers`
-    optimizer_state : dict or None
     batch_size : int
     penalty_rows : int or None
         Divisor of the penalty in a step.
-    average : Parameters or None
-        Running mean of the weights.
-    every, n_taken, longest : int, int, float
-        Steps between its updates, steps so far, and its largest decay.
+    averages : tuple of (int, float), default=None
+        Steps between updates of the running mean, and its largest decay.
     """
 
     def __init__(
         self,
         network,
         data,
-        parameters,
+        state,
         optimizer,
-        optimizer_state,
         batch_size,
         penalty_rows=None,
-        average=None,
-        every=0,
-        n_taken=0,
-        longest=0.0,
+        averages=None,
     ):
+        parameters = state.parameters
         (d, h, k), M = parameters.shape, parameters.n_members
         self._data, self._dtype = data, parameters.flat.dtype
         self._sizes = d, h, k, M
         self._size = (1 + d) * h + (h + 1) * k  # per member
-        self._state = opened(optimizer, optimizer_state, parameters.flat)
+        self._state = opened(optimizer, state.optimizer, parameters.flat)
         self._batch_size = batch_size
         self._steps = -(-data.n_rows // batch_size)
         self._sums = np.zeros((M, SUMS))
         self._job = self._job_of(network, optimizer)
         self._job.penalty_rows = penalty_rows or 0
-        self._job.every, self._job.n_taken = every, n_taken
-        self._job.longest, self._job.scale_speed = longest, parameters.scale_speed
-        self._bind_vectors(parameters, average)
+        self._job.scale_speed, self._job.n_taken = parameters.scale_speed, state.n_steps
+        if averages is not None:
+            self._job.every, self._job.longest = averages
+        self._bind_vectors(parameters, None if averages is None else state.average)
         self._bind_rows()
         self._share_work(coupled=parameters.r is not None)
 
@@ -149,8 +144,8 @@ class Epochs:
         for name, flat in vectors.items():
             if flat is None:
                 continue
-            own = as_c(flat, self._dtype, parameters.flat.shape)
-            if own is not flat or not flat.flags.writeable:
+            vector = as_c(flat, self._dtype, parameters.flat.shape)
+            if vector is not flat or not flat.flags.writeable:
                 raise ValueError(f"The vector of {name} cannot be updated in place.")
             if parameters.r is not None:
                 job.set("r" if name == "theta" else f"r_{name}", flat[-d:])
@@ -293,7 +288,7 @@ class Epochs:
     def _copy(self, flat, rows):
         """The arguments of `reorder`, apart from the direction."""
         (d, h, k, M), size = self._sizes, self._size
-        if len(flat) < Parameters.size(d, h, k, M) or rows.shape != (M, size):
+        if len(flat) < Layout(d, h, k, M).size or rows.shape != (M, size):
             raise ValueError("Vectors of parameters do not fit.")
         addresses = flat.ctypes.data, rows.ctypes.data
         return *addresses, d, h, k, M, size, flat.itemsize

@@ -33,8 +33,8 @@ from sklearn_bp._compiled.library import (
 )
 from sklearn_bp._network.batches import SMALL_BYTES, row_length
 
-# Rows copied at a time: a multiple of the rows that `score` of step.h takes at a time,
-# so that products are rounded as for rows read in place.
+# Rows copied at a time: a multiple of the rows that `score` of held_out.h takes at a
+# time, so that products are rounded as for rows read in place.
 BLOCK_ROWS = 4096
 
 # Held-out rows that are read in place are gathered once, up to this many bytes.
@@ -179,8 +179,8 @@ class Scores:
                     X = self._scaling(X, np.empty(X.shape, dtype))
                 X, n = as_c(X, dtype, (len(part), d)), len(part)
                 starts = np.where(np.arange(len(self._starts)) > member, n, 0)
-                own = scores[start : start + n]
-                self._score(X, None, starts, own, member, member + 1)
+                block = scores[start : start + n]
+                self._score(X, None, starts, block, member, member + 1)
 
 
 class Loss:

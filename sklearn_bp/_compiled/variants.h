@@ -1,4 +1,4 @@
-/* step.h for float and double, under names that end in VARIANT. */
+/* The arithmetic for float and double, under names that end in VARIANT. */
 
 #define JOINED(name, ending) name##ending
 #define ENDING(name, ending) JOINED(name, ending)
@@ -22,7 +22,14 @@
 #define SMALLEST_FACTOR 1e-12f
 #include "functions.h"
 #include "bins.h"
+#include "layers.h"
+#include "losses.h"
+#include "optimizers.h"
+#include "features.h"
+#include "batch.h"
 #include "step.h"
+#include "training.h"
+#include "held_out.h"
 #undef REAL
 #undef IS_DOUBLE
 #undef INT
@@ -60,7 +67,14 @@
 #define SMALLEST_FACTOR 1e-100
 #include "functions.h"
 #include "bins.h"
+#include "layers.h"
+#include "losses.h"
+#include "optimizers.h"
+#include "features.h"
+#include "batch.h"
 #include "step.h"
+#include "training.h"
+#include "held_out.h"
 #undef REAL
 #undef IS_DOUBLE
 #undef INT

@@ -167,7 +167,7 @@ class BaseTwoLayer(
                 limits is not None
                 and fitted.inputs.bins is None
                 and is_clean(X, dtype, self, columns, limits)
-            ):  # a few rows of which nothing is converted, encoded or replaced
+            ):  # a few rows that need no conversion, encoding or replacement
                 return fitted.network.scores(weights, X)
             return fitted.scores_by(weights, self._check_features(X), limits)
 

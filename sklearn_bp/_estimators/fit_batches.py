@@ -60,13 +60,13 @@ def fit_batches(estimator: E, source: Source, epochs: int, **options: Any) -> E:
 def labels_of(source):
     """All labels in the source, found in one pass over it; for `classes`."""
     _check_repeats(source, "finding the `classes` needs one more pass over it")
-    found = []
+    labels = []
     for _, y, *_ in _batches_of(source):
         y = check_labels(y)
-        found.append(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y))
-    if not found:
+        labels.append(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y))
+    if not labels:
         raise ValueError("The source yielded no batch.")
-    return joined_labels(found)
+    return joined_labels(labels)
 
 
 def _batches_of(source):

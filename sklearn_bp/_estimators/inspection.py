@@ -16,7 +16,7 @@ from sklearn_bp._network.kernel import PREDICT_ROWS
 class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """The methods of the estimators that look inside a fitted network."""
 
-    # The importances, and the basis that they are computed from; see `importances`.
+    # The importances, and the values that they are computed from; see `importances`.
     _importances: Any = None
     _importance_basis: Any = None
 
@@ -38,10 +38,10 @@ class InspectionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_is_fitted(self)
         X = self._check_features(X)
         fitted = self._fitted_network()
-        found = np.empty((X.shape[0], len(fitted.weights.b1)), fitted.dtype)
+        values = np.empty((X.shape[0], len(fitted.weights.b1)), fitted.dtype)
         for part in parts(X.shape[0], PREDICT_ROWS):
-            found[part], _ = activations(fitted, X[part])
-        return found
+            values[part], _ = activations(fitted, X[part])
+        return values
 
     @property
     def _n_features_out(self):

@@ -115,8 +115,8 @@ class MLPExchangeMixin:
         fitted = self._fitted_network()
         activation, loss = fitted.activation_given, fitted.targets.loss_given
         if type(as_activation(activation)) not in MLP_ACTIVATIONS:
-            known = sorted(MLP_ACTIVATIONS.values())
-            yield f"activation={activation!r}: it has {known}."
+            names = sorted(MLP_ACTIVATIONS.values())
+            yield f"activation={activation!r}: it has {names}."
         losses = list(MLP_LOSSES[name])  # the loss may have no hash
         if _loss_name(loss) not in losses:
             yield f"loss={loss!r}: it has {', '.join(map(repr, losses))}."
@@ -182,21 +182,21 @@ class MLPExchangeMixin:
             For a network of several hidden layers.
         """
         model = cls()
-        wanted = MLPClassifier if is_classifier(model) else MLPRegressor
-        if not isinstance(mlp, wanted):
+        kind = MLPClassifier if is_classifier(model) else MLPRegressor
+        if not isinstance(mlp, kind):
             raise TypeError(
-                f"{cls.__name__}.from_mlp takes a fitted {wanted.__name__}. Got "
+                f"{cls.__name__}.from_mlp takes a fitted {kind.__name__}. Got "
                 f"{mlp!r} instead."
             )
         check_is_fitted(mlp)
         if len(mlp.coefs_) != 2:
             raise ValueError(
-                f"{cls.__name__} has one hidden layer, and this {wanted.__name__} has "
+                f"{cls.__name__} has one hidden layer, and this {kind.__name__} has "
                 f"hidden_layer_sizes={mlp.hidden_layer_sizes!r}."
             )
         if is_classifier(mlp) and len(mlp.classes_) == 1:
             raise ValueError(
-                f"This {wanted.__name__} has a single class, {mlp.classes_[0]!r}, with "
+                f"This {kind.__name__} has a single class, {mlp.classes_[0]!r}, with "
                 f"a probability below 1. {cls.__name__} has no equivalent."
             )
         model.set_params(**MLP_DEFAULTS | mlp.get_params(deep=False))
@@ -244,8 +244,8 @@ def _loss_name(loss):
 
     Label smoothing only affects training, so it does not matter here.
     """
-    for known in MLP_LOSSES.values():
-        for name, kind in known.items():
+    for by_name in MLP_LOSSES.values():
+        for name, kind in by_name.items():
             if type(loss) is kind:
                 return name
     return loss

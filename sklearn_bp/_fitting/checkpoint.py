@@ -119,11 +119,11 @@ class Writer:
     def _resume(self):
         path, training = self._told, self.run.training
         content = _checked(read(self.path, path), path)
-        told = differences(content["identity"], self.identity)
-        if told:
+        reasons = differences(content["identity"], self.identity)
+        if reasons:
             raise ValueError(
-                f"The checkpoint {path} belongs to another fit: {told}. Give this fit "
-                "another path, or delete the file to train from scratch."
+                f"The checkpoint {path} belongs to another fit: {reasons}. Give this "
+                "fit another path, or delete the file to train from scratch."
             )
         state = content["state"]
         if state.first is not None:
@@ -163,8 +163,8 @@ class Writer:
 def _resumed(state, training):
     """A state from a file, completed by the parameters of the fit."""
     training.solver.begin(training.state)
-    given = given_fields(training.state)
-    return replace(state, **{name: getattr(training.state, name) for name in given})
+    names = given_fields(training.state)
+    return replace(state, **{name: getattr(training.state, name) for name in names})
 
 
 def _lock(path):
@@ -320,21 +320,23 @@ def _forms(values):
 
 
 def differences(before, now):
-    """The differences between the identities of two fits, in words."""
+    """A text that lists the differences between the identities of two fits."""
     if before["estimator"] != now["estimator"]:
         return f"of a {before['estimator']}"
-    told = []
+    differing = []
     for name in sorted(before["parameters"].keys() | now["parameters"].keys()):
         old, new = (
             identity["parameters"].get(name, "not there") for identity in (before, now)
         )
         if old != new:
-            told.append(f"{name} was {old}, and is now {new}")
-    told += [
+            differing.append(f"{name} was {old}, and is now {new}")
+    differing += [
         f"{name} differs"
         for name in sorted(before["data"].keys() | now["data"].keys())
         if before["data"].get(name) != now["data"].get(name)
     ]
-    if not told and not np.allclose(before["start"], now["start"], rtol=SAME_START):
-        told.append("its starting weights differ")
-    return "; ".join(told)
+    if not differing and not np.allclose(
+        before["start"], now["start"], rtol=SAME_START
+    ):
+        differing.append("its starting weights differ")
+    return "; ".join(differing)

@@ -16,7 +16,7 @@ from sklearn_bp import activations, losses, optimizers, schedules
 from sklearn_bp._common.option import Option
 from sklearn_bp._fitting.fitted_network import FittedNetwork
 from sklearn_bp._fitting.parameters import MLP_DEFAULTS
-from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
+from sklearn_bp._network.parameters import SCALE_SPEED, Layout, Parameters
 from sklearn_bp._tables.class_targets import ClassTargets
 from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.columns import Columns
@@ -118,15 +118,13 @@ def _parameters(flat, layout, member_weights=None):
     is_layout = kinds == [int] * 4 + [bool, float]
     if not is_layout or min(layout[:4]) < 1 or not 0 <= layout[-1] < math.inf:
         raise ValueError(f"{layout} is not a layout.")
-    if flat.dtype.kind != "f" or flat.shape != (Parameters.size(*layout),):
+    if flat.dtype.kind != "f" or flat.shape != (Layout(*layout).size,):
         raise ValueError(f"{flat.shape} is not the shape of parameters {layout}.")
     if member_weights is not None and (
         member_weights.dtype.kind != "f" or member_weights.shape != (layout[3],)
     ):
         raise ValueError(f"{member_weights.shape} is not the shape of member weights.")
-    parameters = Parameters(flat, *layout)
-    parameters.member_weights = member_weights
-    return parameters
+    return Parameters(flat, layout, member_weights)
 
 
 def plain(value):

@@ -57,7 +57,7 @@ class Part:
     table : iterable of str
     methods : tuple of str
     function : bool, default=False
-        Whether a function is allowed as well.
+        Whether a function is allowed too.
     family : type, default=Option
         The base of our own objects. Those of another family may have methods of these
         names: every loss has the two methods of an activation.

@@ -55,13 +55,13 @@ SPARSE_WIDE_RATE = 0.02
 SPARSE_WIDE_STEPS = 4200  # at most, as an epoch of dense coordinates takes long
 WIDE_RATE_ROWS = 400
 
-# The speed of scaling layers that have to tell columns that count from many others in
-# few steps.
+# The speed of scaling layers that must separate the relevant columns from many others
+# in few steps.
 FAST_SCALES = 9.0
 
-# For columns that are encoded by bins as well: the learning rate, however many columns,
-# as most of their values differ little from row to row; and the factor of the penalty
-# per column, as the more there are, the more of them may fit noise.
+# For columns that are also encoded by bins: the learning rate, for any number of
+# columns, because most of their values differ little from row to row; and the factor of
+# the penalty per column, because more columns fit more noise.
 ENCODED_RATE = 0.01
 ENCODED_PENALTY = 1.5
 
@@ -69,8 +69,8 @@ ENCODED_PENALTY = 1.5
 # rules of its own.  An epoch takes long there, and a step of Adam moves a hidden unit
 # far, so that few epochs are enough: at most EPOCHS_OF_MANY (of classes or not) over
 # the root of the number of columns, or over a 32nd of it if that is more, but no fewer
-# than STEPS_OF_MANY steps.  In so few steps the scales of features must move faster, to
-# tell the columns that count from the many others.
+# than STEPS_OF_MANY steps.  In so few steps, the scales of features must move faster to
+# separate the relevant columns from the many others.
 #
 # Regressions of few rows, but several per column, that hold rows out follow these rules
 # from fewer columns on, with twice the rate.  A second training, on columns encoded by
@@ -223,16 +223,16 @@ def share_that_counts(recipe, loss):
     It is a share of the lowest held-out loss so far.  Other losses may be negative, or
     their lowest value may not be 0.
     """
-    known = recipe.metric.is_loss and isinstance(loss, LogLoss | SquaredError)
-    if recipe.tol != "auto" or not known:
+    applies = recipe.metric.is_loss and isinstance(loss, LogLoss | SquaredError)
+    if recipe.tol != "auto" or not applies:
         return 0.0
     return SHARE_OF_LOSS[isinstance(loss, LogLoss)]
 
 
 def relaxed_rate(recipe):
     """The factor on the rate of a usual fit once the penalty is dropped."""
-    own = recipe.learning_rate_init != "auto" or recipe.learning_rate != "constant"
-    return 1.0 if own else RELAXED_RATE
+    is_set = recipe.learning_rate_init != "auto" or recipe.learning_rate != "constant"
+    return 1.0 if is_set else RELAXED_RATE
 
 
 def wide_rate(n_rows, is_sparse):
@@ -294,9 +294,9 @@ def members(recipe, n_rows, n_features, row_length, n_outputs, usual=False):
     cost = n_outputs
     if row_length < n_features:
         cost += row_length + 8 * n_features / rows_per_batch(n_rows)
-    enough = (n for most, n in MEMBERS_BY_COST.items() if cost <= most)
-    found = next(enough, FEWEST_MEMBERS)
-    return min(found, MEMBERS_OF_MANY_ROWS) if usual and n_rows >= MANY_ROWS else found
+    sizes = (n for most, n in MEMBERS_BY_COST.items() if cost <= most)
+    size = next(sizes, FEWEST_MEMBERS)
+    return min(size, MEMBERS_OF_MANY_ROWS) if usual and n_rows >= MANY_ROWS else size
 
 
 def members_to_continue_with(recipe, n_fitted):

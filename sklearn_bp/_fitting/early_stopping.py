@@ -100,9 +100,9 @@ def _split_rows(recipe, targets, rows, random_state):
     """MLPClassifier's split; for few rows with weights or copies, of the distinct rows.
 
     In that case, with alpha="auto", a weight of k counts as k copies: a row is held out
-    with all its copies, and the draw does not depend on their number or position.  If
-    there are more copies than MOST_COPIES per distinct row, these are values that many
-    rows share, and training without them would see other rows than the rest.
+    with all its copies, and the draw does not depend on their number or position.  With
+    more than MOST_COPIES copies per distinct row, they are values that many rows share,
+    and without them the training rows would have another distribution.
     """
     X, Y, sample_weight = rows
     rule = recipe.validation_fraction, targets
@@ -202,9 +202,9 @@ def split_few(n, strata, fraction, random_state):
             "train on. Set early_stopping=False, or pass X_val and y_val."
         )
     others = order[others[np.argsort(classes[others], kind="stable")]]
-    wanted = max(math.ceil(fraction * n), 2 if n >= 4 else 1)
-    held = min(wanted, len(others))
-    validation = others[np.arange(held) * len(others) // held]
+    n_requested = max(math.ceil(fraction * n), 2 if n >= 4 else 1)
+    n_held_out = min(n_requested, len(others))
+    validation = others[np.arange(n_held_out) * len(others) // n_held_out]
     return np.setdiff1d(order, validation), validation
 
 

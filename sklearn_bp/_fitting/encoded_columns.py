@@ -3,12 +3,12 @@
 If they are few, all have bins.  Bins of many columns of noise would cost time and let
 the networks fit noise, so columns have bins if the errors of the first training on its
 held-out rows depend on them, alone or in pairs (`_tables.column_tests`), or if the
-first training gave them the largest weights.  If more columns depend on it alone than
-chance allows, most columns count a little, and all have bins.
+first training gave them the largest weights.  If the errors depend on more single
+columns than chance allows, most columns count a little, and all have bins.
 
 With few rows per column, or with very many columns, fewer have bins, and the others are
 not inputs of the second training: its networks would fit noise with them, and the first
-training has learned what little they tell.
+training has learned the little that they contain.
 
 With enough rows, the heaviest columns have finer bins, and light ones coarser ones.
 """
@@ -23,24 +23,25 @@ from sklearn_bp._tables.selection import Selection
 # Bins per column.
 BINS = 8
 
-# From so many rows on, by whether the targets are classes, the bins of the FINE_COLUMNS
-# heaviest columns, of others that are at least HEAVY times as heavy as the lightest of
-# these, and of lighter ones.
+# With at least FINE_ROWS rows, the FINE_COLUMNS heaviest columns have FINE_BINS.  The
+# others have the first number of COARSE_BINS if they are at least HEAVY times as heavy
+# as the lightest of these, and the second if they are lighter.  The keys tell whether
+# the targets are classes.
 FINE_ROWS = {True: 200, False: 500}
 FINE_COLUMNS = 4
 FINE_BINS = {True: 24, False: 16}
 HEAVY = 0.5
 COARSE_BINS = {True: (6, 6), False: (8, 4)}
 
-# The HEAVIEST columns have bins in any case, by whether the rows are few for the
-# columns.  So have those with a p-value below SIGNIFICANT, and all if the test of the
-# columns alone finds a larger share of them than LARGE_SHARE.
+# The HEAVIEST columns always have bins; the key tells whether rows are few for the
+# columns.  So have columns with a p-value below SIGNIFICANT.  All columns have bins if
+# more than a LARGE_SHARE of them are significant alone.
 HEAVIEST = {True: 16, False: 32}
 SIGNIFICANT = 0.1
 LARGE_SHARE = 0.2
 
-# Of more than MANY_COLUMNS, at most MOST_OF_MANY have bins; and of any number, so many
-# that the encoded rows store no more numbers than MOST_NUMBERS.
+# Of more than MANY_COLUMNS columns, at most MOST_OF_MANY have bins.  In any case, the
+# encoded rows store at most MOST_NUMBERS numbers.
 MOST_OF_MANY = 16
 MOST_NUMBERS = 2**22
 
@@ -93,12 +94,12 @@ def _chosen(fitting, result, bins, columns, weights):
         return every, every
     if room < 1:
         return every, ~every
-    found = _tested(fitting, result, bins)
-    count = found.smaller < SIGNIFICANT
+    p = _tested(fitting, result, bins)
+    count = p.smaller < SIGNIFICANT
     count[np.argsort(-weights, kind="stable")[: HEAVIEST[few_rows]]] = True
-    if np.mean(found.alone < SIGNIFICANT) > LARGE_SHARE:
+    if np.mean(p.alone < SIGNIFICANT) > LARGE_SHARE:
         count[:] = True
-    best = _in_order(found.smaller[count], weights[count])[:room]
+    best = _in_order(p.smaller[count], weights[count])[:room]
     chosen = np.isin(columns, columns[count][best])
     return count if few_rows else every, chosen
 
@@ -113,7 +114,7 @@ def _bins_by_weight(weights, labelled):
 
 
 def _finer(rows, inputs, columns, n_bins):
-    """The inputs with so many bins of these columns.
+    """The inputs with `n_bins` bins for each of these columns.
 
     They keep their bins if the encoded rows would store too many numbers, or if no
     column could have fewer bins.

@@ -1,4 +1,4 @@
-"""Ensemble members that see the numeric columns encoded by bins as well.
+"""Ensemble members that also see the numeric columns encoded by bins.
 
 With numeric_encoding="auto" a fit trains twice.  The members of the first training see
 only the columns.  The second training has up to MOST_NETWORKS networks of half the
@@ -38,8 +38,9 @@ from sklearn_bp.optimizers import adaptive
 # With numeric_encoding="auto": the number of networks that see bins.
 MOST_NETWORKS = 4
 
-# Number of imaginary rows that favour the first group, besides the held-out rows; and
-# for classes of fewer than FIRM_BELOW rows, of which few are predicted wrongly.
+# Number of imaginary rows that favour the first group, besides the held-out rows.  For
+# classes with fewer than FIRM_BELOW rows, of which few are misclassified, it is
+# FIRM_OF_FEW.
 FIRM = 50
 FIRM_OF_FEW = 150
 FIRM_BELOW = 200
@@ -53,10 +54,10 @@ FINAL = ("loss_threshold", "callback", "interrupted")
 
 def with_requested_bins(recipe, rows, inputs):
     """The inputs, with bins if the parameter numeric_encoding asks for them."""
-    given = recipe.numeric_encoding
-    if not isinstance(given, PiecewiseLinear):
+    encoding = recipe.numeric_encoding
+    if not isinstance(encoding, PiecewiseLinear):
         return inputs
-    name = f"numeric_encoding={given!r}"
+    name = f"numeric_encoding={encoding!r}"
     if rows.request.incremental:
         raise ValueError(
             f"{name} computes its bins from all training rows: call fit first, and "
@@ -67,7 +68,7 @@ def with_requested_bins(recipe, rows, inputs):
             f"{name} is for dense rows and tables in memory, not for sparse or "
             "partitioned rows. Set numeric_encoding=None."
         )
-    return rows.with_bins(inputs, given.n_bins)
+    return rows.with_bins(inputs, encoding.n_bins)
 
 
 def second_training(fitting, training, result, constant):
@@ -167,7 +168,7 @@ def _fresh(settings, rows, constant, before):
 
 @dataclass(frozen=True)
 class SecondFitting(Fitting):
-    """Everything that is known before the second training, and the first's outcome.
+    """Everything known before the second training, and the result of the first.
 
     Attributes
     ----------
@@ -207,8 +208,8 @@ class SecondFitting(Fitting):
         if targets.labelled:
             targets = self.first.targets.calibrated(self.first.validate, p)
             temperature = targets.temperature
-            own = self.targets.calibrated(self.validate, q)
-            unit = temperature / own.temperature
+            second_targets = self.targets.calibrated(self.validate, q)
+            unit = temperature / second_targets.temperature
         z_first = self.first.validate.scores_in_order(p)
         z_second = self.validate.scores_in_order(q) * unit
         blend = Blend(self.validate, z_first, z_second)

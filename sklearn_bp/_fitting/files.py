@@ -57,12 +57,12 @@ def check_place(path):
     target = target_of(path)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
-        told = ""
+        hint = ""
         if os.fsdecode(path).startswith("~"):
-            told = "Here ~ is not the home folder: use os.path.expanduser. "
+            hint = "Here ~ is not the home folder: use os.path.expanduser. "
         raise FileNotFoundError(
             f"There is no folder {folder!r} for the checkpoint {os.fsdecode(path)}. "
-            f"{told}Create the folder, or give the fit another path."
+            f"{hint}Create the folder, or give the fit another path."
         )
     if os.path.islink(target) or (
         os.path.exists(target) and not os.path.isfile(target)

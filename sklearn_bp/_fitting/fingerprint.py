@@ -5,8 +5,8 @@ same on another machine.  At most some million numbers are read, from evenly
 spaced rows.
 
 `joblib.hash` would not do.  It digests pickles, which differ for equal data in another
-memory order, in other blocks of a DataFrame, or in a sparse matrix that was asked
-whether it is sorted; and it refuses functions without a global name.
+memory order, in other blocks of a DataFrame, or in a sparse matrix whose order of
+indices has been checked; and it refuses functions without a global name.
 """
 
 import functools

@@ -18,7 +18,7 @@ from sklearn_bp._tables.limits import inside
 from sklearn_bp._tables.scaling import absorb, absorb_skip, separate, separate_skip
 from sklearn_bp.activations import as_activation
 
-# With at least this many rows, computing units that do not see bins separately pays.
+# From this number of rows on, it is faster to compute the units without bins apart.
 MANY_ROWS = 64
 
 
@@ -150,8 +150,8 @@ class FittedNetwork:
 
     def seen(self, X):
         """Encoded rows as the network sees them; X itself if nothing changes."""
-        seen = self.within(self.limits)
-        return X if seen is None else seen(X)
+        replacing = self.within(self.limits)
+        return X if replacing is None else replacing(X)
 
     def member_scores(self, X):
         """Scores of each ensemble member, (n, n_outputs); their mean is `scores`."""

@@ -176,7 +176,7 @@ def _unit(basis):
 def _mean_slopes(fitted, basis):
     """Mean |derivative| of the scores by each encoded column, over rows and outputs.
 
-    By a column in its unit, and of scores in a common unit, both powers of 2.  It is
+    Columns are in their units and scores in a common unit, all powers of 2.  It is
     computed in blocks, over as many pairs of a row and an output as IMPORTANCE_WORK
     allows.
     """

@@ -39,7 +39,7 @@ class Parameter(NamedTuple):
         The value that makes the network MLPClassifier's; NOT_OF_MLP if the default does
         so already.
     or_none : bool
-        Whether None is allowed as well.
+        Whether None is allowed too.
     """
 
     constraint: Any
@@ -140,8 +140,8 @@ def values_of(estimator):
 
     Sums of numpy's may be beyond their dtype, as 100 + 100 is for an int8.
     """
-    own = vars(estimator)
-    values = {name: own[name] for name in estimator._parameters}
+    attributes = vars(estimator)
+    values = {name: attributes[name] for name in estimator._parameters}
     return {
         name: int(value) if isinstance(value, np.integer) else value
         for name, value in values.items()

@@ -87,10 +87,10 @@ class Recipe:
 
         `encoded` tells whether columns are encoded by bins too.
         """
-        wanted = self.scaling_layer
-        if wanted == "auto":
-            wanted = encoded or not issubclass(self.kind, ClassifierMixin)
-        return bool(wanted) and adaptive(self.solver)
+        learns = self.scaling_layer
+        if learns == "auto":
+            learns = encoded or not issubclass(self.kind, ClassifierMixin)
+        return bool(learns) and adaptive(self.solver)
 
     @property
     def counts_rows(self):

@@ -375,11 +375,11 @@ class MemoryRows(BaseRows):
             folds = draw_folds(strata, n_members, spawn(random_state))
             rows = [np.flatnonzero(folds == j) for j in range(n_members)]
             data = self._data(settings, inputs).without_folds(folds, n_members)
-            return data, self._held_out(network, interim, rows, data.bins)
+            return data, self._held_out(network, interim, rows, data)
         train, validation = self._split(random_state, by_strata=in_turn)
         data = self._data(settings, inputs, train)
         if in_turn and not one_part:
-            return data, self._held_out(network, interim, [validation], data.bins)
+            return data, self._held_out(network, interim, [validation], data)
         weights = validation_weights(self.sample_weight, validation)
         return data, interim.validation_set(
             network, request, self.X, validation, self.Y[validation], weights
@@ -412,19 +412,19 @@ class MemoryRows(BaseRows):
         return bins.groups if selection is None else bins.groups[selection.selected]
 
     def _binned(self, inputs):
-        """Where rows that are scaled already stand in their bins, or None."""
+        """The positions of scaled rows in their bins, or None."""
         X, _, scaling = self.scaled
         if scaling is not None or sparse.issparse(X):
             return None
         return _compiled.binned(X, *inputs.ends_of_bins(self.X.dtype, X.dtype))
 
-    def _held_out(self, network, interim, rows, bins):
+    def _held_out(self, network, interim, rows, data):
         """The validation on rows held out from each member, a list of positions."""
-        (X, Y, scaling), weights = self.scaled, self.sample_weight
+        data = replace(data, weights=self.sample_weight)
         pooled = np.concatenate(rows)
-        score = interim.score_of(self.Y[pooled], validation_weights(weights, pooled))
-        tempers = self.targets.tempers
-        return HeldOut(network, X, Y, weights, rows, scaling, score, tempers, bins)
+        weights = validation_weights(data.weights, pooled)
+        score = interim.score_of(self.Y[pooled], weights)
+        return HeldOut(network, data, rows, score, self.targets.tempers)
 
     def adapted(self, solver):
         """The solver for rows in memory: itself."""

@@ -116,7 +116,7 @@ class Settings:
         return min(size, n_rows)
 
     def _most_epochs(self, n_steps):
-        """`max_iter`, for epochs of so many steps."""
+        """`max_iter`, for epochs of `n_steps` steps."""
         if self.few:
             most = defaults.WIDE_EPOCHS if self.wide_rate else 200
         elif self.epoch_limit:

@@ -81,20 +81,20 @@ class Start:
         scaled = self.inputs.scaling is not None
         if bool(recipe.standardize) != scaled:
             raise _cannot_continue("standardize", scaled, recipe.standardize)
-        known, asked = fitted.activation_given, recipe.activation
-        if not is_same_activation(known, asked):
-            raise _cannot_continue("activation", known, asked)
-        known, asked = fitted.categorical_given, recipe.categorical_features
-        if not np.array_equal(np.asarray(known, object), np.asarray(asked, object)):
-            raise _cannot_continue("categorical_features", known, asked)
-        known, asked = self.is_encoded, recipe.numeric_encoding
-        same = asked in ("auto", fitted.encoding_given)
-        if not same and known == (asked is None):
-            choices = "'auto' or a PiecewiseLinear" if known else "None or 'auto'"
-            raise _cannot_continue("numeric_encoding", _Words(choices), asked)
-        now = targets.for_fit(recipe).loss
-        found = now.out_activation, now.n_scores(targets.n_targets)
-        if found != (targets.loss.out_activation, fitted.n_outputs):
+        old, new = fitted.activation_given, recipe.activation
+        if not is_same_activation(old, new):
+            raise _cannot_continue("activation", old, new)
+        old, new = fitted.categorical_given, recipe.categorical_features
+        if not np.array_equal(np.asarray(old, object), np.asarray(new, object)):
+            raise _cannot_continue("categorical_features", old, new)
+        old, new = self.is_encoded, recipe.numeric_encoding
+        same = new in ("auto", fitted.encoding_given)
+        if not same and old == (new is None):
+            choices = "'auto' or a PiecewiseLinear" if old else "None or 'auto'"
+            raise _cannot_continue("numeric_encoding", _Words(choices), new)
+        loss = targets.for_fit(recipe).loss
+        output = loss.out_activation, loss.n_scores(targets.n_targets)
+        if output != (targets.loss.out_activation, fitted.n_outputs):
             raise _cannot_continue("loss", targets.loss_given, recipe.loss)
         targets.check_continuing(recipe)
 
@@ -166,19 +166,18 @@ class Start:
         if scaling is None or scaling.factor.any():
             return parameters
         network = TwoLayerNetwork(recipe.activation_object, self.targets.loss)
-        d, h, k = parameters.shape
+        d = parameters.shape[0]
         constant = [
             network.scores(w.astype(w.W1.dtype), np.zeros((1, d), w.W1.dtype))
             for w in parameters.members()
         ]
         if not drawn:
             parameters = Parameters.draw(
-                (d, h, k),
+                parameters.layout,
                 parameters.flat.dtype,
                 recipe.initializer,
                 check_random_state(recipe.random_state),
                 network.activation.glorot_factor,
-                *parameters.layout[3:],
             )
         parameters = parameters.copy()
         parameters.W2[...] = 0
@@ -208,13 +207,13 @@ class Start:
         if state.optimizer_type is None:  # from the fitted weights, in float64
             state.parameters = state.parameters.astype(dtype)
         n_members = members_to_continue_with(recipe, self.fitted.n_members)
-        wanted = (*settings.shape, n_members, bool(recipe.skip_layer))
-        known = state.parameters.layout[:-1]
-        if known != wanted:
+        new = (*settings.shape, n_members, bool(recipe.skip_layer))
+        old = state.parameters.layout[:-1]
+        if old != new:
             raise ValueError(
                 "Training continues from the fitted weights, which have (features, "
-                f"hidden_layer_sizes, outputs, n_members, skip_layer) = {known}, but "
-                f"{wanted} is requested. Set warm_start=False, or use clone(), to "
+                f"hidden_layer_sizes, outputs, n_members, skip_layer) = {old}, but "
+                f"{new} is requested. Set warm_start=False, or use clone(), to "
                 "start from scratch."
             )
         return state
@@ -289,15 +288,13 @@ def fresh_state(settings, dtype, constant):
     """A state with random weights; `constant` are output intercepts, or None."""
     recipe, n_members = settings.recipe, settings.n_members
     random_state = check_random_state(recipe.random_state)
+    skip = bool(recipe.skip_layer)
     parameters = Parameters.draw(
-        settings.shape,
+        (*settings.shape, n_members, skip, settings.scale_speed),
         dtype,
         recipe.initializer,
         random_state,
         recipe.activation_object.glorot_factor,
-        n_members,
-        recipe.skip_layer,
-        settings.scale_speed,
     )
     if constant is not None:
         parameters.b2[...] = np.tile(constant, n_members)
@@ -368,11 +365,11 @@ def _finite_arrays(arrays, name):
         raise TypeError(
             f"{name} must be a list of arrays. Got {type(arrays).__name__} instead."
         )
-    found = []
+    checked = []
     for values in arrays:
         values = unmasked(values, name)
         with named_errors(name):
-            found.append(
+            checked.append(
                 check_array(
                     values,
                     ensure_2d=False,
@@ -381,4 +378,4 @@ def _finite_arrays(arrays, name):
                     copy=True,
                 )
             )
-    return found
+    return checked

@@ -1,4 +1,4 @@
-"""A training: everything that is known before it, and the `Fit` that results."""
+"""A training: everything known before it, and the `Fit` that results."""
 
 from dataclasses import dataclass
 from numbers import Integral
@@ -70,7 +70,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Fitting:
-    """Everything that is known before training and needed to make a `Fit`.
+    """Everything known before training that a `Fit` needs.
 
     Attributes
     ----------
@@ -203,13 +203,13 @@ class Fit:
     def attributes(self):
         """All fitted attributes except for the training state, a dict."""
         result, state = self.result, self.result.state
-        found = self.features | self.fitted.attributes()
-        found |= {f"{name}_": value for name, value in self.resolved._asdict().items()}
+        fitted = self.features | self.fitted.attributes()
+        fitted |= {f"{name}_": value for name, value in self.resolved._asdict().items()}
         best_score = None
         if self.monitored and state.validation_scores:
             at = len(state.validation_scores) - 1 - (state.n_iter - result.best_iter)
             best_score = state.validation_scores[at]
-        return found | {
+        return fitted | {
             "n_layers_": 3,
             "n_members_": self.fitted.n_members,
             "out_activation_": self.fitted.targets.loss.out_activation,

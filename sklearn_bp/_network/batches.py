@@ -64,7 +64,7 @@ class Data:
         For each feature, the number of its group: the scales of a group move together
         in part (`feature_scales`).
     bins : object of `_compiled` or None
-        Where the rows stand in the bins that are the last columns of X.
+        The positions of the rows in their bins, which are the last columns of X.
     """
 
     X: Any

@@ -89,16 +89,14 @@ class TwoLayerNetwork:
         differentiate = self.loss.backward
         b1, target_b1 = parameters.b1, target.b1
 
-        a1 = np.empty((n_rows, n_hidden), dtype)
+        a1, delta1 = (np.empty((n_rows, n_hidden), dtype) for _ in range(2))
         activate, multiply_derivative, hidden = self._activation(a1, dropout)
-        delta1 = np.empty((n_rows, n_hidden), dtype)
         delta2 = np.empty(predictions_shape(n_members, n_rows, k), dtype)
         ones = np.ones(n_rows, dtype)
         delta1_T = delta1.T  # BLAS wants Fortran order: the transpose, which is a view
 
-        input_layer, output_layer = _layers(
-            parameters, target, (a1, hidden, delta1, delta2), is_sparse
-        )
+        arrays = a1, hidden, delta1, delta2
+        input_layer, output_layer = _layers(parameters, target, arrays, is_sparse)
         add_product, input_gradient = input_layer
         output_scores, propagate, output_gradient = output_layer
 
@@ -321,18 +319,21 @@ def _output_layer(parameters, target, a1, delta1, delta2):
     return scores, propagate, gradient
 
 
+def _by_member(hidden, n_members):
+    """An array of all hidden units as a view, (n_members, n_rows, n_hidden)."""
+    return hidden.reshape(len(hidden), n_members, -1).transpose(1, 0, 2)
+
+
 def _member_outputs(parameters, target, a1, delta1, delta2):
     """As `_output_layer`, from each member's hidden units to its own outputs.
 
     The products are stacked, on views: A and D1 are a1 and delta1 in the shape
-    (n_members, n_rows, n_hidden per member).
+    (n_members, n_rows, n_hidden).
     """
-    _, h, k = parameters.shape
-    n_members, n_rows, dtype = parameters.n_members, len(a1), a1.dtype
-    blas = blas_for(dtype)
+    (_, h, k), n_members = parameters.shape, parameters.n_members
+    blas = blas_for(a1.dtype)
     gemm, axpy, scal = blas.gemm, blas.axpy, blas.scal
-    A = a1.reshape(n_rows, n_members, h).transpose(1, 0, 2)
-    D1 = delta1.reshape(n_rows, n_members, h).transpose(1, 0, 2)
+    A, D1 = _by_member(a1, n_members), _by_member(delta1, n_members)
     A_T = A.transpose(0, 2, 1)
     W2 = parameters.W2.reshape(n_members, h, k)
     W2_T = W2.transpose(0, 2, 1)
@@ -344,7 +345,7 @@ def _member_outputs(parameters, target, a1, delta1, delta2):
     # A product with ones sums up the rows of each member, in a fifth of the time of a
     # sum over the middle axis.
     delta2_T = delta2.reshape(-1, k).T
-    rows_of_T = np.repeat(np.eye(n_members, dtype=dtype), n_rows, axis=0).T
+    rows_of_T = np.repeat(np.eye(n_members, dtype=a1.dtype), len(a1), axis=0).T
     target_b2_T = target.b2.reshape(n_members, k).T
 
     def scores(P):
@@ -390,7 +391,7 @@ def _outer_products(W2, delta1, delta2):
     """
     (n_members, h), n_rows = W2.shape, len(delta1)
     if n_members > 16:
-        D1 = delta1.reshape(n_rows, n_members, h).transpose(1, 0, 2)
+        D1 = _by_member(delta1, n_members)
         return lambda: np.multiply(delta2[..., np.newaxis], W2[:, np.newaxis], D1)
     gemm = blas_for(W2.dtype).gemm
     blocks = np.zeros((n_members, n_members * h), W2.dtype)

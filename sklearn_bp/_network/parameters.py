@@ -79,13 +79,11 @@ class Weights(NamedTuple):
         return Weights(W1, b1, W2, b2, V)
 
 
-class Parameters:
-    """Views into one flat vector.
+class Layout(NamedTuple):
+    """The sizes of the views of `Parameters`.
 
-    Parameters
+    Attributes
     ----------
-    flat : ndarray of shape (size(...),), float32 or float64
-        Stored without a copy.
     n_features, n_hidden, n_outputs : int
         Layer sizes of one member.
     n_members : int, default=1
@@ -93,12 +91,42 @@ class Parameters:
         Whether there is a skip layer.
     scale_speed : float, default=0.0
         The speed of the scaling layer, usually SCALE_SPEED; 0 without one.
+    """
+
+    n_features: int
+    n_hidden: int
+    n_outputs: int
+    n_members: int = 1
+    skip: bool = False
+    scale_speed: float = 0.0
+
+    @property
+    def size(self):
+        """The number of parameters."""
+        d, h, k, n_members, skip, scale_speed = self
+        n_inputs = h + 1 + (d if skip else 0)  # per output
+        per_member = (1 + d) * h + n_inputs * k
+        return n_members * per_member + (d if scale_speed else 0)
+
+
+class Parameters:
+    """Views into one flat vector.
+
+    Parameters
+    ----------
+    flat : ndarray of shape (layout.size,), float32 or float64
+        Stored without a copy.
+    layout : Layout, or a tuple of its values
     member_weights : ndarray of shape (n_members,), default=None
         The weights of the members in the one network that `mean` makes of them; None
         for equal ones.
 
     Attributes
     ----------
+    shape : tuple of int
+        (n_features, n_hidden, n_outputs) of one member.
+    n_members : int
+    scale_speed : float
     W1, b1 : ndarrays of shape (n_features, n_members * n_hidden) and (n_members *
         n_hidden,)
     W2, b2 : ndarrays of shape (n_members * n_hidden, n_outputs) and (n_members *
@@ -111,76 +139,38 @@ class Parameters:
         The parameters before and after them: b1; b2 and r.
     """
 
-    def __init__(
-        self,
-        flat,
-        n_features,
-        n_hidden,
-        n_outputs,
-        n_members=1,
-        skip=False,
-        scale_speed=0.0,
-        member_weights=None,
-    ):
-        d, h, k = n_features, n_hidden * n_members, n_outputs
+    def __init__(self, flat, layout, member_weights=None):
+        self.flat, self.layout = flat, Layout(*layout)
         self.member_weights = member_weights
-        self.shape = (n_features, n_hidden, n_outputs)
-        self.n_members = n_members
-        self.flat = flat
+        d, n_hidden, k, n_members, skip, self.scale_speed = self.layout
+        self.shape, self.n_members = (d, n_hidden, k), n_members
+        h = n_hidden * n_members
         self.b1 = flat[:h]
         self.W1 = flat[h : h + d * h].reshape(d, h)
         self.W2 = flat[h + d * h : h + d * h + h * k].reshape(h, k)
-        end = len(flat) - (d if scale_speed else 0)
+        end = len(flat) - (d if self.scale_speed else 0)
         self.b2 = flat[end - n_members * k : end]
-        self.r = flat[end:] if scale_speed else None
-        self.scale_speed = scale_speed
+        self.r = flat[end:] if self.scale_speed else None
         self.penalized = flat[h : end - len(self.b2)]
         self.unpenalized = self.b1, flat[end - len(self.b2) :]
         self.V = None
         if skip:
             self.V = self.penalized[d * h + h * k :].reshape(d, n_members * k)
 
-    @staticmethod
-    def size(n_features, n_hidden, n_outputs, n_members=1, skip=False, scale_speed=0.0):
-        """Number of parameters of such a network."""
-        n_inputs = n_hidden + 1 + (n_features if skip else 0)  # per output
-        per_member = (1 + n_features) * n_hidden + n_inputs * n_outputs
-        return n_members * per_member + (n_features if scale_speed else 0)
-
     @classmethod
-    def empty(
-        cls,
-        n_features,
-        n_hidden,
-        n_outputs,
-        dtype,
-        n_members=1,
-        skip=False,
-        scale_speed=0.0,
-    ):
+    def empty(cls, layout, dtype, member_weights=None):
         """Uninitialized parameters, except for r = 0."""
-        shape = (n_features, n_hidden, n_outputs, n_members, skip, scale_speed)
-        self = cls(np.empty(cls.size(*shape), dtype=dtype), *shape)
+        flat = np.empty(Layout(*layout).size, dtype=dtype)
+        self = cls(flat, layout, member_weights)
         if self.r is not None:
             self.r[...] = 0
         return self
 
     @classmethod
-    def draw(
-        cls,
-        shape,
-        dtype,
-        initializer,
-        random_state,
-        glorot_factor,
-        n_members=1,
-        skip=False,
-        scale_speed=0.0,
-    ):
+    def draw(cls, layout, dtype, initializer, random_state, glorot_factor):
         """Initial values, drawn layer by layer as MLPClassifier draws them; V is 0."""
-        d, h, k = shape
-        self = cls.empty(d, h, k, dtype, n_members, skip, scale_speed)
-        if skip:
+        self = cls.empty(layout, dtype)
+        if self.V is not None:
             self.V[...] = 0
         for W1, b1, W2, b2, _ in self.members():
             for layer in ((W1, b1), (W2, b2)):
@@ -205,9 +195,8 @@ class Parameters:
         n_outputs), if there is a skip layer.
         """
         (d, h), (_, k) = np.shape(coefs[0]), np.shape(coefs[1])
-        self = cls.empty(
-            d, h // n_members, k, dtype, n_members, skip is not None, scale_speed
-        )
+        layout = (d, h // n_members, k, n_members, skip is not None, scale_speed)
+        self = cls.empty(layout, dtype, member_weights)
         self.W1[...], self.b1[...] = coefs[0], intercepts[0]
         self.W2[...] = coefs[1]
         self.b2[...] = np.tile(intercepts[1], n_members)
@@ -216,7 +205,6 @@ class Parameters:
         if member_weights is None:
             self.W2 *= n_members
             return self
-        self.member_weights = member_weights
         self._of_hidden(self.W2)[...] /= member_weights[:, np.newaxis, np.newaxis]
         total = member_weights.sum()
         self.b2 /= total
@@ -231,20 +219,18 @@ class Parameters:
         The second may have further features behind those of the first, whose members
         have input weights of 0 there.
         """
-        d, h, k = second.shape
         n_members = first.n_members + second.n_members
-        skip = second.V is not None
-        self = cls.empty(d, h, k, second.flat.dtype, n_members, skip)
-        self.member_weights = member_weights
+        layout = second.layout._replace(n_members=n_members, scale_speed=0.0)
+        self = cls.empty(layout, second.flat.dtype, member_weights)
         self.b1[...] = np.concatenate([first.b1, second.b1])
         self.W2[...] = np.concatenate([first.W2, second.W2])
         self.b2[...] = np.concatenate([first.b2, second.b2])
         pairs = [(self.W1, first.W1, second.W1)]
-        if skip:
+        if self.V is not None:
             pairs.append((self.V, first.V, second.V))
         for whole, left, right in pairs:
-            known, start = left.shape
-            whole[:known, :start], whole[known:, :start] = left, 0
+            n_features, start = left.shape
+            whole[:n_features, :start], whole[n_features:, :start] = left, 0
             whole[:, start:] = right
         return self
 
@@ -252,7 +238,8 @@ class Parameters:
         """The same with pairs of members as one each, whose scores are their mean."""
         d, h, k = self.shape
         n_members, V = self.n_members // 2, self.V
-        other = Parameters.empty(d, 2 * h, k, self.flat.dtype, n_members, V is not None)
+        layout = Layout(d, 2 * h, k, n_members, V is not None)
+        other = Parameters.empty(layout, self.flat.dtype)
         other.W1[...], other.b1[...] = self.W1, self.b1
         np.divide(self.W2, 2, out=other.W2)
         pairs = self.b2.reshape(n_members, 2, k)
@@ -326,11 +313,6 @@ class Parameters:
         return Weights(W1, b1, W2, b2, self.unpack_skip())
 
     @property
-    def layout(self):
-        """(n_features, n_hidden, n_outputs, n_members, skip, scale_speed)."""
-        return *self.shape, self.n_members, self.V is not None, self.scale_speed
-
-    @property
     def scales(self):
         """The factors s of the features, (n_features,)."""
         if self.r is None:
@@ -341,8 +323,8 @@ class Parameters:
         """The same network without a scaling layer; self if it has none."""
         if self.r is None:
             return self
-        absorbed = Parameters(self.flat[: -len(self.r)].copy(), *self.layout[:-1])
-        absorbed.member_weights = self.member_weights
+        flat, layout = self.flat[: -len(self.r)].copy(), self.layout[:-1]
+        absorbed = Parameters(flat, layout, self.member_weights)
         absorbed.W1 *= self.scales[:, np.newaxis]
         return absorbed
 
@@ -354,9 +336,7 @@ class Parameters:
 
     def like(self, flat):
         """The same layout over another vector."""
-        other = Parameters(flat, *self.layout)
-        other.member_weights = self.member_weights
-        return other
+        return Parameters(flat, self.layout, self.member_weights)
 
     def copy(self):
         """A copy with its own vector."""
@@ -368,7 +348,7 @@ class Parameters:
 
     def __reduce__(self):
         """Copied and pickled by the flat vector: views stay views of it."""
-        return Parameters, (self.flat, *self.layout, self.member_weights)
+        return Parameters, (self.flat, tuple(self.layout), self.member_weights)
 
     def squared_norm(self):
         """sum(W1 ** 2) + sum(W2 ** 2) + sum(V ** 2)."""

@@ -127,8 +127,8 @@ class ColumnStatistics:
         """A copy with quartiles and limits, from some of the `n_rows` rows, (d, n)."""
         values = quantiles(columns, sample_weight, LEVELS)
         points_weight = self.weight - self.missing
-        known = replace(self, three=values[:3].copy(), points_weight=points_weight)
-        return known._limited(n_rows, columns, values)
+        statistics = replace(self, three=values[:3].copy(), points_weight=points_weight)
+        return statistics._limited(n_rows, columns, values)
 
     @classmethod
     def of_part(cls, X, sample_weight=None, n_before=0, with_limits=False):
@@ -228,19 +228,19 @@ class ColumnStatistics:
 
         Its quartiles are known; it must not be merged.
         """
-        three = self.quartiles
+        quartiles = self.quartiles
         if not np.any(self.missing):
-            return replace(self, three=three)
+            return replace(self, three=quartiles)
         gone = np.isnan(self.low)
-        low, high, three = (
-            np.where(gone, 0.0, values) for values in (self.low, self.high, three)
+        low, high, quartiles = (
+            np.where(gone, 0.0, values) for values in (self.low, self.high, quartiles)
         )
-        median = three[0]
+        median = quartiles[0]
         at_high = median == high
         pair = self.pair & (at_high | (median == low) | (self.missing == 0))
         of_high = (self.of_high + at_high * self.missing) * pair
         return replace(
-            self, low=low, high=high, pair=pair, of_high=of_high, three=three
+            self, low=low, high=high, pair=pair, of_high=of_high, three=quartiles
         )
 
     def without(self, columns):

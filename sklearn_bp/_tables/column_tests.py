@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import chdtrc
 
-# Most rows, evenly spaced, of both tests.
+# Maximum number of rows in both tests, evenly spaced.
 MOST_ROWS = 2**15
 
-# Most outputs and multiplications of the test in pairs.  It takes fewer rows, but no
-# fewer than FEWEST_ROWS.
+# Maximum numbers of outputs and of multiplications in the test in pairs, which uses
+# fewer rows if necessary, but at least FEWEST_ROWS.
 PAIR_OUTPUTS = 8
 PAIR_MULTIPLICATIONS = 2**31
 FEWEST_ROWS = 256

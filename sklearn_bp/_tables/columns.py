@@ -113,7 +113,7 @@ class Columns:
         return cls(n_features=table.shape[1], input_names=table.names, **found.fields())
 
     def possible_ids(self, X, categorical_features):
-        """The categories with so many levels that they may identify rows.
+        """The categories whose levels are so many that they may identify rows.
 
         Parameters
         ----------
@@ -235,10 +235,10 @@ class Columns:
         values : ndarray of float64, (n_encoded,)
             The value of earlier rows in new columns.
         """
-        known = {key: i for i, key in enumerate(before._keys())}
+        positions = {key: i for i, key in enumerate(before._keys())}
         missed = {("level", j, None) for j in before.empty}
         keys = self._keys()
-        origins = [known.get(key, -1) for key in keys]
+        origins = [positions.get(key, -1) for key in keys]
         return np.array(origins, np.intp), np.array([float(k in missed) for k in keys])
 
     def _keys(self):
@@ -372,8 +372,8 @@ class Columns:
     def _encoded(self, table, dtype):
         """The matrix for the rows of a table with columns to encode or to fill."""
         columns = [self._numbers_of(table, j) for j in self.numeric.tolist()]
-        own = np.result_type(np.bool_, *columns)
-        dtype = _chosen(dtype, own if own.kind == "f" else None)
+        common = np.result_type(np.bool_, *columns)
+        dtype = _chosen(dtype, common if common.kind == "f" else None)
         n, k = table.shape[0], self.n_filled
         if self.is_sparse:
             numbers = np.zeros((n, k), dtype)

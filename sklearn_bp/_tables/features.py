@@ -152,11 +152,11 @@ def canonical(X):
         return X
     csr = X.tocsr()
     make = sparse.csr_array if isinstance(X, sparse.sparray) else sparse.csr_matrix
-    own = make((csr.data, csr.indices, csr.indptr), shape=csr.shape)
-    if not own.has_canonical_format:
-        own = own.copy()
-        own.sum_duplicates()
-    return own
+    result = make((csr.data, csr.indices, csr.indptr), shape=csr.shape)
+    if not result.has_canonical_format:
+        result = result.copy()
+        result.sum_duplicates()
+    return result
 
 
 def is_dask_collection(value):
@@ -172,9 +172,9 @@ def refuse_collections(estimator, **values):
     for name, value in values.items():
         refuse_lazy(value, name)
         if is_dask_collection(value):
-            own = type(estimator).__name__
+            kind = type(estimator).__name__
             raise TypeError(
-                f"{name} is a dask {type(value).__name__}, which {own} would gather "
-                f"into one process. Use sklearn_bp.dask.{own}, which leaves it on the "
+                f"{name} is a dask {type(value).__name__}, which {kind} would gather "
+                f"into one process. Use sklearn_bp.dask.{kind}, which leaves it on the "
                 f"cluster, or pass {name}.compute()."
             )

@@ -23,7 +23,7 @@ from sklearn_bp._tables.sorted_columns import quantile_step
 SCALED_AT_ONCE = 2**16
 SCALING_COST = 30
 
-# Parts with fewer rows may be equal by chance: they are known by the part before, too.
+# Parts with fewer rows may be equal by chance, so the part before must match too.
 FEWEST_TO_KNOW = 10
 
 
@@ -71,7 +71,7 @@ class NewRows:
         """The `Running` statistics of the features, encoded by `columns`.
 
         `earlier` are those of earlier rows, if the columns are the same; `in_order` are
-        the `SortedColumns`, if they are known.
+        the `SortedColumns`, if there are any.
         """
         running = of_features(X, self, n_dense, columns, earlier, in_order)
         if self.n_before is None and columns is not None and columns.empty:
@@ -89,7 +89,7 @@ class NewRows:
 
     @property
     def last(self):
-        """The digest by which a short part that follows is known; or None."""
+        """The digest that identifies a short part that follows; or None."""
         return self.digest if self.is_long else None
 
     def running(self):

@@ -32,15 +32,15 @@ def encoder_of(levels, label="A column"):
 
 def extended(encoder, column, rows):
     """The encoder, extended by new levels in these rows of a `RawColumn`, if any."""
-    known = encoder.categories_[0]
-    if all(level != level for level in known.tolist()):  # nothing but missing
+    old = encoder.categories_[0]
+    if all(level != level for level in old.tolist()):  # nothing but missing
         levels = column.levels()[rows]
-        known = known.astype(levels.dtype if levels.dtype.kind == "f" else object)
+        old = old.astype(levels.dtype if levels.dtype.kind == "f" else object)
     else:
-        levels = _like(known, column)[rows]
-    if set(keys_of(levels)) <= set(keys_of(known)):
+        levels = _like(old, column)[rows]
+    if set(keys_of(levels)) <= set(keys_of(old)):
         return encoder
-    return encoder_of(np.concatenate([known, levels]), column.label)
+    return encoder_of(np.concatenate([old, levels]), column.label)
 
 
 def keys_of(levels):
@@ -93,16 +93,16 @@ def _refuse_other_kinds(column, categories):
     first = categories[0]  # they are sorted, so all have its kind
     if first is None or first != first:  # nothing but missing
         return
-    known = kind_of(type(first))
-    strange = column.kinds - {known}
-    if not strange or {known, *column.kinds} <= {BOOLEANS, NUMBERS}:
+    kind = kind_of(type(first))
+    strange = column.kinds - {kind}
+    if not strange or {kind, *column.kinds} <= {BOOLEANS, NUMBERS}:
         return
     values = column.values
     if values.dtype.kind == "f" and np.isnan(values).all():
         return
     raise ValueError(
         f"{column.label} holds {column.such_as(min(strange))}. Its categories were "
-        f"{known} in fit (such as {example(categories, known)}): pass them with the "
+        f"{kind} in fit (such as {example(categories, kind)}): pass them with the "
         "type and the spelling of fit."
     )
 

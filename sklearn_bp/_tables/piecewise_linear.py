@@ -30,11 +30,11 @@ from sklearn_bp._tables.sorted_columns import SortedColumns, quantiles
 # The factor of an added column minus its mean.
 FACTOR = 2.0
 
-# A value in more rows than this number of bins takes an edge of its own.  Two quantiles
-# at least coincide there.
+# A value that fills more than this number of bins gets an edge of its own.  At least
+# two quantiles coincide there.
 FREQUENT = 2
 
-# Differences of shares of the rows that do not count.
+# Smaller differences of shares of the rows are rounding errors.
 ROUNDING = 1e-9
 
 # Numbers that are encoded at once.
@@ -149,11 +149,11 @@ class Bins:
 
     def of_columns(self, columns):
         """The bins of some columns alone, or None if there are none."""
-        own = np.isin(self.column, columns)
-        if not own.any():
+        kept = np.isin(self.column, columns)
+        if not kept.any():
             return None
         parts = self.column, self.low, self.width, self.means
-        column, low, width, means = (part[own] for part in parts)
+        column, low, width, means = (part[kept] for part in parts)
         return replace(self, column=column, low=low, width=width, means=means)
 
     @property

@@ -161,8 +161,8 @@ class RealTargets:
         if self.loss.logarithmic:
             return self._in_unit(unit_of_targets(found, self.unit))
         scaling = Scaling.of_target_statistics(found)
-        known = self.scaling
-        return self._using(scaling if known is None else settled(known, scaling))
+        before = self.scaling
+        return self._using(scaling if before is None else settled(before, scaling))
 
     def _in_unit(self, unit):
         """A copy with targets divided by a unit; scores are logarithms."""

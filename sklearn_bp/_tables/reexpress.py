@@ -259,10 +259,8 @@ class Reexpression:
 
     def _empty(self, old, dtype):
         """Parameters of the new layout."""
-        _, h, k, *rest = old.layout
-        new = Parameters.empty(len(self.origins), h, k, dtype, *rest)
-        new.member_weights = old.member_weights
-        return new
+        layout = old.layout._replace(n_features=len(self.origins))
+        return Parameters.empty(layout, dtype, old.member_weights)
 
     def _taken(self, old):
         """The parameters arranged by the new columns; 0 for added columns."""

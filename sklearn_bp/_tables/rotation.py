@@ -115,12 +115,12 @@ class Rotation:
 
     def back(self, parameters):
         """`Parameters` on the scaled columns, in float64, from those on coordinates."""
-        p, (_, h, k) = parameters, parameters.shape
-        skips = p.V is not None
-        whole = Parameters.empty(self.X.shape[1], h, k, np.float64, p.n_members, skips)
+        p = parameters
+        layout = p.layout._replace(n_features=self.X.shape[1], scale_speed=0.0)
+        whole = Parameters.empty(layout, np.float64)
         whole.b1[...], whole.W2[...], whole.b2[...] = p.b1, p.W2, p.b2
         pairs = [(p.W1, whole.W1)]
-        if skips:
+        if p.V is not None:
             pairs.append((p.V, whole.V))
         for of_coordinates, of_columns in pairs:
             weights = self.A @ (self.factor * of_coordinates.astype(np.float64))

@@ -41,9 +41,9 @@ NO_DIGESTS = np.empty(0, np.uint64)
 # another kind.
 FAR = 1.5
 
-# Sparse columns keep no quantiles.  So as to tell wild values among the first rows of a
-# stream, which nothing could judge, this number of their largest values is kept for a
-# number of rows, with all of SMALL_ROWS among them.
+# Sparse columns keep no quantiles.  To recognize wild values among the first rows of a
+# stream, the N_TOPS largest values of each column are kept during the first
+# MOST_ROWS_OF_TOPS rows.  After SMALL_ROWS rows, a part adds only its largest value.
 N_TOPS = 5
 MOST_ROWS_OF_TOPS = 1000
 
@@ -99,7 +99,7 @@ class Running:
 
     @classmethod
     def of_rows(cls, n_rows, exponent, digest=None):
-        """The statistics of rows of which only the number is known."""
+        """The statistics of rows if only their number is known."""
         digests = NO_DIGESTS if digest is None else np.array([digest], np.uint64)
         return cls(n_rows, n_rows, exponent, digests=digests)
 
@@ -285,7 +285,7 @@ def of_features(X, part, n_dense=None, columns=None, earlier=None, in_order=None
     n_dense : int, default=None
         For a CSR, the number of columns from the left that are scaled as dense ones.
     columns : Columns, default=None
-        They know where values of a stream were missing.
+        They record where values of a stream were missing.
     earlier : Running, default=None
         The statistics of earlier rows with the same columns.
     in_order : SortedColumns, default=None
@@ -324,7 +324,7 @@ def _stored(X):
 
 
 def _tops_of(X, largest, n_before):
-    """The `tops` of a part: of later rows only the largest value; None after these.
+    """The `tops` of a part; None after MOST_ROWS_OF_TOPS rows.
 
     Parameters
     ----------

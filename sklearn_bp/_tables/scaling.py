@@ -8,8 +8,8 @@ A feature becomes (x - centre) * factor.  For a feature of two values, such as a
 indicator, the centre is the mean and 1 / factor the difference of the two.  Otherwise
 the centre is the median, and 1 / factor the interquartile range or an eighth of the
 largest deviation from the median, whichever is larger.  So a few outliers hardly move
-the centre, and no value ends beyond 8.  Values beyond the limits of their column, see
-`limits`, count as unknown: they move neither, and become 0.  A feature whose
+the centre, and no scaled value exceeds 8.  Values beyond the limits of their column
+(`limits`) count as unknown: they affect neither number, and become 0.  A feature whose
 interquartile range is 0 is divided by half its range, a constant one is multiplied by
 0, and so is one whose width is a subnormal number of float64, too small to be inverted.
 Sparse features are not centred, which would fill them, but divided by their largest
@@ -91,18 +91,18 @@ class Scaling:
         return cls.of_columns(X.dtype, ColumnStatistics.of(X, sample_weight))
 
     @classmethod
-    def of_columns(cls, dtype, found):
+    def of_columns(cls, dtype, statistics):
         """The scaling of dense columns of a dtype with these `ColumnStatistics`."""
-        scaling = cls.of_statistics(
-            dtype, found.low, found.high, found.pair, found.share, found.quartiles
-        )
-        limits = found.limits
+        low, high, pair = statistics.low, statistics.high, statistics.pair
+        share, quartiles = statistics.share, statistics.quartiles
+        scaling = cls.of_statistics(dtype, low, high, pair, share, quartiles)
+        limits = statistics.limits
         if limits is not None and dtype.kind == "f":
             limits = limits.astype(dtype)
-        return replace(scaling, limits=limits, cuts=found.wild)
+        return replace(scaling, limits=limits, cuts=statistics.wild)
 
     @classmethod
-    def of_statistics(cls, dtype, low, high, two_valued, share, three_quartiles):
+    def of_statistics(cls, dtype, low, high, two_valued, share, quartiles):
         """The scaling of dense columns of a dtype with these statistics, (n_columns,).
 
         Parameters
@@ -112,7 +112,7 @@ class Scaling:
             From `extremes`.
         share : ndarray
             For columns of two values, the share of rows with the larger one.
-        three_quartiles : ndarray of shape (3, n_columns)
+        quartiles : ndarray of shape (3, n_columns)
             From `quartiles`.
         """
         # Rounding errors of a constant do not count as a range.
@@ -120,7 +120,7 @@ class Scaling:
         largest = np.maximum(abs(low), abs(high))
         constant = high / 2 - low / 2 <= 2 * digits * largest
         # All lengths are halved, so that they do not overflow.
-        median, first, third = three_quartiles
+        median, first, third = quartiles
         extent, spread = high / 2 - low / 2, third / 2 - first / 2
         deviation = np.maximum(high / 2 - median / 2, median / 2 - low / 2)
         spread = np.where(spread == 0, extent / 2, spread)
@@ -179,15 +179,16 @@ class Scaling:
         return cls.of_target_statistics(TargetStatistics.of(Y, sample_weight, columns))
 
     @classmethod
-    def of_target_statistics(cls, found):
+    def of_target_statistics(cls, statistics):
         """The scaling of targets with these `TargetStatistics`."""
-        three = None
-        if found.columns is not None:
-            three = found.columns.quartiles / found.unit
-        return cls.of_moments(found.mean, found.variance, found.unit, three)
+        quartiles = None
+        if statistics.columns is not None:
+            quartiles = statistics.columns.quartiles / statistics.unit
+        mean, variance = statistics.mean, statistics.variance
+        return cls.of_moments(mean, variance, statistics.unit, quartiles)
 
     @classmethod
-    def of_moments(cls, mean, variance, unit, three_quartiles=None):
+    def of_moments(cls, mean, variance, unit, quartiles=None):
         """The scaling of targets with this mean, variance and, if robust, quartiles.
 
         These are statistics of the targets divided by `unit`.
@@ -195,13 +196,13 @@ class Scaling:
         deviation = np.sqrt(variance)
         # Rounding errors of a constant do not count as a deviation.
         deviation[deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)] = 0
-        if three_quartiles is not None:
-            median, first, third = three_quartiles
+        if quartiles is not None:
+            median, first, third = quartiles
             spread = (third - first) / NORMAL_QUARTILES
             # If half of the targets are equal, use the standard deviation.
-            known = (spread > 0) & (deviation > 0)
-            mean = np.where(known, median, mean)
-            deviation = np.where(known, spread, deviation)
+            usable = (spread > 0) & (deviation > 0)
+            mean = np.where(usable, median, mean)
+            deviation = np.where(usable, spread, deviation)
         width = deviation * unit
         width[width < SMALLEST_WIDTH] = 0
         return cls(mean * unit, _inverse(width))
@@ -220,8 +221,8 @@ class Scaling:
         # Constants and columns of X are exact in the wider of the two dtypes, and only
         # scaled values are sure to be in the range of the other.
         # Integers of any size become float64 first, so that they equal a float64 array.
-        own = X.dtype if X.dtype.kind == "f" else np.float64
-        wide = np.result_type(own, out.dtype)
+        of_X = X.dtype if X.dtype.kind == "f" else np.float64
+        wide = np.result_type(of_X, out.dtype)
         if wide == np.float32 and self._exceeds_float32():
             wide = np.dtype(np.float64)
         scaled = X
@@ -251,8 +252,8 @@ class Scaling:
 
     def _scaled_as_dense(self, X, columns):
         """Some columns of a CSR, scaled as those of a dense array."""
-        own = Scaling(self.centre[columns], self.factor[columns])
-        return sparse.csr_matrix(own(X[:, columns].toarray()))
+        scaling = Scaling(self.centre[columns], self.factor[columns])
+        return sparse.csr_matrix(scaling(X[:, columns].toarray()))
 
     def _nears_overflow(self):
         """Whether differences of values may overflow, because a column is very wide."""

@@ -31,13 +31,12 @@ class Selection:
 
     def back(self, parameters):
         """`Parameters` on all inputs, without a scaling layer; others are 0."""
-        p, (_, h, k) = parameters.absorbed(), parameters.shape
-        skips = p.V is not None
-        n_inputs, dtype = len(self.selected), p.flat.dtype
-        whole = Parameters.empty(n_inputs, h, k, dtype, p.n_members, skips)
+        p = parameters.absorbed()
+        layout = p.layout._replace(n_features=len(self.selected))
+        whole = Parameters.empty(layout, p.flat.dtype)
         whole.b1[...], whole.W2[...], whole.b2[...] = p.b1, p.W2, p.b2
         pairs = [(p.W1, whole.W1)]
-        if skips:
+        if p.V is not None:
             pairs.append((p.V, whole.V))
         for of_some, of_all in pairs:
             of_all[...] = 0

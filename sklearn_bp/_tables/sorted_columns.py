@@ -103,13 +103,13 @@ class SortedColumns:
         """As `quantiles`, of these columns; None for all."""
         chosen = range(len(self.columns)) if chosen is None else chosen
         levels = np.asarray(levels)
-        found = np.empty((len(levels), len(chosen)))
+        values = np.empty((len(levels), len(chosen)))
         for i, j in enumerate(chosen):
             x, weights = self.columns[j], self._weights_of(j)
             below = None if weights is None else np.cumsum(weights)
             lower, upper = _places(len(x), below, levels)
-            found[:, i] = _middles(x[lower], x[upper])
-        return found
+            values[:, i] = _middles(x[lower], x[upper])
+        return values
 
     def distribution(self, j):
         """The values of a column, increasing, and the share of the rows of each."""
@@ -194,14 +194,14 @@ def quantiles(columns, sample_weight, levels):
         columns.sort(axis=1)
         lower, upper = _places(n, None, levels)
         return _middles(columns[:, lower], columns[:, upper]).T
-    found = np.empty((len(levels), d))
+    values = np.empty((len(levels), d))
     by_column = np.broadcast_to(sample_weight, columns.shape)
     for j, (column, weights) in enumerate(zip(columns, by_column, strict=True)):
         order = np.argsort(column)
         x, below = column[order], np.cumsum(weights[order])
         lower, upper = _places(n, below, levels)
-        found[:, j] = _middles(x[lower], x[upper])
-    return found
+        values[:, j] = _middles(x[lower], x[upper])
+    return values
 
 
 def _places(n, below, levels):

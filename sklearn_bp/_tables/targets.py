@@ -67,11 +67,11 @@ def _check_indicators(y, name):
             return
         if (strange % 1).any():
             check_classification_targets(y)  # which are continuous
-        found = strange[0].item()
+        value = strange[0].item()
     else:
-        found = np.asarray(y, dtype=object).flat[0]
+        value = np.asarray(y, dtype=object).flat[0]
     raise ValueError(
-        f"{name} has several columns that are not all 0 or 1 (it holds {found!r}): "
+        f"{name} has several columns that are not all 0 or 1 (it holds {value!r}): "
         "multiclass-multioutput targets are not supported. Pass one column of labels, "
         "or a label indicator matrix of zeros and ones; or wrap the estimator in "
         "MultiOutputClassifier."

@@ -63,8 +63,8 @@ def kind_of(kind):
 
 def example(values, kind):
     """The repr of the first value of a kind."""
-    found = (v for v in values if kind_of(type(v)) == kind and not is_missing(v))
-    value = next(found)
+    of_kind = (v for v in values if kind_of(type(v)) == kind and not is_missing(v))
+    value = next(of_kind)
     return repr(value.item() if isinstance(value, np.generic) else value)
 
 
@@ -191,11 +191,11 @@ def unmasked(values, name):
 def refuse_structured(value, name):
     """Raise a ValueError for a structured array."""
     if isinstance(value, np.ndarray) and value.dtype.kind == "V":
-        told = (
+        this = (
             "pandas.DataFrame(X)" if name == "X" else f"one of its fields, {name}[...]"
         )
         raise ValueError(
-            f"{name} is a structured array, whose fields are not columns: pass {told}."
+            f"{name} is a structured array, whose fields are not columns: pass {this}."
         )
 
 
@@ -242,7 +242,7 @@ def named_errors(name):
 
 
 def refuse_lazy(value, name):
-    """Raise a TypeError for what holds no rows in an order.
+    """Raise a TypeError for a value without ordered rows.
 
     These are lazy frames of polars and narwhals, iterators, sets and dicts.
     """

@@ -76,8 +76,8 @@ def weights_for_metrics(sample_weight, y):
     return np.ldexp(weights, -exponent)
 
 
-# Weights count as whole multiples of a unit, which is at least the largest weight over
-# the first number, if rounding changes no weight by more than the second, in that unit.
+# Weights count as whole multiples of a unit if rounding changes no weight by more than
+# WHOLE units.  The unit is at least the largest weight over LARGEST_MULTIPLE.
 LARGEST_MULTIPLE = 100
 WHOLE = 1e-6
 

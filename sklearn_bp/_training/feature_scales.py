@@ -11,12 +11,11 @@ Grinsztajn and Steinwart 2024, "Better by default: strong pre-tuned MLPs and boo
 trees on tabular data", use such a layer and its faster rate.  After training, W1
 absorbs it.
 
-Of features in groups, such as the bins of a column, r_j takes its step by
+For features in groups, such as the bins of a column, the step of r_j follows
 
     dL/dr_j + TOGETHER sum_i dL/dr_i        i in the group of j
 
-so that a column that does not count loses all of its bins, and one that counts keeps
-them.
+so that an irrelevant column loses all of its bins, and a relevant one keeps them.
 
 Kernel and optimizer are not aware of it: the kernel sees s W1 in a buffer, and for the
 optimizer r is one of the parameters.  `scaling_inputs` connects the two.

@@ -218,36 +218,21 @@ class HeldOut(_ValidationRows):
     Parameters
     ----------
     network : TwoLayerNetwork
-    X : ndarray or CSR of shape (n, n_features)
-    Y : ndarray of shape (n, n_outputs)
-    sample_weight : ndarray of shape (n,) or None
+    data : Data
+        X, Y, scaling and bins are used, and the weights as they are given.
     rows : list of ndarrays of int
         The rows held out from each member.
-    scaling : callable(X) or None
     score : callable(z, parameters) -> float, default=None
         Takes the scores of these rows, member by member.
     tempered : bool, default=True
-    bins : object of `_compiled`, default=None
-        Where the rows stand in their bins, as in `Data`.
     """
 
-    def __init__(
-        self,
-        network,
-        X,
-        Y,
-        sample_weight,
-        rows,
-        scaling,
-        score=None,
-        tempered=True,
-        bins=None,
-    ):
-        self._bins = bins
-        self.network, self.X, self.rows, self.scaling = network, X, rows, scaling
+    def __init__(self, network, data, rows, score=None, tempered=True):
+        self.network, self.X, self.rows = network, data.X, rows
+        self.scaling, self._bins = data.scaling, data.bins
         pooled = np.concatenate(rows)
-        weights = validation_weights(sample_weight, pooled)
-        super().__init__(network.loss, Y[pooled], weights, score, tempered)
+        weights = validation_weights(data.weights, pooled)
+        super().__init__(network.loss, data.Y[pooled], weights, score, tempered)
         self._at_once: Any = None
 
     def scores(self, parameters):
@@ -336,7 +321,7 @@ class _AtOnce:
 
 
 class Blend(_ValidationRows):
-    """Held-out rows with known scores of two groups of members, and their mean.
+    """Held-out rows, with the scores of two groups of members and their mean.
 
     Parameters
     ----------

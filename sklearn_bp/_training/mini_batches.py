@@ -1,6 +1,6 @@
 """Training by mini-batches: one epoch, and epochs until a stopping rule applies.
 
-This module knows no estimator and no names of options: it takes objects, changes a
+This module depends on no estimator and no names of options: it takes objects, changes a
 `TrainingState`, which holds everything needed to resume, and returns a
 `TrainingResult`.
 """
@@ -98,11 +98,11 @@ class MiniBatches:
         state.engine = "compiled" if is_compiled else "python"
         if is_compiled:
             return self._compiled_epochs(network, data, state, factor)
-        alpha, known = data.alpha, state.optimizer
+        alpha, resumed = data.alpha, state.optimizer
         if _compiled.covers_steps(data, parameters, self.optimizer):
-            optimizer = _compiled.bound(self.optimizer, parameters, alpha, known)
+            optimizer = _compiled.bound(self.optimizer, parameters, alpha, resumed)
         else:
-            optimizer = self.optimizer.bind(parameters, alpha, known)
+            optimizer = self.optimizer.bind(parameters, alpha, resumed)
         if self.penalty_rows is not None:
             optimizer = penalizing(optimizer, self.penalty_rows)
         steps_per_epoch = -(-data.n_rows // self.batch_size)
@@ -127,21 +127,14 @@ class MiniBatches:
         n_steps = -(-data.n_rows // self.batch_size)
         by_step = getattr(self.schedule, "by_step", None)
         rate_of = by_step(n_steps) if by_step else None
-        every, longest = 0, 0.0
-        if self.average:
-            every, longest = averages(state, self.average * n_steps)
         epochs = _compiled.Epochs(
             network,
             data,
-            state.parameters,
+            state,
             self.optimizer,
-            state.optimizer,
             self.batch_size,
             self.penalty_rows,
-            average=state.average if self.average else None,
-            every=every,
-            n_taken=state.n_steps,
-            longest=longest,
+            averages(state, self.average * n_steps) if self.average else None,
         )
 
         def pass_over_rows():
@@ -160,7 +153,7 @@ class MiniBatches:
         return epochs, pass_over_rows
 
     def _draw_order(self, data, state):
-        """The order of the rows in the next epoch, or None as they stand.
+        """The order of the rows in the next epoch, or None to keep theirs.
 
         With a single batch the order only affects rounding. It is drawn anyway, so
         that later random numbers are those of MLPClassifier.

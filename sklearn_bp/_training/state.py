@@ -297,8 +297,8 @@ class History:
         Returns the reason why training ends, or None. Observers are told the reason
         of the stopping rules, and may stop training themselves.
         """
-        asked = [o.epoch_ends(self, reason) for o in self.plan.observers]
-        return "callback" if reason is None and any(asked) else reason
+        stops = [o.epoch_ends(self, reason) for o in self.plan.observers]
+        return "callback" if reason is None and any(stops) else reason
 
     def interrupted(self):
         """The result of the last complete epoch; KeyboardInterrupt if there is none."""

@@ -145,9 +145,9 @@ class _OnCluster(BaseTwoLayer):
     def _adopt(self, model):
         """Replace the fitted attributes by those of a plain estimator, all at once."""
         parameters = {*self.get_params(deep=False), "_skl_callbacks"}
-        own = {k: v for k, v in vars(self).items() if k in parameters}
+        own_parameters = {k: v for k, v in vars(self).items() if k in parameters}
         fitted = {k: v for k, v in vars(model).items() if k not in parameters}
-        self.__dict__ = own | fitted
+        self.__dict__ = own_parameters | fitted
 
     def to_local(self) -> Any:
         """The plain estimator of `sklearn_bp` with the same parameters and weights.
@@ -478,8 +478,8 @@ class TwoLayerRegressor(  # type: ignore[misc]
                 "The score of quantiles needs the quantiles of all targets, which are "
                 "not sums over partitions: use to_local() on rows in memory."
             )
-        found = [m for m in self._scored(moments, X, y, sample_weight) if m is not None]
-        total = sum(weight for weight, *_ in found)
-        mean = sum(weight * mean for weight, mean, *_ in found) / total
-        around = sum(s + w * np.square(m - mean) for w, m, s, _ in found)
-        return r2(sum(residual for *_, residual in found), around)
+        sums = [m for m in self._scored(moments, X, y, sample_weight) if m is not None]
+        total = sum(weight for weight, *_ in sums)
+        mean = sum(weight * mean for weight, mean, *_ in sums) / total
+        around = sum(s + w * np.square(m - mean) for w, m, s, _ in sums)
+        return r2(sum(residual for *_, residual in sums), around)

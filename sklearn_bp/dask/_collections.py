@@ -148,10 +148,10 @@ def check_collections(estimator, **values):
             continue
         if name == "sample_weight" and isinstance(value, Real):
             continue
-        own = type(estimator).__name__
+        kind = type(estimator).__name__
         raise TypeError(
             f"{name} must be a dask array or DataFrame. Got {type(value).__module__}."
-            f"{type(value).__name__}: use sklearn_bp.{own} (for predictions, "
+            f"{type(value).__name__}: use sklearn_bp.{kind} (for predictions, "
             "to_local() gives it), or dask.array.from_array(...)."
         )
 

@@ -17,7 +17,7 @@ from scipy import sparse
 from sklearn_bp._network.batches import SMALL_BYTES, Data
 from sklearn_bp._network.dropout import Dropout, stream_of
 from sklearn_bp._network.objective import Objective
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import Layout, Parameters
 from sklearn_bp._training.held_out import HeldOut, draw_folds, spread_rows
 from sklearn_bp._training.lbfgs import BLOCK_ROWS
 from sklearn_bp.losses import Quantile
@@ -46,7 +46,7 @@ class HoldingOut(NamedTuple):
 
 
 class AssignedRows(NamedTuple):
-    """Rows, and who learns from them; `rows` train at least one member."""
+    """Rows, and the members that learn from them; `rows` train at least one member."""
 
     X: Any
     Y: np.ndarray
@@ -123,7 +123,7 @@ class Problem(NamedTuple):
     Attributes
     ----------
     network : TwoLayerNetwork
-    layout : tuple of int
+    layout : Layout
         As in `Parameters`.
     dtype : dtype
     scaling : Scaling or None
@@ -138,7 +138,7 @@ class Problem(NamedTuple):
     """
 
     network: Any
-    layout: tuple
+    layout: Layout
     dtype: Any
     scaling: Any
     largest: float
@@ -187,8 +187,7 @@ class Partition:
             relative = weights / problem.largest
             weights = relative / problem.mean
         self.data = Data(X, Y, weights, 0.0, rows, scaling, folds, problem.fold_means)
-        size = Parameters.size(*problem.layout)
-        self.parameters = Parameters(np.empty(size, problem.dtype), *problem.layout)
+        self.parameters = Parameters.empty(problem.layout, problem.dtype)
         self._objectives: dict = {}
         self._order: Any = (-1, None)
         self._dropout = None
@@ -197,7 +196,8 @@ class Partition:
             self._dropout = Dropout(problem.dropout, start)
         self._held_out: Any = None
         if sum(map(len, held_out)):
-            self._held_out = HeldOut(problem.network, X, Y, None, held_out, scaling)
+            unweighted = replace(self.data, weights=None)
+            self._held_out = HeldOut(problem.network, unweighted, held_out)
             pooled = np.concatenate(held_out)
             self._targets = Y[pooled]
             self._weights = np.ones(len(pooled))

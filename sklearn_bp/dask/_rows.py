@@ -122,11 +122,12 @@ def read(block, reading):
     else:
         y = check_labels(y)
         Y = reading.targets.encode(y)
-        if reading.targets.class_weights is not None:
+        class_weights = reading.targets.class_weights
+        if class_weights is not None:
             weights = np.ones(n) if weights is None else weights.copy()
             codes = reading.targets.codes_by_column(y)
-            for own, of_level in zip(codes, reading.targets.class_weights, strict=True):
-                weights *= of_level[own]
+            for column, of_class in zip(codes, class_weights, strict=True):
+                weights *= of_class[column]
     if weights is None or weights.all():
         return Rows(X, Y, weights, None)
     rows = np.flatnonzero(weights)

@@ -169,14 +169,14 @@ class PartitionedValidation:
     def temperature(self, parameters):
         """The temperature with the smallest loss; 1 unless it is the log-loss."""
         losses, _ = self._sums(parameters)
-        found = 1 / self._least(losses)[1]
-        return 1.0 if abs(np.log(found)) < 0.02 else found
+        temperature = 1 / self._least(losses)[1]
+        return 1.0 if abs(np.log(temperature)) < 0.02 else temperature
 
     def errors(self, parameters):
         """Calibration residuals of some rows, in training units, and their weights."""
         step = -(-self.n_rows // MOST_ERRORS)
-        found = self.parts.each(held_out_errors, parameters.flat, step)
-        errors, weights = zip(*found, strict=True)
+        parts = self.parts.each(held_out_errors, parameters.flat, step)
+        errors, weights = zip(*parts, strict=True)
         return np.concatenate(errors), np.concatenate(weights)
 
     def _sums(self, parameters):

@@ -182,28 +182,30 @@ class BackpropDisplay:
         -------
         display : BackpropDisplay
         """
-        own = two_layer(estimator, cls.__name__)
-        X = own._check_features(_one_row(x))
+        model = two_layer(estimator, cls.__name__)
+        X = model._check_features(_one_row(x))
         X = check_array(X, accept_sparse=True, dtype=np.float64)
         X = X.toarray() if hasattr(X, "toarray") else X
-        Y, fitted = _one_target(own, y), own._fitted_network()
+        Y, fitted = _one_target(model, y), model._fitted_network()
         X, network = fitted.seen(X), fitted.network
         network.loss.check_targets(Y)
-        coefs, intercepts = own.coefs_, own.intercepts_
-        parameters = Parameters.pack(coefs, intercepts, np.float64, skip=own.skip_coef_)
+        coefs, intercepts = model.coefs_, model.intercepts_
+        parameters = Parameters.pack(
+            coefs, intercepts, np.float64, skip=model.skip_coef_
+        )
         # For a single row, the derivatives by the intercepts are the deltas.
         loss, gradient = loss_and_gradient(network, parameters, X, Y)
         p = network.scores(parameters.mean(), X)
         network.loss.forward(p)
-        scaling = own._fitted.inputs.network_scaling
+        scaling = model._fitted.inputs.network_scaling
         display = cls(
-            activations=[X[0], hidden_activations(own, X)[0], p[0]],
+            activations=[X[0], hidden_activations(model, X)[0], p[0]],
             deltas=[gradient.b1, gradient.b2],
             weights=[parameters.W1, parameters.W2],
             gradients=[gradient.W1, gradient.W2],
             loss=loss,
-            feature_names=list(own.encoded_feature_names_),
-            output_names=_output_names(own, len(p[0])),
+            feature_names=list(model.encoded_feature_names_),
+            output_names=_output_names(model, len(p[0])),
             target=Y[0],
             skip_weights=parameters.V,
             skip_gradients=gradient.V,

@@ -163,8 +163,9 @@ class Loss(Option):
             return shares @ self.value(P, Y), shares @ error
 
         with np.errstate(all="ignore"):
-            found = minimize(loss_and_gradient, start, method="L-BFGS-B", jac=True)
-        return found.x if np.isfinite([found.fun, *found.x]).all() else start
+            minimum = minimize(loss_and_gradient, start, method="L-BFGS-B", jac=True)
+        is_finite = np.isfinite([minimum.fun, *minimum.x]).all()
+        return minimum.x if is_finite else start
 
     def predicted(self, p: Array, n_targets: int) -> Array:
         """The value of `predict`, (n, n_targets) or (n, n_targets, several)."""
@@ -189,7 +190,7 @@ class Loss(Option):
     def rescaled_scores(self, z: Array, scale: Array) -> Array:
         """Scores, (n, n_scores), whose predictions are those of z times `scale`.
 
-        `scale` is (n_targets,), 0 for a target about which nothing is known.
+        `scale` is (n_targets,), 0 for a target of unknown scale.
         """
         return z * scale
 

@@ -402,7 +402,7 @@ def weighted_quantiles(
     The smallest value with at least this share of the weight at or below it; where the
     share is met exactly, the middle of that value and the next.
     """
-    found = np.empty((Y.shape[1], len(levels)))
+    values = np.empty((Y.shape[1], len(levels)))
     for k, y in enumerate(Y.T):
         order = np.argsort(y, kind="stable")
         order = order[sample_weight[order] > 0]
@@ -411,8 +411,8 @@ def weighted_quantiles(
         lower = np.searchsorted(below, at * (1 - 1e-12), side="left")
         upper = np.searchsorted(below, at * (1 + 1e-12), side="right")
         last = len(y) - 1
-        found[k] = y[np.minimum(lower, last)] / 2 + y[np.minimum(upper, last)] / 2
-    return found
+        values[k] = y[np.minimum(lower, last)] / 2 + y[np.minimum(upper, last)] / 2
+    return values
 
 
 REGRESSOR_LOSSES: dict[str, Loss] = {

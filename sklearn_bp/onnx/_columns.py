@@ -98,8 +98,8 @@ def with_bins(graph, X, bins):
     def constant(values):
         return graph.constant(values, np.float64)
 
-    own = graph.cast(graph.columns(X, bins.column), np.float64)
-    places = graph.node("Sub", own, constant(bins.low))
+    values = graph.cast(graph.columns(X, bins.column), np.float64)
+    places = graph.node("Sub", values, constant(bins.low))
     places = graph.node("Div", places, constant(bins.width))
     low, high = (constant(limits) for limits in bins.limits)
     added = graph.node("Min", graph.node("Max", places, low), high)

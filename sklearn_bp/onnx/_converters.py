@@ -42,9 +42,9 @@ def _scores(graph, estimator, features):
         X = with_bins(graph, X, fitted.inputs.bins)
     W1, b1, W2, b2, V = fitted.weights
     z1 = graph.node("Add", graph.node("MatMul", X, W1), b1)
-    given = fitted.activation_given
-    activation = as_activation(given)
-    a1 = written(ACTIVATIONS, graph, z1, activation, "activation", given)
+    activation_given = fitted.activation_given
+    activation = as_activation(activation_given)
+    a1 = written(ACTIVATIONS, graph, z1, activation, "activation", activation_given)
     z2 = graph.node("MatMul", a1, W2)
     if V is not None:
         z2 = graph.node("Add", z2, graph.node("MatMul", X, V))
@@ -164,8 +164,8 @@ def convert_regressor(scope, operator, container):
     targets = estimator._fitted_network().targets
     loss, columns = targets.loss, _predicted(estimator)
     z, scaling = _scores(graph, estimator, features), targets.prediction_scaling
-    known = targets.unit if scaling is None else scaling
-    if known is not None and not known.absorbable_in(graph.dtype):
+    unit = targets.unit if scaling is None else scaling
+    if unit is not None and not unit.absorbable_in(graph.dtype):
         graph = Graph(scope, container, np.float64)
         z = graph.cast(z)
     p = written(LINKS, graph, z, loss, "loss", targets.loss_given)

@@ -1,4 +1,4 @@
-"""The base class of optimizers, and what all of them use.
+"""The base class of optimizers, and the functions that they share.
 
 `bind(parameters, alpha, state)` returns a `Bound`: the array that gradients are written
 into, and two functions called before and after that,

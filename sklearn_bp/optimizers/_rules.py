@@ -75,13 +75,11 @@ class SGD(Optimizer):
         theta = parameters.flat
         axpy, scal = blas_for(theta.dtype).axpy, blas_for(theta.dtype).scal
         momentum, nesterov = self.momentum, self.nesterovs_momentum
-        u = np.zeros_like(theta) if state is None else state["velocity"].copy()
-        scale = 1.0 if state is None else state["scale"]
+        state = state or {"velocity": np.zeros_like(theta), "scale": 1.0, "t": 0}
+        u, scale, t = state["velocity"].copy(), state["scale"], state["t"]
         target = parameters.like(u)
-        u_before, u_behind = target.unpenalized
         shrunk = _shrinking(pieces_of(parameters, alpha, u), theta.dtype, nesterov)
         squared_norm = 0.0
-        t = 0 if state is None else state["t"]
 
         def begin(n_rows: int, rate: float) -> tuple[float, float]:
             nonlocal scale, squared_norm
@@ -94,15 +92,14 @@ class SGD(Optimizer):
             own_decay = 1.0 if absorbed == decay else decay
             squared_norm = shrunk(scale, own_decay, -shrink / (scale * absorbed))
             if absorbed != 1:
-                scal(1 / absorbed, u_before)
-                scal(1 / absorbed, u_behind)
+                for intercepts in target.unpenalized:
+                    scal(1 / absorbed, intercepts)
                 scale *= absorbed
             return -rate / (n_rows * scale), 1.0
 
         def finish(n_rows: int, rate: float) -> float:
             nonlocal t
-            step = (1 + momentum) * scale if nesterov else scale
-            axpy(u, theta, theta.size, step)
+            axpy(u, theta, theta.size, (1 + momentum) * scale if nesterov else scale)
             t += 1
             if t % FLUSH_EVERY == 0:
                 flush(theta)

@@ -31,12 +31,6 @@ mpl.use("Agg")
 EXAMPLES = ROOT / "examples"
 
 
-@pytest.fixture(autouse=True)
-def _no_figures_left():
-    yield
-    plt.close("all")
-
-
 def test_displays_are_saved(tmp_path):
     displays = example("displays").main(tmp_path)
     for name, display in displays.items():

@@ -22,12 +22,6 @@ from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
 mpl.use("Agg")
 
 
-@pytest.fixture(autouse=True)
-def _no_figures_left():
-    yield
-    plt.close("all")
-
-
 def package_gradient(activation, loss, weights, X, y):
     """Loss and gradient by the kernel; weights are W1, b1, W2, b2 as matrices."""
     W1, b1, W2, b2 = weights

@@ -46,7 +46,6 @@ from sklearn_bp._fitting import files, fingerprint
 from sklearn_bp._fitting.checkpoint import differences
 from sklearn_bp._fitting.fingerprint import describe, of_data
 from sklearn_bp._fitting.state_files import read
-from sklearn_bp._versions import HAS_CALLBACKS
 from sklearn_bp.activations import LeakyReLU
 from sklearn_bp.callbacks import Checkpoint, TimeLimit
 from sklearn_bp.schedules import Cosine
@@ -424,12 +423,6 @@ def test_its_parameters(path):
     with pytest.raises(OSError, match=r"fit\.ckpt"):
         fit(model, "sgd")
     assert not hasattr(model, "coefs_")
-
-
-@pytest.mark.skipif(HAS_CALLBACKS, reason="scikit-learn 1.9 has callbacks")
-def test_older_versions_say_so(path):
-    with pytest.raises(ImportError, match=r"Checkpoint needs scikit-learn 1\.9"):
-        Checkpoint(path)
 
 
 # The file and its folder.

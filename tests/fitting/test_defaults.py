@@ -1,6 +1,7 @@
 """The values of "auto", as the docstrings and docs/defaults.md describe them."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from sklearn_bp._fitting.defaults import (
     rows_per_round,
     rows_per_short_batch,
     share_that_counts,
+    stream_clip_norm,
 )
 from sklearn_bp._fitting.recipe import Recipe
 from sklearn_bp._fitting.start import fresh_state
@@ -357,3 +359,16 @@ def test_bins_count_as_the_columns_that_they_come_from():
     for n_columns, expected in ((100, (64, 5)), (130, (128, 8))):
         model = make(numeric_encoding=encoding).fit(X[:, :n_columns], X[:, 0])
         assert (model.batch_size_, model.n_iter_no_change_) == expected
+
+
+@pytest.mark.parametrize("n_rows", [1, 8, 17, 30, 100])
+@pytest.mark.parametrize("solver", ["adam", "adamw", "rmsprop"])
+def test_parts_with_far_targets_are_clipped(solver, n_rows):
+    """Beyond four widths, and beyond a quarter of the rows of a batch."""
+    recipe = Recipe.of(TwoLayerRegressor(solver=solver))
+    far = max(4.0, min(n_rows, 32) / 4)
+    targets = SimpleNamespace(labelled=False)
+    for size, clip_norm in ((far, None), (1.001 * far, 5.0)):
+        Y = np.zeros((n_rows, 1))
+        Y[-1] = -size
+        assert stream_clip_norm(recipe, targets, Y, 32) == clip_norm

@@ -43,7 +43,7 @@ def binned(model):
 def test_of_many_columns_those_that_count_have_bins(kind, n):
     """And the heaviest, of which there are fewer if rows are few."""
     d = 60
-    heaviest, lengths = encoded_columns.HEAVIEST[n < 8 * d], []
+    heaviest, lengths = 16 if n < 8 * d else 32, []
     for seed in range(5):
         X, y = drawn(n, d, seed)
         chosen = binned(kind(**SMALL).fit(X, target(kind, y)))
@@ -80,7 +80,7 @@ def test_a_column_that_counts_in_a_pair_has_bins(kind):
 
 @over_kinds
 def test_all_columns_have_bins_if_they_are_few_or_all_count(kind):
-    X, y = drawn(300, encoded_columns.HEAVIEST[False])
+    X, y = drawn(300, 32)
     assert len(binned(kind(**SMALL).fit(X, target(kind, y)))) == X.shape[1]
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1500, 40))
@@ -102,7 +102,7 @@ def test_of_very_many_columns_few_have_bins():
     X, y = drawn(800, 400)
     chosen = binned(TwoLayerRegressor(**SMALL).fit(X, y))
     assert {0, 1, 2} <= set(chosen)
-    assert len(chosen) == encoded_columns.MOST_OF_MANY
+    assert len(chosen) == 16
 
 
 @pytest.mark.parametrize("d", [5, 30])
@@ -167,6 +167,50 @@ def test_all_have_bins_if_errors_depend_on_more_than_a_fifth(
     monkeypatch.setattr(encoded_columns, "p_values", lambda *_: found)
     chosen = binned(TwoLayerRegressor(**SMALL).fit(X, y))
     assert (len(chosen) == 60) == all_have_bins
+
+
+@pytest.mark.parametrize(("n", "n_heaviest"), [(400, 16), (600, 32)])
+def test_significant_columns_and_the_heaviest_have_bins(n, n_heaviest, monkeypatch):
+    """With a p-value below 0.1 in either test."""
+    X, y = drawn(n, 60)
+
+    def chosen_with(alone, in_pairs):
+        found = PValues(alone, in_pairs)
+        monkeypatch.setattr(encoded_columns, "p_values", lambda *_: found)
+        return set(binned(TwoLayerRegressor(**SMALL).fit(X, y)))
+
+    heaviest = chosen_with(np.ones(60), np.ones(60))
+    assert len(heaviest) == n_heaviest
+    alone = np.where(np.arange(60) % 7 == 0, 0.099, 0.101)
+    in_pairs = np.where(np.arange(60) % 5 == 0, 0.099, 0.101)
+    significant = np.flatnonzero(np.minimum(alone, in_pairs) < 0.1)
+    assert chosen_with(alone, in_pairs) == heaviest | set(significant)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "fine", "heavy", "light"), [(True, 24, 6, 6), (False, 16, 8, 4)]
+)
+def test_bins_follow_the_weights(labelled, fine, heavy, light):
+    """The four heaviest have fine bins; others are heavy from half the fourth on."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        weights = rng.uniform(size=rng.integers(1, 30))
+        last = np.sort(weights)[-4:][0]
+        expected = np.where(weights >= last / 2, heavy, light)
+        expected[weights >= last] = fine
+        n_bins = encoded_columns._bins_by_weight(weights, labelled)
+        assert_array_equal(n_bins, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "fine"),
+    [(TwoLayerClassifier, 200, 24), (TwoLayerRegressor, 500, 16)],
+)
+def test_bins_are_fine_from_a_number_of_rows_on(kind, least, fine):
+    X, y = drawn(least, 3)
+    for n, n_bins in ((least - 1, 8), (least, fine)):
+        model = kind(**SMALL).fit(X[:n], target(kind, y[:n]))
+        assert model._fitted.inputs.bins.n_bins == 3 * n_bins
 
 
 def test_room_goes_to_the_best_by_either_measure_in_turn():

@@ -27,6 +27,7 @@ from sklearn_bp._fitting.rows import MemoryRows
 from sklearn_bp._fitting.state_files import read
 from sklearn_bp._fitting.trainings import Training
 from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.held_out import Blend
 from sklearn_bp.callbacks import Checkpoint
 from sklearn_bp.display import LossCurveDisplay
 from sklearn_bp.initializers import INITIALIZERS
@@ -120,6 +121,15 @@ def test_the_weight_of_the_first_group_is_a_twentieth_drawn_to_1(kind, n, n_rows
     assert_allclose(20 * share, round(20 * share), atol=1e-3)
 
 
+@pytest.mark.parametrize("best", [0.0, 0.04, 0.26, 0.52, 0.93])
+def test_the_weight_of_the_first_group_is_the_best_twentieth(best, monkeypatch):
+    """By the loss of each, of which the one nearest to `best` is made the smallest."""
+    monkeypatch.setattr(Blend, "loss", lambda self, share, _: abs(share - best))
+    weights = TwoLayerRegressor(**SMALL).fit(X, SIGNAL)._fitted.member_weights
+    share = (weights[:8].sum() * (260 + 50) - 50) / 260
+    assert_allclose(share, round(20 * best) / 20, atol=1e-6)
+
+
 @pytest.mark.parametrize("n", [250, 300])
 def test_both_trainings_count_the_same_improvements(n, monkeypatch):
     """The first one counts a tenth of them once it has dropped its penalty."""
@@ -140,7 +150,7 @@ def test_both_trainings_count_the_same_improvements(n, monkeypatch):
 @pytest.mark.parametrize("skip", [False, True])
 def test_pairs_of_networks_are_members(skip):
     parameters = Parameters.draw(
-        (3, 4, 2), np.float64, INITIALIZERS["glorot_uniform"], RNG_STATE, 6, 4, skip
+        (3, 4, 2, 4, skip), np.float64, INITIALIZERS["glorot_uniform"], RNG_STATE, 6
     )
     parameters.flat[:] = RNG.normal(size=parameters.flat.shape)
     for one, other in zip(parameters.mean(), parameters.paired().mean(), strict=True):

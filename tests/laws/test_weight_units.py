@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import AdaBoostClassifier
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import Layout, Parameters
 from sklearn_bp._tables.weights import in_rows
 from sklearn_bp._training.large_batches import take_step
 from sklearn_bp._training.mini_batches import penalizing
@@ -226,10 +226,10 @@ def test_a_short_batch_does_not_carry_the_penalty_of_all(solver, n):
 def test_steps_on_any_number_of_rows_have_the_same_penalty(name):
     """That of batches of 90 rows, to which their gradients are scaled."""
     rng = np.random.RandomState(0)
-    flat = rng.normal(size=Parameters.size(2, 3, 1))
+    flat = rng.normal(size=Layout(2, 3, 1).size)
     mean_gradient, found = rng.normal(size=flat.size), []
     for n_rows in (90, 1, 32, 200):
-        parameters = Parameters(flat.copy(), 2, 3, 1)
+        parameters = Parameters(flat.copy(), (2, 3, 1))
         bound = penalizing(OPTIMIZERS[name]().bind(parameters, 5.0), 90)
         norms = 0.0
         for _ in range(3):

@@ -42,7 +42,7 @@ class Known:
 
 def start(n_members=1):
     rng = np.random.RandomState(1)
-    return Parameters.draw((D, H, K), np.float64, glorot_uniform, rng, 6.0, n_members)
+    return Parameters.draw((D, H, K, n_members), np.float64, glorot_uniform, rng, 6.0)
 
 
 def blocks(member):

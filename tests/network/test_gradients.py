@@ -88,7 +88,7 @@ def problem(loss, n_outputs):
     else:
         Y = rng.uniform(size=(N_ROWS, n_outputs)) < 0.5
     n_scores = LOSSES[loss].n_scores(n_outputs)
-    parameters = Parameters.empty(N_FEATURES, N_HIDDEN, n_scores, np.float64)
+    parameters = Parameters.empty((N_FEATURES, N_HIDDEN, n_scores), np.float64)
     parameters.flat[:] = rng.uniform(-1, 1, size=parameters.flat.size)
     return parameters, X, Y, weights
 

@@ -30,7 +30,7 @@ def test_row_parts_cover_all_rows(n_rows, n_multiplications, least):
 def test_split_products_equal_whole_ones(limit, dtype, monkeypatch):
     rng = np.random.RandomState(0)
     X, Y = rng.normal(size=(203, 5)).astype(dtype), rng.normal(size=(203, 2))
-    parameters = Parameters.empty(5, 20, 2, dtype)
+    parameters = Parameters.empty((5, 20, 2), dtype)
     parameters.flat[:] = rng.normal(size=parameters.flat.size)
     network = TwoLayerNetwork(ACTIVATIONS["tanh"], REGRESSOR_LOSSES["squared_error"])
     loss, gradient = loss_and_gradient(network, parameters, X, Y)

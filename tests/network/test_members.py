@@ -47,7 +47,7 @@ def problem(loss, dtype=np.float64, skip=False):
     )
     network = TwoLayerNetwork(ACTIVATIONS["tanh"], LOSSES[loss])
     weights = rng.randint(0, 3, N).astype(float)
-    parameters = Parameters.draw((D, H, k), dtype, he_normal, rng, 6.0, MEMBERS, skip)
+    parameters = Parameters.draw((D, H, k, MEMBERS, skip), dtype, he_normal, rng, 6.0)
     if skip:
         parameters.V[...] = 0.3 * rng.normal(size=parameters.V.shape)
     return network, X.astype(dtype), Y, weights, parameters

@@ -427,7 +427,7 @@ OPTIMIZER_CASES = [
 
 
 def new_parameters(dtype=np.float64):
-    parameters = Parameters.empty(3, 4, 2, dtype)
+    parameters = Parameters.empty((3, 4, 2), dtype)
     parameters.flat[:] = np.random.RandomState(0).normal(size=parameters.flat.size)
     return parameters
 
@@ -443,7 +443,7 @@ def step(bound, gradient, rate, n_rows=5):
 @pytest.mark.parametrize(("dtype", "least"), [("f4", 1.6e-23), ("f8", 2.6e-185)])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_denormal_numbers_ahead_become_zero_after_256_steps(name, dtype, least):
-    parameters = Parameters.empty(3, 4, 2, np.dtype(dtype))
+    parameters = Parameters.empty((3, 4, 2), np.dtype(dtype))
     parameters.flat[:] = 1
     parameters.flat[:2] = 0.8 * least, 1.3 * least
     bound = OPTIMIZERS[name]().bind(parameters)
@@ -512,8 +512,8 @@ def test_decoupled_decay_is_its_formula(dtype):
 def test_clipped_gradients(name, n_members, dtype):
     """As if the user had scaled the gradients that are too long, member by member."""
     make, most = OPTIMIZERS[name], 2.0
-    shape = (3, 4, 2)
-    parameters, plain = (Parameters.empty(*shape, dtype, n_members) for _ in range(2))
+    layout = (3, 4, 2, n_members)
+    parameters, plain = (Parameters.empty(layout, dtype) for _ in range(2))
     parameters.flat[:] = np.random.RandomState(0).normal(size=parameters.flat.size)
     plain.flat[:] = parameters.flat
     bound, free = make(clip_norm=most).bind(parameters, 0.1), make().bind(plain, 0.1)
@@ -553,7 +553,7 @@ def rosenbrock_gradient(theta):
 )
 def test_optimizer_goes_down_the_curved_valley(optimizer, rate):
     """From (-1.2, 1), Rosenbrock's own start, along its valley to (1, 1)."""
-    parameters = Parameters(np.array([-1.2, 1.0, 0.0, 0.0]), 1, 1, 1)
+    parameters = Parameters(np.array([-1.2, 1.0, 0.0, 0.0]), (1, 1, 1))
     theta = parameters.flat[:2]
     bound = optimizer.bind(parameters)
     for i in range(6000):

@@ -57,8 +57,8 @@ def test_gradient(loss, n_outputs, n_members, convert):
     if loss == ("log_loss", True):
         Y = (rng.randint(n_outputs, size=(N, 1)) == np.arange(n_outputs)).astype(float)
     network = TwoLayerNetwork(ACTIVATIONS["tanh"], LOSSES[loss])
-    shape = (D, H, n_outputs, np.float64, n_members, True)
-    parameters = Parameters.empty(*shape)
+    layout = (D, H, n_outputs, n_members, True)
+    parameters = Parameters.empty(layout, np.float64)
     parameters.flat[:] = rng.uniform(-1, 1, parameters.flat.size)
     data = convert(X), Y, WEIGHTS, 0.7
     value, gradient = loss_and_gradient(network, parameters, *data)

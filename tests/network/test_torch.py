@@ -54,7 +54,7 @@ def test_the_same_way_as_torch(case, schedule):
     """The weights after each of 100 steps down a bowl that is not round."""
     ours, name, settings = CASES[case]
     rule, scheduler = SCHEDULES[schedule]
-    parameters = Parameters.empty(3, 4, 2, np.float64)
+    parameters = Parameters.empty((3, 4, 2), np.float64)
     theta = parameters.flat
     theta[:] = np.random.RandomState(0).normal(size=theta.size)
     curvature = np.geomspace(0.1, 10, theta.size)

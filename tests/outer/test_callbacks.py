@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_bp import MLP_DEFAULTS, TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._versions import HAS_CALLBACKS, listens
-from sklearn_bp.callbacks import TimeLimit
+from sklearn_bp.callbacks import Checkpoint, TimeLimit
 
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{ConvergenceWarning.__module__}.{ConvergenceWarning.__name__}"
@@ -67,9 +67,11 @@ def predictions(model, X):
 
 if not HAS_CALLBACKS:
 
-    def test_older_versions_say_so():
-        with pytest.raises(ImportError, match=r"TimeLimit needs scikit-learn 1\.9"):
-            TimeLimit(10)
+    @pytest.mark.parametrize(("kind", "value"), [(TimeLimit, 10), (Checkpoint, "file")])
+    def test_older_versions_say_so(kind, value):
+        message = rf"{kind.__name__} needs scikit-learn 1\.9"
+        with pytest.raises(ImportError, match=message):
+            kind(value)
 
     @over_estimators
     def test_nothing_else_changes(estimator):

@@ -12,7 +12,7 @@ import sklearn_bp
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
 from sklearn_bp._network.objective import Objective
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import Layout, Parameters
 from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp.activations import ACTIVATIONS
 from sklearn_bp.dask._partitions import (
@@ -62,8 +62,8 @@ def test_one_evaluation_is_the_plain_one(form, sizes, n_members):
     loss = CLASSIFIER_LOSSES["log_loss"][True]
     network = TwoLayerNetwork(ACTIVATIONS["tanh"], loss)
     targets = LABELS[:, np.newaxis] == ["a", "b", "c"]
-    layout = (4, 3, 3, n_members, True)
-    parameters = Parameters(RNG.normal(size=Parameters.size(*layout)), *layout)
+    layout = Layout(4, 3, 3, n_members, True)
+    parameters = Parameters(RNG.normal(size=layout.size), layout)
     data = Data.weighted(rows, targets, WEIGHTS, 0.5)
     if form == "csr":
         plain = Data.weighted(scaling(rows), targets, WEIGHTS, 0.5)

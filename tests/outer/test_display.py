@@ -27,12 +27,6 @@ mpl.use("Agg")
 X, y = load_iris(return_X_y=True)
 
 
-@pytest.fixture(autouse=True)
-def _no_figures_left():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def default():
     return sklearn_bp.TwoLayerClassifier(16, n_members=2, random_state=0).fit(X, y)

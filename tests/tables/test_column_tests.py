@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import binomtest, chi2, f_oneway
 
 from sklearn_bp._tables import column_tests
-from sklearn_bp._tables.column_tests import p_values
+from sklearn_bp._tables.column_tests import _in_pairs, _standardized, p_values
 from sklearn_bp._tables.piecewise_linear import Bins
 
 
@@ -109,3 +109,16 @@ def test_large_tables_are_tested_on_fewer_rows(monkeypatch):
     assert_allclose(fewer.alone, few.alone)
     assert not np.allclose(fewer.in_pairs, few.in_pairs)
     assert fewer.alone[0] < 1e-6
+
+
+def test_pairs_are_tested_by_the_eight_outputs_with_the_largest_errors():
+    rng = np.random.default_rng(0)
+    numbers = np.apply_along_axis(_standardized, 0, rng.integers(0, 8, (300, 5)))
+    sizes = rng.permutation(np.linspace(1, 2, 12))
+    errors = 0.2 * numbers[:, :1] * numbers[:, 1:2] + rng.normal(size=(300, 12))
+    errors *= sizes
+    largest = np.argsort(-np.square(errors).sum(axis=0))
+    p = _in_pairs(numbers, errors, 1.0)
+    assert (p < 1).any()
+    assert_allclose(_in_pairs(numbers, errors[:, largest[:8]], 1.0), p, rtol=1e-9)
+    assert np.abs(_in_pairs(numbers, errors[:, largest[:7]], 1.0) / p - 1).max() > 0.1

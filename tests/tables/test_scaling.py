@@ -83,9 +83,9 @@ def start_from(monkeypatch):
     draw = Parameters.draw
 
     def start_from(change, added=0):
-        def drawn(shape, dtype, *args):
-            d, h, k = shape
-            return change(draw((d + added, h, k), dtype, *args))
+        def drawn(layout, dtype, *args):
+            d, *others = layout
+            return change(draw((d + added, *others), dtype, *args))
 
         monkeypatch.setattr(Parameters, "draw", drawn)
 

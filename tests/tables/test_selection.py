@@ -17,14 +17,11 @@ SELECTED = np.array([True, False, True, True, False])
 def test_weights_on_all_inputs_compute_the_same_scores(skip, scaled):
     rng = np.random.default_rng(0)
     p = Parameters.draw(
-        (3, 4, 2),
+        (3, 4, 2, 2, skip, scaled),
         np.float64,
         INITIALIZERS["glorot_uniform"],
         np.random.RandomState(0),
         4,
-        2,
-        skip,
-        scaled,
     )
     p.flat[:] = rng.normal(size=p.flat.shape)
     found = Selection(SELECTED).back(p)

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from sklearn_bp._common import threads
 from sklearn_bp._tables.inputs import Inputs, NewRows
 from sklearn_bp._tables.piecewise_linear import Bins
 from sklearn_bp._tables.selection import Selection
@@ -77,18 +76,6 @@ def test_means_of_bins_are_those_of_the_added_columns(seed, n_bins):
     bins = Bins.of(X, weights, X.shape[1], n_bins)
     expected = np.average(bins.encode(X), axis=0, weights=weights)
     assert_allclose(bins.means, expected, rtol=1e-6, atol=1e-12)
-
-
-@pytest.fixture
-def shared(monkeypatch):
-    """Even the shortest work is shared among threads, for any number of cores."""
-
-    def use(n_threads):
-        monkeypatch.setattr(threads, "allowed_threads", lambda: n_threads)
-        monkeypatch.setattr(threads, "cpu_count", lambda: n_threads)
-
-    monkeypatch.setattr(threads, "SHORT", 0)
-    return use
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -27,7 +27,8 @@ from sklearn_bp._tables.reexpress import (
     Scalings,
     Symmetries,
 )
-from sklearn_bp._tables.running import of_features
+from sklearn_bp._tables.running import of_features, settled
+from sklearn_bp._tables.scaling import Scaling
 from sklearn_bp._tables.target_statistics import TargetStatistics
 from sklearn_bp.initializers import he_normal
 from sklearn_bp.losses import REGRESSOR_LOSSES, GaussianNLL, Quantile
@@ -538,6 +539,39 @@ def test_weights_grow_with_the_width_of_their_column(width, n_rows, growth):
     rng = np.random.RandomState(0)
     parameters = Parameters.draw((2, 3, 1), np.float64, he_normal, rng, 6.0)
     assert_allclose(widened(parameters, width, n_rows), growth * parameters.W1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_columns_keep_a_scaling_that_differs_by_less_than_a_twentieth(seed):
+    """In its width, and in its centre by widths."""
+    rng = np.random.default_rng(seed)
+    before = Scaling(rng.normal(size=60), rng.uniform(0.5, 2, 60))
+    ratio, moved = rng.uniform(0.9, 1.1, 60), rng.uniform(-0.1, 0.1, 60)
+    factor = ratio * before.factor
+    after = Scaling(before.centre + moved / factor, factor)
+    kept = (np.abs(ratio - 1) < 0.05) & (np.abs(moved) < 0.05)
+    new = settled(before, after)
+    assert_array_equal(new.factor, np.where(kept, before.factor, after.factor))
+    assert_array_equal(new.centre, np.where(kept, before.centre, after.centre))
+
+
+@pytest.mark.parametrize(("narrower", "kept"), [(2.0, True), (7.9, True), (8.1, False)])
+@pytest.mark.parametrize("power", [1, 2])
+def test_moments_of_gradients_follow_a_column_that_becomes_narrower(
+    narrower, kept, power
+):
+    """By its width, to their power; beyond 8, they came from wild values and are 0."""
+    rng = np.random.RandomState(0)
+    parameters = Parameters.draw((2, 3, 1), np.float64, he_normal, rng, 6.0)
+    of_scores = np.zeros(1), np.ones(1)
+    before = Scalings(np.zeros(2), np.ones(2), *of_scores)
+    after = Scalings(np.zeros(2), np.array([1.0, narrower]), *of_scores)
+    same = Rearrangement(np.arange(2), [])
+    change = Reexpression(before, after, same, 100, Symmetries())
+    moments = parameters.like(rng.normal(size=parameters.flat.size))
+    moved = parameters.like(change.vector(parameters, moments.flat, power))
+    factors = np.array([[1.0], [narrower**power if kept else 0.0]])
+    assert_allclose(moved.W1, factors * moments.W1, rtol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_bp import TwoLayerClassifier, TwoLayerRegressor
 from sklearn_bp._fitting.defaults import WIDE_RATE
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import Layout, Parameters
 from sklearn_bp._tables.rotation import MOST_ROWS, WIDE, Rotation, is_small, is_wide
 from sklearn_bp._tables.scaling import Scaling
 
@@ -73,8 +73,8 @@ def test_weights_go_back_to_the_columns(kind, skip):
     scaling = Scaling.of_features(X)
     rotation, Z = Rotation.of_rows(X, scaling)
     rng = np.random.default_rng(2)
-    layout = (Z.shape[1], 5, 3, 4, skip)
-    p = Parameters(rng.normal(size=Parameters.size(*layout)), *layout)
+    layout = Layout(Z.shape[1], 5, 3, 4, skip)
+    p = Parameters(rng.normal(size=layout.size), layout)
     q = rotation.back(p)
     S = as_dense(scaling(X.astype(float)))
     np.testing.assert_allclose(S @ q.W1, Z @ p.W1, rtol=1e-6, atol=1e-6)

@@ -32,13 +32,9 @@ def test_the_mean_reaches_back_two_epochs(solver):
         assert_allclose(flat(model), expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("n_steps", [2, 10, 64, 80, 1000])
-def test_the_time_constant_is_that_of_the_steps(n_steps):
-    """If weights move by 1 per step, the mean lags by this number of steps.
-
-    It is taken of every so many steps only, and to within these.
-    """
-    parameters = Parameters.empty(1, 1, 1, np.float64)
+def averaged(n_steps):
+    """Weights that move by 1 per step, their running mean, and a step."""
+    parameters = Parameters.empty((1, 1, 1), np.float64)
     parameters.flat[:] = 0
     state = TrainingState(parameters, Patience(0, np.inf), np.random.RandomState(0))
 
@@ -47,11 +43,30 @@ def test_the_time_constant_is_that_of_the_steps(n_steps):
         return 0.0
 
     optimizer = counting(Bound(None, None, finish, None), state)
-    optimizer = averaging(optimizer, state, n_steps)
+    return state, averaging(optimizer, state, n_steps)
+
+
+@pytest.mark.parametrize("n_steps", [2, 10, 64, 80, 1000])
+def test_the_time_constant_is_that_of_the_steps(n_steps):
+    """If weights move by 1 per step, the mean lags by this number of steps.
+
+    It is taken of every so many steps only, and to within these.
+    """
+    state, optimizer = averaged(n_steps)
     for _ in range(20 * n_steps):
         optimizer.finish(1, 0.1)
-    lag = parameters.flat - state.average.flat
+    lag = state.parameters.flat - state.average.flat
     assert_allclose(lag, n_steps, atol=max(1, n_steps // 32), rtol=1e-3)
     state.average = None
     averaging(optimizer, state, n_steps)
-    assert (state.average.flat == parameters.flat).all()
+    assert (state.average.flat == state.parameters.flat).all()
+
+
+@pytest.mark.parametrize("n_updates", [1, 2, 10, 50])
+def test_at_the_start_the_mean_lags_by_a_quarter_of_the_steps(n_updates):
+    """Not by the time constant, before which the weights have not moved so far."""
+    n_steps, every = 1000, 1000 // 32
+    state, optimizer = averaged(n_steps)
+    for _ in range(n_updates * every):
+        optimizer.finish(1, 0.1)
+    assert_allclose(state.average.flat, 0.75 * state.parameters.flat, rtol=1e-12)

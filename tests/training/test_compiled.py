@@ -34,7 +34,7 @@ from sklearn_bp._compiled import library
 from sklearn_bp._compiled.epochs import Epochs, Training
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
-from sklearn_bp._network.parameters import SCALE_SPEED, Parameters
+from sklearn_bp._network.parameters import SCALE_SPEED, Layout, Parameters
 from sklearn_bp._tables.piecewise_linear import Bins
 from sklearn_bp._training.held_out import HeldOut
 from sklearn_bp._training.mini_batches import MiniBatches
@@ -123,11 +123,11 @@ def trained(
     X, bins = with_bins(X, n_bins) if n_bins else (X, None)
     takes_sums = n_bins > 0 and engine == "compiled" and library.has_vector()
     assert (bins is not None) == takes_sums
-    layout = (X.shape[1], h, k, n_members, False, speed)
+    layout = Layout(X.shape[1], h, k, n_members, False, speed)
     if start is None:
-        start = rng.normal(size=Parameters.size(*layout)) / 3
+        start = rng.normal(size=layout.size) / 3
     state = TrainingState(
-        Parameters(start.astype(dtype), *layout),
+        Parameters(start.astype(dtype), layout),
         Patience(1e-4, 3 if drops_penalty else 100),
         np.random.RandomState(1),
     )
@@ -141,7 +141,7 @@ def trained(
         rows = [np.flatnonzero(of_rows == j) for j in range(n_members)]
         if n_members > 1:
             data = data.without_folds(of_rows, n_members)
-        validate = HeldOut(network, X, Y, weights, rows, None, bins=bins)
+        validate = HeldOut(network, replace(data, weights=weights), rows)
     rule = as_schedule("constant", 0.01, 0.5, epochs, True)
     solver = MiniBatches(
         OPTIMIZERS[optimizer],
@@ -281,15 +281,14 @@ def test_feature_scales_equal_the_loop(task, optimizer, n_members, change, monke
 
 @pytest.mark.parametrize("groups", [[0, -1, 0], [0, 1]])
 def test_groups_of_scales_are_checked(groups):
-    parameters = Parameters(
-        np.zeros(Parameters.size(3, 2, 1, 1, False, 1.0)), 3, 2, 1, 1, False, 1.0
-    )
+    layout = Layout(3, 2, 1, scale_speed=1.0)
+    parameters = Parameters(np.zeros(layout.size), layout)
     data = replace(
         Data(np.zeros((4, 3)), np.zeros((4, 1)), None, 0.0), groups=np.array(groups)
     )
     network = TwoLayerNetwork(ACTIVATIONS["relu"], TASKS["squared error"][0])
     with pytest.raises(ValueError, match=r"Each group|has shape"):
-        Epochs(network, data, parameters, Adam(), None, 2)
+        Epochs(network, data, TrainingState(parameters, None, None), Adam(), 2)
 
 
 SETTINGS = [
@@ -337,6 +336,14 @@ needs_vectors = pytest.mark.skipif(
 def of_bins(request):
     """Options: 40 units of float32 are a block of four vectors and another vector."""
     return {"n_bins": 7, "h": request.param, "n": 90}
+
+
+@needs_vectors
+@pytest.mark.parametrize(("n_bins", "are_sums"), [(3, False), (4, True)])
+def test_products_are_sums_from_four_bins_per_column_on(n_bins, are_sums, monkeypatch):
+    monkeypatch.setenv("SKLEARN_BP_ENGINE", "compiled")
+    _, bins = with_bins(np.random.RandomState(0).normal(size=(N, D)), n_bins)
+    assert (bins is not None) == are_sums
 
 
 @pytest.mark.parametrize("folds", [False, True])
@@ -624,6 +631,33 @@ def test_smallest_shapes_equal_the_loop(task, shape, monkeypatch):
     assert_equal_results(*both(monkeypatch, task=task, batch_size=1, **shape))
 
 
+@needs_vectors
+@pytest.mark.parametrize("size", [1e-39, 1e-35])
+def test_subnormal_numbers_are_0_in_a_step(size):
+    """Otherwise adam's step would not be: it does not depend on their size."""
+    X, Y = np.full((4, 1), size, np.float32), np.ones((4, 1), np.float32)
+    flat = np.array([0, 0, 1, 0], np.float32)  # b1, W1, W2, b2
+    state = TrainingState(Parameters(flat, (1, 1, 1)), None, None)
+    network = TwoLayerNetwork(ACTIVATIONS["identity"], TASKS["squared error"][0])
+    Epochs(network, Data(X, Y, None, 0.0), state, Adam(), 4).epoch(None, np.ones(1))
+    assert (state.parameters.W1 == 0).all() == (size < np.finfo(np.float32).tiny)
+
+
+@pytest.mark.skipif(not _compiled.is_built(), reason="the extension was not built")
+@pytest.mark.parametrize(("dtype", "tiny"), [(np.float32, 1e-24), (np.float64, 1e-186)])
+def test_tiny_weights_become_0_in_step_256(dtype, tiny):
+    """A weight without gradient, as behind a feature that is always zero."""
+    zeros = np.zeros((128, 1), dtype)
+    state = TrainingState(Parameters(np.zeros(4, dtype), (1, 1, 1)), None, None)
+    state.parameters.W1[...] = tiny
+    network = TwoLayerNetwork(ACTIVATIONS["identity"], TASKS["squared error"][0])
+    sgd = OPTIMIZERS["sgd"]
+    epochs = Epochs(network, Data(zeros, zeros, None, 0.0), state, sgd, 1)
+    for expected in (tiny, 0.0):  # after 128 steps, and after 256
+        epochs.epoch(None, np.full(128, 0.1))
+        assert_array_equal(state.parameters.W1, np.full((1, 1), expected, dtype))
+
+
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_subnormal_numbers_are_numbers_after_training(n_members, monkeypatch):
     """The compiled step takes them as 0, and must not change the mode of its thread."""
@@ -682,8 +716,8 @@ def test_functions_are_right_to_the_last_places(activation, dtype, monkeypatch):
         ACTIVATIONS[activation], REGRESSOR_LOSSES["squared_error"]
     )
     rows = [np.arange(len(x))]
-    held_out = HeldOut(network, x, np.zeros(x.shape, dtype), None, rows, None)
-    scores = held_out.scores(Parameters(flat, 1, 1, 1))
+    held_out = HeldOut(network, Data(x, np.zeros(x.shape, dtype), None, 0.0), rows)
+    scores = held_out.scores(Parameters(flat, (1, 1, 1)))
     assert type(held_out._at_once) is _compiled.Scores
     with np.errstate(over="ignore"):
         wide = x.astype(np.float64)
@@ -870,20 +904,6 @@ def test_twins_of_mlpclassifier(solver, monkeypatch):
 # Threads.
 
 
-@pytest.fixture
-def shared(monkeypatch):
-    """Even the shortest epoch is shared among threads, for any number of cores."""
-
-    def use(n_threads):
-        monkeypatch.setattr(threads, "allowed_threads", lambda: n_threads)
-        monkeypatch.setattr(threads, "cpu_count", lambda: n_threads)
-
-    monkeypatch.setattr("sklearn_bp._compiled.epochs.SHORT", 0)
-    monkeypatch.setattr("sklearn_bp._compiled.held_out.SHORT", 0)
-    monkeypatch.setattr("sklearn_bp._compiled.held_out.MANY_SCORES", 0)
-    return use
-
-
 @pytest.mark.parametrize("change", [None, half_empty, "bins"])
 @pytest.mark.parametrize("speed", [0.0, SCALE_SPEED])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -922,7 +942,6 @@ def test_predictions_have_the_same_bits_for_any_number_of_threads(
     kind, skip_layer, shared, monkeypatch
 ):
     """Overflow does not warn, in any thread."""
-    monkeypatch.setattr(threads, "SHORT", 0)
     rng = np.random.RandomState(0)
     X = np.round(rng.normal(size=(3000, 4)) * 4)
     y = (X[:, 0] * X[:, 1] > 0).astype(int)
@@ -1071,6 +1090,7 @@ from sklearn_bp import _compiled, activations, losses, optimizers
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import (TwoLayerNetwork)
 from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._training.state import TrainingState
 
 d, r = 6_000_000, resource.RLIMIT_AS  # more than malloc keeps, whatever it has freed
 X = sparse.csr_matrix(([1.0, 2.0], ([0, 1], [3, d - 1])), (2, d), np.float32)
@@ -1079,9 +1099,9 @@ network = TwoLayerNetwork(
     activations.ACTIVATIONS["relu"], losses.CLASSIFIER_LOSSES["log_loss"][0]
 )
 theta = np.full(d + 3, 0.25, np.float32)
-parameters = Parameters(theta, d, 1, 1, 1)
+state = TrainingState(Parameters(theta, (d, 1, 1)), None, None)
 sgd = optimizers.SGD(0.0, False)
-epochs = _compiled.Epochs(network, data, parameters, sgd, None, 2)
+epochs = _compiled.Epochs(network, data, state, sgd, 2)
 rates = np.array([0.1])
 before = resource.getrlimit(r)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

@@ -12,13 +12,13 @@ from scipy import sparse
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import log_loss
+from sklearn.metrics import accuracy_score, log_loss, r2_score
 
 from sklearn_bp import MLP_DEFAULTS
 from sklearn_bp._fitting import rows as rows_room
 from sklearn_bp._network.batches import Data
 from sklearn_bp._network.kernel import TwoLayerNetwork
-from sklearn_bp._network.parameters import Parameters
+from sklearn_bp._network.parameters import Layout, Parameters
 from sklearn_bp._training import held_out as held_out_room
 from sklearn_bp._training import mini_batches
 from sklearn_bp._training.held_out import (
@@ -274,11 +274,24 @@ def encoded(kind, y):
     return np.eye(4)[y] if kind == "multiclass" else y
 
 
+def decided(kind, z, targets):
+    """Predictions from scores, in the form of `encoded` targets."""
+    if kind == "regression":  # they stay near the range of the targets
+        margin = 0.05 * np.ptp(targets, axis=0)
+        return np.clip(z, targets.min(axis=0) - margin, targets.max(axis=0) + margin)
+    if kind == "multiclass":
+        return np.eye(4)[np.argmax(z, axis=1)]
+    return (z > 0).astype(int)
+
+
 @pytest.mark.parametrize("n_members", [1, 3])
 @pytest.mark.parametrize("weighted", [False, True])
 @over_kinds
-def test_validation_loss(kind, weighted, n_members, watched):
-    """Pooled over the members, at the best temperature; in the units of training."""
+def test_validation_loss_and_score(kind, weighted, n_members, watched):
+    """Pooled over the members, with the weights of the rows.
+
+    The loss is at the best temperature, and in the units of training.
+    """
     weights = WEIGHTS if weighted else None
     y = TARGETS[kind]
     model = make(kind, n_members=n_members).fit(X, y, weights)
@@ -291,9 +304,12 @@ def test_validation_loss(kind, weighted, n_members, watched):
     pooled = np.concatenate(held_out.rows)
     assert len(pooled) == len(set(pooled)) == (N if n_members == 3 else 15)
     w = None if weights is None else weights[pooled]
-    curve = []
+    curve, scores = [], []
     for parameters in watched.seen[:10]:
         z = plain_scores(parameters, held_out, scaled)
+        measure = r2_score if kind == "regression" else accuracy_score
+        predicted = decided(kind, z, targets)
+        scores.append(measure(targets[pooled], predicted, sample_weight=w))
         if kind == "regression":
             curve.append(np.average(plain_loss(kind, z, targets[pooled]), weights=w))
         else:
@@ -302,7 +318,7 @@ def test_validation_loss(kind, weighted, n_members, watched):
     # float32 has seven digits; the loss is flat where it is least, and a temperature
     # within 2 % of 1 is 1
     assert_allclose(model.validation_loss_curve_, curve, rtol=1e-4)
-    assert len(model.validation_scores_) == 10
+    assert_allclose(model.validation_scores_, scores, rtol=1e-4, atol=1e-5)
     assert model.best_loss_ is None
 
 
@@ -371,19 +387,18 @@ def test_scores_of_few_rows_are_those_of_many(
         ACTIVATIONS[activation], REGRESSOR_LOSSES["squared_error"]
     )
     features = rng.normal(size=(N, 4)).astype(dtype)
-    layout = (4, 5, 2, len(rows), skip)
-    size = Parameters.size(*layout)
+    layout = Layout(4, 5, 2, len(rows), skip)
 
     def scores(weights):
-        parameters = Parameters(weights.astype(dtype), *layout)
+        parameters = Parameters(weights.astype(dtype), layout)
         return held_out.scores(parameters)
 
-    both = [rng.normal(size=size), rng.normal(size=size)]
-    args = (network, features, np.zeros((N, 2)), None, rows, None)
-    held_out = HeldOut(*args)
+    both = rng.normal(size=(2, layout.size))
+    data = Data(features, np.zeros((N, 2)), None, 0.0)
+    held_out = HeldOut(network, data, rows)
     at_once = [scores(weights) for weights in both]
     monkeypatch.setattr("sklearn_bp._training.held_out.BLOCK_BYTES", 0)
-    held_out = HeldOut(*args)
+    held_out = HeldOut(network, data, rows)
     one_by_one = [scores(weights) for weights in both]
     assert_allclose(at_once, one_by_one, rtol=1e-4 if dtype == np.float32 else 1e-12)
 
@@ -402,7 +417,7 @@ def held_out_of(kind, sample_weight=None, repeats=None, factor=1.0, dtype=np.flo
     k = Y.shape[1]
     network = TwoLayerNetwork(ACTIVATIONS["relu"], loss)
     rng = np.random.RandomState(1)
-    parameters = Parameters.draw((4, 30, k), dtype, he_normal, rng, 6.0, 3)
+    parameters = Parameters.draw((4, 30, k, 3), dtype, he_normal, rng, 6.0)
     for W1, _, W2, b2, _ in parameters.members():
         # Output weights that have learned something.
         a1 = np.maximum(X @ W1, 0)
@@ -413,7 +428,7 @@ def held_out_of(kind, sample_weight=None, repeats=None, factor=1.0, dtype=np.flo
         folds, features, Y = (np.repeat(a, repeats, axis=0) for a in (folds, X, Y))
     rows = [np.flatnonzero(folds == j) for j in range(3)]
     held_out = HeldOut(
-        network, features.astype(dtype), Y, sample_weight, rows, scaling=None
+        network, Data(features.astype(dtype), Y, sample_weight, 0.0), rows
     )
     z = plain_scores(parameters, held_out, features.astype(dtype))
     return held_out, parameters, z, Y[np.concatenate(rows)]
@@ -551,7 +566,7 @@ def test_average(batch_size, optimizer, n_calls):
     n, n_epochs = 60, 6
     network = TwoLayerNetwork(ACTIVATIONS["relu"], REGRESSOR_LOSSES["squared_error"])
     rng = np.random.RandomState(0)
-    parameters = Parameters.draw((4, 5, 2), np.float64, he_normal, rng, 6.0, 2)
+    parameters = Parameters.draw((4, 5, 2, 2), np.float64, he_normal, rng, 6.0)
     steps, seen = [], []
 
     def validate(parameters):

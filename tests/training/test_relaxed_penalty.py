@@ -85,7 +85,7 @@ def test_it_is_two_trainings_one_after_the_other(
 ):
     rng = np.random.RandomState(0)
     layout = (3, 4, 1, 2, False, solver == "adam")
-    drawn = Parameters.draw(layout[:3], np.float64, he_normal, rng, 6.0, *layout[3:])
+    drawn = Parameters.draw(layout, np.float64, he_normal, rng, 6.0)
     network = TwoLayerNetwork(ACTIVATIONS["relu"], REGRESSOR_LOSSES["squared_error"])
     data = Data.weighted(X, SIGNAL[:, np.newaxis], None, alpha=5.0)
     descent = MiniBatches(

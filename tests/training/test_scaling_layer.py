@@ -39,9 +39,8 @@ over_formats = pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix
 def start(n_members=1, skip=False, speed=SCALE_SPEED):
     """With scales that are not 1, so that they matter."""
     rng = np.random.RandomState(1)
-    parameters = Parameters.draw(
-        (D, H, K), np.float64, glorot_uniform, rng, 6.0, n_members, skip, speed
-    )
+    layout = (D, H, K, n_members, skip, speed)
+    parameters = Parameters.draw(layout, np.float64, glorot_uniform, rng, 6.0)
     assert_array_equal(parameters.scales, 1)
     parameters.r[...] = rng.uniform(-0.2, 0.2, D)
     return parameters
@@ -165,7 +164,7 @@ def test_optimizers_move_weights_and_scales(
 def test_absorbed():
     """The network on scaled features is the absorbed one on the features."""
     parameters = start(n_members=2)
-    inner = Parameters(parameters.flat[:-D], D, H, K, 2)
+    inner = Parameters(parameters.flat[:-D], (D, H, K, 2))
     scaled = NETWORK.scores(inner.mean(), X * parameters.scales)
     absorbed = parameters.absorbed()
     assert_allclose(NETWORK.scores(absorbed.mean(), X), scaled, rtol=1e-12, atol=1e-14)
