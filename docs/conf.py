@@ -93,6 +93,7 @@ html_sidebars = {
         "index",
         "getting_started",
         "backpropagation",
+        "results",
         "benchmarks",
         "coming_from",
         "faq",
