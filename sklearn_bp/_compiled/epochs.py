@@ -90,7 +90,7 @@ class Epochs:
         self._state = opened(optimizer, state.optimizer, parameters.flat)
         self._batch_size = batch_size
         self._steps = -(-data.n_rows // batch_size)
-        self._sums = np.zeros((M, SUMS))
+        self._sums, self._rates = np.zeros((M, SUMS)), None
         self._job = self._job_of(network, optimizer)
         self._job.penalty_rows = penalty_rows or 0
         self._job.scale_speed, self._job.n_taken = parameters.scale_speed, state.n_steps
@@ -125,17 +125,20 @@ class Epochs:
     def _bind_vectors(self, parameters, average):
         """Let C work on the weights, their average and the optimizer's vectors.
 
-        Several members' vectors are copied, one row per member; `_copies` lists the
-        copies to be made after an epoch, and the vectors.
+        Several members' vectors are copied, one row per member.  `_copies` has the
+        copies back to be made after each epoch, of the vector to predict with;
+        `_later`, those to be made in `state`.
         """
         job, (d, _, _, M), state = self._job, self._sizes, self._state
+        kept = "theta" if average is None else "average"
         vectors = {
             "theta": parameters.flat,
             "average": None if average is None else average.flat,
             "first": state.get("m"),
             "second": state["v"] if "v" in state else state["velocity"],
         }
-        self._copies = []
+        self._copies: list = []
+        self._later: list = []
         if parameters.r is not None and self._data.groups is not None:
             groups = as_c(self._data.groups, np.int32, (d,))
             job.n_groups, job.together = groups.max() + 1, TOGETHER
@@ -153,8 +156,10 @@ class Epochs:
                 job.set(name, flat)
                 continue
             rows = np.empty((M, self._size), self._dtype)
-            self._copies.append((self._copy(flat, rows), (flat, rows)))
-            engine.reorder(*self._copies[-1][0], True)
+            copy = self._copy(flat, rows)
+            copies = self._copies if name == kept else self._later
+            copies.append((copy, (flat, rows)))  # the addresses in it stay valid
+            engine.reorder(*copy, True)
             job.set(name, rows)
 
     def _share_work(self, coupled):
@@ -210,7 +215,12 @@ class Epochs:
         self._job.set("folds", folds)
 
     def state(self):
-        """The state to resume from, as returned by `Bound.state`."""
+        """The state to resume from, as returned by `Bound.state`.
+
+        Brings all vectors up to date: after an epoch, only the one to predict with is.
+        """
+        for copy, _ in self._later:
+            engine.reorder(*copy, False)
         return dict(self._state)
 
     def epoch(self, order, rates):
@@ -228,7 +238,9 @@ class Epochs:
         """
         job = self._job
         self._sums[:] = 0
-        job.set("rates", as_c(rates, np.float64, (self._steps,)))
+        if rates is not self._rates:
+            job.set("rates", as_c(rates, np.float64, (self._steps,)))
+            self._rates = rates
         job.t = self._state["t"]
         with one_blas_thread() if self._limits else nullcontext():
             if self._batches is None:
@@ -239,7 +251,7 @@ class Epochs:
             engine.reorder(*copy, False)
         self._state["t"] += self._steps
         job.n_taken += self._steps
-        total, squared_norms = self._sums[:, :2].sum(axis=0)
+        total, squared_norms = np.add.reduce(self._sums[:, :2])
         return float(total), float(squared_norms)
 
     def _train_in_place(self, order):

@@ -234,10 +234,15 @@ class Loss:
         """
         z = z.T if self._turned else z
         self._job.set("scores", as_c(z, self._dtype, self._shape))
-        return self._at
+        return self._at if len(self._found) > 1 else self._of_one_block
+
+    def _of_one_block(self, inverse=1.0):
+        self._job.inverse = inverse
+        engine.measure(self._job, 0, 1)
+        return self._found.item(0), self._found.item(1)
 
     def _at(self, inverse=1.0):
         self._job.inverse = inverse
         self._team.share(len(self._found), lambda i, j: engine.measure(self._job, i, j))
-        loss, slope = self._found.sum(axis=0)
+        loss, slope = np.add.reduce(self._found)
         return float(loss), float(slope)

@@ -107,6 +107,7 @@ class BaseTwoLayer(
             getattr(self, "t_", 0),
             tuple(getattr(self, name, None) for name in curves),
             self._importance_basis,
+            request.incremental,
         )
         start.check(recipe)
         return start

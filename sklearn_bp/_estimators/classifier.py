@@ -202,7 +202,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
         False stops by the training loss.
 
         A usual fit takes fewer steps, because other parameters then have other values
-        for 'auto'. It has 'auto' here, 300 or more rows and up to 128 columns,
+        for 'auto'. It has 'auto' here, 100 or more rows and up to 128 columns,
         `standardize`, and a solver whose steps do not depend on the length of the
         gradient: 'adam', 'adamw' or 'rmsprop'.
 
@@ -224,8 +224,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseTwoLayer):
     n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many consecutive epochs without an
         improvement of `tol`. 'auto' is 300 steps (80 for wide data, none where
-        `max_iter` is lower for many columns), but at least 8 epochs, or 5 in a usual
-        fit (see `early_stopping`).
+        `max_iter` is lower for many columns), but at least 8 epochs. In a usual fit
+        (see `early_stopping`) it is 150 steps, 100 for fewer than 300 rows, but at
+        least 5 epochs.
 
     tol : float or 'auto', default='auto'
         Smallest improvement that counts: of the training loss or, with early stopping,

@@ -107,12 +107,13 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     learning_rate_init : float or 'auto', default='auto'
         Initial learning rate. 'auto' is 0.01 for up to 10 features and 0.01 sqrt(10 /
         n_features) for more, but at least 0.002. In a usual fit (see `early_stopping`)
-        it is twice that, and 1.5 times from 3,000 rows on. For wide data (see
-        `standardize`) it is 0.03, or 0.02 if the data is sparse, times sqrt(400 /
-        n_samples) from 400 rows on. For other dense data of more than 128 columns,
-        `fit` takes 0.01 with `standardize` and an adaptive solver, and fewer epochs
-        (see `max_iter`); for more than 20 columns with eight rows for each, fewer than
-        1,000 rows and early stopping, 0.02 and fewer epochs. Not used by 'lbfgs'.
+        it is three times that for fewer than 300 rows, twice that for fewer than 3,000,
+        and 1.5 times that from there on. For wide data (see `standardize`) it is 0.03,
+        or 0.02 if the data is sparse, times sqrt(400 / n_samples) from 400 rows on. For
+        other dense data of more than 128 columns, `fit` takes 0.01 with `standardize`
+        and an adaptive solver, and fewer epochs (see `max_iter`); for more than 20
+        columns with eight rows for each, fewer than 1,000 rows and early stopping, 0.02
+        and fewer epochs. Not used by 'lbfgs'.
 
     max_iter : int or 'auto', default='auto'
         Maximum number of epochs; for 'lbfgs', of iterations. 'auto' is 400, and 200 for
@@ -221,7 +222,7 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
         False stops by the training loss.
 
         A usual fit takes fewer steps, because other parameters then have other values
-        for 'auto'. It has 'auto' here, 300 or more rows and up to 128 columns,
+        for 'auto'. It has 'auto' here, 100 or more rows and up to 128 columns,
         `standardize`, and a solver whose steps do not depend on the length of the
         gradient: 'adam', 'adamw' or 'rmsprop'.
 
@@ -243,8 +244,9 @@ class TwoLayerRegressor(RegressorMixin, BaseTwoLayer):
     n_iter_no_change : int, inf or 'auto', default='auto'
         Patience: training ends after more than this many consecutive epochs without an
         improvement of `tol`. 'auto' is 300 steps (80 for wide data, none where
-        `max_iter` is lower for many columns), but at least 8 epochs, or 5 in a usual
-        fit (see `early_stopping`); then half as many without the penalty (see `alpha`).
+        `max_iter` is lower for many columns), but at least 8 epochs. In a usual fit
+        (see `early_stopping`) of fewer than 300 rows it is 100 steps, and in any usual
+        fit at least 5 epochs. Without the penalty (see `alpha`), it is half as many.
 
     tol : float or 'auto', default='auto'
         Smallest improvement that counts: of the training loss or, with early stopping,

@@ -9,7 +9,8 @@ to the data that a solver trains on.  Each stage returns new rows:
 - `best_constant(loss)`: the constant scores with the smallest loss, and that loss;
 - `settings(inputs, n_outputs)`: the settings that depend on the size of the data;
 - `hold_out(network, settings, state, inputs)`: training data and validation;
-- `target_statistics(robust)`, `target_range()`: over all rows.
+- `target_statistics(robust)`, `target_range()`: over all rows;
+- `longest(inputs)`: the length of the longest row, relative to most.
 
 Attributes: `n_rows`, the number of rows with non-zero weight; `n_inputs` of the
 network; `features`, the public attributes that describe the user's columns; `repeat`,

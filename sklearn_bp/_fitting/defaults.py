@@ -20,16 +20,22 @@ AVERAGED_EPOCHS = 2
 # tol="auto", wherever the rules below do not apply.
 TOLERANCE = 1e-4
 
-# A usual fit has this number of rows or more, up to MANY_COLUMNS columns, and rows that
-# are held out in turn.  It takes fewer steps than others: its batches are shorter, and
-# its patience is five epochs if these are more than 300 steps.  An improvement counts
-# if it is a share of the lowest held-out loss, for classes (True) and regressions.
-# Regressions start with a higher rate, and with a lower one once the penalty is
-# dropped.  From MANY_ROWS rows on, four networks are as good as eight, and the factor
-# on the rate of a regression is lower.
-USUAL_ROWS = 300
+# The patience in steps.
+PATIENCE = 300
+
+# A usual fit has up to MANY_COLUMNS columns, and rows that are held out in turn.  It
+# takes fewer steps than others: its batches are shorter, and so is its patience, by
+# whether it has fewer than FEW_STEPS_ROWS rows; from there on, for classes (True) and
+# regressions.  An improvement counts if it is a share of the lowest held-out loss.
+# Regressions start with a higher rate, the fewer rows the higher, and with a lower one
+# once the penalty is dropped.  From MANY_ROWS rows on, four networks are as good as
+# eight.
+FEW_STEPS_ROWS = 300
+PATIENCE_OF_FEW_ROWS = 100
+USUAL_PATIENCE = {True: 150, False: 300}
 MANY_ROWS = 3000
 SHARE_OF_LOSS = {True: 0.001, False: 0.002}
+RATE_OF_FEW_ROWS = 3.0
 RATE_OF_REGRESSIONS = 2.0
 RATE_OF_MANY_ROWS = 1.5
 RELAXED_RATE = 0.5
@@ -40,8 +46,11 @@ RELAXED_RATE = 0.5
 # Steps of other solvers do not, but a gradient that is far too long spoils their
 # running means: for them, it is the maximum in parts with a scaled target beyond
 # FAR_TARGET, or beyond a quarter of the rows of a batch, among which it counts less.
+# With solver="sgd", it is the maximum in any fit with a row LONG_ROW times as long as
+# most: errors of such a row change the weights by more than the rate allows.
 STREAM_CLIP_NORM = 5.0
 FAR_TARGET = 4.0
+LONG_ROW = 6.0
 
 # For wide data, which is trained in the space of its rows: the penalty and the epochs
 # with few rows, the patience in steps, the learning rates, and the number of rows above
@@ -131,13 +140,23 @@ def stream_clip_norm(recipe, targets, Y, batch_size):
     other rows than those of this call: until then, calls of partial_fit equal fit.  The
     errors of classes are bounded, and the unit of unscaled data is not known.
     """
-    by_name = isinstance(recipe.solver, str)
-    if Y is None or targets.labelled or not (by_name and recipe.standardize):
+    if Y is None or not may_clip(recipe, targets):
         return None
     if adaptive(recipe.solver):
         far = max(FAR_TARGET, min(batch_size, len(Y)) / 4)
         return STREAM_CLIP_NORM if np.abs(Y).max() > far else None
     return STREAM_CLIP_NORM
+
+
+def may_clip(recipe, targets):
+    """Whether gradients may be clipped though the user has not asked for it."""
+    by_name = isinstance(recipe.solver, str)
+    return bool(by_name and recipe.standardize and not targets.labelled)
+
+
+def clips_long_rows(recipe, targets):
+    """Whether gradients are clipped if a row is LONG_ROW times as long as most."""
+    return recipe.solver == "sgd" and may_clip(recipe, targets)
 
 
 def rows_per_batch(n_rows):
@@ -204,16 +223,23 @@ def starting_rate(n_features):
 
 
 def is_usual(recipe, n_rows, n_columns):
-    """Whether a fit from rows in memory is a usual one; see USUAL_ROWS."""
+    """Whether a fit from rows in memory is a usual one; see FEW_STEPS_ROWS."""
     scaled = recipe.standardize and adaptive(recipe.solver)
-    of_usual_size = n_rows >= USUAL_ROWS and n_columns <= MANY_COLUMNS
-    return bool(scaled and of_usual_size and holds_out(recipe, n_rows))
+    return bool(scaled and n_columns <= MANY_COLUMNS and holds_out(recipe, n_rows))
+
+
+def usual_patience(n_rows, of_classes):
+    """The patience of a usual fit, in steps; of sparse classes for any columns."""
+    few = n_rows < FEW_STEPS_ROWS
+    return PATIENCE_OF_FEW_ROWS if few else USUAL_PATIENCE[of_classes]
 
 
 def rate_factor(n_rows, of_classes):
     """The factor on the starting rate of a usual fit."""
     if of_classes:
         return 1.0
+    if n_rows < FEW_STEPS_ROWS:
+        return RATE_OF_FEW_ROWS
     return RATE_OF_MANY_ROWS if n_rows >= MANY_ROWS else RATE_OF_REGRESSIONS
 
 

@@ -24,6 +24,7 @@ from sklearn_bp._fitting.defaults import (
     rows_per_batch,
     rows_per_short_batch,
     rows_to_repeat,
+    usual_patience,
     wide_rate,
 )
 from sklearn_bp._fitting.early_stopping import split
@@ -32,6 +33,7 @@ from sklearn_bp._fitting.settings import Settings
 from sklearn_bp._fitting.validation import Interim, users_validation
 from sklearn_bp._network.batches import Data, row_length
 from sklearn_bp._network.kernel import TwoLayerNetwork
+from sklearn_bp._tables import row_lengths
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.features import check_features, is_clean
 from sklearn_bp._tables.inputs import Inputs, NewRows
@@ -255,6 +257,11 @@ class MemoryRows(BaseRows):
     def target_range(self):
         return range_of(self.Y)
 
+    def longest(self, inputs):
+        """The length of the longest row as the solver gets it, relative to most."""
+        X, _, scaling = self.scaled
+        return row_lengths.Lengths.of(X, scaling, self.part.shares).ratio
+
     def prepared(self, inputs, targets, start, selection=None):
         """The rows as the solver gets them: scaled and, if they are wide, rotated."""
         recipe, dtype = self.recipe, self.training_dtype
@@ -346,6 +353,9 @@ class MemoryRows(BaseRows):
             rules["rows_per_batch"] = rows_per_short_batch
         if usual:
             rules["rate_factor"] = rate_factor(n_rows, self.targets.labelled)
+        of_classes = is_sparse and self.targets.labelled
+        if usual or (of_classes and is_usual(recipe, n_rows, 1)):
+            rules["patience"] = usual_patience(n_rows, self.targets.labelled)
         return rules | {"epoch_limit": limit, "usual": usual}
 
     # Training.

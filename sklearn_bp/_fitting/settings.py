@@ -41,6 +41,8 @@ class Settings:
         The most steps, whatever the epochs.
     usual : bool, default=False
         From `is_usual`; False for partial_fit.
+    patience : int, default=PATIENCE
+        The patience in steps, except for wide data.
     rate_factor : float, default=1.0
         The factor on the starting rate of a usual fit.
     """
@@ -57,6 +59,7 @@ class Settings:
     epoch_limit: int = 0
     step_limit: float = math.inf
     usual: bool = False
+    patience: int = defaults.PATIENCE
     rate_factor: float = 1.0
 
     @property
@@ -130,7 +133,7 @@ class Settings:
 
     def _patience(self, n_steps):
         """`n_iter_no_change`: a number of steps, but at least a few epochs."""
-        steps = defaults.WIDE_PATIENCE if self.wide_rate else 300
+        steps = defaults.WIDE_PATIENCE if self.wide_rate else self.patience
         if self.epoch_limit and not self.n_binned:
             steps = 0
         return max(5 if self.usual else 8, math.ceil(steps / n_steps))

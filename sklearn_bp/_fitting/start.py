@@ -47,6 +47,8 @@ class Start:
         Losses, validation losses, validation scores and losses without the penalty of
         the epochs so far.
     importance_basis : dict or None
+    incremental : bool
+        Whether partial_fit continues, not fit with warm_start.
     """
 
     fitted: Any
@@ -55,6 +57,7 @@ class Start:
     t: int
     curves: tuple
     importance_basis: Any
+    incremental: bool
 
     @property
     def inputs(self):
@@ -80,23 +83,36 @@ class Start:
         fitted, targets = self.fitted, self.targets
         scaled = self.inputs.scaling is not None
         if bool(recipe.standardize) != scaled:
-            raise _cannot_continue("standardize", scaled, recipe.standardize)
+            raise self._cannot_continue("standardize", scaled, recipe.standardize)
         old, new = fitted.activation_given, recipe.activation
         if not is_same_activation(old, new):
-            raise _cannot_continue("activation", old, new)
+            raise self._cannot_continue("activation", old, new)
         old, new = fitted.categorical_given, recipe.categorical_features
         if not np.array_equal(np.asarray(old, object), np.asarray(new, object)):
-            raise _cannot_continue("categorical_features", old, new)
+            raise self._cannot_continue("categorical_features", old, new)
         old, new = self.is_encoded, recipe.numeric_encoding
         same = new in ("auto", fitted.encoding_given)
         if not same and old == (new is None):
             choices = "'auto' or a PiecewiseLinear" if old else "None or 'auto'"
-            raise _cannot_continue("numeric_encoding", _Words(choices), new)
+            raise self._cannot_continue("numeric_encoding", _Words(choices), new)
         loss = targets.for_fit(recipe).loss
         output = loss.out_activation, loss.n_scores(targets.n_targets)
         if output != (targets.loss.out_activation, fitted.n_outputs):
-            raise _cannot_continue("loss", targets.loss_given, recipe.loss)
-        targets.check_continuing(recipe)
+            raise self._cannot_continue("loss", targets.loss_given, recipe.loss)
+        targets.check_continuing(recipe, self._way_out)
+
+    @property
+    def _way_out(self):
+        """What to do to start from scratch, in words."""
+        ways = "use clone()" if self.incremental else "set warm_start=False"
+        return f"{ways} to start from scratch"
+
+    def _cannot_continue(self, name, fitted, asked):
+        """The error for a parameter that differs from that of the earlier fit."""
+        return ValueError(
+            f"Training continues from weights that were fitted with {name}={fitted!r}, "
+            f"but {name}={asked!r} is requested. Set it back, or {self._way_out}."
+        )
 
     def resumed(self, recipe, incremental):
         """The `TrainingState` to continue from, for the earlier scalings."""
@@ -213,8 +229,7 @@ class Start:
             raise ValueError(
                 "Training continues from the fitted weights, which have (features, "
                 f"hidden_layer_sizes, outputs, n_members, skip_layer) = {old}, but "
-                f"{new} is requested. Set warm_start=False, or use clone(), to "
-                "start from scratch."
+                f"{new} is requested. Set the parameters back, or {self._way_out}."
             )
         return state
 
@@ -268,15 +283,6 @@ class _Words(str):
     """Words for a value in an error."""
 
     __repr__ = str.__str__
-
-
-def _cannot_continue(name, fitted, asked):
-    """The error for a parameter that differs from that of the earlier fit."""
-    return ValueError(
-        f"Training continues from weights that were fitted with {name}={fitted!r}, but "
-        f"{name}={asked!r} is requested. Set it back, or set warm_start=False or use "
-        "clone() to start from scratch."
-    )
 
 
 def _last(curve):

@@ -8,6 +8,9 @@ import numpy as np
 
 from sklearn_bp._fitting import importances
 from sklearn_bp._fitting.defaults import (
+    LONG_ROW,
+    STREAM_CLIP_NORM,
+    clips_long_rows,
     relaxed_rate,
     share_that_counts,
     stream_clip_norm,
@@ -100,9 +103,7 @@ class Fitting:
         state.patience.tol = tol
         state.patience.n_iter_no_change = resolved.n_iter_no_change
         penalty_rows = settings.penalty_rows(data.n_rows, resolved.batch_size)
-        of_parts = settings.incremental and settings.n_seen > settings.n_rows
-        Y = data.Y if of_parts else None
-        clip_norm = stream_clip_norm(recipe, self.targets, Y, resolved.batch_size)
+        clip_norm = self._clip_norm(data, resolved.batch_size)
         solver = recipe.solver_for(data.n_rows, resolved, penalty_rows, clip_norm)
         n_units = recipe.n_hidden * state.parameters.n_members
 
@@ -119,6 +120,16 @@ class Fitting:
             finished=finished,
             resolved=resolved,
         )
+
+    def _clip_norm(self, data, batch_size):
+        """`clip_norm` of an optimizer given by its name; None for no limit."""
+        recipe, settings, targets = self.recipe, self.settings, self.targets
+        may_be_long = clips_long_rows(recipe, targets)
+        if may_be_long and self.rows.longest(self.inputs) > LONG_ROW:
+            return STREAM_CLIP_NORM
+        of_parts = settings.incremental and settings.n_seen > settings.n_rows
+        Y = data.Y if of_parts else None
+        return stream_clip_norm(recipe, targets, Y, batch_size)
 
     def _plan(self, network, data, resolved):
         """When to stop, what to monitor, and the table of epochs."""

@@ -323,9 +323,14 @@ class Parameters:
         """The same network without a scaling layer; self if it has none."""
         if self.r is None:
             return self
-        flat, layout = self.flat[: -len(self.r)].copy(), self.layout[:-1]
-        absorbed = Parameters(flat, layout, self.member_weights)
-        absorbed.W1 *= self.scales[:, np.newaxis]
+        flat = self.flat[: -len(self.r)]
+        layout, weights = self.layout[:-1], self.member_weights
+        absorbed = Parameters(np.empty_like(flat), layout, weights)
+        start, stop = self.b1.size, self.b1.size + self.W1.size
+        W1 = flat[start:stop].reshape(self.W1.shape)
+        absorbed.flat[:start] = flat[:start]
+        np.multiply(W1, self.scales[:, np.newaxis], out=absorbed.W1)
+        absorbed.flat[stop:] = flat[stop:]
         return absorbed
 
     def with_input_weights(self, W1):

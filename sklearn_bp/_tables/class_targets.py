@@ -231,7 +231,7 @@ class ClassTargets:
 
     reference = score_scaling
 
-    def check_continuing(self, recipe):
+    def check_continuing(self, recipe, way_out):
         """Do nothing: training can continue with any loss for classes."""
 
     def calibrated(self, validate, parameters):
@@ -258,6 +258,9 @@ class ClassTargets:
 
     def score(self, Y, sample_weight):
         """The accuracy, as a function of scores."""
+        if self.exclusive:
+            codes = Y.argmax(axis=1)
+            return lambda z2: _share(z2.argmax(axis=1) == codes, sample_weight)
         return lambda z2: self.accuracy(z2, Y, sample_weight)
 
     # Labels and codes.
@@ -350,12 +353,19 @@ class ClassTargets:
 
     def accuracy(self, z2, Y, sample_weight=None):
         """Weighted fraction of rows that are right in all outputs."""
-        right = (
-            Y[np.arange(len(Y)), self.decide(z2)]
-            if self.exclusive
-            else (self.decide(z2) == Y).all(axis=1)
-        )
-        return float(np.average(right, weights=sample_weight))
+        if self.exclusive:
+            right = Y[np.arange(len(Y)), self.decide(z2)]
+        else:
+            right = self.decide(z2) == Y
+            right = right.all(axis=1) if right.shape[1] > 1 else right[:, 0]
+        return _share(right, sample_weight)
+
+
+def _share(right, sample_weight):
+    """The weighted fraction of rows that are right; bools, (n,)."""
+    if sample_weight is None:  # faster than the mean, which it equals
+        return np.count_nonzero(right) / len(right)
+    return float(np.average(right, weights=sample_weight))
 
 
 def class_weights(class_weight, targets, numbers):

@@ -162,7 +162,7 @@ def _pandas_values(series):
             np.asarray(series.cat.categories)
         )
         is_numeric = values.dtype.kind in NUMERIC_KINDS
-        return values if is_numeric and not merged else np.asarray(series, dtype=object)
+        return values if is_numeric and not merged else _levels_by_code(series.cat)
     if dtype.kind not in NUMERIC_KINDS:
         return np.asarray(series, dtype=object)
     numpy_dtype = getattr(dtype, "numpy_dtype", None) or dtype.subtype
@@ -173,6 +173,12 @@ def _pandas_values(series):
     if dtype.kind == "b" or are_large(series.dropna().to_numpy(numpy_dtype)):
         return series.to_numpy(dtype=object)
     return series.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _levels_by_code(categorical):
+    """Objects, NaN for missing; pandas takes integers with gaps through float64."""
+    levels = np.append(np.asarray(categorical.categories, dtype=object), np.nan)
+    return levels[categorical.codes.to_numpy()]
 
 
 def _pandas_table(frame):

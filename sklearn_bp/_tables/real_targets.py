@@ -210,8 +210,11 @@ class RealTargets:
         scaling = self.scaling
         return Y if scaling is None else scaling(Y)
 
-    def check_continuing(self, recipe):
-        """Raise a ValueError for a loss with which training cannot continue."""
+    def check_continuing(self, recipe, way_out):
+        """Raise a ValueError for a loss with which training cannot continue.
+
+        `way_out` says what to do to start from scratch.
+        """
         scaled = self.unit is None and self.scaling is not None
         if scaled != bool(recipe.standardize and as_loss(recipe.loss).scalable):
             raise ValueError(
@@ -219,8 +222,7 @@ class RealTargets:
                 f"{'in units of their spread' if scaled else 'without scaling'}, but "
                 f"loss={recipe.loss!r} needs them "
                 f"{'without scaling' if scaled else 'scaled'}"
-                ". Set the loss back, or set warm_start=False or use clone() to start "
-                "from scratch."
+                f". Set the loss back, or {way_out}."
             )
 
     # After training.

@@ -128,13 +128,18 @@ def is_masked(values):
 def as_features(X):
     """X, with the masked entries of masked arrays as missing values.
 
-    numpy's variable-length strings become objects, which scikit-learn can check.
+    numpy's variable-length strings become objects, which scikit-learn can check, and
+    record batches of pyarrow become tables, whose names it reads.
     """
     if is_masked(X):
         X = _missing_for_masked(_masked_array(X))
     refuse_structured(X, "X")
     if isinstance(X, np.ndarray) and X.dtype.kind == "T":
         return X.astype(object)
+    if type(X).__name__ == "RecordBatch" and hasattr(X, "schema"):
+        import pyarrow as pa
+
+        return pa.Table.from_batches([X])
     return X
 
 
@@ -244,7 +249,8 @@ def named_errors(name):
 def refuse_lazy(value, name):
     """Raise a TypeError for a value without ordered rows.
 
-    These are lazy frames of polars and narwhals, iterators, sets and dicts.
+    These are lazy frames of polars and narwhals, iterators, sets and dicts; and what
+    only pyarrow can read, such as relations of DuckDB.
     """
     kind = type(value).__name__
     if kind == "LazyFrame" and hasattr(value, "collect"):
@@ -257,3 +263,8 @@ def refuse_lazy(value, name):
             f"{name} is a {kind}, which has no rows in an order: pass an array, a list "
             "or a data frame."
         )
+    if hasattr(value, "__arrow_c_stream__") and not is_array:
+        raise TypeError(f"{name} is of type {kind}: pass pyarrow.table({name}).")
+    is_list = isinstance(value, list | tuple) and len(value) > 0
+    if is_list and all(isinstance(row, Mapping) for row in value):
+        raise TypeError(f"{name} is a list of dicts: pass pandas.DataFrame({name}).")

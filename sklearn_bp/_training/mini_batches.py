@@ -69,7 +69,8 @@ class MiniBatches:
             losses = pass_over_rows()
             state.t += data.n_rows
             state.rate = self.schedule.after_epoch(state.rate, state.t)
-            state.optimizer = optimizer.state()
+            if plan.observers:  # they may look at it, or store it
+                state.optimizer = optimizer.state()
             return losses
 
         def on_plateau():
@@ -80,11 +81,15 @@ class MiniBatches:
                 return True
             if state.relaxed or not plan.drops_penalty or plan.cost is None:
                 return False
+            state.optimizer = optimizer.state()
             drop_penalty(state, plan)
             optimizer, pass_over_rows = self._bind(network, data, state, plan)
             return True
 
-        result = run_epochs(epoch, on_plateau, state, plan)
+        try:
+            result = run_epochs(epoch, on_plateau, state, plan)
+        finally:
+            state.optimizer = optimizer.state()
         if not all(np.isfinite(np.sum(value)) for value in state.optimizer.values()):
             raise divergence(state.n_iter)  # an infinite v makes Adam's steps 0
         return result
@@ -125,8 +130,8 @@ class MiniBatches:
     def _compiled_epochs(self, network, data, state, factor):
         """As `_bind`, with the extension."""
         n_steps = -(-data.n_rows // self.batch_size)
-        by_step = getattr(self.schedule, "by_step", None)
-        rate_of = by_step(n_steps) if by_step else None
+        rates_of_epoch = self._rates_of_epoch(state, n_steps, factor)
+        counts = self.average or getattr(self.schedule, "by_step", None)
         epochs = _compiled.Epochs(
             network,
             data,
@@ -139,18 +144,35 @@ class MiniBatches:
 
         def pass_over_rows():
             order = self._draw_order(data, state)
-            if rate_of is None:
-                rates = np.full(n_steps, state.rate * factor)
-            else:
-                first = state.n_steps
-                rates = np.array([rate_of(first + i) for i in range(n_steps)])
-                state.rate = float(rates[-1])
-            total, squared_norms = epochs.epoch(order, rates)
-            if self.average or by_step:
+            total, squared_norms = epochs.epoch(order, rates_of_epoch())
+            if counts:
                 state.n_steps += n_steps
             return self._mean_losses(data, state, total, squared_norms)
 
         return epochs, pass_over_rows
+
+    def _rates_of_epoch(self, state, n_steps, factor):
+        """A function that returns the rates of the next epoch's steps.
+
+        It is the same array as long as a constant rate stays the same.
+        """
+        by_step = getattr(self.schedule, "by_step", None)
+        rate_of: Any = by_step(n_steps) if by_step else None
+        known = np.full(n_steps, np.nan)
+
+        def constant():
+            nonlocal known
+            if known[0] != state.rate * factor:
+                known = np.full(n_steps, state.rate * factor)
+            return known
+
+        def changing():
+            first = state.n_steps
+            rates = np.array([rate_of(first + i) for i in range(n_steps)])
+            state.rate = float(rates[-1])
+            return rates
+
+        return constant if rate_of is None else changing
 
     def _draw_order(self, data, state):
         """The order of the rows in the next epoch, or None to keep theirs.

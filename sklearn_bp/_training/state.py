@@ -5,6 +5,7 @@
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -249,7 +250,8 @@ class History:
     def __init__(self, state, plan, dtype=None):
         self.state, self.plan = state, plan
         self._dtype = state.parameters.flat.dtype if dtype is None else dtype
-        self._last = None
+        self._last: Any = None
+        self._spare: Any = None
         if plan.cost is None:
             state.best = state.best_iter = None
 
@@ -263,7 +265,7 @@ class History:
         state, parameters = self.state, self.state.kept
         flat = parameters.flat
         squares = np.einsum("i,i", flat, flat)  # without BLAS, as in `metrics`
-        if not (np.isfinite(loss) and np.isfinite(squares)):
+        if not (math.isfinite(loss) and math.isfinite(squares)):
             raise divergence(state.n_iter + 1)
         cost, plan = loss, self.plan
         if plan.validate is not None:
@@ -273,14 +275,25 @@ class History:
             if plan.cost is not None:
                 cost = plan.cost(measured)
         improved = state.patience.update(cost, plan.share)
-        last = parameters.flat.copy()
+        last = self._copy_of(flat)
         state.loss_curve.append(float(loss))
         state.data_losses.append(float(data_loss))
         state.n_iter += 1
         if improved and plan.cost is not None:
             state.best, state.best_iter = last, state.n_iter
         lengths = [len(curve) for curve in self._curves()]
-        self._last = (last, state.n_iter, lengths)
+        before, self._last = self._last, (last, state.n_iter, lengths)
+        free = before is not None and before[0] is not state.best
+        if free and not self.plan.observers:  # which may have kept it
+            self._spare = before[0]
+
+    def _copy_of(self, flat):
+        """A copy, in the memory of an earlier one that is not needed any more."""
+        own, self._spare = self._spare, None
+        if own is None:
+            return flat.copy()
+        own[:] = flat
+        return own
 
     def _curves(self):
         state = self.state

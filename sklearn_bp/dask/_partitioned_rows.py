@@ -25,6 +25,7 @@ from sklearn_bp._fitting.validation import Interim, users_validation
 from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.columns import Columns
 from sklearn_bp._tables.inputs import Inputs
+from sklearn_bp._tables.row_lengths import merged
 from sklearn_bp._tables.running import Running
 from sklearn_bp._tables.sorted_columns import quantile_step
 from sklearn_bp._tables.target_statistics import TargetStatistics
@@ -54,6 +55,7 @@ from sklearn_bp.dask._rows import (
     facts,
     formatted,
     is_sparse,
+    lengths,
     numbers_observed,
     read,
     some_rows,
@@ -301,6 +303,11 @@ class PartitionedRows(BaseRows):
         parts = self.parts.then(with_targets, scaling, dtype)
         rows = replace(self, parts=parts, targets=targets)
         return replace(rows, importance_sample=rows._importance_sample())
+
+    def longest(self, inputs):
+        """The length of the longest scaled row, relative to most."""
+        exponent, scaling = self.summary.exponent, inputs.scaling
+        return merged(self.parts.each(lengths, exponent, scaling)).ratio
 
     def _importance_sample(self):
         """The encoded rows and weights that the plain class would use."""

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _num_samples
 from sklearn_bp._tables.column_statistics import ColumnStatistics
 from sklearn_bp._tables.columns import Columns, observed_in, witnesses
 from sklearn_bp._tables.features import canonical
+from sklearn_bp._tables.row_lengths import Lengths
 from sklearn_bp._tables.scaling import largest_of
 from sklearn_bp._tables.targets import check_labels, check_regression_targets
 from sklearn_bp._tables.values import as_features
@@ -238,6 +239,11 @@ def encoded_rows(rows, exponent, start, step):
     shares = rows.shares(exponent)
     weights = None if shares is None else shares[start::step]
     return _taken(rows.X, rows.nonzero[start::step]), weights
+
+
+def lengths(rows, exponent, scaling):
+    """The `Lengths` of the rows with non-zero weight."""
+    return Lengths.of(_taken(rows.X, rows.nonzero), scaling, rows.shares(exponent))
 
 
 class Statistics(NamedTuple):

@@ -188,7 +188,7 @@ CONTINUING = [
     ("alpha", EFFECTIVE, regression(), 3.0),
     ("batch_size", EFFECTIVE, regression(), 11),
     ("learning_rate", EFFECTIVE, regression(solver="sgd"), "invscaling"),
-    ("learning_rate_init", EFFECTIVE, regression(), 0.03),
+    ("learning_rate_init", EFFECTIVE, regression(), 0.02),
     ("power_t", EFFECTIVE, regression(solver="sgd", learning_rate="invscaling"), 0.9),
     ("max_iter", EFFECTIVE, regression(), 7),
     ("loss", EFFECTIVE, regression(), "absolute_error"),
@@ -335,13 +335,16 @@ def test_other_spellings_continue(name, value, same, incremental):
     ],
 )
 def test_training_that_cannot_continue_is_refused(settings, change):
-    """The earlier fit is kept."""
+    """The earlier fit is kept, and the advice helps in the method that was called."""
     y = np.exp(SIGNAL)
     model = TwoLayerRegressor(warm_start=True, **QUICK | settings).fit(X, y)
     expected = model.predict(X)
     model.set_params(**change)
-    for going_on in (model.fit, model.partial_fit):
-        with pytest.raises(ValueError, match=r"continues from .*weights"):
+    advice = {model.fit: "set warm_start=False to", model.partial_fit: "use clone() to"}
+    for going_on, way_out in advice.items():
+        with pytest.raises(ValueError, match=r"continues from .*weights") as caught:
             going_on(X, y)
+        assert f"{way_out} start from scratch" in str(caught.value)
+    clone(model).partial_fit(X, y)
     assert_array_equal(model.predict(X), expected)
     model.set_params(warm_start=False).fit(X, y)

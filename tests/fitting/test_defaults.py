@@ -48,13 +48,19 @@ def many(n):
     return 0.1 * (100 / n) ** 1.5
 
 
-# (rows, columns): penalty, rows per batch, rate of a classifier, epochs, patience
+def of_regressions(n):
+    """The factor on the rate of a regression that holds rows out."""
+    return 3.0 if n < 300 else 2.0 if n < 3000 else 1.5
+
+
+# (rows, columns): penalty, rows per batch, rate of a classifier, epochs, its patience
 RECIPE = {
     (99, 40): (1, 99, 0.01 * np.sqrt(10 / 40), 200, 300),
-    (100, 5): (0.1, 32, 0.01, 400, 75),
-    (299, 40): (many(299), 32, 0.005, 400, 30),
-    (500, 128): (many(500), 32, 0.01 * np.sqrt(10 / 128), 400, 19),
-    (1500, 40): (many(1500), 32, 0.005, 400, 7),
+    (100, 5): (0.1, 32, 0.01, 400, 25),
+    (299, 40): (many(299), 32, 0.005, 400, 10),
+    (300, 40): (many(300), 32, 0.005, 400, 15),
+    (500, 128): (many(500), 32, 0.01 * np.sqrt(10 / 128), 400, 10),
+    (1500, 40): (many(1500), 32, 0.005, 400, 5),
     (3031, 40): (many(3031), 32, 0.005, 400, 5),
     (6064, 10): (many(6064), 32, 0.01, 400, 5),
     (6065, 11): (many(6065), 64, 0.01 * np.sqrt(10 / 11), 400, 5),
@@ -63,6 +69,7 @@ RECIPE = {
     (110, 600): (many(110), 32, 0.03, 400, 20),
     (450, 2300): (many(450), 32, 0.03 * np.sqrt(400 / 450), 400, 8),
 }
+PATIENCE_OF_REGRESSIONS = {(300, 40): 30, (500, 128): 19, (1500, 40): 7}
 
 
 @pytest.mark.parametrize("shape", RECIPE, ids=str)
@@ -82,9 +89,11 @@ def test_the_recipe_of_a_fit(make, shape):
     )
     n_rows, n_columns = shape
     factor = 1.0
-    if make is TwoLayerRegressor and n_rows >= 300 > n_columns:
-        factor = 1.5 if n_rows >= 3000 else 2.0
+    if make is TwoLayerRegressor and n_rows >= 100 and n_columns < 300:
+        factor = of_regressions(n_rows)
     expected = np.array(RECIPE[shape]) * [1, 1, factor, 1, 1]
+    if make is TwoLayerRegressor:
+        expected[-1] = PATIENCE_OF_REGRESSIONS.get(shape, expected[-1])
     assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -204,7 +213,7 @@ def test_regressions_of_few_rows_follow_them_from_fewer_columns_on(seed):
     model = TwoLayerRegressor(2, n_members=2, loss_threshold=1e9).fit(X, X[:, 0])
     follows = d > 20 and 8 * d <= n < 1000
     epochs = round(500 / np.sqrt(d)) if follows else 400
-    rate = 0.02 if follows else 0.01 * np.sqrt(10 / d) * (2 if n >= 300 else 1)
+    rate = 0.02 if follows else 0.01 * np.sqrt(10 / d) * of_regressions(n)
     found = model.max_iter_, model.learning_rate_init_
     assert_allclose(found, (epochs, rate), rtol=1e-12)
 

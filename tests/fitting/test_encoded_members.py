@@ -619,7 +619,7 @@ def test_a_stop_keeps_the_training_so_far(kind, y, whole):
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(KeyboardInterrupt(), "interrupted"), (DivergenceError("far"), "max_iter")],
+    [(KeyboardInterrupt(), "interrupted"), (DivergenceError("far"), None)],
 )
 @pytest.mark.parametrize("place", ["start", "training"])
 def test_a_failed_second_training_leaves_the_first_result(
@@ -639,5 +639,5 @@ def test_a_failed_second_training_leaves_the_first_result(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Training interrupted by user")
         model = TwoLayerRegressor(**SMALL).fit(X, SIGNAL)
-    assert model.stop_reason_ == reason
+    assert model.stop_reason_ == (reason or plain.stop_reason_)
     assert_array_equal(model.predict(X), plain.predict(X))

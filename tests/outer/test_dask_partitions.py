@@ -31,6 +31,7 @@ from sklearn_bp.dask._training import (
     r2,
 )
 from sklearn_bp.losses import CLASSIFIER_LOSSES, REGRESSOR_LOSSES
+from sklearn_bp.optimizers import SGD
 
 dask = pytest.importorskip("sklearn_bp.dask", exc_type=ImportError)
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -382,3 +383,22 @@ def test_auto_is_the_plain_number_of_members(n_columns, density, n_members):
         fitted(model, rows, y, (150, 0, 250), w)
         assert model.n_members_ == plain.n_members_ == n_members
         assert model.coefs_[0].shape == (n_columns, 2 * n_members)
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+@pytest.mark.parametrize("sizes", [(120,), (50, 0, 70)], ids=str)
+def test_gradients_are_clipped_if_a_row_is_long(sizes, is_long):
+    """As those of the plain class: tests/laws/test_wild_rows.py."""
+    rng = np.random.default_rng(0)
+    rows, y = rng.normal(size=(120, 5)), 3 * rng.standard_t(2, size=120)
+    if is_long:
+        rows[60] *= 40
+    weights = rng.integers(0, 3, 120)
+    options = {"random_state": 0, "max_iter": 5, "learning_rate_init": 0.1}
+    by_name, clipped, free = (
+        fitted(dask.TwoLayerRegressor(solver=s, **options), rows, y, sizes, weights)
+        for s in ("sgd", SGD(clip_norm=5.0), SGD())
+    )
+    same, other = (clipped, free) if is_long else (free, clipped)
+    assert_array_equal(by_name.coefs_[0], same.coefs_[0])
+    assert np.abs(by_name.coefs_[0] - other.coefs_[0]).max() > 1e-6

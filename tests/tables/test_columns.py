@@ -459,7 +459,12 @@ IDS = {
     "category": lambda ids: pd.DataFrame(
         {"a": pd.Series(ids, dtype="Int64").astype("category")}
     ),
+    "category of objects": lambda ids: pd.DataFrame(
+        {"a": pd.Series(ids, dtype=object).astype("category")}
+    ),
     "arrow": lambda ids: pa.table({"a": ids}),
+    "arrow dictionary": lambda ids: pa.table({"a": pa.array(ids).dictionary_encode()}),
+    "arrow batch": lambda ids: pa.record_batch({"a": ids}),
     "polars": lambda ids: pl.DataFrame({"a": ids}),
     "polars UInt64": lambda ids: pl.DataFrame({"a": pl.Series(ids, dtype=pl.UInt64)}),
 }

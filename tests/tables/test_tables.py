@@ -1,10 +1,12 @@
 """Raw tables through the estimators, with the defaults and a seed."""
 
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
 import polars
+import pyarrow
 import pytest
 from compare import outputs
 from memory import PeakMemory
@@ -205,3 +207,59 @@ def test_defaults_beat_a_scaled_mlp_on_a_regression():
     with pytest.warns(ConvergenceWarning):
         theirs = cross_val_predict(mlp, X, y, cv=5)
     assert np.mean((ours - y) ** 2) < 0.95 * np.mean((theirs - y) ** 2)
+
+
+FORMATS = {
+    "pandas": lambda frame: frame,
+    "polars": as_polars,
+    "arrow table": pyarrow.Table.from_pandas,
+    "arrow batch": pyarrow.RecordBatch.from_pandas,
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_formats_with_names_keep_them(form, method):
+    """The function too, which takes each of them."""
+    frame, y = table(120)
+    reference = getattr(TwoLayerRegressor(**SETTINGS), method)(frame, y)
+    model = getattr(TwoLayerRegressor(**SETTINGS), method)(FORMATS[form](frame), y)
+    assert list(model.feature_names_in_) == list(frame)
+    for convert in FORMATS.values():
+        given = convert(frame)
+        assert_array_equal(model.predict(given), reference.predict(frame))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(FORMATS[form](frame[list(frame)[::-1]]))
+
+
+class Stream:
+    """What only pyarrow can read."""
+
+    def __init__(self, frame):
+        self.table = pyarrow.Table.from_pandas(frame)
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize(
+    ("convert", "advice"),
+    [
+        (Stream, "pass pyarrow.table(X)"),
+        (lambda frame: frame.to_dict("records"), "pass pandas.DataFrame(X)"),
+        (lambda frame: frame.to_records(index=False), "pass pandas.DataFrame(X)"),
+        (lambda frame: frame.to_dict("list"), "pass an array, a list or a data frame"),
+        (lambda frame: as_polars(frame).lazy(), "pass X.collect()"),
+    ],
+)
+def test_other_containers_are_refused_with_advice(convert, advice):
+    """In training and in prediction; what it names can be called."""
+    frame, y = table(120)
+    model = TwoLayerRegressor(**SETTINGS).fit(frame, y)
+    X, makers = convert(frame), {"pandas": pd, "pyarrow": pyarrow}
+    for call in (model.fit, model.partial_fit, lambda X, y: model.predict(X)):
+        with pytest.raises((TypeError, ValueError), match=re.escape(advice)):
+            call(X, y)
+    if "list" not in advice:
+        given = eval(advice.removeprefix("pass "), makers | {"X": X})
+        assert_array_equal(model.predict(given), model.predict(frame))

@@ -107,6 +107,7 @@ def trained(
     runs_on=None,
     groups=None,
     n_bins=0,
+    observers=(),
 ):
     """The result of ten epochs on drawn data, and the engine that it ran on."""
     monkeypatch.setenv("SKLEARN_BP_ENGINE", engine)
@@ -152,7 +153,7 @@ def trained(
         penalty_rows=penalty_rows,
     )
     cost = None if validate is None else (lambda measured: measured.loss)
-    plan = Plan(epochs, -np.inf, validate, cost, drops_penalty)
+    plan = Plan(epochs, -np.inf, validate, cost, drops_penalty, observers=observers)
     result = solver.train(network, data, state, plan)
     assert state.engine == (runs_on or engine)
     return result
@@ -262,6 +263,31 @@ def test_members_equal_the_loop(task, optimizer, folds, weighted, change, monkey
         "n_members": 3,
     }
     assert_equal_results(*both(monkeypatch, change=change, **options))
+
+
+@pytest.mark.parametrize("average", [0, 2.0])
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_observers_see_what_a_fit_ends_with(optimizer, n_members, average, monkeypatch):
+    """Vectors that only observers look at are brought up to date for them."""
+    seen, observer = [], Mock(epoch_ends=Mock(return_value=False))
+
+    def look(history, reason):
+        vectors = dict(history.state.optimizer)
+        vectors["theta"] = history.state.parameters.flat
+        seen.append({name: np.copy(value) for name, value in vectors.items()})
+
+    observer.epoch_ends.side_effect = look
+    options = {"optimizer": optimizer, "n_members": n_members, "average": average}
+    options |= {"folds": n_members > 1, "drops_penalty": True, "speed": SCALE_SPEED}
+    for n in (1, 2, 7, 25):
+        seen.clear()
+        trained("compiled", monkeypatch, epochs=n, observers=[observer], **options)
+        state = trained("compiled", monkeypatch, epochs=n, **options).state
+        ended = dict(state.optimizer) | {"theta": state.parameters.flat}
+        assert ended.keys() == seen[-1].keys()
+        for name, value in ended.items():
+            assert_array_equal(value, seen[-1][name], name)
 
 
 @pytest.mark.parametrize("n_members", [1, 4])
