@@ -1,8 +1,9 @@
-"""Checks a built site: no broken link within it, nothing too large, wide or cut off.
+"""Checks a built site: no broken link, no page without one, nothing too wide or large.
 
     python docs/check_site.py build/html [--browser chromium]
 
-Links, images and anchors are looked up in the HTML. With a browser each page is also
+Links, images and anchors are looked up in the HTML, and so is whether links lead from
+the home page to each page. With a browser each page is also
 set as wide as a phone and as a desk's screen, and what sticks out of it is told.
 """
 
@@ -96,9 +97,34 @@ def found(site):
     return [page for page in pages if page.relative_to(site).parts[0] != "_static"]
 
 
+def read(site):
+    """The pages of a site by their paths."""
+    return {path: Page(path.read_text(encoding="utf-8")) for path in found(site)}
+
+
+def target_of(path, link):
+    """The file to which a link within the site leads from the page at a path."""
+    there = urlsplit(link).path
+    return (path.parent / unquote(there)).resolve() if there else path
+
+
+def orphans(site):
+    """A line for each page to which no links lead from the home page."""
+    pages, home = read(site), site / "index.html"
+    reached, to_read = set(), [home] if home in pages else []
+    while to_read:
+        path = to_read.pop()
+        if path in pages and path not in reached:
+            reached.add(path)
+            links = [link for link in pages[path].links if not urlsplit(link).scheme]
+            to_read += [target_of(path, link) for link in links]
+    missed = [path for path in pages if reached and path not in reached]
+    return [f"{path.relative_to(site)}: no link leads here" for path in missed]
+
+
 def broken_links(site):
     """A line for each link within the site that leads nowhere."""
-    pages = {path: Page(path.read_text(encoding="utf-8")) for path in found(site)}
+    pages = read(site)
     faults = []
     for path, page in pages.items():
         name = path.relative_to(site)
@@ -112,9 +138,7 @@ def broken_links(site):
                 if parts.scheme not in ("http", "https", "mailto", "data"):
                     faults.append(f"{name}: {link}: unknown scheme")
                 continue
-            target = path
-            if parts.path:
-                target = (path.parent / unquote(parts.path)).resolve()
+            target = target_of(path, link)
             if not target.exists():
                 faults.append(f"{name}: {link}: no such file")
             elif parts.fragment and target in pages:
@@ -174,6 +198,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     site = options.site.resolve()
     faults, n_pages = broken_links(site)
+    faults += orphans(site)
     if options.browser:
         for width in WIDTHS:
             faults += wide_pages(site, options.browser, width)

@@ -50,7 +50,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 root_doc = "index"
-exclude_patterns = ["_templates", "sg_execution_times.rst"]
+exclude_patterns = ["_templates", "**sg_execution_times.rst"]
 templates_path = ["_templates"]
 nitpicky = False
 
@@ -77,18 +77,23 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "remove_config_comments": True,
     "plot_gallery": "True",
+    "write_computation_times": False,  # each example says its own
 }
 
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 html_show_sourcelink = False
+html_domain_indices = False
 html_sidebars = {
     page: []
     for page in (
         "index",
         "getting_started",
         "backpropagation",
+        "results",
         "benchmarks",
         "coming_from",
         "faq",
@@ -131,14 +136,28 @@ def code_link(match):
     return f"[{text}]({link})"  # inherited: to where it is written
 
 
-def numbers_kept_whole(row):
+def fitted_to_screens(row):
     """A row of a table in which "x 0.98 ± 0.02" and "3 %" are on one line each.
 
-    Otherwise, narrow screens break them after every word.
+    Otherwise, narrow screens break them after every word. Names of linked classes lose
+    their modules, to which the links lead, so that tables are not too wide.
     """
     inside = r"(?<=\d) (?=[±%])|(?<=±) (?=\d)|(?<=\bx) (?=\d)"
-    return re.sub(inside, "\N{NO-BREAK SPACE}", row[0])
+    text = re.sub(inside, "\N{NO-BREAK SPACE}", row[0])
+    return re.sub(r"\[`(?:[a-z_]+\.)+(?=[A-Z])", "[`", text)
 
+
+def long_names_may_break(app, pagename, templatename, context, doctree):
+    """In cells of plain text, long names may break before their last word."""
+    name = r"\b([A-Z]\w*[a-z])(?=[A-Z][a-z]{7,}\b)"
+    cell = r"(?<=<p>)[^<]+(?=</p></t[dh]>)"
+    context["body"] = re.sub(
+        cell, lambda m: re.sub(name, r"\1<wbr>", m[0]), context.get("body", "")
+    )
+
+
+# A file of the package in the second column of a table: the map of the rooms.
+MAPPED = r"^(\|[^|]*\| )`([\w/]+)\.py` \|"
 
 # Files of the repository that have pages of their own on the site.
 PAGES = {
@@ -166,7 +185,8 @@ def to_site_links(app, docname, source):
         text = re.sub(
             r"\[([^\]]*)\]\((?:\.\./)?sklearn_bp/([\w/]+)\.py\)", code_link, text
         )
-        text = re.sub(r"^\|.*$", numbers_kept_whole, text, flags=re.M)
+        text = re.sub(r"^\|.*$", fitted_to_screens, text, flags=re.M)
+        text = re.sub(MAPPED, r"\1[`\2.py`](source:\2) |", text, flags=re.M)
         for pattern, page in PAGES.items():
             text = re.sub(rf"\]\({pattern}\)", f"]({page})", text)
     if docname == "user_guide":
@@ -289,6 +309,7 @@ def summary_of_modules(app, kind, name, found, options, lines):
 def setup(app):
     app.connect("source-read", to_site_links)
     app.connect("html-collect-pages", source_pages)
+    app.connect("html-page-context", long_names_may_break)
     app.connect("doctree-resolved", resolve_source_links)
     app.connect("autodoc-skip-member", own_members_only)
     app.connect("autodoc-process-docstring", summary_of_modules)

@@ -8,7 +8,7 @@ activations in topological order and errors in reverse order.
 The error of a unit is the sum over the edges that leave it. A weight that several edges
 share gets the sum of their derivatives. The example uses irises: the units s1, s2, s3
 see the length and width of the sepals, and p1, p2, p3 see those of the petals with the
-same weights. Two more units see these and the inputs, the second one also sees the
+same weights. Two more units see these and the inputs; the second one also sees the
 first, and the outputs see everything. ::
 
     python examples/acyclic_network.py

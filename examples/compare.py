@@ -2,7 +2,7 @@
 Raw tables, default settings
 ============================
 
-The two networks beside the models that people use today, on real tables.
+Compare the two networks with the models that people use today, on real tables.
 
 The tables come with scikit-learn. Our networks and HistGradientBoosting take them raw.
 MLPClassifier and the linear models get a StandardScaler, as their guides advise. The

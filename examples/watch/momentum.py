@@ -5,9 +5,10 @@ Momentum against none
 Watch two runs from the same start: one rolls down the valley, one creeps.
 
 Plain gradient descent steps against the gradient, and forgets it. Momentum keeps a
-velocity v: each step adds the new gradient to what is left of the old velocity, ::
+velocity v: each step adds the new gradient to what is left of the old velocity::
 
-    v = 0.9 v - rate * gradient,    weights = weights + v
+    v = 0.9 v - rate * gradient
+    weights = weights + v
 
 Where gradients change their sign from step to step, they cancel out. Where they agree,
 they add up, to ten times the step. To see this, a network must be small enough to draw:

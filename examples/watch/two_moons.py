@@ -4,11 +4,11 @@ Two moons: lines become a boundary
 
 Watch six hidden units turn into a curved decision boundary.
 
-Each hidden unit computes tanh(w1 x1 + w2 x2 + b). Where that is 0, it draws a straight
-line through the plane: on one side the unit is positive, on the other negative. The
+Each hidden unit computes tanh(w1 x1 + w2 x2 + b). This is 0 on a straight line through
+the plane: on one side the unit is positive, on the other negative. The
 output adds up the six units, each with a weight of its own, and the sum decides the
-class. So a two-layer network builds a curve from straight lines, and to learn is to
-move the lines.
+class. So a two-layer network builds a curve from straight lines, and learning means
+moving the lines.
 
 Blue and red are the two classes, and pale colors mean that the network is not sure. The
 black curve is the boundary. The dashed lines are those of the hidden units, darker the

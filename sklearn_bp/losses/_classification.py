@@ -183,7 +183,7 @@ class BinaryLogLoss(_SigmoidOutputs, LogLoss):
 
     formulas = (
         "$1 / (1 + e^{-z})$",
-        r"$-\sum_m [y_m \log p_m + (1 - y_m) \log (1 - p_m)]$",
+        r"$-\sum_m [y_m \log p_m$ $+ (1 - y_m) \log (1 - p_m)]$",
         "$p - y$",
     )
 

@@ -20,7 +20,7 @@ class Poisson(Loss):
     For counts and other targets y >= 0; delta2 = p - y.
     """
 
-    formulas = "$e^z$", r"$\sum_m [y_m \log (y_m / p_m) - y_m + p_m]$", "$p - y$"
+    formulas = "$e^z$", r"$\sum_m [y_m \log (y_m / p_m)$ $- y_m + p_m]$", "$p - y$"
 
     out_activation = "exp"
     positive_only = True
@@ -61,7 +61,7 @@ class Gamma(Loss):
 
     formulas = (
         "$e^z$",
-        r"$\sum_m [y_m / p_m - \log(y_m / p_m) - 1]$",
+        r"$\sum_m [y_m / p_m$ $- \log(y_m / p_m) - 1]$",
         "$1 - y / p$",
     )
 

@@ -108,7 +108,7 @@ class Huber(Loss):
         "$z$",
         r"$\frac{1}{k} \sum_m c_m (r_m - c_m / 2)$, "
         r"where $r = \lvert p - y \rvert$ and $c = \min(r, d)$",
-        r"$\max(-d, \min(d, p - y)) / k$",
+        r"$\operatorname{sign}(p - y) \, c / k$",
     )
 
     delta: float = 1.35
@@ -150,7 +150,7 @@ class Quantile(Loss):
 
     formulas: ClassVar[tuple[str, ...]] = (
         "$z$, of one quantile $q$",
-        r"$\frac{1}{k} \sum_m \max(q (y_m - p_m), (q - 1) (y_m - p_m))$",
+        r"$\frac{1}{k} \sum_m \max(q r_m, (q - 1) r_m)$, where $r = y - p$",
         "$(1 - q) / k$ where $p > y$, $-q / k$ where $p < y$",
     )
 
@@ -301,9 +301,9 @@ class GaussianNLL(Loss):
 
     formulas: ClassVar[tuple[str, ...]] = (
         r"mean $\mu = z$, spread $\sigma = \log(1 + e^{z'})$, plus a little",
-        r"$\sum_m [\log \sigma_m + (y_m - \mu_m)^2 / (2 \sigma_m^2)]$",
+        r"$\sum_m [\log \sigma_m$ $+ (y_m - \mu_m)^2 / (2 \sigma_m^2)]$",
         r"$(\mu - y) / \sigma^2$; and for $z'$ "
-        r"$[1 / \sigma - (y - \mu)^2 / \sigma^3] (1 - e^{-\sigma})$",
+        r"$[1 / \sigma - (y - \mu)^2 / \sigma^3]$ $\cdot (1 - e^{-\sigma})$",
     )
 
     min_std: float = 0.01

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import importlib
+import itertools
 import re
 import runpy
 
@@ -11,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from places import ROOT, example
+from sklearn.datasets import load_breast_cancer
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from slow import slow_but
 
@@ -98,6 +100,25 @@ def test_outputs_are_written_into_pages(tmp_path):
     assert maker["filled"](page) == texts[1]
     page.write_text(texts[1], encoding="utf-8")
     assert maker["filled"](page) == texts[1]
+
+
+def test_table_of_verbose_is_of_today(capsys):
+    page = (ROOT / "docs" / "callbacks.md").read_text(encoding="utf-8")
+    code, told = re.search(
+        r"^```python\n(TwoLayer[^\n]*verbose=[^\n]*)\n```\n\n"
+        r"The output looks like this:\n\n```text\n(.*?)^```$",
+        page,
+        flags=re.M | re.S,
+    ).groups()
+    X, y = load_breast_cancer(return_X_y=True)
+    exec(code, {"TwoLayerClassifier": TwoLayerClassifier, "X": X, "y": y})
+
+    def kinds(text):
+        """Lines with numbers left out, each kind once where it repeats."""
+        lines = [re.sub(r"\d\S*", "#", line).split() for line in text.splitlines()]
+        return [line for line, _ in itertools.groupby(lines)]
+
+    assert kinds(told) == kinds(capsys.readouterr().out)
 
 
 @over_pages
@@ -192,7 +213,7 @@ def test_readme_is_short():
 
 def test_readme_tells_the_measured_seconds():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    page = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     measured = table_after(page, "At most 1,000 rows per table")
     rivals = [
         ["these defaults"],
@@ -213,8 +234,8 @@ def test_readme_tells_the_measured_seconds():
 
 def test_readme_tells_the_measured_gains():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    page = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
-    section = page.partition("### Further tables")[2]
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    section = page.partition("## Further tables")[2]
     measured = table_after(section, "these defaults against")
     trees = ["HistGradientBoosting", "LightGBM", "XGBoost", "CatBoost"]
     ranges = re.findall(r"(\d+) to (\d+) % (?:below|lower)", readme)
@@ -226,7 +247,7 @@ def test_readme_tells_the_measured_gains():
 
 def test_home_page_tells_the_measured_figures():
     home = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    page = (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     told = list(table_after(home, "## The numbers").values())
     measured = table_after(page, "All rows, up to 20,000:")
     names = ["these defaults", "MLP, scaled", "HistGradientBoosting", "LightGBM"]

@@ -58,6 +58,21 @@ def test_large_pages_are_found(check_site, tmp_path):
     assert fault == f"b.html: {1_500_000 + len(VIEWPORT)} bytes"
 
 
+def test_pages_without_a_link_are_found(check_site, tmp_path):
+    write(
+        tmp_path,
+        index='<a href="b.html#x">',
+        b='<p id="x"><a href="index.html"><a href="https://example.org/c.html">',
+        c='<a href="d.html">',
+        d='<a href="c.html">',
+    )
+    faults = ["c.html: no link leads here", "d.html: no link leads here"]
+    assert check_site.orphans(tmp_path.resolve()) == faults
+    assert check_site.main([str(tmp_path)]) == 2
+    (tmp_path / "b.html").write_text(f'{VIEWPORT}<p id="x"><a href="c.html">')
+    assert check_site.main([str(tmp_path)]) == 0
+
+
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
