@@ -25,11 +25,6 @@ wide, they keep their weights too: a network whose input weights are all 0 canno
 and neither can one whose hidden units bend far from all rows.  For the same reason the
 intercepts do not follow a centre that moves by more than NEAR widths there: the former
 value of such a column is no guide.
-
-If columns drift or jump far, the function of the former rows would be so steep between
-the new ones that training could not bend it back.  So a column that becomes wider does
-not become steeper than STEEPEST: its weights are smaller then, and the function stays
-the same only where this column has its former centre.
 """
 
 from typing import Any, NamedTuple
@@ -48,10 +43,6 @@ NEAR = 2.0
 # If a column becomes wider by more than this, float32 cannot tell the former rows
 # apart, and weights do not grow.
 WIDER = 2.0**24
-
-# The largest steepness of a column that becomes wider, unless it was steeper before:
-# the change of a score per width of the column, if no hidden units cancelled out.
-STEEPEST = 10.0
 
 
 class Scalings(NamedTuple):
@@ -157,8 +148,10 @@ class Reexpression:
         self.curved = symmetries.curved
         few = n_rows < VERY_FEW_ROWS
         self._ratio, self._centre = _of_columns(before, after, self.origins, few)
-        self._homogeneous = symmetries.homogeneous
-        self._of_units = self._factor_of_units()
+        self._of_units = 1.0
+        grown = self._ratio[(self._ratio > 0) & (self.origins >= 0)]
+        if symmetries.homogeneous and len(grown):
+            self._of_units = float(np.sqrt(np.mean(grown**2)))
         self._of_scores = _ratios(before.score_factor, after.score_factor, few)
         ratios = self._of_scores[(before.score_factor > 0) & (self._of_scores > 0)]
         if symmetries.of_units is not None:
@@ -167,23 +160,6 @@ class Reexpression:
         self.growth = 1.0
         if len(ratios):
             self.growth = float(np.exp(symmetries.degree * np.log(ratios).mean()))
-
-    def _factor_of_units(self):
-        """The factor c of hidden units, see the top of this file; 1 if they stay."""
-        grown = self._ratio[(self._ratio > 0) & (self.origins >= 0)]
-        if not (self._homogeneous and len(grown)):
-            return 1.0
-        return float(np.sqrt(np.mean(grown**2)))
-
-    def limit_steepness(self, old):
-        """Let no column become steeper than STEEPEST and than it is in `old`."""
-        before = steepness(old)[self.origins] * (self.origins >= 0)[:, np.newaxis]
-        after = before * self._ratio[:, np.newaxis] * self._of_scores
-        most = np.maximum(before, STEEPEST)
-        if (after > most).any():
-            share = np.divide(most, after, out=np.ones_like(most), where=after > most)
-            self._ratio = self._ratio * share.min(axis=1)
-            self._of_units = self._factor_of_units()
 
     @property
     def is_none(self):
@@ -247,7 +223,6 @@ class Reexpression:
     def of_state(self, state, loss_is_monitored):
         """Re-express all vectors of a `TrainingState`, in place."""
         old = state.parameters
-        self.limit_steepness(old)
         state.parameters = self.parameters(old)
         if state.average is not None:
             state.average = self.parameters(state.average)
@@ -312,17 +287,6 @@ class Reexpression:
         if ratios.V is not None:
             ratios.V *= self._ratio[:, np.newaxis] * tiled
         return ratios
-
-
-def steepness(parameters):
-    """|W1| |W2| + |V|, the mean over the members: an ndarray (d, k)."""
-    n_members, (d, _, k) = parameters.n_members, parameters.shape
-    W1 = parameters.W1.astype(np.float64) * parameters.scales[:, np.newaxis]
-    found = np.abs(W1) @ np.abs(parameters.W2.astype(np.float64)) / n_members
-    if parameters.V is not None:
-        V = np.abs(parameters.V.astype(np.float64))
-        found += V.reshape(d, n_members, k).mean(axis=1)
-    return found
 
 
 def _of_columns(before, after, origins, few):
