@@ -249,8 +249,8 @@ def named_errors(name):
 def refuse_lazy(value, name):
     """Raise a TypeError for a value without ordered rows.
 
-    These are lazy frames of polars and narwhals, iterators, sets and dicts; and what
-    only pyarrow can read, such as relations of DuckDB.
+    These are lazy frames of polars and narwhals, iterators, sets and dicts, and
+    objects that only pyarrow can read, such as relations of DuckDB.
     """
     kind = type(value).__name__
     if kind == "LazyFrame" and hasattr(value, "collect"):

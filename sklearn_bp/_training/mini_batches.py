@@ -158,19 +158,19 @@ class MiniBatches:
         """
         by_step = getattr(self.schedule, "by_step", None)
         rate_of: Any = by_step(n_steps) if by_step else None
-        known = np.full(n_steps, np.nan)
+        rates = np.full(n_steps, np.nan)
 
         def constant():
-            nonlocal known
-            if known[0] != state.rate * factor:
-                known = np.full(n_steps, state.rate * factor)
-            return known
+            nonlocal rates
+            if rates[0] != state.rate * factor:
+                rates = np.full(n_steps, state.rate * factor)
+            return rates
 
         def changing():
             first = state.n_steps
-            rates = np.array([rate_of(first + i) for i in range(n_steps)])
-            state.rate = float(rates[-1])
-            return rates
+            of_steps = np.array([rate_of(first + i) for i in range(n_steps)])
+            state.rate = float(of_steps[-1])
+            return of_steps
 
         return constant if rate_of is None else changing
 

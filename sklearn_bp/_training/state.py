@@ -289,11 +289,11 @@ class History:
 
     def _copy_of(self, flat):
         """A copy, in the memory of an earlier one that is not needed any more."""
-        own, self._spare = self._spare, None
-        if own is None:
+        copied, self._spare = self._spare, None
+        if copied is None:
             return flat.copy()
-        own[:] = flat
-        return own
+        copied[:] = flat
+        return copied
 
     def _curves(self):
         state = self.state

@@ -238,7 +238,7 @@ def test_formats_with_names_keep_them(form, method):
 
 
 class Stream:
-    """What only pyarrow can read."""
+    """An object that only pyarrow can read."""
 
     def __init__(self, frame):
         self.table = pyarrow.Table.from_pandas(frame)
